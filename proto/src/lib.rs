@@ -1,0 +1,46 @@
+//! The contract: messages, clients and servers generated from the `.proto` files beside this
+//! crate, and what can be asked of the contract itself: each method's policy, and JSON.
+
+mod json;
+mod policy;
+mod times;
+
+pub use json::to_json;
+pub use policy::{MethodPolicy, Policies, PolicyError};
+pub use times::{duration, seconds, timestamp, unix_millis};
+
+/// The encoded `FileDescriptorSet` of every file, for reflection and policy.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+#[allow(missing_docs, clippy::all, clippy::pedantic)]
+mod generated {
+    pub mod policy {
+        pub mod v1 {
+            tonic::include_proto!("reelmill.policy.v1");
+        }
+    }
+    pub mod auth {
+        pub mod v1 {
+            tonic::include_proto!("reelmill.auth.v1");
+        }
+    }
+    pub mod upload {
+        pub mod v1 {
+            tonic::include_proto!("reelmill.upload.v1");
+        }
+    }
+    pub mod transcode {
+        pub mod v1 {
+            tonic::include_proto!("reelmill.transcode.v1");
+        }
+    }
+}
+
+/// `reelmill.auth.v1`
+pub use generated::auth::v1 as auth;
+/// `reelmill.policy.v1`
+pub use generated::policy::v1 as options;
+/// `reelmill.transcode.v1`
+pub use generated::transcode::v1 as transcode;
+/// `reelmill.upload.v1`
+pub use generated::upload::v1 as upload;

@@ -1,0 +1,29 @@
+//! Between the contract's times and plain numbers.
+
+use std::time::Duration;
+
+/// A timestamp from milliseconds since the Unix epoch.
+pub fn timestamp(unix_millis: i64) -> prost_types::Timestamp {
+    prost_types::Timestamp {
+        seconds: unix_millis.div_euclid(1000),
+        nanos: i32::try_from(unix_millis.rem_euclid(1000) * 1_000_000).unwrap_or(0),
+    }
+}
+
+/// Milliseconds since the Unix epoch.
+pub fn unix_millis(timestamp: &prost_types::Timestamp) -> i64 {
+    timestamp.seconds.saturating_mul(1000).saturating_add(i64::from(timestamp.nanos) / 1_000_000)
+}
+
+/// The contract's form of a length of time.
+pub fn duration(length: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(length.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(length.subsec_nanos()).unwrap_or(0),
+    }
+}
+
+/// Seconds of a length of time.
+pub fn seconds(duration: &prost_types::Duration) -> f64 {
+    duration.seconds as f64 + f64::from(duration.nanos) / 1e9
+}
