@@ -1,0 +1,234 @@
+//! Cuts a stream of fragmented MP4 into its initialisation segment and its media segments as the
+//! bytes arrive, holding no more than the segment that is being read.
+
+use crate::boxes::{FragmentFacts, codec, fragment_facts, header, timescale};
+use bytes::{Bytes, BytesMut};
+
+/// The largest box that is accepted: many times the four seconds that an encoder puts in one.
+const MAX_BOX_BYTES: u64 = 128 * 1024 * 1024;
+
+/// A whole part of the stream.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Part {
+    /// `ftyp` and `moov`: comes first, once.
+    Init(Init),
+    /// A media segment: `moof` and `mdat` with what stands before them.
+    Fragment(Fragment),
+}
+
+/// The initialisation segment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Init {
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// RFC 6381 codec string.
+    pub codec: String,
+    /// Ticks a second.
+    pub timescale: u32,
+}
+
+/// A media segment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fragment {
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// When it begins, seconds of decoding time.
+    pub start: f64,
+    /// How long it is, seconds.
+    pub seconds: f64,
+    /// Frames in it.
+    pub frames: u32,
+    /// Whether it can be decoded by itself.
+    pub starts_with_keyframe: bool,
+}
+
+/// Why a stream is no fragmented MP4.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FragmentError {
+    /// A box has an impossible size.
+    #[error("a box of the encoder's output has an impossible size")]
+    BadBox,
+    /// The header lacks a codec or a timescale.
+    #[error("the encoder's output has a header that cannot be read")]
+    BadHeader,
+    /// A fragment cannot be read, or comes before the header.
+    #[error("the encoder's output has a fragment that cannot be read")]
+    BadFragment,
+    /// The stream ended inside a box.
+    #[error("the encoder's output ended in the middle of a fragment")]
+    CutShort,
+}
+
+/// The incremental reader of one track.
+#[derive(Default)]
+pub struct Fragments {
+    buffer: BytesMut,
+    /// Bytes at the start of `buffer` whose boxes have been read and belong to the next part.
+    scanned: usize,
+    timescale: Option<u32>,
+    facts: Option<FragmentFacts>,
+}
+
+impl Fragments {
+    /// A reader at the start of a stream.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next bytes; gives the parts they complete.
+    ///
+    /// # Errors
+    /// When the stream is no fragmented MP4 of one track.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<Part>, FragmentError> {
+        self.buffer.extend_from_slice(bytes);
+        let mut parts = Vec::new();
+        while let Some((head, size)) = self.next_box()? {
+            let start = self.scanned;
+            let Some(end) = start.checked_add(size).filter(|&end| end <= self.buffer.len()) else { break };
+            self.scanned = end;
+            let mut kind = [0; 4];
+            kind.copy_from_slice(&self.buffer[start + 4..start + 8]);
+            match &kind {
+                b"moov" => parts.push(Part::Init(self.init(start + head, end)?)),
+                b"moof" => {
+                    let facts = fragment_facts(&self.buffer[start + head..end]);
+                    self.facts = Some(facts.ok_or(FragmentError::BadFragment)?);
+                }
+                b"mdat" => parts.push(Part::Fragment(self.fragment()?)),
+                _ => {}
+            }
+        }
+        Ok(parts)
+    }
+
+    /// Ends the stream.
+    ///
+    /// # Errors
+    /// `CutShort` when a part is unfinished.
+    pub fn finish(self) -> Result<(), FragmentError> {
+        if self.buffer.is_empty() { Ok(()) } else { Err(FragmentError::CutShort) }
+    }
+
+    /// Header and whole size of the box at `scanned`, once its header is there.
+    fn next_box(&self) -> Result<Option<(usize, usize)>, FragmentError> {
+        let rest = &self.buffer[self.scanned..];
+        match header(rest) {
+            Some((_, size)) if size > MAX_BOX_BYTES => Err(FragmentError::BadBox),
+            Some((head, size)) => Ok(Some((head, usize::try_from(size).map_err(|_| FragmentError::BadBox)?))),
+            None if rest.len() >= 16 => Err(FragmentError::BadBox),
+            None => Ok(None),
+        }
+    }
+
+    fn take(&mut self) -> Bytes {
+        let bytes = self.buffer.split_to(self.scanned).freeze();
+        self.scanned = 0;
+        bytes
+    }
+
+    fn init(&mut self, start: usize, end: usize) -> Result<Init, FragmentError> {
+        let moov = &self.buffer[start..end];
+        let codec = codec(moov).ok_or(FragmentError::BadHeader)?;
+        let timescale = timescale(moov).ok_or(FragmentError::BadHeader)?;
+        self.timescale = Some(timescale);
+        Ok(Init { bytes: self.take(), codec, timescale })
+    }
+
+    fn fragment(&mut self) -> Result<Fragment, FragmentError> {
+        let facts = self.facts.take().ok_or(FragmentError::BadFragment)?;
+        let ticks = f64::from(self.timescale.ok_or(FragmentError::BadFragment)?);
+        Ok(Fragment {
+            bytes: self.take(),
+            start: facts.start as f64 / ticks,
+            seconds: facts.ticks as f64 / ticks,
+            frames: facts.samples,
+            starts_with_keyframe: facts.starts_with_keyframe,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FragmentError, Fragments, Part};
+    use proptest::prelude::*;
+
+    fn boxed(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {
+        let size = u32::try_from(body.len() + 8).expect("small");
+        [&size.to_be_bytes()[..], kind, body].concat()
+    }
+
+    fn moov() -> Vec<u8> {
+        let mut avc1 = vec![0; 78];
+        avc1.extend(boxed(b"avcC", &[1, 0x64, 0, 0x1f, 0xff]));
+        let stsd = boxed(b"stsd", &[&[0, 0, 0, 0, 0, 0, 0, 1][..], &boxed(b"avc1", &avc1)].concat());
+        let stbl = boxed(b"minf", &boxed(b"stbl", &stsd));
+        let mut mdhd = vec![0; 24];
+        mdhd[12..16].copy_from_slice(&15_360u32.to_be_bytes());
+        boxed(b"moov", &boxed(b"trak", &boxed(b"mdia", &[boxed(b"mdhd", &mdhd), stbl].concat())))
+    }
+
+    fn fragment(start: u64, frames: u32, key: bool) -> Vec<u8> {
+        let flags = if key { 0x0200_0000u32 } else { 0x0101_0000 };
+        let tfhd = [0x0002_0008u32.to_be_bytes(), 1u32.to_be_bytes(), 512u32.to_be_bytes()].concat();
+        let tfdt = [&[1, 0, 0, 0][..], &start.to_be_bytes()].concat();
+        let trun = [0x04u32.to_be_bytes(), frames.to_be_bytes(), flags.to_be_bytes()].concat();
+        let traf = [boxed(b"tfhd", &tfhd), boxed(b"tfdt", &tfdt), boxed(b"trun", &trun)].concat();
+        [boxed(b"styp", b"msdh"), boxed(b"moof", &boxed(b"traf", &traf)), boxed(b"mdat", &[7; 100])].concat()
+    }
+
+    fn stream() -> Vec<u8> {
+        [boxed(b"ftyp", b"iso6"), moov(), fragment(0, 120, true), fragment(61_440, 30, false)].concat()
+    }
+
+    #[test]
+    fn a_stream_is_cut_into_its_parts() {
+        let mut reader = Fragments::new();
+        let parts = reader.push(&stream()).expect("parts");
+        reader.finish().expect("whole");
+        let [Part::Init(init), Part::Fragment(first), Part::Fragment(second)] = &parts[..] else {
+            panic!("{parts:?}");
+        };
+        assert_eq!((init.codec.as_str(), init.timescale), ("avc1.64001f", 15_360));
+        assert_eq!((first.start, first.seconds, first.frames), (0.0, 4.0, 120));
+        assert!(first.starts_with_keyframe && !second.starts_with_keyframe);
+        assert_eq!((second.start, second.seconds), (4.0, 1.0));
+        assert!(second.bytes[4..8] == *b"styp");
+    }
+
+    #[test]
+    fn a_cut_stream_is_told() {
+        let mut reader = Fragments::new();
+        let whole = stream();
+        reader.push(&whole[..whole.len() - 1]).expect("parts");
+        assert_eq!(reader.finish(), Err(FragmentError::CutShort));
+        assert_eq!(Fragments::new().push(&[0; 16]), Err(FragmentError::BadBox));
+        assert_eq!(Fragments::new().push(&fragment(0, 1, true)), Err(FragmentError::BadFragment));
+    }
+
+    proptest! {
+        #[test]
+        fn cuts_are_the_same_however_bytes_arrive(sizes in proptest::collection::vec(1usize..200, 1..200)) {
+            let whole = stream();
+            let mut at_once = Fragments::new();
+            let expected = at_once.push(&whole).expect("parts");
+            let mut reader = Fragments::new();
+            let (mut parts, mut rest, mut sizes) = (Vec::new(), &whole[..], sizes.into_iter().cycle());
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(sizes.next().unwrap_or(1).min(rest.len()));
+                parts.extend(reader.push(now).expect("parts"));
+                rest = later;
+            }
+            prop_assert_eq!(parts, expected);
+            prop_assert!(reader.finish().is_ok());
+        }
+
+        #[test]
+        fn broken_streams_never_panic(at in 0usize..600, byte in any::<u8>(), junk in any::<[u8; 32]>()) {
+            let mut whole = stream();
+            let place = at % whole.len();
+            whole[place] = byte;
+            whole.extend(junk);
+            let _answered = Fragments::new().push(&whole);
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Sizes, pixel aspect and orientation: from the pixels that are stored to the picture that is shown.
+
+/// A size in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Pixels across.
+    pub width: u32,
+    /// Pixels down.
+    pub height: u32,
+}
+
+impl Size {
+    /// The shorter side.
+    pub fn short(self) -> u32 {
+        self.width.min(self.height)
+    }
+
+    /// Pixels in all.
+    pub fn pixels(self) -> u64 {
+        u64::from(self.width) * u64::from(self.height)
+    }
+
+    /// Width and height exchanged.
+    fn turned(self) -> Self {
+        Self { width: self.height, height: self.width }
+    }
+}
+
+/// How the stored picture is turned and mirrored to be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Orientation {
+    /// As stored.
+    #[default]
+    Upright,
+    /// Left and right exchanged.
+    MirroredHorizontally,
+    /// Top and bottom exchanged.
+    MirroredVertically,
+    /// Turned by 180 degrees.
+    HalfTurn,
+    /// Turned by 90 degrees clockwise.
+    Clockwise,
+    /// Turned by 90 degrees counterclockwise.
+    Counterclockwise,
+    /// Mirrored along the main diagonal.
+    Transposed,
+    /// Mirrored along the other diagonal.
+    Antitransposed,
+}
+
+impl Orientation {
+    /// From a display matrix `[a b u c d v x y w]` in 16.16 numbers: a point of the stored picture
+    /// is shown at `x' = a x + c y`, `y' = b x + d y` (ISO/IEC 14496-12, 6.2.2). Turns between the
+    /// right angles go to the nearest.
+    pub fn from_matrix(matrix: &[i64; 9]) -> Self {
+        let [a, b, _, c, d, ..] = *matrix;
+        if a.saturating_abs().saturating_add(d.saturating_abs())
+            >= b.saturating_abs().saturating_add(c.saturating_abs())
+        {
+            match (a < 0, d < 0) {
+                (false, false) => Self::Upright,
+                (true, false) => Self::MirroredHorizontally,
+                (false, true) => Self::MirroredVertically,
+                (true, true) => Self::HalfTurn,
+            }
+        } else {
+            match (b < 0, c < 0) {
+                (false, true) => Self::Clockwise,
+                (true, false) => Self::Counterclockwise,
+                (false, false) => Self::Transposed,
+                (true, true) => Self::Antitransposed,
+            }
+        }
+    }
+
+    /// From degrees of a counterclockwise turn, as ffprobe's `rotation` gives them.
+    pub fn from_degrees(counterclockwise: f64) -> Self {
+        if !counterclockwise.is_finite() {
+            return Self::Upright;
+        }
+        match (counterclockwise / 90.0).round().rem_euclid(4.0) as u8 {
+            1 => Self::Counterclockwise,
+            2 => Self::HalfTurn,
+            3 => Self::Clockwise,
+            _ => Self::Upright,
+        }
+    }
+
+    /// Whether width and height change places.
+    pub fn is_turned(self) -> bool {
+        matches!(self, Self::Clockwise | Self::Counterclockwise | Self::Transposed | Self::Antitransposed)
+    }
+
+    /// Clockwise degrees, of the turn alone: 0, 90, 180 or 270.
+    pub fn degrees(self) -> i32 {
+        match self {
+            Self::Upright | Self::MirroredHorizontally | Self::MirroredVertically => 0,
+            Self::Clockwise | Self::Antitransposed => 90,
+            Self::HalfTurn => 180,
+            Self::Counterclockwise | Self::Transposed => 270,
+        }
+    }
+
+    /// The ffmpeg filters that do it.
+    pub fn filters(self) -> &'static [&'static str] {
+        match self {
+            Self::Upright => &[],
+            Self::MirroredHorizontally => &["hflip"],
+            Self::MirroredVertically => &["vflip"],
+            Self::HalfTurn => &["hflip", "vflip"],
+            Self::Clockwise => &["transpose=clock"],
+            Self::Counterclockwise => &["transpose=cclock"],
+            Self::Transposed => &["transpose=cclock_flip"],
+            Self::Antitransposed => &["transpose=clock_flip"],
+        }
+    }
+}
+
+/// The size a picture is shown at: `stored`, widened or narrowed by the pixel aspect (width over
+/// height of one pixel), then turned. A pixel aspect beyond 10:1 is taken for a broken file's.
+pub fn display_size(stored: Size, pixel_aspect: (u32, u32), orientation: Orientation) -> Size {
+    let (num, den) = (u64::from(pixel_aspect.0), u64::from(pixel_aspect.1));
+    let plausible = num > 0 && den > 0 && num <= den * 10 && den <= num * 10;
+    let width = if plausible {
+        let wide = (u64::from(stored.width) * num + den / 2) / den;
+        u32::try_from(wide.max(1)).unwrap_or(stored.width)
+    } else {
+        stored.width
+    };
+    let shown = Size { width, height: stored.height };
+    if orientation.is_turned() { shown.turned() } else { shown }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Orientation, Size, display_size};
+
+    #[test]
+    fn pixel_aspect_and_turn_give_the_shown_size() {
+        let shown = |w, h, sar, o| {
+            let size = display_size(Size { width: w, height: h }, sar, o);
+            (size.width, size.height)
+        };
+        assert_eq!(shown(720, 576, (64, 45), Orientation::Upright), (1024, 576));
+        assert_eq!(shown(640, 360, (2, 3), Orientation::Upright), (427, 360));
+        assert_eq!(shown(160, 240, (1, 2), Orientation::Clockwise), (240, 80));
+        assert_eq!(shown(48, 144, (148_477_457, 1), Orientation::Upright), (48, 144));
+        assert_eq!(shown(1920, 1080, (0, 1), Orientation::Counterclockwise), (1080, 1920));
+    }
+
+    #[test]
+    fn matrices_and_degrees_agree() {
+        let one = 65536;
+        let turn = |a, b, c, d| Orientation::from_matrix(&[a, b, 0, c, d, 0, 0, 0, 1 << 30]);
+        assert_eq!(turn(one, 0, 0, one), Orientation::from_degrees(0.0));
+        assert_eq!(turn(0, one, -one, 0), Orientation::from_degrees(-90.0));
+        assert_eq!(turn(-one, 0, 0, -one), Orientation::from_degrees(-180.0));
+        assert_eq!(turn(0, -one, one, 0), Orientation::from_degrees(90.0));
+        assert_eq!(turn(0, -one, one, 0).degrees(), 270);
+        assert_eq!(turn(-one, 0, 0, one), Orientation::MirroredHorizontally);
+        assert_eq!(turn(i64::MIN, i64::MIN, i64::MIN, i64::MIN), Orientation::HalfTurn);
+    }
+}

@@ -1,0 +1,92 @@
+//! Which sizes a video is encoded in: never above the source, never distorted, always even.
+
+use crate::geometry::Size;
+
+/// The rungs of the ladder by their short side, highest first.
+const RUNGS: [u32; 4] = [1080, 720, 480, 360];
+
+/// One size of the ladder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The short side, which names the rung: 720 for `720p`, portrait or landscape.
+    pub short: u32,
+    /// Pixels, both even.
+    pub size: Size,
+}
+
+/// The ladder of a picture shown at `shown`, highest first. A source below the lowest rung gets a
+/// single rung of its own size.
+pub fn ladder(shown: Size) -> Vec<Step> {
+    let steps: Vec<_> =
+        RUNGS.iter().filter(|&&short| short <= shown.short()).map(|&short| step(shown, short)).collect();
+    if steps.is_empty() { vec![step(shown, even_down(shown.short()))] } else { steps }
+}
+
+/// The size with that short side and the nearest even long side, which never exceeds the source's.
+pub fn step(shown: Size, short: u32) -> Step {
+    let (from_short, from_long) = (u64::from(shown.short().max(1)), u64::from(shown.width.max(shown.height)));
+    let ideal_halves = (from_long * u64::from(short) + from_short) / (from_short * 2);
+    let long =
+        u32::try_from(ideal_halves * 2).unwrap_or(u32::MAX).min(even_down(shown.width.max(shown.height)));
+    let size = if shown.width >= shown.height {
+        Size { width: long, height: short }
+    } else {
+        Size { width: short, height: long }
+    };
+    Step { short, size }
+}
+
+/// The largest even number not above, but at least 2, the smallest picture in 4:2:0.
+fn even_down(pixels: u32) -> u32 {
+    (pixels & !1).max(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ladder, step};
+    use crate::geometry::Size;
+    use proptest::prelude::*;
+
+    fn sizes(width: u32, height: u32) -> Vec<(u32, u32)> {
+        ladder(Size { width, height }).iter().map(|step| (step.size.width, step.size.height)).collect()
+    }
+
+    #[test]
+    fn known_ladders() {
+        assert_eq!(sizes(3840, 2160), [(1920, 1080), (1280, 720), (854, 480), (640, 360)]);
+        assert_eq!(sizes(1080, 1920), [(1080, 1920), (720, 1280), (480, 854), (360, 640)]);
+        assert_eq!(sizes(640, 480), [(640, 480), (480, 360)]);
+        assert_eq!(sizes(426, 240), [(426, 240)]);
+        assert_eq!(sizes(293, 178), [(292, 178)]);
+        assert_eq!(sizes(1, 1), [(2, 2)]);
+        assert_eq!(sizes(16, 4000), [(16, 4000)]);
+        assert_eq!(sizes(1919, 1080)[0], (1918, 1080));
+    }
+
+    proptest! {
+        #[test]
+        fn even_within_the_source_and_undistorted(width in 2u32..9000, height in 2u32..9000) {
+            let shown = Size { width, height };
+            let steps = ladder(shown);
+            prop_assert!(!steps.is_empty());
+            for step in steps {
+                let Size { width: w, height: h } = step.size;
+                prop_assert!(w % 2 == 0 && h % 2 == 0 && w >= 2 && h >= 2);
+                prop_assert!(w <= width && h <= height);
+                let (ideal, long) = if width >= height {
+                    (f64::from(width) * f64::from(h) / f64::from(height), f64::from(w))
+                } else {
+                    (f64::from(height) * f64::from(w) / f64::from(width), f64::from(h))
+                };
+                // Nearest even, or one less where the source's own odd side is the limit.
+                prop_assert!((long - ideal).abs() <= 1.0 + 1e-9, "{ideal} {long}");
+            }
+        }
+
+        #[test]
+        fn poster_sizes_are_even(width in 1u32..9000, height in 1u32..9000, short in 1u32..200) {
+            let size = step(Size { width, height }, short * 2).size;
+            prop_assert!(size.width.is_multiple_of(2) && size.height.is_multiple_of(2));
+        }
+    }
+}

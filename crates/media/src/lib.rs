@@ -1,0 +1,20 @@
+//! Pure rules of media, without I/O: what a file is by its first bytes, what a probe says, which
+//! ladder a source gets, the ffmpeg command that encodes it, how its output stream is cut into
+//! segments, and the playlists that describe them.
+//!
+//! One video reads downhill: [`sniff`] → [`probe`] → [`plan`] (with [`ladder`]) → [`command`] →
+//! [`fragments`] → [`playlists`].
+
+pub mod boxes;
+pub mod command;
+pub mod failure;
+pub mod fragments;
+pub mod geometry;
+pub mod ladder;
+pub mod plan;
+pub mod playlists;
+pub mod probe;
+pub mod rate;
+pub mod sniff;
+
+pub use failure::{Failure, Reason};
