@@ -1,0 +1,102 @@
+//! Postgres.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::process::Command;
+
+use crate::process::{Recipe, Server, User, free_ports};
+use crate::tools::postgres_program;
+
+const USER: &str = "reelmill";
+/// Without fsync and the like: tests kill the server's clients, not its disk.
+const SETTINGS: [&str; 6] = [
+    "fsync=off",
+    "synchronous_commit=off",
+    "full_page_writes=off",
+    "unix_socket_directories=",
+    "max_connections=200",
+    "shared_buffers=32MB",
+];
+
+/// A Postgres server.
+#[derive(Debug)]
+pub struct Postgres {
+    port: u16,
+    _server: Server,
+}
+
+impl Postgres {
+    /// Makes a cluster and starts it. Under root it runs as the user `postgres`, since Postgres refuses to be root.
+    pub async fn start() -> Result<Self> {
+        let user = if rustix::process::geteuid().is_root() { Some(postgres_user()?) } else { None };
+        let folder = Server::folder("postgres", user)?;
+        let data = folder.join("data");
+        initdb(&data, user).await?;
+        let [port] = free_ports()?;
+        let mut arguments = vec!["-D".to_owned(), data.display().to_string()];
+        arguments.extend(["-h", "127.0.0.1", "-p", &port.to_string()].map(str::to_owned));
+        arguments.extend(SETTINGS.iter().flat_map(|setting| ["-c".to_owned(), (*setting).to_owned()]));
+        let recipe = Recipe {
+            program: postgres_program("postgres")?,
+            arguments,
+            environment: Vec::new(),
+            // "Immediate shutdown": at once, and its shared memory is given back.
+            signal: "QUIT",
+            user,
+        };
+        let mut server = Server::start(folder, recipe)?;
+        let pg_isready = postgres_program("pg_isready")?;
+        server
+            .until_ready(Duration::from_secs(30), || async {
+                let mut ask = Command::new(&pg_isready);
+                ask.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]);
+                ask.status().await.is_ok_and(|status| status.success())
+            })
+            .await?;
+        Ok(Self { port, _server: server })
+    }
+
+    /// Makes an empty database and gives its URL.
+    pub async fn create_database(&self, name: &str) -> Result<String> {
+        let port = self.port.to_string();
+        let output = Command::new(postgres_program("createdb")?)
+            .args(["-h", "127.0.0.1", "-p", &port, "-U", USER, "--maintenance-db=postgres", name])
+            .output()
+            .await?;
+        if !output.status.success() {
+            bail!("createdb {name}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(format!("postgres://{USER}@127.0.0.1:{port}/{name}"))
+    }
+}
+
+async fn initdb(data: &Path, user: Option<User>) -> Result<()> {
+    let mut command = Command::new(postgres_program("initdb")?);
+    command
+        .args(["-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "-D"])
+        .arg(data)
+        .current_dir("/")
+        .stdin(Stdio::null());
+    if let Some(user) = user {
+        command.uid(user.uid).gid(user.gid);
+    }
+    let output = command.output().await?;
+    if !output.status.success() {
+        bail!("initdb: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
+
+fn postgres_user() -> Result<User> {
+    let users = std::fs::read_to_string("/etc/passwd")?;
+    let line = users.lines().find(|line| line.starts_with("postgres:"));
+    let fields: Vec<&str> =
+        line.context("there is no user `postgres` to run Postgres as")?.split(':').collect();
+    match fields.as_slice() {
+        [_, _, uid, gid, ..] => Ok(User { uid: uid.parse()?, gid: gid.parse()? }),
+        _ => bail!("/etc/passwd has no ids for `postgres`"),
+    }
+}
