@@ -1,0 +1,71 @@
+//! Making the bucket ready for browsers.
+
+use aws_sdk_s3::error::ProvideErrorMetadata;
+use aws_sdk_s3::types::{BucketLocationConstraint, CorsConfiguration, CorsRule, CreateBucketConfiguration};
+
+use super::{Objects, ObjectsError};
+
+impl Objects {
+    /// Creates the bucket when it is missing, and lets browsers use signed addresses (CORS) where the store has a
+    /// setting for that and nobody has set it.
+    pub async fn ensure_bucket(&self) -> Result<(), ObjectsError> {
+        let answer = self.client().head_bucket().bucket(self.bucket()).send().await;
+        match answer.map_err(|error| ObjectsError::from_sdk("HeadBucket", error)) {
+            Ok(_) => {}
+            Err(ObjectsError::NotFound) => self.create_bucket().await?,
+            Err(error) => return Err(error),
+        }
+        self.allow_browsers().await;
+        Ok(())
+    }
+
+    async fn create_bucket(&self) -> Result<(), ObjectsError> {
+        let mut create = self.client().create_bucket().bucket(self.bucket());
+        // AWS's oldest region is the default and must not be named.
+        if self.inner.aws && self.inner.region != "us-east-1" {
+            let location = BucketLocationConstraint::from(self.inner.region.as_str());
+            let location = CreateBucketConfiguration::builder().location_constraint(location).build();
+            create = create.create_bucket_configuration(location);
+        }
+        match create.send().await {
+            Ok(_) => Ok(()),
+            // Another replica was faster.
+            Err(error) if error.code() == Some("BucketAlreadyOwnedByYou") => Ok(()),
+            Err(error) => Err(ObjectsError::from_sdk("CreateBucket", error)),
+        }
+    }
+
+    /// Some stores have no such setting and answer all origins, some keep it elsewhere: a failure is worth a line in
+    /// the log, no more.
+    async fn allow_browsers(&self) {
+        match self.client().get_bucket_cors().bucket(self.bucket()).send().await {
+            Err(error) if error.code() == Some("NoSuchCORSConfiguration") => {}
+            _ => return,
+        }
+        let rule = CorsRule::builder()
+            .set_allowed_methods(Some(["GET", "HEAD", "PUT"].map(str::to_owned).to_vec()))
+            .allowed_origins("*")
+            .allowed_headers("*")
+            .expose_headers("ETag")
+            .max_age_seconds(3600);
+        let configuration = rule
+            .build()
+            .and_then(|rule| CorsConfiguration::builder().cors_rules(rule).build())
+            .map_err(|error| error.to_string());
+        let result = match configuration {
+            Ok(configuration) => {
+                let put = self.client().put_bucket_cors().bucket(self.bucket());
+                let answer = put.cors_configuration(configuration).send().await;
+                answer.map(drop).map_err(|error| ObjectsError::from_sdk("PutBucketCors", error).to_string())
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = result {
+            tracing::warn!(
+                bucket = self.bucket(),
+                error,
+                "browsers may not be let in: CORS could not be set"
+            );
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The object seam: the S3 protocol itself. What stands behind the endpoint (our embedded server, AWS, SeaweedFS,
+//! MinIO, Garage, R2) is not known here.
+
+mod bucket;
+mod error;
+mod multipart;
+mod presign;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::Credentials;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{Delete, ObjectIdentifier};
+use bytes::Bytes;
+
+pub use aws_sdk_s3;
+pub use error::ObjectsError;
+pub use multipart::Part;
+pub use presign::SignedPut;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// From the request's start to the answer's head: a body of some megabytes on a slow line fits in.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// S3's limit for DeleteObjects.
+const DELETE_BATCH: usize = 1000;
+
+/// Where the objects are.
+#[derive(Clone, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObjectsConfig {
+    /// The S3 endpoint as services reach it; absent: AWS.
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    /// The S3 endpoint as clients reach it, for signed addresses, where it is another.
+    #[serde(default)]
+    pub public_endpoint: Option<String>,
+    /// The region that requests are signed for.
+    pub region: String,
+    /// The bucket that holds everything.
+    pub bucket: String,
+    /// Absent: AWS's default credential chain.
+    #[serde(default)]
+    pub access_key_id: Option<String>,
+    /// The access key's secret.
+    #[serde(default)]
+    pub secret_access_key: Option<String>,
+    /// The bucket is the path's first segment instead of a part of the host name.
+    #[serde(default)]
+    pub path_style: bool,
+}
+
+impl std::fmt::Debug for ObjectsConfig {
+    /// Shows no secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ObjectsConfig")
+            .field("endpoint", &self.endpoint)
+            .field("public_endpoint", &self.public_endpoint)
+            .field("region", &self.region)
+            .field("bucket", &self.bucket)
+            .field("path_style", &self.path_style)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What HeadObject says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectHead {
+    /// Bytes.
+    pub size: i64,
+    /// As the store gives it, in quotes.
+    pub etag: String,
+    /// As it was stored.
+    pub content_type: Option<String>,
+}
+
+/// The bucket. Clones share one client and its connections.
+#[derive(Clone)]
+pub struct Objects {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    client: Client,
+    bucket: String,
+    /// AWS itself, which is told a multipart upload's checksum algorithm beforehand.
+    aws: bool,
+    region: String,
+    signers: presign::Signers,
+}
+
+impl Objects {
+    /// A client of the store. Nothing is asked of it yet: it may be started later.
+    ///
+    /// # Errors
+    /// [`ObjectsError::Config`] when an endpoint is no `http` or `https` URL.
+    pub async fn connect(config: &ObjectsConfig) -> Result<Self, ObjectsError> {
+        let timeouts =
+            TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .region(Region::new(config.region.clone()))
+            .retry_config(RetryConfig::standard())
+            .timeout_config(timeouts);
+        if let (Some(id), Some(secret)) = (&config.access_key_id, &config.secret_access_key) {
+            loader = loader.credentials_provider(Credentials::from_keys(id, secret, None));
+        }
+        let mut builder = aws_sdk_s3::config::Builder::from(&loader.load().await)
+            .force_path_style(config.path_style)
+            // Checksums in trailers break presigned addresses and stores that do not know them.
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+        if let Some(endpoint) = &config.endpoint {
+            builder = builder.endpoint_url(presign::endpoint(endpoint)?);
+        }
+        let client = Client::from_conf(builder.build());
+        let signers = presign::Signers::new(&client, config.public_endpoint.as_deref())?;
+        let inner = Inner {
+            client,
+            bucket: config.bucket.clone(),
+            aws: config.endpoint.is_none(),
+            region: config.region.clone(),
+            signers,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The SDK's client, for what this type does not offer.
+    pub fn client(&self) -> &Client {
+        &self.inner.client
+    }
+
+    /// The bucket's name.
+    pub fn bucket(&self) -> &str {
+        &self.inner.bucket
+    }
+
+    /// Size and ETag of an object; `None` when there is none.
+    pub async fn head(&self, key: &str) -> Result<Option<ObjectHead>, ObjectsError> {
+        let answer = self.client().head_object().bucket(self.bucket()).key(key).send().await;
+        match answer.map_err(|error| ObjectsError::from_sdk("HeadObject", error)) {
+            Ok(head) => Ok(Some(ObjectHead {
+                size: head.content_length.unwrap_or_default(),
+                etag: head.e_tag.unwrap_or_default(),
+                content_type: head.content_type,
+            })),
+            Err(ObjectsError::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// An object, or the part of it that `range` (a `Range` header's value) names; the body is a stream.
+    ///
+    /// # Errors
+    /// [`ObjectsError::NotFound`], [`ObjectsError::RangeNotSatisfiable`], [`ObjectsError::NotModified`] when its
+    /// ETag is `if_none_match`.
+    pub async fn get(
+        &self,
+        key: &str,
+        range: Option<&str>,
+        if_none_match: Option<&str>,
+    ) -> Result<GetObjectOutput, ObjectsError> {
+        self.client()
+            .get_object()
+            .bucket(self.bucket())
+            .key(key)
+            .set_range(range.map(str::to_owned))
+            .set_if_none_match(if_none_match.map(str::to_owned))
+            .send()
+            .await
+            .map_err(|error| ObjectsError::from_sdk("GetObject", error))
+    }
+
+    /// Writes an object, over any that is there.
+    pub async fn put(&self, key: &str, bytes: Bytes, content_type: &str) -> Result<(), ObjectsError> {
+        self.client()
+            .put_object()
+            .bucket(self.bucket())
+            .key(key)
+            .content_type(content_type)
+            .body(ByteStream::from(bytes))
+            .send()
+            .await
+            .map_err(|error| ObjectsError::from_sdk("PutObject", error))?;
+        Ok(())
+    }
+
+    /// Deletes an object. There being none is fine.
+    pub async fn delete(&self, key: &str) -> Result<(), ObjectsError> {
+        let answer = self.client().delete_object().bucket(self.bucket()).key(key).send().await;
+        match answer.map_err(|error| ObjectsError::from_sdk("DeleteObject", error)) {
+            Ok(_) | Err(ObjectsError::NotFound) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes all objects whose keys begin with `prefix`, and says how many they were.
+    ///
+    /// # Errors
+    /// [`ObjectsError::Config`] for an empty prefix: nobody means the whole bucket.
+    pub async fn delete_prefix(&self, prefix: &str) -> Result<u64, ObjectsError> {
+        if prefix.is_empty() {
+            return Err(ObjectsError::Config("an empty prefix would delete everything".to_owned()));
+        }
+        let keys: Vec<String> = self.list(prefix).await?.into_iter().map(|(key, _)| key).collect();
+        for batch in keys.chunks(DELETE_BATCH) {
+            self.delete_batch(batch).await?;
+        }
+        Ok(keys.len() as u64)
+    }
+
+    async fn delete_batch(&self, keys: &[String]) -> Result<(), ObjectsError> {
+        let config =
+            |error: aws_smithy_types::error::operation::BuildError| ObjectsError::Config(error.to_string());
+        let objects = keys
+            .iter()
+            .map(|key| ObjectIdentifier::builder().key(key).build().map_err(config))
+            .collect::<Result<Vec<_>, _>>()?;
+        let delete = Delete::builder().set_objects(Some(objects)).quiet(true).build().map_err(config)?;
+        let answer = self
+            .client()
+            .delete_objects()
+            .bucket(self.bucket())
+            .delete(delete)
+            .send()
+            .await
+            .map_err(|error| ObjectsError::from_sdk("DeleteObjects", error))?;
+        match answer.errors().first() {
+            None => Ok(()),
+            Some(first) => Err(ObjectsError::Refused {
+                operation: "DeleteObjects",
+                code: first.code().unwrap_or_default().to_owned(),
+                message: first.message().unwrap_or_default().to_owned(),
+            }),
+        }
+    }
+
+    /// Keys and sizes of all objects whose keys begin with `prefix`, in the order of their keys.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<(String, i64)>, ObjectsError> {
+        let mut pages =
+            self.client().list_objects_v2().bucket(self.bucket()).prefix(prefix).into_paginator().send();
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| ObjectsError::from_sdk("ListObjectsV2", error))?;
+            let objects = page.contents.unwrap_or_default();
+            found.extend(objects.into_iter().filter_map(|o| Some((o.key?, o.size.unwrap_or_default()))));
+        }
+        Ok(found)
+    }
+}

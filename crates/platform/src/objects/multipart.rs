@@ -1,0 +1,130 @@
+//! Multipart uploads.
+
+use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
+
+use super::{Objects, ObjectsError};
+
+/// A part that the store has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// 1 to 10,000.
+    pub number: i32,
+    /// Bytes.
+    pub size: i64,
+    /// As the store gives it, in quotes.
+    pub etag: String,
+}
+
+impl Objects {
+    /// Opens a multipart upload and gives its id.
+    pub async fn create_multipart(
+        &self,
+        key: &str,
+        content_type: Option<&str>,
+    ) -> Result<String, ObjectsError> {
+        let mut create = self
+            .client()
+            .create_multipart_upload()
+            .bucket(self.bucket())
+            .key(key)
+            .set_content_type(content_type.map(str::to_owned));
+        // AWS takes a part's CRC-32C only when the upload was opened for it. "Full object" leaves each part free to
+        // have one or not, and asks for none on completion. Other stores take it unasked, or ignore it.
+        if self.inner.aws {
+            create =
+                create.checksum_algorithm(ChecksumAlgorithm::Crc32C).checksum_type(ChecksumType::FullObject);
+        }
+        let answer =
+            create.send().await.map_err(|error| ObjectsError::from_sdk("CreateMultipartUpload", error))?;
+        answer.upload_id.filter(|id| !id.is_empty()).ok_or_else(|| ObjectsError::Unavailable {
+            operation: "CreateMultipartUpload",
+            message: "the answer holds no upload id".to_owned(),
+        })
+    }
+
+    /// All parts that the store has, by number.
+    ///
+    /// # Errors
+    /// [`ObjectsError::UploadNotFound`] when the upload was completed, aborted, or never was.
+    pub async fn list_parts(&self, key: &str, upload_id: &str) -> Result<Vec<Part>, ObjectsError> {
+        let mut pages = self
+            .client()
+            .list_parts()
+            .bucket(self.bucket())
+            .key(key)
+            .upload_id(upload_id)
+            .into_paginator()
+            .send();
+        let mut parts = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| upload_error("ListParts", error))?;
+            parts.extend(page.parts.unwrap_or_default().into_iter().map(|part| Part {
+                number: part.part_number.unwrap_or_default(),
+                size: part.size.unwrap_or_default(),
+                etag: part.e_tag.unwrap_or_default(),
+            }));
+        }
+        parts.sort_unstable_by_key(|part| part.number);
+        Ok(parts)
+    }
+
+    /// Makes the object of its parts (number and ETag, in any order) and gives its ETag. Calling it again after it
+    /// succeeded, because the answer was lost, succeeds again.
+    ///
+    /// # Errors
+    /// [`ObjectsError::InvalidParts`] when the store has other parts; [`ObjectsError::UploadNotFound`] when neither
+    /// the upload nor the object is there.
+    pub async fn complete_multipart(
+        &self,
+        key: &str,
+        upload_id: &str,
+        parts: &[(i32, String)],
+    ) -> Result<String, ObjectsError> {
+        let mut parts: Vec<_> = parts
+            .iter()
+            .map(|(number, etag)| CompletedPart::builder().part_number(*number).e_tag(etag).build())
+            .collect();
+        parts.sort_unstable_by_key(CompletedPart::part_number);
+        let answer = self
+            .client()
+            .complete_multipart_upload()
+            .bucket(self.bucket())
+            .key(key)
+            .upload_id(upload_id)
+            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build())
+            .send()
+            .await;
+        match answer.map_err(|error| upload_error("CompleteMultipartUpload", error)) {
+            Ok(done) => Ok(done.e_tag.unwrap_or_default()),
+            Err(ObjectsError::UploadNotFound) => match self.head(key).await? {
+                Some(object) => Ok(object.etag),
+                None => Err(ObjectsError::UploadNotFound),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives up a multipart upload; its parts are deleted. One that is gone already is fine.
+    pub async fn abort_multipart(&self, key: &str, upload_id: &str) -> Result<(), ObjectsError> {
+        let abort = self.client().abort_multipart_upload().bucket(self.bucket()).key(key);
+        let answer = abort.upload_id(upload_id).send().await;
+        match answer.map_err(|error| upload_error("AbortMultipartUpload", error)) {
+            Ok(_) | Err(ObjectsError::UploadNotFound) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Some stores say no more than 404 of an upload that is gone.
+fn upload_error<E>(
+    operation: &'static str,
+    error: aws_sdk_s3::error::SdkError<E, aws_smithy_runtime_api::client::orchestrator::HttpResponse>,
+) -> ObjectsError
+where
+    E: aws_sdk_s3::error::ProvideErrorMetadata + std::error::Error + 'static,
+{
+    match ObjectsError::from_sdk(operation, error) {
+        ObjectsError::NotFound => ObjectsError::UploadNotFound,
+        error => error,
+    }
+}

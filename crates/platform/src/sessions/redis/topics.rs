@@ -1,0 +1,172 @@
+//! Redis pub/sub, one connection for all topics.
+//!
+//! Redis keeps nothing for those who are away. So after every reconnect all channels are subscribed anew, and only
+//! then are all subscribers told that they may have missed something: whatever they read after that is followed by
+//! hints again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use fred::clients::SubscriberClient;
+use fred::interfaces::{ClientLike, EventInterface, HeartbeatInterface, PubsubInterface};
+use fred::types::{Builder, Message, Value};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::{self, Receiver};
+use tokio::task::JoinHandle;
+
+use super::super::{HINTS_KEPT, Hint, HubError, Subscription};
+
+/// An idle connection is pinged, so that a silent loss of it is noticed.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+const RESUBSCRIBE_AGAIN: Duration = Duration::from_millis(250);
+const CHANNEL_PREFIX: &str = "reelmill:hint:";
+
+pub(super) fn channel(topic: &str) -> String {
+    format!("{CHANNEL_PREFIX}{topic}")
+}
+
+pub(super) struct Topics {
+    subscriber: SubscriberClient,
+    senders: Arc<Senders>,
+    /// One subscribes or unsubscribes at a time, so that the server's view and ours agree.
+    changing: tokio::sync::Mutex<()>,
+    tasks: [JoinHandle<()>; 2],
+}
+
+impl Topics {
+    pub(super) async fn open(builder: &Builder) -> Result<Self, HubError> {
+        let subscriber = builder.build_subscriber_client()?;
+        subscriber.init().await?;
+        let senders = Arc::new(Senders::default());
+        let forward = forward(
+            subscriber.clone(),
+            subscriber.message_rx(),
+            subscriber.reconnect_rx(),
+            Arc::clone(&senders),
+        );
+        let pinged = subscriber.clone();
+        let heartbeat = async move {
+            // Failures are the connection's to notice; the heartbeat itself goes on.
+            let _ = pinged.enable_heartbeat(HEARTBEAT, false).await;
+        };
+        let tasks = [tokio::spawn(forward), tokio::spawn(heartbeat)];
+        Ok(Self { subscriber, senders, changing: tokio::sync::Mutex::new(()), tasks })
+    }
+
+    pub(super) async fn subscribe(&self, topic: &str) -> Result<Subscription, HubError> {
+        let _changing = self.changing.lock().await;
+        let channel = channel(topic);
+        let unheard = self.senders.take_unheard(&channel);
+        if !unheard.is_empty() {
+            self.subscriber.unsubscribe(unheard).await?;
+        }
+        if let Some(hints) = self.senders.listen(&channel) {
+            return Ok(Subscription::new(hints));
+        }
+        let hints = self.senders.add(&channel);
+        if let Err(error) = self.subscriber.subscribe(channel.clone()).await {
+            self.senders.remove(&channel);
+            return Err(error.into());
+        }
+        Ok(Subscription::new(hints))
+    }
+}
+
+impl Drop for Topics {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+        let subscriber = self.subscriber.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { subscriber.quit().await });
+        }
+    }
+}
+
+/// Those who listen, by channel.
+#[derive(Default)]
+struct Senders(Mutex<HashMap<String, broadcast::Sender<Hint>>>);
+
+impl Senders {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, broadcast::Sender<Hint>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn listen(&self, channel: &str) -> Option<Receiver<Hint>> {
+        self.lock().get(channel).map(broadcast::Sender::subscribe)
+    }
+
+    fn add(&self, channel: &str) -> Receiver<Hint> {
+        let (sender, hints) = broadcast::channel(HINTS_KEPT);
+        self.lock().insert(channel.to_owned(), sender);
+        hints
+    }
+
+    fn remove(&self, channel: &str) {
+        self.lock().remove(channel);
+    }
+
+    /// Removes and names the channels, other than `wanted`, that nobody listens to any more.
+    fn take_unheard(&self, wanted: &str) -> Vec<String> {
+        let unheard = |name: &String, sender: &mut broadcast::Sender<Hint>| {
+            name != wanted && sender.receiver_count() == 0
+        };
+        self.lock().extract_if(unheard).map(|(name, _)| name).collect()
+    }
+
+    fn send(&self, channel: &str, hint: Hint) {
+        if let Some(sender) = self.lock().get(channel) {
+            // An error only says that nobody listens.
+            let _ = sender.send(hint);
+        }
+    }
+
+    fn send_all_lagged(&self) {
+        for sender in self.lock().values() {
+            let _ = sender.send(Hint::Lagged);
+        }
+    }
+}
+
+async fn forward<S>(
+    subscriber: SubscriberClient,
+    mut messages: Receiver<Message>,
+    mut reconnects: Receiver<S>,
+    senders: Arc<Senders>,
+) where
+    S: Clone,
+{
+    loop {
+        tokio::select! {
+            message = messages.recv() => match message {
+                Ok(message) => senders.send(&message.channel, Hint::Payload(payload(message.value))),
+                Err(RecvError::Lagged(_)) => senders.send_all_lagged(),
+                Err(RecvError::Closed) => return,
+            },
+            reconnect = reconnects.recv() => {
+                if matches!(reconnect, Err(RecvError::Closed)) {
+                    return;
+                }
+                resubscribe(&subscriber).await;
+                senders.send_all_lagged();
+            }
+        }
+    }
+}
+
+/// Goes on until it is done: a channel that is not subscribed is silent, which nobody would notice.
+async fn resubscribe(subscriber: &SubscriberClient) {
+    while let Err(error) = subscriber.resubscribe_all().await {
+        tracing::warn!(%error, "Redis: could not subscribe anew after a reconnect, trying again");
+        tokio::time::sleep(RESUBSCRIBE_AGAIN).await;
+    }
+}
+
+fn payload(value: Value) -> Bytes {
+    match value {
+        Value::Bytes(bytes) => bytes,
+        Value::String(text) => Bytes::copy_from_slice(text.as_bytes()),
+        other => Bytes::from(other.into_string().unwrap_or_default()),
+    }
+}

@@ -1,0 +1,119 @@
+//! Signed, expiring permission for all object keys under a prefix, short enough to stand in a path.
+//!
+//! A playback address carries the token as a path segment, so that the relative addresses inside playlists
+//! inherit it. Form: `base64url(expiry, Unix seconds, u64 big-endian ++ prefix) "." base64url(tag)`, where the tag
+//! is the first 16 bytes of HMAC-SHA-256 over the first part's bytes (a truncation RFC 2104 section 5 allows).
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+const TAG_BYTES: usize = 16;
+const EXPIRY_BYTES: usize = 8;
+
+/// Why a token is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SignedPathError {
+    /// It does not have the form of a token.
+    #[error("not a playback token")]
+    Malformed,
+    /// It was not signed with this secret, or was changed since.
+    #[error("the playback token's signature does not match")]
+    Forged,
+    /// Its time is over.
+    #[error("the playback token has expired")]
+    Expired,
+}
+
+/// Signs prefixes and verifies tokens with one secret.
+#[derive(Clone)]
+pub struct PathSigner {
+    keyed: Hmac<Sha256>,
+}
+
+impl PathSigner {
+    /// A signer with `secret`, which should be at least 32 random bytes and the same in every replica.
+    pub fn new(secret: &[u8]) -> Self {
+        // HMAC takes keys of every length; the error exists for MACs that do not.
+        let keyed =
+            Hmac::new_from_slice(secret).unwrap_or_else(|_| unreachable!("HMAC takes any key length"));
+        Self { keyed }
+    }
+
+    /// A token for every key under `prefix` until `expires_unix` (Unix seconds, exclusive).
+    pub fn sign(&self, prefix: &str, expires_unix: u64) -> String {
+        let mut payload = expires_unix.to_be_bytes().to_vec();
+        payload.extend_from_slice(prefix.as_bytes());
+        let tag = self.keyed.clone().chain_update(&payload).finalize().into_bytes();
+        format!("{}.{}", URL_SAFE_NO_PAD.encode(&payload), URL_SAFE_NO_PAD.encode(&tag[..TAG_BYTES]))
+    }
+
+    /// The prefix that `token` was signed for. The signature is compared in constant time, and before the expiry
+    /// is looked at.
+    pub fn verify(&self, token: &str, now_unix: u64) -> Result<String, SignedPathError> {
+        let (payload, tag) = token.split_once('.').ok_or(SignedPathError::Malformed)?;
+        let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| SignedPathError::Malformed)?;
+        let tag = URL_SAFE_NO_PAD.decode(tag).map_err(|_| SignedPathError::Malformed)?;
+        let (expiry, prefix) =
+            payload.split_first_chunk::<EXPIRY_BYTES>().ok_or(SignedPathError::Malformed)?;
+        if tag.len() != TAG_BYTES {
+            return Err(SignedPathError::Malformed);
+        }
+        self.keyed
+            .clone()
+            .chain_update(&payload)
+            .verify_truncated_left(&tag)
+            .map_err(|_| SignedPathError::Forged)?;
+        if now_unix >= u64::from_be_bytes(*expiry) {
+            return Err(SignedPathError::Expired);
+        }
+        String::from_utf8(prefix.to_vec()).map_err(|_| SignedPathError::Malformed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signer() -> PathSigner {
+        PathSigner::new(b"a secret of the tests, thirty-two")
+    }
+
+    #[test]
+    fn a_token_gives_its_prefix_back_until_it_expires() {
+        let token = signer().sign("videos/ä/hls/", 100);
+        assert_eq!(signer().verify(&token, 99), Ok("videos/ä/hls/".to_owned()));
+        assert_eq!(signer().verify(&token, 100), Err(SignedPathError::Expired));
+        assert!(token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)));
+    }
+
+    #[test]
+    fn another_secret_or_any_changed_byte_is_refused() {
+        let token = signer().sign("videos/a/", 100);
+        assert_eq!(PathSigner::new(b"another").verify(&token, 1), Err(SignedPathError::Forged));
+        for place in 0..token.len() {
+            let mut changed = token.clone().into_bytes();
+            changed[place] = if changed[place] == b'A' { b'B' } else { b'A' };
+            let changed = String::from_utf8(changed).expect("ASCII stays ASCII");
+            assert!(signer().verify(&changed, 1).is_err(), "byte {place}");
+        }
+    }
+
+    #[test]
+    fn an_expired_forgery_is_called_forged() {
+        let token = PathSigner::new(b"another").sign("videos/a/", 100);
+        assert_eq!(signer().verify(&token, 1_000), Err(SignedPathError::Forged));
+    }
+
+    #[test]
+    fn what_is_no_token_is_malformed() {
+        let valid = signer().sign("p", 100);
+        let (payload, _) = valid.split_once('.').expect("two parts");
+        for token in
+            ["", ".", "a", "a.b", "!!.!!", payload, &format!("{payload}.AAAA"), &format!("{payload}.")]
+        {
+            assert_eq!(signer().verify(token, 1), Err(SignedPathError::Malformed), "{token:?}");
+        }
+    }
+}

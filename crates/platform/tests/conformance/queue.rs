@@ -1,0 +1,292 @@
+//! The queue's promises, on SQLite, Postgres and SQS.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reelmill_platform::database::sqlite_url;
+use reelmill_platform::queue::{self, Message, Queue, QueueConfig, QueueError};
+use reelmill_testkit::{Sqs, shared};
+use tempfile::TempDir;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// SQS counts in seconds; nothing shorter can be asked of all backends.
+const SECOND: Duration = Duration::from_secs(1);
+const LONG: Duration = Duration::from_secs(300);
+/// How long a condition may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+const MAX_RECEIVES: u32 = 2;
+
+#[derive(Clone, Copy)]
+enum Backend {
+    Sqlite,
+    Postgres,
+    Sqs,
+}
+
+crate::on_every_backend!(
+    sqlite = crate::queue::Backend::Sqlite,
+    postgres = crate::queue::Backend::Postgres,
+    sqs = crate::queue::Backend::Sqs
+    => [
+        a_received_message_is_hidden_and_a_deleted_one_is_gone,
+        an_undeleted_message_comes_back_and_its_old_receipt_is_stale,
+        extending_keeps_a_message_hidden,
+        extending_by_nothing_hands_a_message_back,
+        a_deleted_message_cannot_be_extended,
+        a_receipt_that_never_was_is_stale,
+        a_message_received_too_often_becomes_a_dead_letter,
+        a_delayed_message_waits,
+        a_waiting_receiver_is_woken,
+        no_message_goes_to_two_receivers,
+        bodies_are_kept_as_they_are,
+        a_queue_opened_again_holds_what_was_sent,
+        impossible_configurations_are_refused,
+    ]
+);
+
+struct Fixture {
+    queue: Arc<dyn Queue>,
+    config: QueueConfig,
+    _folder: TempDir,
+}
+
+impl Backend {
+    async fn open(self) -> Fixture {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let name = format!("q{}", Uuid::new_v4().simple());
+        let config = match self {
+            Self::Sqlite => embedded(sqlite_url(&folder.path().join("queue.db"))),
+            Self::Postgres => {
+                embedded(shared::postgres().await.create_database(&name).await.expect("a database"))
+            }
+            Self::Sqs => on_sqs(shared::sqs().await, &name),
+        };
+        let queue = queue::connect(&config).await.expect("the queue opens");
+        Fixture { queue, config, _folder: folder }
+    }
+}
+
+fn embedded(url: String) -> QueueConfig {
+    QueueConfig {
+        url,
+        dead_letter_url: None,
+        max_receives: MAX_RECEIVES,
+        region: None,
+        access_key_id: None,
+        secret_access_key: None,
+    }
+}
+
+fn on_sqs(server: &Sqs, name: &str) -> QueueConfig {
+    QueueConfig {
+        region: Some(server.region().to_owned()),
+        access_key_id: Some(server.access_key_id().to_owned()),
+        secret_access_key: Some(server.secret_access_key().to_owned()),
+        ..embedded(server.queue_url(name))
+    }
+}
+
+async fn send(queue: &Arc<dyn Queue>, body: &str) {
+    queue.send(body, Duration::ZERO).await.expect("the message is sent");
+}
+
+/// The next message, waited for.
+async fn next(queue: &Arc<dyn Queue>, visibility: Duration) -> Message {
+    let mut messages = queue.receive(1, visibility, PATIENCE).await.expect("received");
+    assert_eq!(messages.len(), 1, "one message within {PATIENCE:?}");
+    messages.remove(0)
+}
+
+async fn is_empty(queue: &Arc<dyn Queue>) -> bool {
+    queue.receive(10, LONG, Duration::ZERO).await.expect("received").is_empty()
+}
+
+fn is_stale(result: Result<(), QueueError>) -> bool {
+    matches!(result, Err(QueueError::ReceiptStale))
+}
+
+async fn a_received_message_is_hidden_and_a_deleted_one_is_gone(backend: Backend) {
+    let Fixture { queue, _folder, .. } = backend.open().await;
+    assert!(is_empty(&queue).await);
+    send(&queue, "work").await;
+    let message = next(&queue, 2 * SECOND).await;
+    assert_eq!((message.body.as_str(), message.receive_count), ("work", 1));
+    assert!(is_empty(&queue).await, "hidden");
+    queue.delete(&message.receipt).await.expect("deleted");
+    queue.delete(&message.receipt).await.expect("deleted again");
+    let later = queue.receive(1, LONG, 4 * SECOND).await.expect("received");
+    assert!(later.is_empty(), "it did not come back after its visibility: {later:?}");
+}
+
+async fn an_undeleted_message_comes_back_and_its_old_receipt_is_stale(backend: Backend) {
+    let Fixture { queue, _folder, .. } = backend.open().await;
+    send(&queue, "work").await;
+    let first = next(&queue, SECOND).await;
+    let second = next(&queue, LONG).await;
+    assert_eq!((second.body.as_str(), second.receive_count), ("work", 2));
+    assert_ne!(first.receipt, second.receipt);
+    assert!(is_stale(queue.extend(&first.receipt, LONG).await));
+    queue.delete(&first.receipt).await.expect("a stale delete is no error");
+    queue.extend(&second.receipt, LONG).await.expect("the new receipt holds");
+}
+
+async fn extending_keeps_a_message_hidden(backend: Backend) {
+    let Fixture { queue, _folder, .. } = backend.open().await;
+    send(&queue, "work").await;
+    let message = next(&queue, 3 * SECOND).await;
+    let extended = Instant::now();
+    queue.extend(&message.receipt, 5 * SECOND).await.expect("extended");
+    next(&queue, LONG).await;
+    assert!(extended.elapsed() > 4 * SECOND, "it came back after {:?}", extended.elapsed());
+}
+
+async fn extending_by_nothing_hands_a_message_back(backend: Backend) {
+    let Fixture { queue, _folder, .. } = backend.open().await;
+    send(&queue, "work").await;
+    let message = next(&queue, LONG).await;
+    queue.extend(&message.receipt, Duration::ZERO).await.expect("handed back");
+    assert_eq!(next(&queue, LONG).await.receive_count, 2);
+}
+
+async fn a_deleted_message_cannot_be_extended(backend: Backend) {
+    let Fixture { queue, _folder, .. } = backend.open().await;
+    send(&queue, "work").await;
+    let message = next(&queue, LONG).await;
+    queue.delete(&message.receipt).await.expect("deleted");
+    assert!(is_stale(queue.extend(&message.receipt, LONG).await));
+}
+
+async fn a_receipt_that_never_was_is_stale(backend: Backend) {
+    let Fixture { queue, _folder, .. } = backend.open().await;
+    for receipt in ["nonsense", "1.2", "dead:nonsense"] {
+        assert!(is_stale(queue.extend(receipt, LONG).await), "{receipt}");
+        queue.delete(receipt).await.expect("nothing to delete is no error");
+    }
+}
+
+async fn a_message_received_too_often_becomes_a_dead_letter(backend: Backend) {
+    let Fixture { queue, _folder, .. } = backend.open().await;
+    send(&queue, "poison").await;
+    for count in 1..=MAX_RECEIVES {
+        let message = next(&queue, LONG).await;
+        assert_eq!(message.receive_count, count);
+        assert!(queue.dead_letters(10).await.expect("dead letters").is_empty(), "not dead yet");
+        queue.extend(&message.receipt, Duration::ZERO).await.expect("handed back");
+    }
+    let deadline = Instant::now() + PATIENCE;
+    let letter = loop {
+        assert!(is_empty(&queue).await, "it is not handed out any more");
+        if let Some(letter) = queue.dead_letters(10).await.expect("dead letters").pop() {
+            break letter;
+        }
+        assert!(Instant::now() < deadline, "no dead letter");
+    };
+    assert_eq!(letter.body, "poison");
+    assert!(queue.dead_letters(10).await.expect("dead letters").is_empty(), "hidden from other readers");
+    queue.extend(&letter.receipt, Duration::ZERO).await.expect("handed back");
+    let letter = queue.dead_letters(10).await.expect("dead letters").pop().expect("seen again");
+    queue.delete(&letter.receipt).await.expect("deleted");
+    assert!(is_stale(queue.extend(&letter.receipt, LONG).await), "gone");
+}
+
+async fn a_delayed_message_waits(backend: Backend) {
+    let Fixture { queue, _folder, .. } = backend.open().await;
+    let sent = Instant::now();
+    queue.send("later", 2 * SECOND).await.expect("sent");
+    assert!(is_empty(&queue).await);
+    assert_eq!(next(&queue, LONG).await.body, "later");
+    assert!(sent.elapsed() >= Duration::from_millis(1_900), "it came after {:?}", sent.elapsed());
+}
+
+async fn a_waiting_receiver_is_woken(backend: Backend) {
+    let Fixture { queue, config, _folder } = backend.open().await;
+    // The roles of one process connect each for itself.
+    let sender = queue::connect(&config).await.expect("the queue opens again");
+    let receiver = tokio::spawn(async move { next(&queue, LONG).await });
+    tokio::task::yield_now().await;
+    let sent = Instant::now();
+    send(&sender, "work").await;
+    assert_eq!(receiver.await.expect("no panic").body, "work");
+    assert!(sent.elapsed() < 5 * SECOND, "woken after {:?}", sent.elapsed());
+}
+
+async fn no_message_goes_to_two_receivers(backend: Backend) {
+    const MESSAGES: usize = 40;
+    let Fixture { queue, _folder, .. } = backend.open().await;
+    for number in 0..MESSAGES {
+        send(&queue, &number.to_string()).await;
+    }
+    let receivers = (0..4).map(|_| {
+        let queue = Arc::clone(&queue);
+        tokio::spawn(async move {
+            let mut bodies = Vec::new();
+            loop {
+                let batch = queue.receive(100, LONG, SECOND).await.expect("received");
+                if batch.is_empty() {
+                    return bodies;
+                }
+                assert!(batch.len() <= queue::MAX_BATCH);
+                bodies.extend(batch.into_iter().map(|message| message.body));
+            }
+        })
+    });
+    let bodies = futures::future::join_all(receivers).await;
+    let bodies: Vec<String> = bodies.into_iter().flat_map(|bodies| bodies.expect("no panic")).collect();
+    assert_eq!(bodies.len(), MESSAGES);
+    assert_eq!(bodies.iter().collect::<HashSet<_>>().len(), MESSAGES);
+}
+
+async fn bodies_are_kept_as_they_are(backend: Backend) {
+    let Fixture { queue, _folder, .. } = backend.open().await;
+    let long = "x".repeat(200_000);
+    for body in ["tasks/1", "{\"a\": \"ü\u{1F3AC}\"}", "a&b <c>\n\t'\"", &long] {
+        send(&queue, body).await;
+        let message = next(&queue, LONG).await;
+        assert_eq!(message.body, body);
+        queue.delete(&message.receipt).await.expect("deleted");
+    }
+}
+
+async fn a_queue_opened_again_holds_what_was_sent(backend: Backend) {
+    let Fixture { queue, config, _folder } = backend.open().await;
+    send(&queue, "work").await;
+    drop(queue);
+    let queue = queue::connect(&config).await.expect("the queue opens again");
+    assert_eq!(next(&queue, LONG).await.body, "work");
+}
+
+async fn impossible_configurations_are_refused(backend: Backend) {
+    let Fixture { config, _folder, .. } = backend.open().await;
+    let never = QueueConfig { max_receives: 0, ..config.clone() };
+    assert!(matches!(queue::connect(&never).await, Err(QueueError::Config(_))));
+    let unknown = QueueConfig { url: "amqp://127.0.0.1".to_owned(), ..config };
+    assert!(matches!(queue::connect(&unknown).await, Err(QueueError::Config(_))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_that_sqs_forgot_is_made_anew() {
+    let server = Sqs::start().await.expect("SQS starts");
+    let queue = queue::connect(&on_sqs(&server, "work")).await.expect("the queue opens");
+    send(&queue, "lost").await;
+    server.restart().await.expect("SQS restarts");
+    assert!(is_empty(&queue).await);
+    send(&queue, "kept").await;
+    assert_eq!(next(&queue, LONG).await.body, "kept");
+    server.restart().await.expect("SQS restarts");
+    send(&queue, "kept").await;
+    assert_eq!(next(&queue, LONG).await.body, "kept");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_sqs_that_is_away_is_an_error_in_bounded_time() {
+    let server = Sqs::start().await.expect("SQS starts");
+    let queue = queue::connect(&on_sqs(&server, "work")).await.expect("the queue opens");
+    server.stop().await.expect("SQS stops");
+    let answer = tokio::time::timeout(PATIENCE, queue.send("work", Duration::ZERO)).await.expect("bounded");
+    assert!(matches!(answer, Err(QueueError::Sqs { operation: "SendMessage", .. })), "{answer:?}");
+    server.restart().await.expect("SQS restarts");
+    send(&queue, "work").await;
+    assert_eq!(next(&queue, LONG).await.body, "work");
+}
