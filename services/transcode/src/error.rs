@@ -1,0 +1,92 @@
+//! What can go wrong in dispatch, and how callers are told.
+
+use reelmill_mesh::Refusal;
+use reelmill_platform::{
+    database::{self, DatabaseError},
+    objects::ObjectsError,
+    queue::QueueError,
+    sessions::HubError,
+};
+use sea_orm::DbErr;
+use tonic::Status;
+
+use crate::domain::LeaseRefusal;
+
+/// Why the transcode role could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum TranscodeError {
+    /// There is no such job for this caller.
+    #[error("there is no such job")]
+    JobNotFound(String),
+    /// There is no such task.
+    #[error("there is no such task")]
+    TaskNotFound(String),
+    /// The task can't be worked at under this lease.
+    #[error(transparent)]
+    Lease(#[from] LeaseRefusal),
+    /// A field of the request is wrong.
+    #[error("{field}: {message}")]
+    Field {
+        /// The field.
+        field: &'static str,
+        /// What is wrong.
+        message: String,
+    },
+    /// The page token is not one of ours.
+    #[error("the page token is not valid")]
+    PageToken,
+    /// The database can't be opened.
+    #[error(transparent)]
+    Open(#[from] DatabaseError),
+    /// The database failed.
+    #[error("database: {0}")]
+    Database(#[from] DbErr),
+    /// The object store failed.
+    #[error("object store: {0}")]
+    Objects(#[from] ObjectsError),
+    /// The queue failed.
+    #[error("queue: {0}")]
+    Queue(#[from] QueueError),
+    /// The hub failed.
+    #[error("hub: {0}")]
+    Hub(#[from] HubError),
+    /// A stored message can't be read.
+    #[error("stored message: {0}")]
+    Stored(#[from] prost::DecodeError),
+}
+
+impl TranscodeError {
+    pub(crate) fn field(field: &'static str, message: impl Into<String>) -> Self {
+        Self::Field { field, message: message.into() }
+    }
+}
+
+impl From<TranscodeError> for Status {
+    fn from(error: TranscodeError) -> Self {
+        let refusal = match &error {
+            TranscodeError::JobNotFound(_) => Refusal::not_found("JOB_NOT_FOUND", error.to_string()),
+            TranscodeError::TaskNotFound(_) => Refusal::not_found("TASK_NOT_FOUND", error.to_string()),
+            TranscodeError::Lease(lease) => Refusal::precondition(lease.reason(), error.to_string()),
+            TranscodeError::Field { field, message } => Refusal::field("FIELD_INVALID", field, message),
+            TranscodeError::PageToken => {
+                Refusal::field("PAGE_TOKEN_INVALID", "page_token", "not from a former answer")
+            }
+            TranscodeError::Objects(cause) => {
+                Refusal::unavailable("STORE_UNAVAILABLE", "the object store is away", cause)
+            }
+            TranscodeError::Queue(cause) => {
+                Refusal::unavailable("QUEUE_UNAVAILABLE", "the queue is away", cause)
+            }
+            TranscodeError::Hub(cause) => {
+                Refusal::unavailable("HUB_UNAVAILABLE", "the shared state is away", cause)
+            }
+            TranscodeError::Database(cause) if database::is_away(cause) => {
+                Refusal::unavailable("DATABASE_UNAVAILABLE", "the database is away", cause)
+            }
+            TranscodeError::Open(_) | TranscodeError::Database(_) | TranscodeError::Stored(_) => {
+                Refusal::internal(&error)
+            }
+        };
+        refusal.into()
+    }
+}

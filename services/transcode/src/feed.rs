@@ -1,0 +1,123 @@
+//! Tells watchers what changed: through the hub, so that every replica's watchers hear of it.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _, stream};
+use prost::Message as _;
+use reelmill_platform::sessions::{Hint, Hub, Subscription};
+use reelmill_proto::transcode::{Job, WatchJobsResponse};
+
+use crate::{
+    convert::feed_message,
+    error::TranscodeError,
+    store::{JobRow, Store},
+};
+
+/// The hub's topic for jobs as they change; each hint is an encoded [`WatchJobsResponse`].
+const JOBS: &str = "jobs";
+/// How long silence is believed. A hint can be lost between a commit and its telling; if it told of the last
+/// change for long, nobody would look again.
+const LONGEST_TRUST: Duration = Duration::from_secs(5);
+/// How many rows are read at once when a watch begins.
+const PAGE: u64 = 200;
+
+/// What the watchers of this process and of others hear.
+#[derive(Clone)]
+pub(crate) struct Feed {
+    store: Store,
+    hub: Arc<dyn Hub>,
+}
+
+/// A stream of jobs.
+pub(crate) type Jobs = Pin<Box<dyn Stream<Item = Result<WatchJobsResponse, TranscodeError>> + Send>>;
+
+impl Feed {
+    pub(crate) fn new(store: Store, hub: Arc<dyn Hub>) -> Self {
+        Self { store, hub }
+    }
+
+    /// Says that a job was stored anew. A hub that is away costs watchers promptness, not truth, so
+    /// that is logged only.
+    pub(crate) async fn changed(&self, row: &JobRow) {
+        match feed_message(row) {
+            Ok(message) => self.publish(&message).await,
+            Err(error) => tracing::error!(job = row.id, %error, "a stored job can't be told"),
+        }
+    }
+
+    /// Says how far a running job is.
+    pub(crate) async fn progressed(&self, job: Job) {
+        self.publish(&WatchJobsResponse { job: Some(job), ..WatchJobsResponse::default() }).await;
+    }
+
+    async fn publish(&self, message: &WatchJobsResponse) {
+        if let Err(error) = self.hub.publish(JOBS, Bytes::from(message.encode_to_vec())).await {
+            tracing::warn!(%error, "watchers were not told");
+        }
+    }
+
+    /// What is said of jobs from now on.
+    pub(crate) async fn hints(&self) -> Result<Subscription, TranscodeError> {
+        Ok(self.hub.subscribe(JOBS).await?)
+    }
+
+    /// Every job changed after `revision`, in the order of their changes; then every change as it
+    /// comes, and progress. A change may come twice, and an older one after a newer one of the same
+    /// job: what has a lower revision than the job is known by is to be passed over.
+    pub(crate) async fn jobs(&self, revision: i64) -> Result<Jobs, TranscodeError> {
+        let following = Following {
+            store: self.store.clone(),
+            // First the ear, then the past: what happens between is heard twice rather than never.
+            hints: self.hub.subscribe(JOBS).await?,
+            seen: revision,
+            ready: Vec::new(),
+            catching_up: true,
+        };
+        Ok(Box::pin(stream::try_unfold(following, |mut following| async move {
+            Ok(following.next().await?.map(|message| (message, following)))
+        })))
+    }
+}
+
+struct Following {
+    store: Store,
+    hints: Subscription,
+    /// Highest revision sent.
+    seen: i64,
+    /// Read but not sent, the latest first.
+    ready: Vec<JobRow>,
+    catching_up: bool,
+}
+
+impl Following {
+    async fn next(&mut self) -> Result<Option<WatchJobsResponse>, TranscodeError> {
+        loop {
+            if let Some(row) = self.ready.pop() {
+                self.seen = self.seen.max(row.revision);
+                return feed_message(&row).map(Some);
+            }
+            if self.catching_up {
+                self.ready = self.store.jobs_since(self.seen, PAGE).await?;
+                self.ready.reverse();
+                self.catching_up = !self.ready.is_empty();
+                continue;
+            }
+            match tokio::time::timeout(LONGEST_TRUST, self.hints.next()).await {
+                Ok(None) => return Ok(None),
+                Err(_) | Ok(Some(Hint::Lagged)) => self.catching_up = true,
+                Ok(Some(Hint::Payload(bytes))) => {
+                    let message = WatchJobsResponse::decode(bytes)?;
+                    let revision = message.job.as_ref().map_or(0, |job| job.revision);
+                    // A gap means that a change was missed, so the rows are read instead.
+                    if revision > self.seen.saturating_add(1) {
+                        self.catching_up = true;
+                    } else {
+                        self.seen = self.seen.max(revision);
+                        return Ok(Some(message));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Leases, fencing, lost workers, lost queues and garbage.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reelmill_proto::transcode::{
+    FailTaskRequest, Failure, GetJobRequest, Job, Lease, Progress, Rendition, ReportProgressRequest,
+    ReportProgressResponse, SignOutputsRequest, WatchJobRequest, job::State,
+};
+use tokio::time::timeout;
+use tonic::Streaming;
+
+use crate::{
+    jobs::on_every_database,
+    world::{World, complete, reason, start},
+};
+
+const SOON: Duration = Duration::from_secs(5);
+const NONE: Duration = Duration::from_millis(100);
+
+/// Opens a report stream with one report on it, and keeps it open.
+pub async fn report(world: &World, lease: &Lease) -> Streaming<ReportProgressResponse> {
+    let first = ReportProgressRequest {
+        lease: Some(lease.clone()),
+        progress: Some(Progress { percent: 12.5, ..Progress::default() }),
+        renditions: vec![Rendition { rendition_id: "720p".to_owned(), height: 720, ..Rendition::default() }],
+        source: None,
+    };
+    let reports = futures::stream::once(async { first });
+    let reports = futures::StreamExt::chain(reports, futures::stream::pending());
+    world.worker().report_progress(reports).await.unwrap().into_inner()
+}
+
+async fn job(world: &World, name: &str) -> Job {
+    let request = GetJobRequest { name: name.to_owned() };
+    world.jobs().get_job(request).await.unwrap().into_inner().job.unwrap()
+}
+
+async fn a_lease_keeps_others_out_until_it_ends(world: World) {
+    world.job("ann", "v1").await;
+    let first = world.start().await;
+    let old = first.lease.unwrap();
+    assert_eq!(reason(world.worker().start_task(start(&old.task)).await), "TASK_LEASED");
+    world.pass(16);
+    let second = world.worker().start_task(start(&old.task)).await.unwrap().into_inner();
+    let new = second.lease.unwrap();
+    assert!(new.fencing_token > old.fencing_token);
+    assert_ne!(first.output_prefix, second.output_prefix);
+    let sign = SignOutputsRequest { lease: Some(old.clone()), names: vec!["a.mp4".to_owned()] };
+    assert_eq!(reason(world.worker().sign_outputs(sign).await), "LEASE_LOST");
+    assert_eq!(reason(world.worker().complete_task(complete(&old)).await), "LEASE_LOST");
+    let mut answers = report(&world, &old).await;
+    assert_eq!(reason(timeout(SOON, answers.message()).await.unwrap()), "LEASE_LOST");
+    world.worker().complete_task(complete(&new)).await.unwrap();
+    world.worker().complete_task(complete(&new)).await.expect("a repeated call is answered the same");
+    assert_eq!(reason(world.worker().start_task(start(&old.task)).await), "TASK_ENDED");
+}
+
+async fn a_lost_worker_has_a_successor_and_its_leavings_go(world: World) {
+    let made = world.job("ann", "v1").await;
+    let first = world.start().await;
+    let stray = format!("{}720p/init.mp4", first.output_prefix);
+    world.objects.put(&stray, Bytes::from_static(b"lost"), "video/mp4").await.unwrap();
+    world.pass(16);
+    let second = world.start().await;
+    assert_eq!(second.attempt, 2);
+    let kept = format!("{}master.m3u8", second.output_prefix);
+    world.objects.put(&kept, Bytes::from_static(b"kept"), "text/plain").await.unwrap();
+    world.worker().complete_task(complete(second.lease.as_ref().unwrap())).await.unwrap();
+    world.transcode.sweep().await.unwrap();
+    assert_eq!(world.objects.head(&stray).await.unwrap(), None);
+    assert!(world.objects.head(&kept).await.unwrap().is_some());
+    assert_eq!(job(&world, &made.name).await.state(), State::Succeeded);
+    // A stale worker's address still worked for a while: the second sweep finds what it put.
+    world.objects.put(&stray, Bytes::from_static(b"late"), "video/mp4").await.unwrap();
+    world.pass(21 * 60);
+    world.transcode.sweep().await.unwrap();
+    assert_eq!(world.objects.head(&stray).await.unwrap(), None);
+}
+
+async fn a_broken_report_stream_shortens_the_lease(world: World) {
+    world.job("ann", "v1").await;
+    let started = world.start().await;
+    let lease = started.lease.unwrap();
+    let mut answers = report(&world, &lease).await;
+    timeout(SOON, answers.message()).await.unwrap().unwrap().unwrap();
+    drop(answers);
+    // The lease ends four seconds after the break rather than fifteen; the break itself is
+    // noticed a moment after the drop, so the claim is repeated, under a bound.
+    let claimed = timeout(SOON, async {
+        loop {
+            world.pass(5);
+            match world.worker().start_task(start(&lease.task)).await {
+                Ok(started) => return started.into_inner(),
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    });
+    assert_eq!(claimed.await.unwrap().attempt, 2);
+}
+
+async fn a_task_that_keeps_failing_fails_its_job(world: World) {
+    let made = world.job("ann", "v1").await;
+    for _ in 0..5 {
+        assert!(!matches!(job(&world, &made.name).await.state(), State::Failed));
+        world.start().await;
+        world.pass(60);
+        world.transcode.sweep().await.unwrap();
+        world.pass(60);
+    }
+    let failed = job(&world, &made.name).await;
+    assert_eq!(failed.state(), State::Failed);
+    assert_eq!(failed.failure.unwrap().reason, "WORKER_LOST");
+}
+
+async fn a_file_that_cannot_be_served_fails_at_once(world: World) {
+    let made = world.job("ann", "v1").await;
+    let lease = world.start().await.lease;
+    let failure = Failure { reason: "FILE_NOT_VIDEO".to_owned(), message: "not a video".to_owned() };
+    let request = FailTaskRequest { lease: lease.clone(), failure: Some(failure.clone()), retryable: false };
+    let answer = world.worker().fail_task(request.clone()).await.unwrap().into_inner();
+    assert!(!answer.will_retry);
+    let failed = job(&world, &made.name).await;
+    assert_eq!((failed.state(), failed.failure), (State::Failed, Some(failure)));
+    assert_eq!(reason(world.worker().fail_task(request).await), "LEASE_LOST");
+}
+
+async fn a_fault_of_the_worker_is_tried_again_at_once(world: World) {
+    let made = world.job("ann", "v1").await;
+    let lease = world.start().await.lease;
+    let failure = Failure { reason: "ENCODER_CRASHED".to_owned(), message: "crashed".to_owned() };
+    let request = FailTaskRequest { lease, failure: Some(failure), retryable: true };
+    assert!(world.worker().fail_task(request).await.unwrap().into_inner().will_retry);
+    assert_eq!(world.start().await.attempt, 2);
+    assert_eq!(job(&world, &made.name).await.state(), State::Running);
+}
+
+async fn a_task_may_be_handed_back_any_number_of_times(world: World) {
+    let made = world.job("ann", "v1").await;
+    for _ in 0..7 {
+        let lease = world.start().await.lease;
+        let failure = Failure { reason: "WORKER_STOPPED".to_owned(), message: "stopping".to_owned() };
+        let request = FailTaskRequest { lease, failure: Some(failure), retryable: true };
+        assert!(world.worker().fail_task(request).await.unwrap().into_inner().will_retry);
+    }
+    assert_eq!(job(&world, &made.name).await.state(), State::Running);
+}
+
+async fn a_lost_queue_loses_no_job(world: World) {
+    let made = world.job("ann", "v1").await;
+    world.transcode.sweep().await.unwrap();
+    let lost = world.message(SOON).await.expect("the first message");
+    world.queue.delete(&lost.receipt).await.unwrap();
+    world.transcode.sweep().await.unwrap();
+    assert!(world.message(NONE).await.is_none(), "not sent twice at once");
+    world.pass(61);
+    let started = world.start().await;
+    assert!(started.lease.unwrap().task.starts_with(&made.name));
+}
+
+async fn progress_reaches_watchers_and_the_plan_is_stored(world: World) {
+    let made = world.job("ann", "v1").await;
+    let watch = WatchJobRequest { name: made.name.clone(), revision: 0 };
+    let mut changes = world.user("ann").watch_job(watch).await.unwrap().into_inner();
+    let lease = world.start().await.lease.unwrap();
+    let _answers = report(&world, &lease).await;
+    let seen = timeout(SOON, async {
+        loop {
+            let job = changes.message().await.unwrap().unwrap().job.unwrap();
+            if job.progress.as_ref().is_some_and(|progress| progress.percent == 12.5) {
+                return job;
+            }
+        }
+    });
+    assert_eq!(seen.await.unwrap().renditions[0].height, 720);
+    assert_eq!(job(&world, &made.name).await.renditions[0].height, 720);
+}
+
+async fn outputs_cannot_leave_their_prefix(world: World) {
+    world.job("ann", "v1").await;
+    let started = world.start().await;
+    let lease = started.lease;
+    for bad in ["../x", "/x", "a//b", ""] {
+        let request = SignOutputsRequest { lease: lease.clone(), names: vec![bad.to_owned()] };
+        assert_eq!(reason(world.worker().sign_outputs(request).await), "FIELD_INVALID", "{bad}");
+    }
+    let request = SignOutputsRequest { lease, names: vec!["720p/init.mp4".to_owned()] };
+    let uris = world.worker().sign_outputs(request).await.unwrap().into_inner().uris;
+    assert!(uris[0].contains(&format!("{}720p/init.mp4", started.output_prefix)), "{}", uris[0]);
+}
+
+on_every_database!(
+    a_lease_keeps_others_out_until_it_ends,
+    a_lost_worker_has_a_successor_and_its_leavings_go,
+    a_broken_report_stream_shortens_the_lease,
+    a_task_that_keeps_failing_fails_its_job,
+    a_file_that_cannot_be_served_fails_at_once,
+    a_fault_of_the_worker_is_tried_again_at_once,
+    a_task_may_be_handed_back_any_number_of_times,
+    a_lost_queue_loses_no_job,
+    progress_reaches_watchers_and_the_plan_is_stored,
+    outputs_cannot_leave_their_prefix,
+);
