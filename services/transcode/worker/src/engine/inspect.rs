@@ -1,0 +1,65 @@
+//! The first look at a source: its first bytes, then ffprobe through the proxy.
+
+use super::activity::Activity;
+use super::process::{self, Limits};
+use super::proxy::SourceProxy;
+use super::source::SourceReader;
+use super::{Engine, crashed, unreadable, verdict};
+use reelmill_media::probe::{Source, parse};
+use reelmill_media::sniff::{SNIFF_BYTES, sniff};
+use reelmill_media::{Failure, Reason, command};
+use std::path::Path;
+use std::pin::pin;
+use tokio::io::AsyncReadExt;
+
+/// The largest description that is read.
+const MAX_JSON_BYTES: u64 = 4 * 1024 * 1024;
+/// ffprobe's descriptor for its answer.
+const STDOUT: i32 = 1;
+
+/// Looks at the source that `reader` reads and `proxy` serves.
+pub(super) async fn inspect(
+    engine: &Engine,
+    reader: &SourceReader,
+    activity: &Activity,
+    proxy: &SourceProxy,
+    scratch: &Path,
+) -> Result<Source, Failure> {
+    let mut head = reader.read(0).await.map_err(|error| unreadable(&error))?;
+    head.truncate(SNIFF_BYTES);
+    let kind = sniff(&head)?;
+    // Pinned, so that it is not yet dropped when it is asked what it waits for.
+    let mut probing = pin!(run(engine, proxy, scratch));
+    let Ok(probed) = tokio::time::timeout(engine.bounds.probe, probing.as_mut()).await else {
+        let late = activity.is_waiting().then(SourceReader::late);
+        return Err(reader.fault().or(late).map_or_else(
+            || Failure::new(Reason::LimitExceeded, "The file's description takes too long to read."),
+            |error| unreadable(&error),
+        ));
+    };
+    let (ended, json) = probed?;
+    if let Some(error) = reader.fault() {
+        return Err(unreadable(&error));
+    }
+    if !ended.status.success() {
+        return Err(verdict::probe(&ended, kind));
+    }
+    parse(&json)
+}
+
+async fn run(
+    engine: &Engine,
+    proxy: &SourceProxy,
+    scratch: &Path,
+) -> Result<(process::Ended, Vec<u8>), Failure> {
+    let limits = Limits { cpu_seconds: engine.bounds.probe.as_secs(), memory_bytes: 4 << 30, file_bytes: 0 };
+    let args = command::probe(proxy.address());
+    let started = process::start(&engine.ffprobe, &args, &limits, scratch, STDOUT, 1);
+    let (process, pipes) = started.map_err(|error| crashed(&error))?;
+    let mut json = Vec::new();
+    for pipe in pipes {
+        pipe.take(MAX_JSON_BYTES).read_to_end(&mut json).await.map_err(|error| crashed(&error))?;
+    }
+    let ended = process.ended().await.map_err(|error| crashed(&error))?;
+    Ok((ended, json))
+}

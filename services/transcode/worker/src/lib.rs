@@ -1,0 +1,119 @@
+//! The worker: takes tasks from the queue, runs ffmpeg, puts outputs in the store.
+//!
+//! [`run`] is the role. A message names a task; dispatch leases it, the [`engine`] does it, and
+//! every word about it carries the lease's fencing token. The engine knows neither queue nor lease
+//! and can be used, and is tested, by itself.
+
+mod config;
+mod convert;
+mod dispatch;
+mod error;
+mod lease;
+mod patience;
+mod scratch;
+mod store;
+mod task;
+
+pub mod engine;
+
+pub use config::WorkerConfig;
+pub use error::WorkerError;
+
+use engine::{Bounds, Engine};
+use patience::pause;
+use reelmill_mesh::Channel;
+use reelmill_platform::queue::Queue;
+use reelmill_proto::transcode::worker_service_client::WorkerServiceClient;
+use scratch::Scratch;
+use std::sync::Arc;
+use std::time::Duration;
+use task::{Bench, VISIBILITY};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// How long one look at the queue waits for a message.
+const POLL: Duration = Duration::from_secs(20);
+
+/// Works until `shutdown`: takes no new task then, gives running ones [`WorkerConfig::drain`], and
+/// hands back what is not done, so that another worker goes on at once.
+///
+/// # Errors
+/// When the scratch folder or ffmpeg cannot be used, or a slot dies.
+pub async fn run(
+    config: WorkerConfig,
+    queue: Arc<dyn Queue>,
+    dispatch: WorkerServiceClient<Channel>,
+    shutdown: CancellationToken,
+) -> Result<(), WorkerError> {
+    let http = reqwest::Client::builder()
+        .connect_timeout(Duration::from_secs(5))
+        // A store does not redirect; whoever does leads elsewhere.
+        .redirect(reqwest::redirect::Policy::none())
+        .build();
+    let bench = Arc::new(Bench {
+        name: config.name,
+        encoder_build: encoder_build(&config.ffmpeg, config.threads).await?,
+        drain: config.drain,
+        engine: Engine {
+            ffmpeg: config.ffmpeg,
+            ffprobe: config.ffprobe,
+            threads: config.threads,
+            bounds: Bounds::default(),
+            http: http.map_err(WorkerError::Http)?,
+        },
+        scratch: Scratch::open(&config.scratch_dir)?,
+        queue,
+        dispatch,
+        shutdown,
+    });
+    let mut slots = JoinSet::new();
+    for _ in 0..config.slots.max(1) {
+        slots.spawn(slot(Arc::clone(&bench)));
+    }
+    while let Some(ended) = slots.join_next().await {
+        ended.map_err(WorkerError::Slot)?;
+    }
+    Ok(())
+}
+
+/// Takes one task after the other.
+async fn slot(bench: Arc<Bench>) {
+    let mut failures = 0;
+    while !bench.shutdown.is_cancelled() {
+        let received = tokio::select! {
+            received = bench.queue.receive(1, VISIBILITY, POLL) => received,
+            () = bench.shutdown.cancelled() => return,
+        };
+        match received {
+            Ok(messages) => {
+                failures = 0;
+                for message in messages {
+                    bench.handle(message).await;
+                }
+            }
+            Err(error) => {
+                failures += 1;
+                tracing::warn!(%error, "the queue cannot be read");
+                tokio::select! {
+                    () = tokio::time::sleep(pause(failures)) => {}
+                    () = bench.shutdown.cancelled() => return,
+                }
+            }
+        }
+    }
+}
+
+/// Names the ffmpeg build and what else the output's bytes depend on.
+async fn encoder_build(ffmpeg: &str, threads: u32) -> Result<String, WorkerError> {
+    let failed = |cause: String| WorkerError::Encoder { program: ffmpeg.to_owned(), cause };
+    let ran = tokio::process::Command::new(ffmpeg).arg("-version").output().await;
+    let output = ran.map_err(|error| failed(error.to_string()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    match text.lines().next().filter(|_| output.status.success()) {
+        Some(first) => {
+            let version = first.split(" Copyright").next().unwrap_or(first);
+            Ok(format!("{version}, {threads} threads"))
+        }
+        None => Err(failed(format!("-version ended with {}", output.status))),
+    }
+}

@@ -1,0 +1,228 @@
+//! One message of the queue, from its receipt to its end.
+
+use crate::convert;
+use crate::dispatch::{ANSWER, CHECKED_ANSWER, Dispatch, insist, is_verdict};
+use crate::engine::{Engine, Progress, Snapshot, SourceAddress, Transcoded};
+use crate::lease::{Keeper, Lost};
+use crate::scratch::Scratch;
+use crate::store::SignedStore;
+use reelmill_media::{Failure, Reason};
+use reelmill_platform::queue::{Message, Queue};
+use reelmill_proto::transcode::start_task_response::Work;
+use reelmill_proto::transcode::{self as proto, FailTaskRequest, Lease, StartTaskRequest, WholeVideoTask};
+use reelmill_proto::unix_millis;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinError;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+/// How long a received message is hidden from other workers, unless it is extended.
+pub(crate) const VISIBILITY: Duration = Duration::from_secs(60);
+/// How often it is extended.
+const EXTEND_EVERY: Duration = Duration::from_secs(20);
+/// How long a task that could not be started is left alone.
+const UNSTARTED: Duration = Duration::from_secs(2);
+
+/// What every task of this worker needs.
+pub(crate) struct Bench {
+    pub name: String,
+    pub encoder_build: String,
+    pub drain: Duration,
+    pub engine: Engine,
+    pub scratch: Scratch,
+    pub queue: Arc<dyn Queue>,
+    pub dispatch: Dispatch,
+    pub shutdown: CancellationToken,
+}
+
+/// What became of a task that was worked at.
+enum Verdict {
+    Done(Box<Transcoded>),
+    Failed(Failure),
+}
+
+impl Bench {
+    /// Sees a message through. It is deleted once the database has the last word on its task.
+    pub(crate) async fn handle(&self, message: Message) {
+        let _hidden = self.keep_hidden(&message);
+        let started = self.start(&message.body).await;
+        let settled = match started {
+            Ok(Some((lease, expires, work))) => {
+                tracing::info!(task = lease.task, token = lease.fencing_token, "task started");
+                self.work(lease, expires, work).await
+            }
+            Ok(None) => true,
+            Err(status) => {
+                tracing::warn!(task = message.body, %status, "the task could not be started");
+                false
+            }
+        };
+        let closed = if settled {
+            self.queue.delete(&message.receipt).await
+        } else {
+            self.queue.extend(&message.receipt, UNSTARTED).await
+        };
+        if let Err(error) = closed {
+            tracing::debug!(%error, "the message comes back");
+        }
+    }
+
+    /// Keeps the message hidden for as long as what is returned lives.
+    fn keep_hidden(&self, message: &Message) -> AbortOnDropHandle<()> {
+        let (queue, receipt) = (Arc::clone(&self.queue), message.receipt.clone());
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(EXTEND_EVERY).await;
+                if let Err(error) = queue.extend(&receipt, VISIBILITY).await {
+                    // The lease, not the message, keeps others away.
+                    tracing::debug!(%error, "the message was not extended");
+                }
+            }
+        }))
+    }
+
+    /// Takes the task's lease; none when there is nothing to do.
+    async fn start(&self, task: &str) -> Result<Option<(Lease, i64, WholeVideoTask)>, tonic::Status> {
+        let request = StartTaskRequest {
+            task: task.to_owned(),
+            worker: self.name.clone(),
+            encoder_build: self.encoder_build.clone(),
+        };
+        let ask = || {
+            let (mut dispatch, request) = (self.dispatch.clone(), request.clone());
+            async move { dispatch.start_task(request).await }
+        };
+        match insist(Instant::now() + VISIBILITY / 2, ANSWER, ask).await {
+            Ok(proto::StartTaskResponse {
+                lease: Some(lease), lease_expire_time, work: Some(work), ..
+            }) => {
+                let Work::WholeVideo(work) = work;
+                Ok(Some((lease, lease_expire_time.as_ref().map_or(0, unix_millis), work)))
+            }
+            Ok(_) => Err(tonic::Status::internal("dispatch gave a lease without work")),
+            Err(status) if is_verdict(&status) => {
+                tracing::debug!(task, %status, "nothing to do");
+                Ok(None)
+            }
+            Err(status) => Err(status),
+        }
+    }
+
+    /// Works at a task and settles it with dispatch. False when dispatch was never told.
+    async fn work(&self, lease: Lease, expires: i64, work: WholeVideoTask) -> bool {
+        let (progress, snapshots) = Progress::new();
+        let keeper = Keeper::new(self.dispatch.clone(), lease.clone(), expires, snapshots.clone());
+        let until = keeper.until();
+        let settle = async {
+            let verdict = self.transcode(&lease, work, progress).await;
+            self.settle(&lease, verdict, until, &snapshots).await
+        };
+        tokio::select! {
+            told = settle => told,
+            lost = keeper.keep() => {
+                tracing::info!(task = lease.task, ?lost, "task dropped");
+                // Nobody else may have been told to take an unreachable dispatch's task.
+                lost != Lost::Unreachable
+            }
+        }
+    }
+
+    /// Transcodes, for as long as the worker may run.
+    async fn transcode(&self, lease: &Lease, work: WholeVideoTask, progress: Progress) -> Verdict {
+        let scratch = match self.scratch.task() {
+            Ok(scratch) => scratch,
+            Err(error) => {
+                tracing::error!(%error, "no scratch folder");
+                return Verdict::Failed(crashed());
+            }
+        };
+        let source = SourceAddress {
+            uri: work.source_uri,
+            size_bytes: u64::try_from(work.source_size_bytes).unwrap_or(0),
+        };
+        let engine = self.engine.clone();
+        let (http, patience) = (engine.http.clone(), engine.bounds.patience);
+        let store = SignedStore::new(http, self.dispatch.clone(), lease.clone(), patience);
+        // A task of its own, so that a panic ends it alone.
+        let running = AbortOnDropHandle::new(tokio::spawn(async move {
+            engine.transcode(source, scratch.path(), Arc::new(store), &progress).await
+        }));
+        let stopped = async {
+            self.shutdown.cancelled().await;
+            tokio::time::sleep(self.drain).await;
+        };
+        tokio::select! {
+            ended = running => self.verdict(ended),
+            () = stopped => Verdict::Failed(worker_stopped()),
+        }
+    }
+
+    fn verdict(&self, ended: Result<Result<Transcoded, Failure>, JoinError>) -> Verdict {
+        let failure = match ended {
+            Ok(Ok(done)) => return Verdict::Done(Box::new(done)),
+            Ok(Err(failure)) => failure,
+            Err(panic) => {
+                tracing::error!(%panic, "the engine panicked");
+                crashed()
+            }
+        };
+        if !self.shutdown.is_cancelled() {
+            return Verdict::Failed(failure);
+        }
+        // Whoever stops the worker may have stopped its encoder too: this says nothing of the file.
+        tracing::info!(reason = %failure.reason, "a failure while the worker stops");
+        Verdict::Failed(worker_stopped())
+    }
+
+    /// Tells dispatch how the task ended, until it has heard or the lease is surely lost.
+    async fn settle(
+        &self,
+        lease: &Lease,
+        verdict: Verdict,
+        until: watch::Receiver<Instant>,
+        snapshots: &watch::Receiver<Snapshot>,
+    ) -> bool {
+        let until = *until.borrow();
+        let told = match verdict {
+            Verdict::Done(done) => {
+                tracing::info!(task = lease.task, outputs = done.outcome.outputs.len(), "task done");
+                let request = convert::completion(lease.clone(), &done);
+                let ask = || {
+                    let (mut dispatch, request) = (self.dispatch.clone(), request.clone());
+                    async move { dispatch.complete_task(request).await }
+                };
+                insist(until, CHECKED_ANSWER, ask).await.map(drop)
+            }
+            Verdict::Failed(failure) => {
+                let percent = snapshots.borrow().percent;
+                tracing::info!(task = lease.task, reason = %failure.reason, percent, "task failed");
+                let request = FailTaskRequest {
+                    lease: Some(lease.clone()),
+                    retryable: failure.reason.retryable(),
+                    failure: Some(proto::Failure {
+                        reason: failure.reason.as_str().into(),
+                        message: failure.message,
+                    }),
+                };
+                let ask = || {
+                    let (mut dispatch, request) = (self.dispatch.clone(), request.clone());
+                    async move { dispatch.fail_task(request).await }
+                };
+                insist(until, ANSWER, ask).await.map(drop)
+            }
+        };
+        told.inspect_err(|status| tracing::warn!(task = lease.task, %status, "the task was not settled"))
+            .map_or_else(|status| is_verdict(&status), |()| true)
+    }
+}
+
+fn worker_stopped() -> Failure {
+    Failure::new(Reason::WorkerStopped, "The worker was stopped. Another one goes on.")
+}
+
+fn crashed() -> Failure {
+    Failure::new(Reason::EncoderCrashed, "The worker failed. It is tried again.")
+}

@@ -1,0 +1,241 @@
+//! What the engine's tests share: a store that serves one folder by ranged GET, a sink into a
+//! folder, and clips made by ffmpeg itself.
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path as UrlPath, State};
+use axum::http::{HeaderMap, Response, StatusCode, header};
+use axum::routing::get;
+use reelmill_media::Failure;
+use reelmill_worker::engine::{
+    Bounds, Content, Engine, OutputSink, Progress, SinkError, Snapshot, SourceAddress, Transcoded,
+};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+/// An engine as the worker builds it.
+pub fn engine() -> Engine {
+    // Another test of this process may have installed it.
+    let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    Engine {
+        ffmpeg: "ffmpeg".into(),
+        ffprobe: "ffprobe".into(),
+        threads: 2,
+        bounds: Bounds::default(),
+        http: reqwest::Client::new(),
+    }
+}
+
+/// A store of the files that were added, by number.
+#[derive(Clone, Default)]
+pub struct Store {
+    files: Arc<Mutex<Vec<PathBuf>>>,
+    /// Bytes that were asked for.
+    pub served: Arc<AtomicU64>,
+    /// How many requests from now on are answered 503.
+    pub failing: Arc<AtomicU64>,
+    /// Bytes from here on are never answered.
+    pub hanging_from: Arc<Mutex<Option<usize>>>,
+    port: u16,
+}
+
+impl Store {
+    /// Starts it on the loopback.
+    pub async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("port");
+        let port = listener.local_addr().expect("address").port();
+        let store = Self { port, ..Self::default() };
+        let router = Router::new().route("/{file}", get(serve)).with_state(store.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        store
+    }
+
+    /// Serves `file`.
+    pub fn add(&self, file: &Path) -> SourceAddress {
+        let size_bytes = std::fs::metadata(file).expect("file").len();
+        let mut files = self.files.lock().expect("lock");
+        files.push(file.to_owned());
+        SourceAddress { uri: format!("http://127.0.0.1:{}/{}", self.port, files.len() - 1), size_bytes }
+    }
+}
+
+async fn serve(
+    State(store): State<Store>,
+    UrlPath(file): UrlPath<usize>,
+    headers: HeaderMap,
+) -> Response<Body> {
+    let answer = |status, body| Response::builder().status(status).body(body).expect("response");
+    let failing = store.failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+    if failing.is_ok() {
+        return answer(StatusCode::SERVICE_UNAVAILABLE, Body::empty());
+    }
+    let path = store.files.lock().expect("lock")[file].clone();
+    let range = headers[header::RANGE].to_str().expect("range").trim_start_matches("bytes=").to_owned();
+    let (first, last) = range.split_once('-').expect("range");
+    let (first, last): (usize, usize) = (first.parse().expect("first"), last.parse().expect("last"));
+    if store.hanging_from.lock().expect("lock").is_some_and(|from| first >= from) {
+        std::future::pending::<()>().await;
+    }
+    let bytes = std::fs::read(path).expect("file")[first..=last].to_vec();
+    store.served.fetch_add(bytes.len() as u64, Ordering::SeqCst);
+    answer(StatusCode::PARTIAL_CONTENT, bytes.into())
+}
+
+/// Puts outputs in a folder.
+pub struct FolderSink(pub PathBuf);
+
+#[async_trait]
+impl OutputSink for FolderSink {
+    async fn put(&self, name: &str, content: Content, _content_type: &'static str) -> Result<(), SinkError> {
+        let path = self.0.join(name);
+        std::fs::create_dir_all(path.parent().expect("parent")).expect("folder");
+        match content {
+            Content::Bytes(bytes) => std::fs::write(path, bytes).expect("write"),
+            Content::File(file, size) => assert_eq!(std::fs::copy(file, path).expect("copy"), size),
+        }
+        Ok(())
+    }
+}
+
+/// A transcoding that ended.
+pub struct Run {
+    /// What it came to.
+    pub result: Result<Transcoded, Failure>,
+    /// The outputs.
+    pub folder: TempDir,
+    /// The last progress.
+    pub progress: watch::Receiver<Snapshot>,
+    /// What was left in the scratch folder.
+    pub scratch: TempDir,
+}
+
+impl Run {
+    /// The outcome of a success.
+    pub fn done(&self) -> &Transcoded {
+        self.result.as_ref().expect("transcoded")
+    }
+
+    /// Path of an output.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// An output as text.
+    pub fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).expect(name)
+    }
+}
+
+/// Transcodes `file` into a new folder.
+pub async fn transcode(store: &Store, file: &Path) -> Run {
+    transcode_with(&engine(), store.add(file)).await
+}
+
+/// Transcodes what is at an address with an engine of the test's own.
+pub async fn transcode_with(engine: &Engine, source: SourceAddress) -> Run {
+    let (folder, scratch) = (TempDir::new().expect("folder"), TempDir::new().expect("scratch"));
+    let (reporter, progress) = Progress::new();
+    let sink = Arc::new(FolderSink(folder.path().to_owned()));
+    let result = engine.transcode(source, scratch.path(), sink, &reporter).await;
+    Run { result, folder, progress, scratch }
+}
+
+/// Runs ffmpeg with blank-separated arguments and a last one, the output.
+pub fn ffmpeg(args: &str, output: &Path) {
+    let status = Command::new("ffmpeg")
+        .args(["-v", "error", "-nostdin", "-y"])
+        .args(args.split_whitespace())
+        .arg(output)
+        .status()
+        .expect("ffmpeg");
+    assert!(status.success(), "ffmpeg {args}");
+}
+
+/// What ffprobe says of a file, by blank-separated arguments.
+pub fn ffprobe(args: &str, file: &Path) -> String {
+    let output = Command::new("ffprobe")
+        .args(["-v", "error"])
+        .args(args.split_whitespace())
+        .args(["-of", "csv=p=0"])
+        .arg(file)
+        .output()
+        .expect("ffprobe");
+    assert!(output.status.success(), "ffprobe {args} {}", file.display());
+    let text = String::from_utf8(output.stdout).expect("text");
+    // Side data leaves empty columns and lines.
+    let lines = text.lines().map(|line| line.trim_end_matches(',')).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Decodes the first video stream to `frames` gray pictures of `side` x `side`, one byte a pixel.
+pub fn gray_frames(file: &Path, side: u32) -> Vec<u8> {
+    decode(file, &format!("-map 0:v:0 -vf scale={side}:{side},format=gray -vsync passthrough -f rawvideo -"))
+}
+
+/// Decodes the first audio stream to mono samples, 48000 a second.
+pub fn samples(file: &Path) -> Vec<i16> {
+    let bytes = decode(file, "-map 0:a:0 -ac 1 -ar 48000 -f s16le -");
+    bytes.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect()
+}
+
+fn decode(file: &Path, args: &str) -> Vec<u8> {
+    let output = Command::new("ffmpeg")
+        .args(["-v", "error", "-nostdin", "-i"])
+        .arg(file)
+        .args(args.split_whitespace())
+        .output()
+        .expect("ffmpeg");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// How many processes have their working folder in `folder` or below it.
+pub fn processes_in(folder: &Path) -> usize {
+    pids_in(folder).len()
+}
+
+/// Asks the processes in `folder` to end, as whoever stops a machine's programs does.
+pub fn terminate_in(folder: &Path) {
+    let pids = pids_in(folder);
+    assert!(!pids.is_empty(), "nothing runs");
+    let status = Command::new("kill").arg("-TERM").args(pids).status().expect("kill");
+    assert!(status.success());
+}
+
+fn pids_in(folder: &Path) -> Vec<String> {
+    let folder = folder.canonicalize().expect("folder");
+    let running = std::fs::read_dir("/proc").expect("proc").filter_map(Result::ok);
+    running
+        .filter(|process| {
+            std::fs::read_link(process.path().join("cwd")).is_ok_and(|place| place.starts_with(&folder))
+        })
+        .map(|process| process.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+/// Waits until `holds`, at most `limit`.
+pub async fn wait_until(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < limit, "not within {limit:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The folder of real media, or a loud note that the test is skipped.
+pub fn real_media() -> Option<PathBuf> {
+    let folder = std::env::var_os("REELMILL_MEDIA").map(PathBuf::from).filter(|folder| folder.is_dir());
+    if folder.is_none() {
+        #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+        {
+            eprintln!("SKIPPED: REELMILL_MEDIA does not name the folder of real media");
+        }
+    }
+    folder
+}
