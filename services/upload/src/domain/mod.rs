@@ -1,0 +1,6 @@
+//! The rules, as pure functions.
+
+pub(crate) mod names;
+pub(crate) mod parts;
+pub(crate) mod upload;
+pub(crate) mod video;

@@ -1,0 +1,140 @@
+//! `VideoService`: each method checks, calls, converts.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use reelmill_mesh::Origin;
+use reelmill_proto::{
+    seconds, timestamp,
+    transcode::rendition,
+    upload::{
+        CreatePlaybackRequest, CreatePlaybackResponse, DeleteVideoRequest, DeleteVideoResponse,
+        GetVideoRequest, GetVideoResponse, ListVideosRequest, ListVideosResponse, WatchVideoRequest,
+        WatchVideoResponse, WatchVideosRequest, WatchVideosResponse, video_service_server::VideoService,
+    },
+};
+use tonic::{Request, Response, Status};
+
+use crate::{
+    UploadError,
+    convert::outcome,
+    core::Core,
+    domain::{
+        names::{self, Cursor},
+        video::State,
+    },
+    upload_service::owner_of,
+    watch,
+};
+
+/// Bounds of a playback address's life, seconds.
+const PLAYBACK_TTL: std::ops::RangeInclusive<f64> = 60.0..=7.0 * 24.0 * 3600.0;
+
+pub(crate) struct Videos(pub Arc<Core>);
+
+#[tonic::async_trait]
+impl VideoService for Videos {
+    type WatchVideoStream = watch::Stream<WatchVideoResponse>;
+    type WatchVideosStream = watch::Stream<WatchVideosResponse>;
+
+    async fn get_video(
+        &self,
+        request: Request<GetVideoRequest>,
+    ) -> Result<Response<GetVideoResponse>, Status> {
+        let (owner, origin) = (owner_of(&request)?, Origin::of(&request));
+        let row = self.0.video_of(&owner, &request.get_ref().name).await?;
+        let video = self.0.video_message(&row, origin.as_deref())?;
+        Ok(Response::new(GetVideoResponse { video: Some(video) }))
+    }
+
+    async fn list_videos(
+        &self,
+        request: Request<ListVideosRequest>,
+    ) -> Result<Response<ListVideosResponse>, Status> {
+        let (owner, origin) = (owner_of(&request)?, Origin::of(&request));
+        let asked = request.get_ref();
+        let size = names::page_size(asked.page_size)?;
+        let after = Cursor::from_token(&asked.page_token)?;
+        let mut rows =
+            self.0.store.videos(&owner, after.as_ref(), size + 1).await.map_err(UploadError::from)?;
+        let more = rows.len() as u64 > size;
+        rows.truncate(usize::try_from(size).unwrap_or(usize::MAX));
+        let last = rows.last().filter(|_| more);
+        let next_page_token = last
+            .map(|row| Cursor { create_time: row.create_time, id: row.id.clone() }.to_token())
+            .unwrap_or_default();
+        let videos: Result<_, _> =
+            rows.iter().map(|row| self.0.video_message(row, origin.as_deref())).collect();
+        Ok(Response::new(ListVideosResponse { videos: videos?, next_page_token }))
+    }
+
+    async fn delete_video(
+        &self,
+        request: Request<DeleteVideoRequest>,
+    ) -> Result<Response<DeleteVideoResponse>, Status> {
+        let owner = owner_of(&request)?;
+        let row = self.0.video_or_tombstone(&owner, &request.get_ref().name).await?;
+        if self.0.store.delete_video(&row.id, self.0.now()).await.map_err(UploadError::from)? {
+            self.0.announce(&owner, &row.id).await;
+            self.0.unfinished.notify_one();
+        }
+        Ok(Response::new(DeleteVideoResponse {}))
+    }
+
+    async fn watch_video(
+        &self,
+        request: Request<WatchVideoRequest>,
+    ) -> Result<Response<Self::WatchVideoStream>, Status> {
+        let (owner, origin) = (owner_of(&request)?, Origin::of(&request));
+        let row = self.0.video_of(&owner, &request.get_ref().name).await?;
+        let revision = request.get_ref().revision;
+        Ok(Response::new(watch::video(Arc::clone(&self.0), row.id, revision, origin)))
+    }
+
+    async fn watch_videos(
+        &self,
+        request: Request<WatchVideosRequest>,
+    ) -> Result<Response<Self::WatchVideosStream>, Status> {
+        let (owner, origin) = (owner_of(&request)?, Origin::of(&request));
+        let revision = request.get_ref().revision;
+        Ok(Response::new(watch::library(Arc::clone(&self.0), owner, revision, origin)))
+    }
+
+    async fn create_playback(
+        &self,
+        request: Request<CreatePlaybackRequest>,
+    ) -> Result<Response<CreatePlaybackResponse>, Status> {
+        let (owner, origin) = (owner_of(&request)?, Origin::of(&request));
+        let asked = request.get_ref();
+        let ttl = self.playback_ttl(asked.ttl.as_ref())?;
+        let row = self.0.video_of(&owner, &asked.name).await?;
+        if row.state != State::Ready {
+            return Err(UploadError::VideoNotReady.into());
+        }
+        let pass = self.0.pass(&row.id, ttl, origin.as_deref());
+        let address =
+            |key: &Option<String>| key.as_deref().and_then(|key| pass.uri(&row.id, key)).unwrap_or_default();
+        let renditions = outcome(&row)?.renditions;
+        let ready = renditions.iter().filter(|rung| rung.state() == rendition::State::Ready);
+        let download_uris: HashMap<String, String> = ready
+            .filter_map(|rung| Some((rung.rendition_id.clone(), pass.download_uri(&row, rung)?)))
+            .collect();
+        Ok(Response::new(CreatePlaybackResponse {
+            playback_uri: address(&row.master_playlist_key),
+            poster_uri: address(&row.poster_key),
+            download_uris,
+            expire_time: Some(timestamp(pass.expire_time)),
+        }))
+    }
+}
+
+impl Videos {
+    fn playback_ttl(&self, asked: Option<&prost_types::Duration>) -> Result<Duration, UploadError> {
+        let Some(asked) = asked else { return Ok(self.0.config.playback_ttl) };
+        let length = seconds(asked);
+        if PLAYBACK_TTL.contains(&length) {
+            Ok(Duration::from_secs_f64(length))
+        } else {
+            Err(UploadError::field("ttl", "must be 1 minute to 7 days"))
+        }
+    }
+}
