@@ -1,0 +1,193 @@
+// One video in the list: made once, then changed in place, so that focus and selection stay.
+import { Video_State, type Video } from "./gen/reelmill/upload/v1/video_pb";
+import { Rendition_State, type Progress, type Rendition } from "./gen/reelmill/transcode/v1/rendition_pb";
+import { make, setText } from "./dom";
+import { clock, percent, secondsOf, size, timeLeft } from "./format";
+
+/** What this page knows of an upload of its own. */
+export interface LocalUpload {
+  sentBytes: number;
+  totalBytes: number;
+  bytesPerSecond: number;
+  /** Why it stopped; empty while it runs. */
+  stopped: string;
+}
+
+export interface CardActions {
+  play(video: Video): void;
+  remove(video: Video): void;
+  resume(video: Video): void;
+}
+
+const LABELS: Record<Video_State, string> = {
+  [Video_State.STATE_UNSPECIFIED]: "Unknown",
+  [Video_State.UPLOADING]: "Uploading",
+  [Video_State.PROCESSING]: "Processing",
+  [Video_State.READY]: "Ready",
+  [Video_State.FAILED]: "Failed",
+};
+
+interface Rung {
+  row: HTMLElement;
+  bar: HTMLProgressElement;
+  value: HTMLElement;
+}
+
+export class Card {
+  readonly element: HTMLLIElement;
+  video: Video;
+
+  #poster = make("img", { alt: "", loading: "lazy" });
+  #title = make("h3");
+  #badge = make("span", { class: "badge" });
+  #facts = make("p", { class: "muted facts" });
+  #bar = make("progress", { max: "100", value: "0" });
+  #status = make("p", { class: "status" });
+  #failure = make("p", { class: "failure", "data-testid": "failure" });
+  #rungs = make("ul", { class: "rungs" });
+  #rows = new Map<string, Rung>();
+  #playButton = make("button", { type: "button", "data-testid": "play" }, "Play");
+  #resumeButton = make("button", { type: "button", class: "second" }, "Try again");
+  #deleteButton = make("button", { type: "button", class: "quiet", "data-testid": "delete" }, "Delete");
+
+  constructor(video: Video, actions: CardActions) {
+    this.video = video;
+    this.#playButton.addEventListener("click", () => actions.play(this.video));
+    this.#resumeButton.addEventListener("click", () => actions.resume(this.video));
+    this.#deleteButton.addEventListener("click", () => actions.remove(this.video));
+    // Posters of expired addresses come back with the next address the server sends.
+    this.#poster.addEventListener("error", () => this.#poster.removeAttribute("src"));
+    this.element = make(
+      "li",
+      { class: "card video", "data-testid": "video" },
+      make("div", { class: "thumb" }, this.#poster),
+      make(
+        "div",
+        { class: "body" },
+        make("div", { class: "title" }, this.#title, this.#badge),
+        this.#facts,
+        this.#bar,
+        this.#status,
+        this.#failure,
+        this.#rungs,
+        make("div", { class: "buttons" }, this.#playButton, this.#resumeButton, this.#deleteButton),
+      ),
+    );
+  }
+
+  update(video: Video, upload: LocalUpload | undefined): void {
+    this.video = video;
+    const title = video.displayName || "Untitled";
+    const state = Video_State[video.state] ?? "STATE_UNSPECIFIED";
+    this.element.dataset["name"] = video.name;
+    this.element.dataset["state"] = state;
+    setText(this.#title, title);
+    this.#title.title = title;
+    setText(this.#badge, LABELS[video.state] ?? state);
+    setText(this.#facts, facts(video));
+    for (const [button, verb] of this.#buttons()) button.setAttribute("aria-label", `${verb} ${title}`);
+    this.#playButton.hidden = video.state !== Video_State.READY || video.playbackUri === "";
+    this.#resumeButton.hidden = !upload?.stopped;
+    if (video.posterUri && !this.#poster.hasAttribute("src")) this.#poster.src = video.posterUri;
+    setText(this.#failure, failureText(video, upload));
+    this.#failure.hidden = this.#failure.textContent === "";
+    this.#showProgress(video, upload, title);
+    this.#showRungs(video.state === Video_State.PROCESSING ? video.renditions : []);
+  }
+
+  #buttons(): [HTMLButtonElement, string][] {
+    return [
+      [this.#playButton, "Play"],
+      [this.#resumeButton, "Try again to upload"],
+      [this.#deleteButton, "Delete"],
+    ];
+  }
+
+  #showProgress(video: Video, upload: LocalUpload | undefined, title: string): void {
+    const uploading = video.state === Video_State.UPLOADING;
+    const shown = (uploading && upload !== undefined) || video.state === Video_State.PROCESSING;
+    this.#bar.hidden = !shown;
+    this.#bar.setAttribute("aria-label", `${uploading ? "Upload" : "Processing"} of ${title}`);
+    const done = uploading ? uploadPercent(upload) : video.progress?.percent;
+    if (done === undefined) this.#bar.removeAttribute("value");
+    else this.#bar.value = done;
+    setText(this.#status, uploading ? uploadText(upload) : processingText(video));
+    this.#status.hidden = this.#status.textContent === "";
+  }
+
+  #showRungs(renditions: Rendition[]): void {
+    const wanted = new Set(renditions.map((rendition) => rendition.renditionId));
+    for (const [id, rung] of this.#rows) {
+      if (wanted.has(id)) continue;
+      rung.row.remove();
+      this.#rows.delete(id);
+    }
+    for (const rendition of renditions) {
+      const rung = this.#rows.get(rendition.renditionId) ?? this.#addRung(rendition.renditionId);
+      const done = renditionPercent(rendition);
+      rung.bar.value = done;
+      setText(rung.value, rendition.state === Rendition_State.READY ? "done" : percent(done));
+    }
+    this.#rungs.hidden = renditions.length === 0;
+  }
+
+  #addRung(id: string): Rung {
+    const bar = make("progress", { max: "100", value: "0", "aria-label": id });
+    const value = make("span", { class: "value" });
+    const row = make("li", { "data-rendition": id }, make("span", {}, id), bar, value);
+    const rung = { row, bar, value };
+    this.#rows.set(id, rung);
+    this.#rungs.append(row);
+    return rung;
+  }
+}
+
+function facts(video: Video): string {
+  const seconds = secondsOf(video.duration);
+  const { width, height, videoCodec } = video.source ?? { width: 0, height: 0, videoCodec: "" };
+  const parts = [
+    seconds === undefined ? "" : clock(seconds),
+    width > 0 ? `${width} × ${height}` : "",
+    videoCodec,
+    video.sizeBytes > 0n ? size(Number(video.sizeBytes)) : "",
+  ];
+  return parts.filter((part) => part !== "").join(" · ");
+}
+
+function failureText(video: Video, upload: LocalUpload | undefined): string {
+  if (upload?.stopped) return upload.stopped;
+  if (video.state !== Video_State.FAILED) return "";
+  const { message, reason } = video.failure ?? { message: "", reason: "" };
+  if (!message) return reason || "It failed, and gave no reason.";
+  return reason ? `${message} (${reason})` : message;
+}
+
+function uploadPercent(upload: LocalUpload | undefined): number | undefined {
+  return upload && upload.totalBytes > 0 ? (100 * upload.sentBytes) / upload.totalBytes : undefined;
+}
+
+function uploadText(upload: LocalUpload | undefined): string {
+  if (!upload) return "Being uploaded from elsewhere, or interrupted.";
+  if (upload.stopped) return "";
+  const { sentBytes, totalBytes, bytesPerSecond } = upload;
+  const parts = [`${size(sentBytes)} of ${size(totalBytes)}`];
+  if (bytesPerSecond > 0) {
+    parts.push(`${size(bytesPerSecond)}/s`, timeLeft((totalBytes - sentBytes) / bytesPerSecond));
+  }
+  return parts.join(" · ");
+}
+
+function processingText(video: Video): string {
+  if (video.state !== Video_State.PROCESSING) return "";
+  const progress: Progress | undefined = video.progress;
+  if (!progress) return "Waiting for a worker.";
+  const parts = [percent(progress.percent)];
+  if (progress.speed > 0) parts.push(`${progress.speed.toFixed(1)}× real time`);
+  const eta = secondsOf(progress.eta);
+  if (eta !== undefined) parts.push(timeLeft(eta));
+  return parts.join(" · ");
+}
+
+function renditionPercent(rendition: Rendition): number {
+  return rendition.state === Rendition_State.READY ? 100 : (rendition.progress?.percent ?? 0);
+}
