@@ -1,0 +1,36 @@
+//! Refuses what is neither gRPC nor gRPC-web, by plain HTTP statuses: its sender doesn't know gRPC.
+
+use axum::{extract::Request, middleware::Next, response::Response};
+use http::{Method, StatusCode, Version, header};
+
+use crate::error::http_error;
+
+const GRPC: [&str; 2] = ["application/grpc", "application/grpc+proto"];
+const GRPC_WEB: [&str; 4] = [
+    "application/grpc-web",
+    "application/grpc-web+proto",
+    "application/grpc-web-text",
+    "application/grpc-web-text+proto",
+];
+
+/// Lets POSTs of the known content types through.
+pub(crate) async fn check_format(request: Request, next: Next) -> Response {
+    if request.method() != Method::POST {
+        return http_error(StatusCode::METHOD_NOT_ALLOWED, "HTTP_METHOD_INVALID", "calls are POST requests");
+    }
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = content_type.unwrap_or_default();
+    if GRPC_WEB.contains(&content_type) || is_native(content_type, request.version()) {
+        return next.run(request).await;
+    }
+    http_error(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "CONTENT_TYPE_INVALID",
+        "send gRPC over HTTP/2 (application/grpc) or gRPC-web (application/grpc-web+proto)",
+    )
+}
+
+/// Native gRPC needs HTTP/2's trailers.
+fn is_native(content_type: &str, version: Version) -> bool {
+    GRPC.contains(&content_type) && version == Version::HTTP_2
+}

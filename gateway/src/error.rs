@@ -1,0 +1,114 @@
+//! What goes wrong here, and the one place where it becomes an answer.
+
+use std::time::Duration;
+
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use reelmill_mesh::Refusal;
+use tonic::Code;
+
+/// Why a gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// The contract's descriptor set can't be used.
+    #[error("the contract: {0}")]
+    Contract(String),
+    /// A setting can't be used.
+    #[error("{setting}: {cause}")]
+    Setting {
+        /// Which one.
+        setting: &'static str,
+        /// What is wrong with it.
+        cause: String,
+    },
+}
+
+/// Why a call is refused.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum Refused {
+    #[error("there is no such method")]
+    MethodUnknown,
+    #[error("sign in first")]
+    SignInRequired,
+    #[error("the access token is not valid")]
+    TokenInvalid,
+    #[error("the access token has expired; refresh the session")]
+    TokenExpired,
+    #[error("the session has ended; sign in again")]
+    SessionEnded,
+    #[error("too many calls; slow down")]
+    RateLimited { subject: &'static str, retry_after: Duration },
+    #[error("the request is not a gRPC message of this method")]
+    Malformed,
+    #[error("a request message may have {limit} bytes at most")]
+    TooLarge { limit: usize },
+    #[error("the call took longer than allowed")]
+    DeadlineExceeded,
+    #[error("a part of the system is away; try again")]
+    ServiceUnavailable,
+    #[error("this process is stopping; call again")]
+    ShuttingDown,
+}
+
+impl From<&Refused> for Refusal {
+    fn from(refused: &Refused) -> Self {
+        let message = refused.to_string();
+        let (code, reason) = match refused {
+            Refused::MethodUnknown => (Code::Unimplemented, "METHOD_UNKNOWN"),
+            Refused::SignInRequired => (Code::Unauthenticated, "SIGN_IN_REQUIRED"),
+            Refused::TokenInvalid => (Code::Unauthenticated, "TOKEN_INVALID"),
+            Refused::TokenExpired => (Code::Unauthenticated, "TOKEN_EXPIRED"),
+            Refused::SessionEnded => (Code::Unauthenticated, "SESSION_ENDED"),
+            Refused::RateLimited { .. } => (Code::ResourceExhausted, "RATE_LIMITED"),
+            Refused::Malformed => (Code::InvalidArgument, "REQUEST_MALFORMED"),
+            Refused::TooLarge { .. } => (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
+            Refused::DeadlineExceeded => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
+            Refused::ServiceUnavailable => (Code::Unavailable, "SERVICE_UNAVAILABLE"),
+            Refused::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN"),
+        };
+        let refusal = Refusal::new(code, reason, message.as_str());
+        match refused {
+            Refused::RateLimited { subject, retry_after } => {
+                refusal.retry_after(*retry_after).quota(*subject, message)
+            }
+            Refused::TooLarge { limit } => refusal.with("limit_bytes", limit),
+            Refused::ServiceUnavailable | Refused::ShuttingDown => {
+                refusal.retry_after(Duration::from_secs(1))
+            }
+            _ => refusal,
+        }
+    }
+}
+
+impl Refused {
+    pub(crate) fn to_status(&self) -> tonic::Status {
+        Refusal::from(self).to_status()
+    }
+
+    /// As the trailers that end a stream which had begun.
+    pub(crate) fn to_trailers(&self) -> http::HeaderMap {
+        let mut trailers = http::HeaderMap::new();
+        // Fails for statuses that no header can carry, and ours are ASCII sentences.
+        let _ = self.to_status().add_header(&mut trailers);
+        trailers
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        self.to_status().into_http()
+    }
+}
+
+/// An error of a plain HTTP route: a small JSON document with a stable reason.
+pub(crate) fn http_error(status: StatusCode, reason: &str, message: &str) -> Response {
+    let body = serde_json::json!({ "error": { "reason": reason, "message": message } });
+    let headers =
+        [(http::header::CONTENT_TYPE, "application/json"), (http::header::CACHE_CONTROL, "no-store")];
+    (status, headers, body.to_string()).into_response()
+}
+
+/// There is nothing at this address.
+pub(crate) fn not_found() -> Response {
+    http_error(StatusCode::NOT_FOUND, "NOT_FOUND", "there is nothing at this address")
+}

@@ -1,0 +1,127 @@
+//! What an output's name says of it, and how it shall be saved.
+
+use http::HeaderValue;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// `attr-char` of RFC 5987: what need not be encoded in `filename*`.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// Characters of a name to save under.
+const MAX_SAVED_NAME: usize = 200;
+/// Segments and files never change once they are recorded.
+const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+/// Playlists are asked for again: one may grow while its video is being made.
+const BRIEFLY: HeaderValue = HeaderValue::from_static("public, max-age=5");
+
+/// One output as it is shown.
+#[derive(Debug)]
+pub(super) struct File {
+    pub content_type: HeaderValue,
+    pub cache_control: HeaderValue,
+    /// Set where the client wants to save it.
+    pub disposition: Option<HeaderValue>,
+}
+
+impl File {
+    /// The output of a name below a signed prefix; none where no output can have such a name. A query of
+    /// `download=NAME` asks to save it.
+    pub(super) fn named(name: &str, query: Option<&str>) -> Option<Self> {
+        if !is_output_name(name) {
+            return None;
+        }
+        let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
+        let audio = name.split('/').any(|folder| folder == "audio");
+        let content_type = match extension {
+            "m3u8" => "application/vnd.apple.mpegurl",
+            "mpd" => "application/dash+xml",
+            "m4s" | "mp4" if audio => "audio/mp4",
+            "m4s" | "mp4" => "video/mp4",
+            "jpg" | "jpeg" => "image/jpeg",
+            "vtt" => "text/vtt; charset=utf-8",
+            _ => "application/octet-stream",
+        };
+        Some(Self {
+            content_type: HeaderValue::from_static(content_type),
+            cache_control: if matches!(extension, "m3u8" | "mpd") { BRIEFLY } else { FOREVER },
+            disposition: query.and_then(saved_name).and_then(|name| attachment(&name)),
+        })
+    }
+}
+
+/// Outputs have letters, digits, `-`, `_` and `.` in their names, in folders; nothing that could climb out
+/// of the prefix or be read in two ways.
+fn is_output_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    name.len() <= 512
+        && name.split('/').all(|part| !matches!(part, "" | "." | "..") && part.bytes().all(allowed))
+}
+
+/// One range of bytes. Stores answer several at once with one, or an error; none may be ignored.
+pub(super) fn is_single_range(range: &str) -> bool {
+    range.strip_prefix("bytes=").is_some_and(|range| range.contains('-') && !range.contains(','))
+}
+
+fn saved_name(query: &str) -> Option<String> {
+    let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+    let (_, name) = pairs.find(|(key, _)| key == "download")?;
+    let plain = name.chars().filter(|char| !char.is_control() && !"/\\".contains(*char));
+    let name: String = plain.take(MAX_SAVED_NAME).collect();
+    Some(if name.trim().is_empty() { "video.mp4".to_owned() } else { name })
+}
+
+/// `Content-Disposition` with the name twice: in ASCII for old clients, and in full (RFC 6266, appendix D).
+fn attachment(name: &str) -> Option<HeaderValue> {
+    let plain = |char: char| char.is_ascii_graphic() && !"\"%;".contains(char) || char == ' ';
+    let fallback: String = name.chars().map(|char| if plain(char) { char } else { '_' }).collect();
+    let full = utf8_percent_encode(name, ENCODED);
+    HeaderValue::from_str(&format!("attachment; filename=\"{fallback}\"; filename*=UTF-8''{full}")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_no_output_has_are_not_looked_for() {
+        for good in ["master.m3u8", "720p/seg-00001.m4s", "a/b/c/init.mp4"] {
+            assert!(is_output_name(good), "{good}");
+        }
+        let bad = ["", "/", "a//b", "../a", "a/..", "./a", "a%2fb", "a%2e%2e", "a b", "a\\b", "ä", "a/"];
+        for bad in bad {
+            assert!(!is_output_name(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn types_and_caching_follow_the_name() {
+        let of = |name| File::named(name, None).unwrap();
+        assert_eq!(of("master.m3u8").content_type, "application/vnd.apple.mpegurl");
+        assert_eq!(of("audio/seg-1.m4s").content_type, "audio/mp4");
+        assert_eq!(of("720p/seg-1.m4s").content_type, "video/mp4");
+        assert_eq!(of("poster.jpg").content_type, "image/jpeg");
+        assert_eq!(of("720p/init.mp4").cache_control, FOREVER);
+        assert_eq!(of("720p/index.m3u8").cache_control, BRIEFLY);
+    }
+
+    #[test]
+    fn a_saved_name_can_not_break_out_of_its_header() {
+        let disposition = |query| File::named("a.mp4", Some(query)).unwrap().disposition.unwrap();
+        assert_eq!(
+            disposition("download=%C3%9Cb%22er%0d%0a.mp4"),
+            "attachment; filename=\"_b_er.mp4\"; filename*=UTF-8''%C3%9Cb%22er.mp4"
+        );
+        assert_eq!(
+            disposition("download=..%2F..%2Fetc"),
+            "attachment; filename=\"....etc\"; filename*=UTF-8''....etc"
+        );
+        assert!(disposition("download=").to_str().unwrap().contains("video.mp4"));
+        assert!(File::named("a.mp4", Some("other=1")).unwrap().disposition.is_none());
+    }
+
+    #[test]
+    fn one_range_at_a_time() {
+        assert!(is_single_range("bytes=0-99") && is_single_range("bytes=-5") && is_single_range("bytes=5-"));
+        assert!(
+            !is_single_range("bytes=0-1,3-4") && !is_single_range("items=0-1") && !is_single_range("bytes=x")
+        );
+    }
+}

@@ -1,0 +1,16 @@
+//! The gateway against real roles' far ends, by real clients: gRPC, gRPC-web, plain HTTP.
+
+mod calls;
+mod far_end;
+mod garbage;
+mod hub_away;
+mod limits;
+mod pages;
+mod playback;
+mod sign_in;
+mod streams;
+mod system;
+mod tokens;
+mod wait;
+mod web_calls;
+mod web_client;
