@@ -1,0 +1,48 @@
+//! Watching, and the end of an upload.
+
+use reelmill_proto::{
+    transcode::Failure,
+    upload::{Video, video::State},
+};
+use tonic::Code;
+
+use crate::{Desk, bytes, services::ready};
+
+fn processing(revision: i64) -> Video {
+    Video { name: "videos/1".into(), state: State::Processing.into(), revision, ..Video::default() }
+}
+
+#[tokio::test]
+async fn a_broken_watch_goes_on_where_it_was() {
+    let desk = Desk::signed_in().await;
+    desk.fake.state().watches.extend([
+        vec![Ok(processing(4)), Err(Code::Unavailable)],
+        vec![Ok(processing(5))],
+        vec![Ok(processing(6)), Ok(ready("videos/1"))],
+    ]);
+    let ended = desk.run("watch 1 --json").await.expect(0);
+    assert_eq!(ended.json()["playbackUri"], "http://h/play/t/master.m3u8");
+    assert_eq!(ended.stderr, "", "progress is for terminals");
+    assert_eq!(desk.fake.state().watch_revisions, [0, 4, 5]);
+}
+
+#[tokio::test]
+async fn a_failed_video_ends_with_1_and_its_reason() {
+    let desk = Desk::signed_in().await;
+    desk.file("a.mp4", &bytes(10));
+    let failure = Failure { reason: "NOT_A_VIDEO".into(), message: "this is text".into() };
+    let failed = Video { state: State::Failed.into(), failure: Some(failure), ..processing(7) };
+    for line in ["watch videos/1 --json", "upload a.mp4 --wait --json"] {
+        desk.fake.state().watches.push_back(vec![Ok(processing(1)), Ok(failed.clone())]);
+        let ended = desk.run(line).await.expect(1);
+        assert_eq!(ended.json()["failure"]["reason"], "NOT_A_VIDEO", "{line}");
+        assert_eq!(ended.stderr, "error: videos/1 failed: this is text (NOT_A_VIDEO)\n", "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_video_that_is_deleted_meanwhile_is_told() {
+    let desk = Desk::signed_in().await;
+    desk.fake.state().watches.extend([vec![Ok(processing(4))], vec![Err(Code::NotFound)]]);
+    desk.run("watch 1 --json").await.expect(4).told("BROKEN_ON_PURPOSE");
+}
