@@ -1,0 +1,143 @@
+//! Processes killed in the middle of things.
+
+use std::{path::Path, time::Duration};
+
+use serde_json::Value;
+use tokio::time::{sleep, timeout};
+
+use crate::{
+    client::{Person, clip},
+    sandbox::Sandbox,
+};
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// Waits until somebody's only job is in a state.
+async fn job_is(person: &Person, state: &str, logs: impl Fn() -> String) {
+    let seen = timeout(SOON, async {
+        loop {
+            let jobs = person.run(&["jobs", "--json"]).await.ended(0).json();
+            if jobs["jobs"][0]["state"] == state && has_plan(&jobs, state) {
+                return;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    });
+    assert!(seen.await.is_ok(), "no job became {state}\n{}", logs());
+}
+
+/// A running job has a plan once its encoding has begun.
+fn has_plan(jobs: &Value, state: &str) -> bool {
+    state != "RUNNING" || jobs["jobs"][0]["renditions"].as_array().is_some_and(|rungs| !rungs.is_empty())
+}
+
+async fn uploaded(person: &Person, file: &Path) -> String {
+    let answer = person.run(&["upload", "--json", &file.display().to_string()]).await.ended(0);
+    answer.json()["name"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_workers_job_is_done_by_its_successor() {
+    let mut sandbox = Sandbox::apart().await;
+    let ann = Person::signed_up(&sandbox, "ann").await;
+    let file = clip(sandbox.folder.path(), "long.mp4", "1920x1080", 30).await;
+    let name = uploaded(&ann, &file).await;
+    job_is(&ann, "RUNNING", || sandbox.logs()).await;
+    sandbox.take("worker").kill().await;
+    sandbox.start("worker").await;
+    let video = ann.run(&["watch", &name, "--json"]).await.ended(0).json();
+    assert_eq!(video["state"], "READY", "{video}");
+    let probed = crate::client::probe(video["playbackUri"].as_str().unwrap()).await;
+    assert!((crate::client::seconds(&probed) - 30.0).abs() < 0.1);
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_system_loses_no_video() {
+    let mut sandbox = Sandbox::together().await;
+    let mut ann = Person::signed_up(&sandbox, "ann").await;
+    let file = clip(sandbox.folder.path(), "clip.mp4", "1280x720", 8).await;
+    // Moments from before the first answer to the middle of the encoding.
+    let mut names = Vec::new();
+    for moment in [0_u64, 60, 250, 700, 1500] {
+        let started = ann.command(&["upload", "--json", &file.display().to_string()]).spawn().unwrap();
+        sleep(Duration::from_millis(moment)).await;
+        sandbox.take("up").kill().await;
+        drop(started);
+        sandbox.up("127.0.0.1:0").await;
+        let server = sandbox.server.clone();
+        ann.moved(&server);
+        ann.run(&["sign-in", "--email", &ann.email, "--password-file", &ann.password_file()]).await.ended(0);
+        names.push(uploaded(&ann, &file).await);
+    }
+    for name in names {
+        let video = ann.run(&["watch", &name, "--json"]).await.ended(0).json();
+        assert_eq!(video["state"], "READY", "{video}\n{}", sandbox.logs());
+    }
+    // Whatever the kills cut short has come to an end too: nothing stays PROCESSING.
+    let settled = timeout(SOON, async {
+        loop {
+            let videos = ann.run(&["videos", "--json"]).await.ended(0).json();
+            let states = videos["videos"].as_array().unwrap().iter().map(|video| video["state"].clone());
+            if states.clone().all(|state| state != "PROCESSING") {
+                return states.filter(|state| state == "READY").count();
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+    });
+    assert!(settled.await.expect("everything ends") >= 5);
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_upload_is_resumed() {
+    let sandbox = Sandbox::together().await;
+    let ann = Person::signed_up(&sandbox, "ann").await;
+    let file = clip(sandbox.folder.path(), "big.mp4", "1920x1080", 40).await;
+    // Padding after the last box makes many parts without making a long video.
+    let padded = std::fs::OpenOptions::new().append(true).open(&file).unwrap();
+    padded.set_len(std::fs::metadata(&file).unwrap().len() + (200 << 20)).unwrap();
+    let mut upload = ann.command(&["upload", "--json", "--parallel", "1", &file.display().to_string()]);
+    let mut started = upload.stdout(std::process::Stdio::null()).spawn().unwrap();
+    let objects = sandbox.folder.path().join("data/objects");
+    let begun = timeout(SOON, async {
+        while folder_size(&objects) < 40 << 20 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    });
+    begun.await.expect("parts arrive");
+    started.kill().await.unwrap();
+    let answer = ann.run(&["upload", "--wait", "--json", &file.display().to_string()]).await.ended(0);
+    assert_eq!(answer.json()["state"], "READY", "{answer:?}");
+    let videos = ann.run(&["videos", "--json"]).await.ended(0).json();
+    assert_eq!(videos["videos"].as_array().unwrap().len(), 1, "the same upload went on");
+    sandbox.stop().await;
+}
+
+fn folder_size(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    let size = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(found) if found.is_dir() => folder_size(&entry.path()),
+        Ok(found) => found.len(),
+        Err(_) => 0,
+    };
+    entries.flatten().map(size).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_hands_the_work_back() {
+    let mut sandbox = Sandbox::together().await;
+    let mut ann = Person::signed_up(&sandbox, "ann").await;
+    let file = clip(sandbox.folder.path(), "long.mp4", "1920x1080", 30).await;
+    let name = uploaded(&ann, &file).await;
+    job_is(&ann, "RUNNING", || sandbox.logs()).await;
+    let mut role = sandbox.take("up");
+    assert_eq!(role.terminate().await, Some(0), "{}", role.log());
+    sandbox.up("127.0.0.1:0").await;
+    let server = sandbox.server.clone();
+    ann.moved(&server);
+    ann.run(&["sign-in", "--email", &ann.email, "--password-file", &ann.password_file()]).await.ended(0);
+    let video = ann.run(&["watch", &name, "--json"]).await.ended(0).json();
+    assert_eq!(video["state"], "READY", "{video}");
+    sandbox.stop().await;
+}

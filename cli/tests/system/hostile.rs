@@ -1,0 +1,113 @@
+//! Bad input: each a clear end with a stable reason, and nothing left behind.
+
+use std::{path::Path, time::Duration};
+
+use tokio::time::{sleep, timeout};
+
+use crate::{
+    client::{Person, clip},
+    sandbox::Sandbox,
+};
+
+/// Uploads what can't be served; answers the reason.
+async fn refused(ann: &Person, file: &Path) -> String {
+    let answer = ann.run(&["upload", "--wait", "--json", &file.display().to_string()]).await.ended(1);
+    let video = answer.json();
+    assert_eq!(video["state"], "FAILED", "{answer:?}");
+    let message = video["failure"]["message"].as_str().unwrap();
+    assert!(message.len() > 20, "a reason to act on: {message:?}");
+    video["failure"]["reason"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_are_no_videos_fail_with_a_reason() {
+    let sandbox = Sandbox::together().await;
+    let ann = Person::signed_up(&sandbox, "ann").await;
+    let folder = sandbox.folder.path();
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+
+    assert_eq!(refused(&ann, &write("text.mp4", "no video ".repeat(500).as_bytes())).await, "FILE_NOT_VIDEO");
+    let canary = write("canary.txt", b"secret");
+    let list = format!("#EXTM3U\n#EXTINF:1,\nfile://{}\n#EXT-X-ENDLIST\n", canary.display());
+    assert_eq!(refused(&ann, &write("list.mp4", list.as_bytes())).await, "FILE_NOT_VIDEO");
+
+    let whole = clip(folder, "whole.mp4", "640x360", 4).await;
+    let bytes = std::fs::read(&whole).unwrap();
+    assert_eq!(refused(&ann, &write("half.mp4", &bytes[..bytes.len() / 2])).await, "FILE_TRUNCATED");
+
+    let sound = folder.join("sound.m4a");
+    let made = tokio::process::Command::new("ffmpeg")
+        .args(["-v", "error", "-f", "lavfi", "-i", "sine=duration=2", "-c:a", "aac"])
+        .arg(&sound)
+        .status();
+    assert!(made.await.unwrap().success());
+    assert_eq!(refused(&ann, &sound).await, "NO_VIDEO_STREAM");
+
+    let answer = ann.run(&["upload", "--json", &write("empty.mp4", b"").display().to_string()]).await;
+    assert_eq!(answer.code, 4, "{answer:?}");
+    assert!(answer.stderr.contains("FILE_EMPTY"), "{answer:?}");
+    assert!(answer.stdout.is_empty());
+
+    // After all that the next video is served as ever, and it alone is kept in the store.
+    assert_eq!(ann.upload(&whole).await["state"], "READY");
+    only_kept(&sandbox, &whole).await;
+    sandbox.stop().await;
+}
+
+/// Waits until the store holds no more than one video's source and outputs.
+async fn only_kept(sandbox: &Sandbox, source: &Path) {
+    let source = std::fs::metadata(source).unwrap().len();
+    let blobs = sandbox.folder.path().join("data/objects/blobs");
+    let sources = || {
+        let entries = walk(&blobs);
+        entries.into_iter().filter(|size| *size == source).count()
+    };
+    let settled = timeout(Duration::from_secs(40), async {
+        while sources() != 1 || walk(&blobs).len() > 40 {
+            sleep(Duration::from_millis(200)).await;
+        }
+    });
+    assert!(settled.await.is_ok(), "left behind: {:?}\n{}", walk(&blobs), sandbox.logs());
+}
+
+fn walk(folder: &Path) -> Vec<u64> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let sizes = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(found) if found.is_dir() => walk(&entry.path()),
+        Ok(found) => vec![found.len()],
+        Err(_) => Vec::new(),
+    };
+    entries.flatten().flat_map(sizes).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_are_clear() {
+    let sandbox = Sandbox::together().await;
+    let ann = Person::at(&sandbox.server, "ann");
+    let answer = ann.run(&["videos"]).await.ended(4);
+    assert!(!answer.stderr.is_empty());
+    std::fs::write(ann.password_file(), "short").unwrap();
+    let weak = ann.run(&["sign-up", "--email", &ann.email, "--password-file", &ann.password_file()]).await;
+    assert!(weak.ended(4).stderr.contains("PASSWORD_TOO_WEAK"));
+    let bob = Person::signed_up(&sandbox, "bob").await;
+    let twice =
+        bob.run(&["sign-up", "--email", "BOB@example.org", "--password-file", &bob.password_file()]).await;
+    assert!(twice.ended(4).stderr.contains("EMAIL_TAKEN"));
+    std::fs::write(bob.password_file(), "another password").unwrap();
+    let wrong = bob.run(&["sign-in", "--email", &bob.email, "--password-file", &bob.password_file()]).await;
+    assert!(wrong.ended(4).stderr.contains("CREDENTIALS_WRONG"));
+
+    bob.run(&["upload"]).await.ended(2);
+    bob.run(&["no-such-command"]).await.ended(2);
+    bob.run(&["upload", "/nowhere/at/all.mp4"]).await.ended(2);
+    let nowhere = Person::at("http://127.0.0.1:9", "carl");
+    nowhere
+        .run(&["sign-in", "--email", "carl@example.org", "--password-file", &nowhere.password_file()])
+        .await
+        .ended(3);
+    sandbox.stop().await;
+}

@@ -1,0 +1,123 @@
+//! The rules of the shape, over what cargo knows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cargo_metadata::{DependencyKind, MetadataCommand};
+
+/// Every workspace crate with the workspace crates that it is built from (those of its tests aside).
+fn links() -> BTreeMap<String, BTreeSet<String>> {
+    let metadata = MetadataCommand::new().no_deps().exec().unwrap();
+    let linked = |package: &cargo_metadata::Package| {
+        let built = package.dependencies.iter().filter(|dep| dep.kind != DependencyKind::Development);
+        built.filter(|dep| dep.path.is_some()).map(|dep| dep.name.clone()).collect()
+    };
+    metadata.packages.iter().map(|package| (package.name.to_string(), linked(package))).collect()
+}
+
+/// The crates below services/.
+fn services() -> BTreeSet<String> {
+    let metadata = MetadataCommand::new().no_deps().exec().unwrap();
+    let folder = metadata.workspace_root.join("services");
+    let inside = metadata.packages.iter().filter(|package| package.manifest_path.starts_with(&folder));
+    let names: BTreeSet<_> = inside.map(|package| package.name.to_string()).collect();
+    assert!(names.len() >= 4, "{names:?}");
+    names
+}
+
+#[test]
+fn services_meet_in_the_contract_alone() {
+    let (links, services) = (links(), services());
+    for service in &services {
+        let others: Vec<_> = links[service]
+            .iter()
+            .filter(|name| services.contains(*name) || *name == "reelmill-gateway")
+            .collect();
+        assert!(others.is_empty(), "{service} links {others:?}");
+        assert!(links[service].contains("reelmill-proto"), "{service}");
+    }
+    assert!(links["reelmill-gateway"].is_disjoint(&services));
+}
+
+#[test]
+fn mesh_and_platform_do_not_know_each_other() {
+    let links = links();
+    assert!(!links["reelmill-mesh"].contains("reelmill-platform"));
+    assert!(links["reelmill-platform"].is_empty(), "{:?}", links["reelmill-platform"]);
+    assert!(links["reelmill-media"].is_empty(), "{:?}", links["reelmill-media"]);
+    assert!(links["reelmill-s3-server"].is_empty(), "{:?}", links["reelmill-s3-server"]);
+}
+
+#[test]
+fn the_client_talks_to_the_gateway_by_the_contract_alone() {
+    let expected = BTreeSet::from(["reelmill-proto".to_owned()]);
+    assert_eq!(links()["reelmill-client"], expected);
+}
+
+#[test]
+fn only_the_program_sees_everything() {
+    let services = services();
+    for (name, linked) in links() {
+        let seen: Vec<_> = linked.intersection(&services).collect();
+        assert!(seen.is_empty() || name == "reelmill", "{name} links {seen:?}");
+    }
+}
+
+/// Every reason in the code stands in docs/ERRORS.md, and every reason there in the code.
+#[test]
+fn every_reason_is_documented() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let documented: BTreeSet<String> = std::fs::read_to_string(root.join("docs/ERRORS.md"))
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next().map(str::to_owned))
+        .filter(|reason| reason.contains('_'))
+        .collect();
+    let mut used = BTreeSet::new();
+    for folder in ["crates/mesh/src", "crates/media/src", "services", "gateway/src", "cli/client/src"] {
+        reasons(&root.join(folder), &mut used);
+    }
+    let missing: Vec<_> = used.difference(&documented).collect();
+    assert!(missing.is_empty(), "not in docs/ERRORS.md: {missing:?}");
+    let gone: Vec<_> = documented.difference(&used).collect();
+    assert!(gone.is_empty(), "in docs/ERRORS.md but in no code: {gone:?}");
+}
+
+/// Literals that look like reasons and are something else: gRPC's own codes, and variables.
+const NO_REASONS: [&str; 9] = [
+    "ALREADY_EXISTS",
+    "CARGO_PKG_VERSION",
+    "DATA_LOSS",
+    "FAILED_PRECONDITION",
+    "INVALID_ARGUMENT",
+    "OUT_OF_RANGE",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "XDG_CONFIG_HOME",
+];
+
+/// Collects string literals that look like reasons of two or more words from the sources, tests left out.
+fn reasons(folder: &std::path::Path, into: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            if path.file_name().is_none_or(|name| name != "tests") {
+                reasons(&path, into);
+            }
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap();
+            // A whole literal, or one that ends with the reason in brackets.
+            let literals = code.split('"').skip(1).step_by(2);
+            let literals =
+                literals.map(|text| text.rsplit_once('(').map_or(text, |(_, end)| end.trim_end_matches(')')));
+            let reason = |text: &&str| {
+                text.contains('_')
+                    && text.len() > 6
+                    && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+                    && !text.starts_with("REELMILL")
+                    && !NO_REASONS.contains(text)
+            };
+            into.extend(literals.filter(reason).map(str::to_owned));
+        }
+    }
+}
