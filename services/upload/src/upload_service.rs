@@ -79,12 +79,10 @@ impl UploadService for Uploads {
         let after = Cursor::from_token(&asked.page_token)?;
         let mut rows =
             self.0.store.open_uploads(&owner, after.as_ref(), size + 1).await.map_err(UploadError::from)?;
-        let more = rows.len() as u64 > size;
-        rows.truncate(usize::try_from(size).unwrap_or(usize::MAX));
-        let last = rows.last().filter(|_| more);
-        let next_page_token = last
-            .map(|row| Cursor { create_time: row.create_time, id: row.id.clone() }.to_token())
-            .unwrap_or_default();
+        let next_page_token = names::end_page(&mut rows, size, |row| Cursor {
+            create_time: row.create_time,
+            id: row.id.clone(),
+        });
         let upload_sessions = rows.iter().map(|row| upload_session(row, Vec::new())).collect();
         Ok(Response::new(ListUploadSessionsResponse { upload_sessions, next_page_token }))
     }

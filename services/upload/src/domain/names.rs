@@ -91,6 +91,14 @@ pub(crate) fn page_size(asked: i32) -> Result<u64, UploadError> {
     }
 }
 
+/// Cuts rows, of which one more than a page was asked for, to the page; answers the next page's token, empty
+/// where nothing follows.
+pub(crate) fn end_page<R>(rows: &mut Vec<R>, size: u64, cursor: impl Fn(&R) -> Cursor) -> String {
+    let more = rows.len() as u64 > size;
+    rows.truncate(usize::try_from(size).unwrap_or(usize::MAX));
+    rows.last().filter(|_| more).map(|last| cursor(last).to_token()).unwrap_or_default()
+}
+
 /// Where a page begins: after the row made at this time with this id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cursor {
