@@ -75,6 +75,10 @@ struct RoleOptions {
 }
 
 fn main() -> ExitCode {
+    // ffmpeg's jail: this program confines itself and becomes the other. Before any thread is started.
+    if std::env::args_os().nth(1).is_some_and(|command| command == roles::JAIL) {
+        return reelmill_jail::main(std::env::args_os().skip(2));
+    }
     // Before anything opens a TLS connection: several libraries panic for want of it.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let cli = Cli::parse_from(role_named_upload(std::env::args_os().collect()));

@@ -1,6 +1,6 @@
 //! Starts roles: the same way alone and together.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use reelmill_auth::{Auth, AuthConfig};
@@ -19,7 +19,7 @@ use reelmill_proto::transcode::worker_service_client::WorkerServiceClient;
 use reelmill_s3_server::ObjectServer;
 use reelmill_transcode::{Transcode, TranscodeConfig};
 use reelmill_upload::{Upload, UploadConfig};
-use reelmill_worker::WorkerConfig;
+use reelmill_worker::{WorkerConfig, engine::Jail, slots_of};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -164,7 +164,11 @@ impl Ground {
         let database = self.database(&self.config.transcode.database_url, "transcode.db");
         let queue = self.queue().await?;
         let place = named("transcode.database_url", &database);
-        let config = TranscodeConfig::new(database);
+        let settings = &self.config.transcode;
+        let mut config = TranscodeConfig::new(database);
+        config.encoder_threads = settings.encoder_threads;
+        config.default_profile = settings.profile;
+        config.default_preset = settings.preset;
         let transcode = Transcode::open(config, objects, queue, Arc::clone(&self.hub), self.clock.clone())
             .await
             .context(place)?;
@@ -189,11 +193,13 @@ impl Ground {
         let settings = &self.config.worker;
         let scratch =
             given(&settings.scratch_dir).map_or_else(|| self.data.path().join("scratch"), PathBuf::from);
-        let mut config = WorkerConfig::new(scratch);
+        let jail = Jail { mode: settings.jail.parse()?, helper: helper()? };
+        let mut config = WorkerConfig::new(scratch, jail);
         if let Some(name) = given(&settings.name) {
             config.name = name;
         }
-        config.slots = settings.slots.max(1);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        config.slots = if settings.slots == 0 { slots_of(cores) } else { settings.slots };
         config.ffmpeg.clone_from(&settings.ffmpeg);
         config.ffprobe.clone_from(&settings.ffprobe);
         config.drain = Duration::from_secs(settings.drain_seconds);
@@ -247,6 +253,13 @@ impl Ground {
         stage.spawn("gateway", async move { Ok(gateway.serve(listener, stop).await?) });
         Ok(())
     }
+}
+
+/// The command by which this program confines itself and becomes ffmpeg.
+pub const JAIL: &str = "jail";
+
+fn helper() -> anyhow::Result<Vec<OsString>> {
+    Ok(vec![std::env::current_exe()?.into(), JAIL.into()])
 }
 
 /// A key and its value, for a message.

@@ -1,8 +1,9 @@
 // One video in the list: made once, then changed in place, so that focus and selection stay.
 import { Video_State, type Video } from "./gen/reelmill/upload/v1/video_pb";
-import { Rendition_State, type Progress, type Rendition } from "./gen/reelmill/transcode/v1/rendition_pb";
+import { Rendition_Kind, Rendition_State, type Rendition } from "./gen/reelmill/transcode/v1/rendition_pb";
 import { make, setText } from "./dom";
 import { clock, percent, secondsOf, size, timeLeft } from "./format";
+import { isPlayable } from "./growing";
 
 /** What this page knows of an upload of its own. */
 export interface LocalUpload {
@@ -27,10 +28,17 @@ const LABELS: Record<Video_State, string> = {
   [Video_State.FAILED]: "Failed",
 };
 
+/** What a rendition's chip says of its state; percent while it is encoded. */
+const CHIPS: Partial<Record<Rendition_State, string>> = {
+  [Rendition_State.PENDING]: "waiting",
+  [Rendition_State.READY]: "done",
+  [Rendition_State.FAILED]: "failed",
+};
+
 interface Rung {
   row: HTMLElement;
   bar: HTMLProgressElement;
-  value: HTMLElement;
+  chip: HTMLElement;
 }
 
 export class Card {
@@ -44,6 +52,7 @@ export class Card {
   #bar = make("progress", { max: "100", value: "0" });
   #status = make("p", { class: "status" });
   #failure = make("p", { class: "failure", "data-testid": "failure" });
+  #warnings = make("ul", { class: "warnings", "data-testid": "warnings" });
   #rungs = make("ul", { class: "rungs" });
   #rows = new Map<string, Rung>();
   #playButton = make("button", { type: "button", "data-testid": "play" }, "Play");
@@ -69,6 +78,7 @@ export class Card {
         this.#bar,
         this.#status,
         this.#failure,
+        this.#warnings,
         this.#rungs,
         make("div", { class: "buttons" }, this.#playButton, this.#resumeButton, this.#deleteButton),
       ),
@@ -81,16 +91,18 @@ export class Card {
     const state = Video_State[video.state] ?? "STATE_UNSPECIFIED";
     this.element.dataset["name"] = video.name;
     this.element.dataset["state"] = state;
+    this.element.dataset["playable"] = String(isPlayable(video));
     setText(this.#title, title);
     this.#title.title = title;
     setText(this.#badge, LABELS[video.state] ?? state);
     setText(this.#facts, facts(video));
     for (const [button, verb] of this.#buttons()) button.setAttribute("aria-label", `${verb} ${title}`);
-    this.#playButton.hidden = video.state !== Video_State.READY || video.playbackUri === "";
+    this.#playButton.hidden = !isPlayable(video);
     this.#resumeButton.hidden = !upload?.stopped;
     if (video.posterUri && !this.#poster.hasAttribute("src")) this.#poster.src = video.posterUri;
     setText(this.#failure, failureText(video, upload));
     this.#failure.hidden = this.#failure.textContent === "";
+    this.#showWarnings(video);
     this.#showProgress(video, upload, title);
     this.#showRungs(video.state === Video_State.PROCESSING ? video.renditions : []);
   }
@@ -101,6 +113,15 @@ export class Card {
       [this.#resumeButton, "Try again to upload"],
       [this.#deleteButton, "Delete"],
     ];
+  }
+
+  #showWarnings(video: Video): void {
+    const texts = video.warnings.map(({ message, reason }) => message || reason);
+    const shown = [...this.#warnings.children].map((item) => item.textContent);
+    this.#warnings.hidden = texts.length === 0;
+    if (texts.join("\n") !== shown.join("\n")) {
+      this.#warnings.replaceChildren(...texts.map((text) => make("li", {}, text)));
+    }
   }
 
   #showProgress(video: Video, upload: LocalUpload | undefined, title: string): void {
@@ -123,20 +144,23 @@ export class Card {
       this.#rows.delete(id);
     }
     for (const rendition of renditions) {
-      const rung = this.#rows.get(rendition.renditionId) ?? this.#addRung(rendition.renditionId);
+      const { row, bar, chip } = this.#rows.get(rendition.renditionId) ?? this.#addRung(rendition);
       const done = renditionPercent(rendition);
-      rung.bar.value = done;
-      setText(rung.value, rendition.state === Rendition_State.READY ? "done" : percent(done));
+      bar.value = done;
+      setText(chip, CHIPS[rendition.state] ?? percent(done));
+      row.dataset["state"] = Rendition_State[rendition.state] ?? "STATE_UNSPECIFIED";
+      row.dataset["segments"] = String(rendition.progress?.segmentsReady ?? 0n);
     }
     this.#rungs.hidden = renditions.length === 0;
   }
 
-  #addRung(id: string): Rung {
-    const bar = make("progress", { max: "100", value: "0", "aria-label": id });
-    const value = make("span", { class: "value" });
-    const row = make("li", { "data-rendition": id }, make("span", {}, id), bar, value);
-    const rung = { row, bar, value };
-    this.#rows.set(id, rung);
+  #addRung(rendition: Rendition): Rung {
+    const title = renditionTitle(rendition);
+    const bar = make("progress", { max: "100", value: "0", "aria-label": title });
+    const chip = make("span", { class: "chip" });
+    const row = make("li", { "data-rendition": rendition.renditionId }, make("span", {}, title), bar, chip);
+    const rung = { row, bar, chip };
+    this.#rows.set(rendition.renditionId, rung);
     this.#rungs.append(row);
     return rung;
   }
@@ -179,13 +203,27 @@ function uploadText(upload: LocalUpload | undefined): string {
 
 function processingText(video: Video): string {
   if (video.state !== Video_State.PROCESSING) return "";
-  const progress: Progress | undefined = video.progress;
-  if (!progress) return "Waiting for a worker.";
-  const parts = [percent(progress.percent)];
-  if (progress.speed > 0) parts.push(`${progress.speed.toFixed(1)}× real time`);
-  const eta = secondsOf(progress.eta);
-  if (eta !== undefined) parts.push(timeLeft(eta));
-  return parts.join(" · ");
+  const { progress } = video;
+  if (!progress && !video.playable) return "Waiting for a worker.";
+  const eta = secondsOf(progress?.eta);
+  const parts = [
+    video.playable ? playableText(video.timeToPlayableSeconds) : "",
+    progress ? percent(progress.percent) : "",
+    progress && progress.speed > 0 ? `${progress.speed.toFixed(1)}× real time` : "",
+    eta === undefined ? "" : timeLeft(eta),
+  ];
+  return parts.filter((part) => part !== "").join(" · ");
+}
+
+function playableText(seconds: number): string {
+  return seconds > 0 ? `Playable after ${seconds.toFixed(1)} s` : "Playable";
+}
+
+/** What a rendition is called: a rung by its id, sound and text by their language. */
+function renditionTitle({ renditionId, kind, language }: Rendition): string {
+  if (kind === Rendition_Kind.AUDIO) return `Sound ${language}`.trim();
+  if (kind === Rendition_Kind.SUBTITLES) return `Text ${language}`.trim();
+  return renditionId;
 }
 
 function renditionPercent(rendition: Rendition): number {

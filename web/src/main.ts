@@ -3,15 +3,15 @@ import { createClient } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { AuthService } from "./gen/reelmill/auth/v1/auth_pb";
 import { UploadService } from "./gen/reelmill/upload/v1/upload_pb";
-import { VideoService, type Video } from "./gen/reelmill/upload/v1/video_pb";
+import { VideoService, Video_State, type Video } from "./gen/reelmill/upload/v1/video_pb";
 import { byId, setText } from "./dom";
 import { sentenceOf } from "./errors";
 import { Library, type Link } from "./library";
 import { LibraryView } from "./library-view";
-import { Player } from "./player";
 import { putPart } from "./put";
 import { Session } from "./session";
 import { Slots } from "./slots";
+import { Stage } from "./stage";
 import { Uploads } from "./uploads";
 
 const options = {
@@ -30,7 +30,7 @@ const LINK_TEXT: Record<Link, string> = {
   lost: "Connection lost, trying again…",
 };
 
-const player = new Player(byId<HTMLVideoElement>("player"), showError);
+const stage = new Stage(showError, (name) => async () => (await videoService.createPlayback({ name })).playbackUri);
 // HTTP/1.1 gives six connections a host: four for parts leave one for the watch and one for calls.
 const slots = new Slots(4);
 const uploads = new Uploads(
@@ -48,15 +48,17 @@ const view = new LibraryView((name) => uploads.get(name), {
 });
 let library = newLibrary();
 let following: AbortController | undefined;
-let playing = "";
 
 function newLibrary(): Library {
   return new Library(videoService, {
-    changed: (video) => view.show(video),
+    changed: (video) => {
+      view.show(video);
+      if (video.name === stage.name) follow(video);
+    },
     deleted: (name) => {
       uploads.cancel(name);
       view.drop(name);
-      if (name === playing) closePlayer();
+      if (name === stage.name) stage.close();
     },
     link: (state) => {
       const element = byId("live");
@@ -89,7 +91,7 @@ function showSignedIn(): void {
 function showSignedOut(): void {
   following?.abort();
   uploads.cancelAll();
-  closePlayer();
+  stage.close();
   view.clear();
   byId("opening").hidden = true;
   byId("home").hidden = true;
@@ -100,23 +102,16 @@ function showSignedOut(): void {
 }
 
 function play(video: Video): void {
-  playing = video.name;
   showError("");
-  const title = byId("stage-title");
-  setText(title, video.displayName || "Untitled");
-  byId("stage").hidden = false;
-  byId("stage").scrollIntoView({ block: "nearest" });
-  title.focus({ preventScroll: true });
-  player.play(video.playbackUri, async () => {
-    const fresh = await videoService.createPlayback({ name: video.name });
-    return fresh.playbackUri;
-  });
+  stage.play(video);
 }
 
-function closePlayer(): void {
-  playing = "";
-  player.stop();
-  byId("stage").hidden = true;
+/** The video on the stage has changed. */
+function follow(video: Video): void {
+  if (video.state !== Video_State.FAILED) return stage.update(video);
+  stage.close();
+  // Its card says why.
+  showError(`“${video.displayName || "Untitled"}” can't be played any further: it has failed.`);
 }
 
 async function remove(video: Video): Promise<void> {
@@ -174,7 +169,7 @@ function listen(): void {
     session.signOut().catch((error: unknown) => showError(sentenceOf(error)));
   });
   byId("alert-close").addEventListener("click", () => showError(""));
-  byId("stage-close").addEventListener("click", closePlayer);
+  byId("stage-close").addEventListener("click", () => stage.close());
   const file = byId<HTMLInputElement>("file");
   file.addEventListener("change", () => {
     startUploads([...(file.files ?? [])]);

@@ -1,7 +1,11 @@
 // Plays a video on the page in a real Chromium, as a person would, and reports what happened.
 //
 //   node web/test/play.mjs --server URL --email E --password P --screenshots DIR
-//        (--video videos/ID | --upload FILE) [--sign-up] [--rate N]
+//        (--video videos/ID | --upload FILE) [--sign-up] [--rate N] [--levels N] [--early] [--seconds N]
+//
+// With --early it is played as soon as it can be, while it is still PROCESSING: it seeks inside what is ready, plays on
+// while more arrives, and then must end READY with all rungs. --levels says how many rungs hls.js is to have in the end,
+// --seconds how long all of it may take (120).
 //
 // Prints one line of JSON. Exit codes: 0 it played to the end, 1 it did not, 2 usage.
 import { access, mkdir } from "node:fs/promises";
@@ -9,7 +13,9 @@ import path from "node:path";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
 
-const TOTAL_MILLIS = 120_000;
+const TOTAL_SECONDS = 120;
+/** The last of them are for a picture of what went wrong. */
+const SPARE_MILLIS = 5000;
 /** How far the end of playback may lie from the stated duration, seconds. */
 const END_TOLERANCE = 0.5;
 const BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
@@ -27,8 +33,11 @@ const FLAGS = [
   "--disable-sync",
 ];
 
-// The last five seconds are for a picture of what went wrong.
-const deadline = Date.now() + TOTAL_MILLIS - 5000;
+/** What is left to play once a video that was played early is READY, seconds. */
+const LAST_SECONDS = 6;
+/** Further than this a seek must land from the first segment's end, lest it shows nothing, seconds. */
+const WORTH_SEEKING = 12;
+
 const left = () => Math.max(1, deadline - Date.now());
 
 function usage(message) {
@@ -46,6 +55,9 @@ function readArguments() {
     upload: text,
     screenshots: text,
     rate: text,
+    levels: text,
+    seconds: text,
+    early: { type: "boolean" },
     "sign-up": { type: "boolean" },
   };
   let values;
@@ -57,8 +69,12 @@ function readArguments() {
   for (const needed of ["server", "email", "password", "screenshots"]) {
     if (!values[needed]) usage(`--${needed} is missing`);
   }
+  if (values.early && !values.levels) usage("--early needs --levels");
   if (!values.video && !values.upload) usage("--video or --upload is missing");
   if (values.rate && !(Number(values.rate) > 0 && Number(values.rate) <= 4)) usage("--rate is above 0 and at most 4");
+  for (const number of ["levels", "seconds"]) {
+    if (values[number] && !(Number(values[number]) > 0)) usage(`--${number} is a number above 0`);
+  }
   return values;
 }
 
@@ -104,9 +120,11 @@ async function signIn(page, options, shot) {
 /** Waits for `wanted`; an error that the page shows meanwhile ends the wait with its text. */
 async function orError(page, wanted, what) {
   const alert = page.getByTestId("error");
-  const failure = alert.waitFor({ timeout: left() }).then(async () => {
+  const said = async () => {
     throw new Error(`can't ${what}: the page says: ${await alert.textContent()}`);
-  });
+  };
+  // That the page said nothing in all the time is no news: what was wanted then tells why it did not come.
+  const failure = alert.waitFor({ timeout: left() }).then(said, () => new Promise(() => {}));
   failure.catch(() => {});
   const told = wanted.catch((error) => {
     throw new Error(`can't ${what}: ${error.message.split("\n")[0]}`);
@@ -156,34 +174,79 @@ async function waitUntilReady(page, name) {
   }
 }
 
-async function playToTheEnd(page, name, rate, shot) {
+/** Presses play and waits until pictures move. */
+async function start(page, name) {
   const button = cardOf(page, name).getByTestId("play");
   await orError(page, button.click({ timeout: left() }), "press play");
+  await inPlayer(page, "play", ([video]) => video.readyState >= 3 && !video.paused && video.currentTime > 0);
+}
+
+/** Waits until `holds([video, value])` is true of the player; it runs in the page. */
+async function inPlayer(page, what, holds, value) {
+  const video = await page.getByTestId("player").elementHandle({ timeout: left() });
+  const met = page.waitForFunction(holds, [video, value], { timeout: left() });
+  await orError(page, met, what).catch(async (error) => {
+    const at = await page.getByTestId("player").evaluate(measure).catch(() => ({}));
+    throw new Error(`${error.message.split("\n")[0]} (stood at ${at.currentTime} s of ${at.duration} s)`);
+  });
+}
+
+async function playToTheEnd(page, name, rate, shot) {
+  await start(page, name);
   const player = page.getByTestId("player");
-  const playing = page.waitForFunction(
-    () => {
-      const video = document.querySelector("[data-testid=player]");
-      return video.readyState >= 3 && !video.paused && video.currentTime > 0;
-    },
-    undefined,
-    { timeout: left() },
-  );
-  await orError(page, playing, "play");
   const duration = await player.evaluate((video) => video.duration);
   const speed = rate ?? (duration > 15 ? 4 : 1);
   await player.evaluate((video, value) => {
     video.playbackRate = value;
   }, speed);
   await shot("playing");
-  const ended = page.waitForFunction(() => document.querySelector("[data-testid=player]").ended, undefined, {
-    timeout: left(),
-  });
-  await orError(page, ended, "play to the end").catch(async (error) => {
-    const at = await player.evaluate((video) => video.currentTime).catch(() => undefined);
-    throw new Error(`${error.message.split("\n")[0]} (stood at ${at} s of ${duration} s)`);
-  });
+  await inPlayer(page, "play to the end", ([video]) => video.ended);
   await shot("ended");
   return { rate: speed, ...(await player.evaluate(measure)) };
+}
+
+/** Plays a video from its first segments on, while it is PROCESSING, until it is READY and at its end. */
+async function playEarly(page, name, levels, shot) {
+  const card = cardOf(page, name);
+  const player = page.getByTestId("player");
+  const ready = () => player.evaluate((video) => (video.seekable.length ? video.seekable.end(0) : 0));
+  const seen = [];
+  const note = async (what) => {
+    const state = await card.getAttribute("data-state", { timeout: left() });
+    seen.push({ what, state, ready: await ready(), ...(await player.evaluate(measure)) });
+    await shot(what);
+    return state;
+  };
+  await orError(page, card.and(page.locator("[data-playable=true]")).waitFor({ timeout: left() }), "get it playable");
+  await start(page, name);
+  await note("early");
+
+  await inPlayer(
+    page,
+    "get more than the first segments",
+    ([video, worth]) => video.seekable.length > 0 && video.seekable.end(0) >= worth,
+    WORTH_SEEKING,
+  );
+  const end = await ready();
+  const place = Math.max((await player.evaluate((video) => video.currentTime)) + 1, end - WORTH_SEEKING / 2);
+  await player.evaluate((video, to) => {
+    video.currentTime = to;
+  }, place);
+  await inPlayer(page, "seek", ([video, to]) => !video.seeking && video.currentTime > to + 0.5, place);
+  await note("sought");
+  // What was not there when it sought.
+  await inPlayer(page, "play on while more arrives", ([video, known]) => video.currentTime > known, end);
+  await note("on");
+
+  const states = await waitUntilReady(page, name);
+  await inPlayer(page, "get all rungs", ([, wanted]) => window.reelmill.levels === wanted, levels);
+  await inPlayer(page, "get all of its length", ([video]) => Number.isFinite(video.duration) && !video.seeking);
+  await player.evaluate((video, last) => {
+    video.currentTime = Math.max(video.currentTime, video.duration - last);
+  }, LAST_SECONDS);
+  await inPlayer(page, "play to the end", ([video]) => video.ended);
+  await shot("ended");
+  return { early: seen, states, ...(await player.evaluate(measure)) };
 }
 
 /** Runs in the page. */
@@ -200,9 +263,13 @@ function measure(video) {
   };
 }
 
-function check(result) {
+function check(result, levels) {
   const { playback, trouble } = result;
   const faults = [...trouble];
+  for (const { what, state } of playback.early ?? []) {
+    if (state !== "PROCESSING") faults.push(`it was ${state} already when this was seen: ${what}`);
+  }
+  if (levels && playback.hls.levels !== levels) faults.push(`${playback.hls.levels} rungs, not ${levels}`);
   if (Math.abs(playback.currentTime - playback.duration) > END_TOLERANCE) {
     faults.push(`ended at ${playback.currentTime} s of ${playback.duration} s`);
   }
@@ -220,9 +287,9 @@ async function run(options, result) {
   const executablePath = await findBrowser();
   const browser = await chromium.launch({ executablePath, args: FLAGS, timeout: left() });
   // Whatever hangs, the browser is gone when the time is up.
-  const watchdog = setTimeout(() => void browser.close(), TOTAL_MILLIS - performance.now());
+  const watchdog = setTimeout(() => void browser.close(), deadline + SPARE_MILLIS - Date.now());
   try {
-    const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
+    const page = await browser.newPage({ viewport: { width: 1280, height: 1300 } });
     watchForTrouble(page, new URL(options.server).origin, result.trouble);
     const shot = async (name) => {
       const file = path.join(options.screenshots, `${name}.png`);
@@ -233,10 +300,15 @@ async function run(options, result) {
       await page.goto(options.server, { timeout: left() });
       await signIn(page, options, shot);
       result.video = options.upload ? await uploadFile(page, options.upload, shot) : options.video;
-      result.states = await waitUntilReady(page, result.video);
-      await shot("library");
-      result.playback = await playToTheEnd(page, result.video, options.rate && Number(options.rate), shot);
-      result.faults = check(result);
+      const levels = options.levels && Number(options.levels);
+      if (options.early) {
+        ({ states: result.states, ...result.playback } = await playEarly(page, result.video, levels, shot));
+      } else {
+        result.states = await waitUntilReady(page, result.video);
+        await shot("library");
+        result.playback = await playToTheEnd(page, result.video, options.rate && Number(options.rate), shot);
+      }
+      result.faults = check(result, levels);
     } catch (error) {
       // What the page looked like tells more than the message.
       await page.screenshot({ path: path.join(options.screenshots, "failed.png"), timeout: 3000 }).catch(() => {});
@@ -249,11 +321,13 @@ async function run(options, result) {
 }
 
 const options = readArguments();
+const totalSeconds = Number(options.seconds ?? TOTAL_SECONDS);
+const deadline = Date.now() + totalSeconds * 1000 - SPARE_MILLIS;
 const result = { ok: false, video: options.video, states: [], trouble: [], screenshots: [], faults: [] };
 try {
   await run(options, result);
 } catch (error) {
-  const late = Date.now() >= deadline ? ` (the ${TOTAL_MILLIS / 1000} s are up)` : "";
+  const late = Date.now() >= deadline ? ` (the ${totalSeconds} s are up)` : "";
   result.faults = [`${error.message.split("\n")[0]}${late}`, ...result.trouble];
 }
 result.ok = result.faults.length === 0;

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::encoding::EncodingArgs;
 
 /// What the program's exit code says; the end of every client command's `--help`.
 pub const EXIT_CODES: &str = "Exit codes: 0 done, 1 the job (or the work here) failed, 2 usage, \
@@ -53,6 +55,9 @@ pub enum ClientCommand {
         /// `videos/ID`, or the ID alone
         #[arg(value_parser = video_name)]
         video: String,
+        /// When to end, unless the video has FAILED
+        #[arg(long, value_enum, default_value = "ready")]
+        until: Until,
     },
     /// Download one rendition as MP4
     #[command(after_help = EXIT_CODES)]
@@ -70,6 +75,15 @@ pub enum ClientCommand {
     /// List your transcoding jobs
     #[command(after_help = EXIT_CODES)]
     Jobs,
+}
+
+/// How far a video is to be before a command that follows it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Until {
+    /// It can be played, from the start up to what is encoded
+    Playable,
+    /// All of it is encoded
+    Ready,
 }
 
 /// Who signs in; what is not given is asked for.
@@ -107,6 +121,12 @@ pub struct UploadArgs {
     /// End when the video is READY or FAILED, also without a terminal to show progress on
     #[arg(long)]
     pub wait: bool,
+    /// Like --wait, and end at this: `playable` is long before `ready` for long videos [default: ready]
+    #[arg(long, value_enum)]
+    pub until: Option<Until>,
+    /// How the videos shall be encoded.
+    #[command(flatten)]
+    pub encoding: EncodingArgs,
     /// How many parts are sent at once
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=32))]
     pub parallel: u8,
@@ -168,7 +188,8 @@ mod tests {
             assert_eq!(cli.options.server, "http://h:1", "{line}");
             assert_eq!(cli.options.profile_dir.as_deref(), Some(std::path::Path::new("/p")), "{line}");
             assert!(cli.options.json, "{line}");
-            assert!(matches!(cli.command, ClientCommand::Watch { video } if video == "videos/abc"));
+            let ClientCommand::Watch { video, until } = cli.command else { panic!("{line}") };
+            assert_eq!((video.as_str(), until), ("videos/abc", Until::Ready), "{line}");
         }
     }
 
@@ -180,8 +201,10 @@ mod tests {
             "sign-in --email a@b.c --password-file f",
             "sign-out",
             "upload a.mp4 b.mov --wait --json",
+            "upload a.mp4 --until playable --profile hevc --preset balanced --rungs 1080,720,480",
             "videos",
             "watch videos/0198-x_1",
+            "watch abc --until playable",
             "download abc --rendition 720p -o out.mp4",
             "delete abc --yes",
             "jobs --json",
@@ -195,7 +218,9 @@ mod tests {
     #[test]
     fn wrong_usage_is_told() {
         for line in
-            ["upload", "watch", "watch jobs/a", "watch ../x", "watch videos/", "upload a --parallel 0", "fly"]
+            ["upload", "watch", "watch jobs/a", "watch ../x", "watch videos/", "watch a --until done", "fly"]
+                .into_iter()
+                .chain(["upload a --parallel 0", "upload a --until done", "upload a --rungs 10"])
         {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }

@@ -69,6 +69,7 @@ impl VideoBars {
             video::State::Uploading => "waiting for its file".to_owned(),
             video::State::Processing if video.renditions.is_empty() => "waiting for a worker".to_owned(),
             video::State::Ready => "ready".to_owned(),
+            video::State::Processing if video.playable => format!("{}  playable", words_of(&progress)),
             _ => words_of(&progress),
         };
         let percent = if video.state() == video::State::Ready { 100.0 } else { progress.percent };
@@ -80,6 +81,12 @@ impl VideoBars {
             });
             show_rendition(bar, rendition);
         }
+    }
+
+    /// Tells something that stays, above the bars.
+    pub fn tell(&self, line: &str) {
+        // That nobody can read it is no reason to fail.
+        let _ = self.all.println(line);
     }
 
     /// Says something that is no progress, as that the connection is lost.
@@ -147,7 +154,8 @@ mod tests {
         style(BYTES);
         style(PERCENT);
         let eta = Some(reelmill_proto::duration(std::time::Duration::from_secs(32)));
-        let progress = Progress { percent: 57.25, frames: 9, fps: 48.2, speed: 1.607, eta };
+        let progress =
+            Progress { percent: 57.25, frames: 9, fps: 48.2, speed: 1.607, eta, segments_ready: 2 };
         assert_eq!(words_of(&progress), " 57.2%  48 fps  1.61x  ETA 0:32");
         assert_eq!(words_of(&Progress::default()), "  0.0%");
     }
@@ -164,6 +172,9 @@ mod tests {
         bars.show(&Video { renditions: vec![encoding], ..Video::default() });
         assert_eq!(bars.renditions["720p"].position(), 1000);
         assert_eq!(bars.whole.message(), "  0.0%");
+        let playable = Video { state: video::State::Processing.into(), playable: true, ..Video::default() };
+        bars.show(&Video { renditions: vec![Rendition::default()], ..playable });
+        assert_eq!(bars.whole.message(), "  0.0%  playable");
         bars.show(&Video { state: video::State::Ready.into(), ..Video::default() });
         assert_eq!((bars.whole.position(), bars.whole.message().as_str()), (1000, "ready"));
     }

@@ -1,6 +1,7 @@
 //! `download`: one rendition of a video into a file, resumed where it broke off.
 
 use std::{
+    cmp::Reverse,
     io::{self, SeekFrom},
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -8,7 +9,7 @@ use std::{
 
 use reelmill_proto::{
     transcode::Rendition,
-    upload::{CreatePlaybackRequest, video_service_client::VideoServiceClient},
+    upload::{CreatePlaybackRequest, video::State, video_service_client::VideoServiceClient},
 };
 use reqwest::{
     StatusCode,
@@ -58,13 +59,18 @@ pub async fn run(server: &Server, console: Console, args: DownloadArgs) -> Resul
     console.result("reelmill.transcode.v1.Rendition", &rendition, &format!("{}", path.display()))
 }
 
-/// The rendition asked for, or the tallest.
+/// The rendition asked for, or the tallest; of a video without picture its first sound.
 async fn chosen(server: &Server, name: &str, asked: Option<&str>) -> Result<Rendition, ClientError> {
     // First, since it says VIDEO_NOT_READY where there is nothing to choose from yet.
     let uris = playback(server, name).await?;
-    let mut renditions = library::get(server, name).await?.renditions;
+    let video = library::get(server, name).await?;
+    if video.state() == State::Processing {
+        let message = format!("{name} is still being encoded; `reelmill watch {name}` waits for its end");
+        return Err(ClientError::refused(Code::FailedPrecondition, "VIDEO_NOT_READY", message));
+    }
+    let mut renditions = video.renditions;
     renditions.retain(|rendition| uris.contains_key(&rendition.rendition_id));
-    renditions.sort_by_key(|rendition| std::cmp::Reverse(rendition.height));
+    renditions.sort_by_key(|rendition| Reverse((library::is_rung(rendition), rendition.height)));
     let there: Vec<&str> = renditions.iter().map(|rendition| rendition.rendition_id.as_str()).collect();
     let there = there.join(", ");
     let found =

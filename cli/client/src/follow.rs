@@ -8,8 +8,9 @@ use reelmill_proto::upload::{
 use tonic::{Code, Status};
 
 use crate::{
-    ClientError,
+    ClientError, Until,
     bars::VideoBars,
+    library,
     output::Console,
     retry::{self, PATIENCE},
     server::Server,
@@ -20,15 +21,20 @@ use crate::{
 pub const VIDEO: &str = "reelmill.upload.v1.Video";
 
 /// `watch`: follows a video and prints what has become of it.
-pub async fn watch(server: &Server, console: Console, name: &str) -> Result<(), ClientError> {
-    let video = follow(server, console, name).await?;
+pub async fn watch(server: &Server, console: Console, name: &str, until: Until) -> Result<(), ClientError> {
+    let video = follow(server, console, name, until).await?;
     console.result(VIDEO, &video, &summary(&video))?;
     failure_of(&video).map_or(Ok(()), Err)
 }
 
-/// Follows a video until it is READY or FAILED, and returns it. A lost connection is made again; a
+/// Follows a video until it is as far as wanted, or FAILED, and returns it. A lost connection is made again; a
 /// server that stays away for a minute is given up.
-pub async fn follow(server: &Server, console: Console, name: &str) -> Result<Video, ClientError> {
+pub async fn follow(
+    server: &Server,
+    console: Console,
+    name: &str,
+    until: Until,
+) -> Result<Video, ClientError> {
     let mut bars = VideoBars::new(console);
     let mut last = Video::default();
     let mut away = Away::default();
@@ -41,10 +47,14 @@ pub async fn follow(server: &Server, console: Console, name: &str) -> Result<Vid
         let end = loop {
             match changes.message().await {
                 Ok(Some(change)) => {
-                    last = change.video.unwrap_or(last);
+                    let now = change.video.unwrap_or_else(|| last.clone());
+                    if let Some(news) = playable_news(&last, &now) {
+                        bars.tell(&news);
+                    }
+                    last = now;
                     bars.show(&last);
                     away = Away::default();
-                    if is_terminal(&last) {
+                    if is_reached(&last, until) {
                         return Ok(last);
                     }
                 }
@@ -105,8 +115,22 @@ fn is_final(code: Code) -> bool {
     )
 }
 
-fn is_terminal(video: &Video) -> bool {
-    matches!(video.state(), State::Ready | State::Failed)
+fn is_reached(video: &Video, until: Until) -> bool {
+    matches!(video.state(), State::Ready | State::Failed) || (until == Until::Playable && video.playable)
+}
+
+/// What to say when a video that is still being encoded has become playable.
+fn playable_news(before: &Video, now: &Video) -> Option<String> {
+    let is_news = now.playable && !before.playable && now.state() == State::Processing;
+    is_news.then(|| text::harmless(&format!("{}: {}", playable_after(now), now.playback_uri)))
+}
+
+fn playable_after(video: &Video) -> String {
+    match video.time_to_playable_seconds {
+        seconds if seconds > 0.0 => format!("playable after {seconds:.1} s"),
+        // Older videos have no such time.
+        _ => "playable".to_owned(),
+    }
 }
 
 /// Why a FAILED video failed, as the command's own failure.
@@ -121,13 +145,15 @@ pub fn failure_of(video: &Video) -> Option<ClientError> {
 pub fn summary(video: &Video) -> String {
     let mut lines = vec![format!("{}  {}  {}", video.name, video.state().as_str_name(), video.display_name)];
     for rendition in &video.renditions {
-        lines.push(format!(
-            "  {:>6}  {}x{}  {}",
-            rendition.rendition_id,
-            rendition.width,
-            rendition.height,
-            text::size(rendition.size_bytes)
-        ));
+        let (id, size) = (&rendition.rendition_id, text::size(rendition.size_bytes));
+        lines.push(format!("  {id:>6}  {}  {size}", library::shape(rendition)));
+    }
+    for warning in &video.warnings {
+        lines.push(format!("  warning: {} ({})", warning.message, warning.reason));
+    }
+    // Of a READY video that goes without saying, but for how soon it was.
+    if video.playable && (video.state() != State::Ready || video.time_to_playable_seconds > 0.0) {
+        lines.push(format!("  {}", playable_after(video)));
     }
     if !video.playback_uri.is_empty() {
         lines.push(video.playback_uri.clone());
@@ -137,7 +163,7 @@ pub fn summary(video: &Video) -> String {
 
 #[cfg(test)]
 mod tests {
-    use reelmill_proto::transcode::{Failure, Rendition};
+    use reelmill_proto::transcode::{Failure, Rendition, Warning, rendition};
 
     use super::*;
 
@@ -160,6 +186,37 @@ mod tests {
         assert_eq!(summary.lines().count(), 3, "{summary}");
         assert!(summary.ends_with("\nhttp://h/p/t/master.m3u8"));
         assert!(failure_of(&video).is_none());
+    }
+
+    #[test]
+    fn a_summary_tells_warnings_and_when_it_could_be_played() {
+        let audio = Rendition {
+            rendition_id: "audio-0".into(),
+            kind: rendition::Kind::Audio.into(),
+            channels: 2,
+            language: "deu".into(),
+            ..Rendition::default()
+        };
+        let warning = Warning { reason: "AUDIO_SHORT".into(), message: "the sound\x1b[2J ends early".into() };
+        let video = Video {
+            name: "videos/a".into(),
+            state: State::Processing.into(),
+            renditions: vec![audio],
+            warnings: vec![warning],
+            playable: true,
+            time_to_playable_seconds: 2.13,
+            playback_uri: "http://h/play/t/master.m3u8".into(),
+            ..Video::default()
+        };
+        let told = summary(&video);
+        assert!(told.contains("  audio-0  2 channels deu  "), "{told}");
+        assert!(told.contains("ends early (AUDIO_SHORT)\n  playable after 2.1 s\nhttp://h/"), "{told}");
+        assert!(!told.contains('\x1b'));
+        let news = playable_news(&Video::default(), &video).unwrap();
+        assert_eq!(news, "playable after 2.1 s: http://h/play/t/master.m3u8");
+        assert_eq!(playable_news(&video, &video), None, "it was told before");
+        let ready = Video { state: State::Ready.into(), ..video };
+        assert_eq!(playable_news(&Video::default(), &ready), None, "the summary tells it");
     }
 
     #[test]

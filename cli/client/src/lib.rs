@@ -7,6 +7,7 @@ mod args;
 mod bars;
 mod credentials;
 mod download;
+mod encoding;
 mod error;
 mod follow;
 mod library;
@@ -19,7 +20,10 @@ mod upload;
 
 use std::process::ExitCode;
 
-pub use args::{ClientCommand, ClientOptions, DownloadArgs, EXIT_CODES, Identity, SignUpArgs, UploadArgs};
+pub use args::{
+    ClientCommand, ClientOptions, DownloadArgs, EXIT_CODES, Identity, SignUpArgs, Until, UploadArgs,
+};
+pub use encoding::{EncodingArgs, Preset, Profile};
 pub use error::ClientError;
 
 use output::Console;
@@ -50,7 +54,7 @@ async fn execute(
         ClientCommand::SignOut => account::sign_out(&server, console).await,
         ClientCommand::Upload(args) => upload::run(&server, console, options, args).await,
         ClientCommand::Videos => library::videos(&server, console).await,
-        ClientCommand::Watch { video } => follow::watch(&server, console, &video).await,
+        ClientCommand::Watch { video, until } => follow::watch(&server, console, &video, until).await,
         ClientCommand::Download(args) => download::run(&server, console, args).await,
         ClientCommand::Delete { video, yes } => library::delete(&server, console, &video, yes).await,
         ClientCommand::Jobs => library::jobs(&server, console).await,

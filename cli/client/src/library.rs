@@ -3,10 +3,13 @@
 use std::io::{self, BufRead as _, Write as _};
 
 use reelmill_proto::{
-    transcode::{Job, ListJobsRequest, ListJobsResponse, transcode_service_client::TranscodeServiceClient},
+    transcode::{
+        Job, ListJobsRequest, ListJobsResponse, Rendition, rendition::Kind,
+        transcode_service_client::TranscodeServiceClient,
+    },
     upload::{
         DeleteVideoRequest, DeleteVideoResponse, GetVideoRequest, ListVideosRequest, ListVideosResponse,
-        Video, video_service_client::VideoServiceClient,
+        Video, video::State, video_service_client::VideoServiceClient,
     },
 };
 
@@ -45,12 +48,7 @@ fn video_table(videos: &[Video]) -> String {
             state_of(video),
             text::length(video.duration.as_ref()),
             text::size(video.size_bytes),
-            video
-                .renditions
-                .iter()
-                .map(|rendition| rendition.rendition_id.as_str())
-                .collect::<Vec<_>>()
-                .join(" "),
+            rungs(&video.renditions).join(" "),
             text::moment(video.create_time.as_ref()),
             video.display_name.clone(),
         ]
@@ -59,12 +57,36 @@ fn video_table(videos: &[Video]) -> String {
     text::table(&head, &videos.iter().map(row).collect::<Vec<_>>(), columns())
 }
 
+/// Whether a rendition is a rung of the ladder. Servers did not always tell: then there were no others.
+pub fn is_rung(rendition: &Rendition) -> bool {
+    matches!(rendition.kind(), Kind::Video | Kind::Unspecified)
+}
+
+/// The rungs by name; of a video without picture its sound.
+fn rungs(renditions: &[Rendition]) -> Vec<&str> {
+    let has_picture = renditions.iter().any(is_rung);
+    let shown = renditions.iter().filter(|rendition| is_rung(rendition) || !has_picture);
+    shown.map(|rendition| rendition.rendition_id.as_str()).collect()
+}
+
+/// What a rendition is like: its size in pixels, or its channels and language.
+pub fn shape(rendition: &Rendition) -> String {
+    let language = &rendition.language;
+    match rendition.kind() {
+        Kind::Video | Kind::Unspecified => format!("{}x{}", rendition.width, rendition.height),
+        Kind::Audio if rendition.channels == 1 => format!("1 channel {language}").trim_end().to_owned(),
+        Kind::Audio => format!("{} channels {language}", rendition.channels).trim_end().to_owned(),
+        Kind::Subtitles => format!("subtitles {language}").trim_end().to_owned(),
+    }
+}
+
 fn state_of(video: &Video) -> String {
     let state = video.state().as_str_name();
+    let playable = if video.playable && video.state() == State::Processing { " playable" } else { "" };
     match (&video.progress, &video.failure) {
         (_, Some(failure)) => format!("{state} {}", failure.reason),
-        (Some(progress), None) => format!("{state} {:.0}%", progress.percent),
-        (None, None) => state.to_owned(),
+        (Some(progress), None) => format!("{state} {:.0}%{playable}", progress.percent),
+        (None, None) => format!("{state}{playable}"),
     }
 }
 
@@ -144,12 +166,23 @@ fn confirm(question: &str) -> Result<(), ClientError> {
 
 #[cfg(test)]
 mod tests {
-    use reelmill_proto::{
-        transcode::{Failure, Progress},
-        upload::video::State,
-    };
+    use reelmill_proto::transcode::{Failure, Progress};
 
     use super::*;
+
+    #[test]
+    fn only_pictures_are_rungs_where_there_are_any() {
+        let rendition = |id: &str, kind: Kind| Rendition {
+            rendition_id: id.into(),
+            kind: kind.into(),
+            ..Rendition::default()
+        };
+        let sound = || [rendition("audio-0", Kind::Audio), rendition("audio-1", Kind::Audio)];
+        assert_eq!(rungs(&sound()), ["audio-0", "audio-1"]);
+        let mut all = sound().to_vec();
+        all.extend([rendition("720p", Kind::Video), rendition("360p", Kind::Unspecified)]);
+        assert_eq!(rungs(&all), ["720p", "360p"]);
+    }
 
     #[test]
     fn a_row_tells_state_and_why() {
@@ -159,6 +192,9 @@ mod tests {
         video.display_name = "evil\x1b[2Jtitle".into();
         let table = video_table(&[video.clone()]);
         assert!(table.contains("PROCESSING 42%") && !table.contains('\x1b'), "{table}");
+        assert!(!table.contains("playable"), "{table}");
+        video.playable = true;
+        assert!(video_table(&[video.clone()]).contains("PROCESSING 42% playable"));
         video.state = State::Failed.into();
         video.failure = Some(Failure { reason: "NOT_A_VIDEO".into(), message: String::new() });
         assert!(video_table(&[video]).contains("FAILED NOT_A_VIDEO"));

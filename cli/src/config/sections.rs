@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use reelmill_media::plan::{Codec, Preset};
 use serde::{Deserialize, Serialize};
 
 /// The whole configuration.
@@ -15,7 +16,7 @@ pub struct Config {
     pub gateway: Gateway,
     pub auth: Service,
     pub upload: Upload,
-    pub transcode: Service,
+    pub transcode: Transcode,
     pub worker: Worker,
     pub objects: Objects,
     pub queue: Queue,
@@ -75,7 +76,7 @@ pub struct Gateway {
     pub anonymous_burst: u32,
 }
 
-/// `[auth]` and `[transcode]`
+/// `[auth]`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs)]
@@ -83,6 +84,19 @@ pub struct Service {
     pub listen: String,
     pub address: String,
     pub database_url: String,
+}
+
+/// `[transcode]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Transcode {
+    pub listen: String,
+    pub address: String,
+    pub database_url: String,
+    pub profile: Codec,
+    pub preset: Preset,
+    pub encoder_threads: u32,
 }
 
 /// `[upload]`
@@ -103,6 +117,7 @@ pub struct Upload {
 pub struct Worker {
     pub name: String,
     pub slots: usize,
+    pub jail: String,
     pub scratch_dir: String,
     pub ffmpeg: String,
     pub ffprobe: String,

@@ -11,7 +11,7 @@ use tokio::{process::Command, time::timeout};
 
 use crate::sandbox::Sandbox;
 
-const LONGEST: Duration = Duration::from_secs(180);
+const LONGEST: Duration = Duration::from_secs(240);
 
 /// Somebody with a profile of their own.
 pub struct Person {
@@ -96,6 +96,16 @@ impl Person {
         command
     }
 
+    /// Uploads a file and waits until the video can be played; answers the video, which is not READY yet.
+    pub async fn upload_until_playable(&self, file: &Path) -> Value {
+        let file = file.display().to_string();
+        let video = self.run(&["upload", "--until", "playable", "--json", &file]).await.ended(0).json();
+        assert_eq!(video["state"], "PROCESSING", "{video}");
+        assert_eq!(video["playable"], true, "{video}");
+        assert!(video["timeToPlayableSeconds"].as_f64().unwrap() > 0.0, "{video}");
+        video
+    }
+
     /// Uploads a file and waits for the video's end; answers the video.
     pub async fn upload(&self, file: &Path) -> Value {
         self.run(&["upload", "--wait", "--json", &file.display().to_string()]).await.ended(0).json()
@@ -129,6 +139,40 @@ pub async fn probe(input: &str) -> Value {
         .unwrap();
     assert!(output.status.success(), "{input}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// What ffprobe says of a playlist's streams from its first segments, while it grows.
+pub async fn probe_growing(playlist: &str) -> Value {
+    let output = Command::new("ffprobe")
+        .args(["-v", "error", "-print_format", "json", "-show_streams", "-live_start_index", "0"])
+        .args(["-analyzeduration", "1000000", playlist])
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    assert!(output.status.success(), "{playlist}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Decodes the picture at an address; fails unless there are so many frames, each at its place.
+pub async fn frames_are(input: &str, rate: f64, expected: usize) {
+    let output = Command::new("ffprobe")
+        .args(["-v", "error", "-select_streams", "v:0", "-show_entries", "frame=pts_time", "-of", "csv=p=0"])
+        .arg(input)
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && complaints.is_empty(), "{input}: {complaints}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let time = |line: &str| line.split(',').next().unwrap().parse::<f64>().unwrap();
+    let times: Vec<f64> = text.lines().filter(|line| !line.is_empty()).map(time).collect();
+    assert_eq!(times.len(), expected, "{input}");
+    for (place, time) in times.iter().enumerate() {
+        let wanted = times[0] + place as f64 / rate;
+        assert!((time - wanted).abs() < 0.002, "{input}: frame {place} at {time} s, not at {wanted} s");
+    }
 }
 
 /// Playing time as ffprobe has it, seconds.

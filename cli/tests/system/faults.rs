@@ -1,12 +1,13 @@
 //! Processes killed in the middle of things.
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeSet, hash::BuildHasher as _, hash::RandomState, path::Path, time::Duration};
 
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
 use crate::{
-    client::{Person, clip},
+    client::{Person, clip, frames_are},
+    playlists::{Playlist, Playlists, made_by},
     sandbox::Sandbox,
 };
 
@@ -37,18 +38,50 @@ async fn uploaded(person: &Person, file: &Path) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_workers_job_is_done_by_its_successor() {
+async fn a_second_worker_goes_on_where_a_killed_one_was() {
     let mut sandbox = Sandbox::apart().await;
     let ann = Person::signed_up(&sandbox, "ann").await;
-    let file = clip(sandbox.folder.path(), "long.mp4", "1920x1080", 30).await;
-    let name = uploaded(&ann, &file).await;
-    job_is(&ann, "RUNNING", || sandbox.logs()).await;
+    let file = clip(sandbox.folder.path(), "long.mp4", "1280x720", 50).await;
+    let video = ann.upload_until_playable(&file).await;
+    let mut playlists = Playlists::of(&video);
+    // Chunks begin with the segments 0, 1, 3 and 7, of 13: it is in the middle of one.
+    playlists.until("360p.m3u8", |segments| (4..7).contains(&segments) || (8..12).contains(&segments)).await;
     sandbox.take("worker").kill().await;
     sandbox.start("worker").await;
-    let video = ann.run(&["watch", &name, "--json"]).await.ended(0).json();
-    assert_eq!(video["state"], "READY", "{video}");
-    let probed = crate::client::probe(video["playbackUri"].as_str().unwrap()).await;
-    assert!((crate::client::seconds(&probed) - 30.0).abs() < 0.1);
+    // What was listed stays as it was listed.
+    playlists.until_ready(&ann, video["name"].as_str().unwrap()).await;
+    let segments = playlists.all().flat_map(Playlist::segments).filter(|segment| segment.ends_with(".m4s"));
+    let attempts: BTreeSet<(u32, u32)> = segments.map(made_by).collect();
+    let by_two = attempts.iter().any(|&(task, attempt)| attempts.contains(&(task, attempt + 1)));
+    assert!(by_two, "a chunk of which both made a part: {attempts:?}");
+    for rung in ["720p", "480p", "360p"] {
+        frames_are(&playlists.address(&format!("{rung}.m3u8")), 30.0, 1500).await;
+    }
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_killed_thrice_leaves_every_frame_at_its_place() {
+    let mut sandbox = Sandbox::apart().await;
+    let ann = Person::signed_up(&sandbox, "ann").await;
+    let file = clip(sandbox.folder.path(), "long.mp4", "1280x720", 50).await;
+    let name = uploaded(&ann, &file).await;
+    job_is(&ann, "RUNNING", || sandbox.logs()).await;
+    let mut moments = Vec::new();
+    for _ in 0..3 {
+        let moment = Duration::from_millis(RandomState::new().hash_one(0) % 4000);
+        moments.push(moment);
+        sleep(moment).await;
+        sandbox.take("worker").kill().await;
+        sandbox.start("worker").await;
+    }
+    let video = ann.run(&["watch", &name, "--until", "playable", "--json"]).await.ended(0).json();
+    let mut playlists = Playlists::of(&video);
+    let video = playlists.until_ready(&ann, &name).await;
+    assert_eq!(video["warnings"], Value::Array(Vec::new()), "killed after {moments:?}");
+    for rung in ["720p", "360p"] {
+        frames_are(&playlists.address(&format!("{rung}.m3u8")), 30.0, 1500).await;
+    }
     sandbox.stop().await;
 }
 
@@ -93,7 +126,7 @@ async fn a_killed_system_loses_no_video() {
 async fn an_interrupted_upload_is_resumed() {
     let sandbox = Sandbox::together().await;
     let ann = Person::signed_up(&sandbox, "ann").await;
-    let file = clip(sandbox.folder.path(), "big.mp4", "1920x1080", 40).await;
+    let file = clip(sandbox.folder.path(), "big.mp4", "640x360", 10).await;
     // Padding after the last box makes many parts without making a long video.
     let padded = std::fs::OpenOptions::new().append(true).open(&file).unwrap();
     padded.set_len(std::fs::metadata(&file).unwrap().len() + (200 << 20)).unwrap();

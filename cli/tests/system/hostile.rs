@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use tokio::time::{sleep, timeout};
 
 use crate::{
-    client::{Person, clip},
+    client::{Person, clip, probe, seconds},
     sandbox::Sandbox,
 };
 
@@ -31,21 +31,24 @@ async fn files_that_are_no_videos_fail_with_a_reason() {
     };
 
     assert_eq!(refused(&ann, &write("text.mp4", "no video ".repeat(500).as_bytes())).await, "FILE_NOT_VIDEO");
+    // A file and a server that nobody may be led to.
     let canary = write("canary.txt", b"secret");
-    let list = format!("#EXTM3U\n#EXTINF:1,\nfile://{}\n#EXT-X-ENDLIST\n", canary.display());
-    assert_eq!(refused(&ann, &write("list.mp4", list.as_bytes())).await, "FILE_NOT_VIDEO");
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    server.set_nonblocking(true).unwrap();
+    for address in
+        [format!("file://{}", canary.display()), format!("http://{}/a.ts", server.local_addr().unwrap())]
+    {
+        let list = format!("#EXTM3U\n#EXTINF:1,\n{address}\n#EXT-X-ENDLIST\n");
+        assert_eq!(refused(&ann, &write("list.mp4", list.as_bytes())).await, "FILE_NOT_VIDEO");
+        let list = format!("ffconcat version 1.0\nfile {address}\n");
+        assert_eq!(refused(&ann, &write("concat.mp4", list.as_bytes())).await, "FILE_NOT_VIDEO");
+    }
+    assert_eq!(server.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "somebody came");
 
+    // The index is at the end, so none of it can be read.
     let whole = clip(folder, "whole.mp4", "640x360", 4).await;
     let bytes = std::fs::read(&whole).unwrap();
     assert_eq!(refused(&ann, &write("half.mp4", &bytes[..bytes.len() / 2])).await, "FILE_TRUNCATED");
-
-    let sound = folder.join("sound.m4a");
-    let made = tokio::process::Command::new("ffmpeg")
-        .args(["-v", "error", "-f", "lavfi", "-i", "sine=duration=2", "-c:a", "aac"])
-        .arg(&sound)
-        .status();
-    assert!(made.await.unwrap().success());
-    assert_eq!(refused(&ann, &sound).await, "NO_VIDEO_STREAM");
 
     let answer = ann.run(&["upload", "--json", &write("empty.mp4", b"").display().to_string()]).await;
     assert_eq!(answer.code, 4, "{answer:?}");
@@ -56,6 +59,45 @@ async fn files_that_are_no_videos_fail_with_a_reason() {
     assert_eq!(ann.upload(&whole).await["state"], "READY");
     only_kept(&sandbox, &whole).await;
     sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_are_not_whole_give_what_can_be_played() {
+    let sandbox = Sandbox::together().await;
+    let ann = Person::signed_up(&sandbox, "ann").await;
+    let folder = sandbox.folder.path();
+    let whole = clip(folder, "whole.mp4", "640x360", 8).await;
+    let front = folder.join("front.mp4");
+    ffmpeg(&["-i", path(&whole), "-c", "copy", "-movflags", "+faststart", path(&front)]).await;
+    let bytes = std::fs::read(&front).unwrap();
+    let half = folder.join("half.mp4");
+    std::fs::write(&half, &bytes[..bytes.len() / 2]).unwrap();
+    let video = ann.upload(&half).await;
+    assert_eq!(video["state"], "READY", "{video}\n{}", sandbox.logs());
+    assert_eq!(video["warnings"][0]["reason"], "FILE_TRUNCATED", "{video}");
+    let played = seconds(&probe(video["playbackUri"].as_str().unwrap()).await);
+    assert!((2.0..6.0).contains(&played), "{played} s of 8 s");
+
+    // Sound is played too, and a picture of it stands for it.
+    let sound = folder.join("sound.m4a");
+    ffmpeg(&["-f", "lavfi", "-i", "sine=duration=2", "-c:a", "aac", path(&sound)]).await;
+    let video = ann.upload(&sound).await;
+    assert_eq!(video["state"], "READY", "{video}\n{}", sandbox.logs());
+    assert_eq!(video["renditions"].as_array().unwrap().len(), 1, "{video}");
+    assert_eq!(video["renditions"][0]["kind"], "AUDIO", "{video}");
+    let probed = probe(video["playbackUri"].as_str().unwrap()).await;
+    assert!((seconds(&probed) - 2.0).abs() < 0.1, "{probed}");
+    assert_eq!(probe(video["posterUri"].as_str().unwrap()).await["streams"][0]["width"], 640, "{video}");
+    sandbox.stop().await;
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("a plain path")
+}
+
+async fn ffmpeg(args: &[&str]) {
+    let made = tokio::process::Command::new("ffmpeg").args(["-v", "error"]).args(args).status();
+    assert!(made.await.unwrap().success());
 }
 
 /// Waits until the store holds no more than one video's source and outputs.

@@ -5,6 +5,7 @@ mod client;
 mod faults;
 mod hostile;
 mod page;
+mod playlists;
 mod sandbox;
 mod shape;
 mod startup;

@@ -2,6 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
+use serde_json::Value;
 use tokio::{process::Command, time::timeout};
 
 use crate::{
@@ -12,7 +13,8 @@ use crate::{
 /// Where screenshots go: beside the test binaries, to be looked at.
 const SCREENSHOTS: &str = env!("CARGO_TARGET_TMPDIR");
 
-async fn play(sandbox: &Sandbox, person: &Person, name: &str, more: &[&str]) {
+/// Runs a browser on the page; answers what it reports.
+async fn play(sandbox: &Sandbox, person: &Person, name: &str, more: &[&str]) -> Value {
     let screenshots = Path::new(SCREENSHOTS).join(name);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../web/test/play.mjs");
     let ran = Command::new("node")
@@ -23,7 +25,7 @@ async fn play(sandbox: &Sandbox, person: &Person, name: &str, more: &[&str]) {
         .args(more)
         .kill_on_drop(true)
         .output();
-    let output = timeout(Duration::from_secs(150), ran).await.expect("the browser hangs").unwrap();
+    let output = timeout(Duration::from_secs(260), ran).await.expect("the browser hangs").unwrap();
     assert!(
         output.status.success(),
         "{}\n{}\n{}",
@@ -31,6 +33,7 @@ async fn play(sandbox: &Sandbox, person: &Person, name: &str, more: &[&str]) {
         String::from_utf8_lossy(&output.stderr),
         sandbox.logs()
     );
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,6 +53,18 @@ async fn a_video_uploaded_in_the_page_becomes_ready_and_plays() {
     let ann = Person::signed_up(&sandbox, "ann").await;
     let file = clip(sandbox.folder.path(), "from the page.mp4", "640x360", 6).await;
     play(&sandbox, &ann, "uploads", &["--upload", &file.display().to_string()]).await;
+    sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_video_plays_in_the_page_while_it_is_processed() {
+    let sandbox = Sandbox::together().await;
+    let ann = Person::signed_up(&sandbox, "ann").await;
+    let file = clip(sandbox.folder.path(), "long.mp4", "1280x720", 50).await.display().to_string();
+    let early = ["--upload", &file, "--early", "--levels", "3", "--seconds", "240"];
+    let report = play(&sandbox, &ann, "early", &early).await;
+    let length = report["playback"]["duration"].as_f64().unwrap();
+    assert!((length - 50.0).abs() < 0.2, "{report}");
     sandbox.stop().await;
 }
 

@@ -44,7 +44,16 @@ fn mesh_and_platform_do_not_know_each_other() {
     assert!(!links["reelmill-mesh"].contains("reelmill-platform"));
     assert!(links["reelmill-platform"].is_empty(), "{:?}", links["reelmill-platform"]);
     assert!(links["reelmill-media"].is_empty(), "{:?}", links["reelmill-media"]);
+    assert!(links["reelmill-jail"].is_empty(), "{:?}", links["reelmill-jail"]);
     assert!(links["reelmill-s3-server"].is_empty(), "{:?}", links["reelmill-s3-server"]);
+}
+
+#[test]
+fn workers_alone_confine_what_they_run() {
+    let links = links();
+    let confining: Vec<_> = links.iter().filter(|(_, linked)| linked.contains("reelmill-jail")).collect();
+    let names: Vec<_> = confining.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["reelmill", "reelmill-worker"]);
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! The few boxes of the ISO base media file format (ISO/IEC 14496-12, -14, -15) that segments and
 //! playlists need. Every length comes from outside and is checked.
 
+mod codecs;
+
+pub use codecs::codec;
+
 /// A box's four-character kind and contents.
 #[derive(Clone, Copy)]
 pub struct Mp4Box<'a> {
@@ -63,50 +67,6 @@ pub fn timescale(moov: &[u8]) -> Option<u32> {
     be32(mdhd, at).filter(|&ticks| ticks > 0)
 }
 
-/// The track's RFC 6381 codec string, as `avc1.64001f` or `mp4a.40.2`.
-pub fn codec(moov: &[u8]) -> Option<String> {
-    let stsd = find(moov, &[b"trak", b"mdia", b"minf", b"stbl", b"stsd"])?;
-    let entry = children(stsd.get(8..)?).next()?;
-    match &entry.kind {
-        b"avc1" | b"avc3" => {
-            let avcc = find(entry.body.get(78..)?, &[b"avcC"])?;
-            let &[_, profile, constraints, level, ..] = avcc else { return None };
-            let kind = std::str::from_utf8(&entry.kind).ok()?.to_owned();
-            Some(format!("{kind}.{profile:02x}{constraints:02x}{level:02x}"))
-        }
-        b"mp4a" => {
-            let esds = find(entry.body.get(28..)?, &[b"esds"])?;
-            Some(format!("mp4a.40.{}", audio_object_type(esds.get(4..)?)?))
-        }
-        _ => None,
-    }
-}
-
-/// The AAC object type inside an elementary stream descriptor (ISO/IEC 14496-1, 7.2.6).
-fn audio_object_type(esds: &[u8]) -> Option<u8> {
-    let (tag, body) = descriptor(esds)?;
-    let config = (tag == 3).then(|| body.get(3..)).flatten()?;
-    let (tag, body) = descriptor(config)?;
-    let specific = (tag == 4 && body.first() == Some(&0x40)).then(|| body.get(13..)).flatten()?;
-    let (tag, body) = descriptor(specific)?;
-    (tag == 5).then(|| body.first().map(|first| first >> 3)).flatten()
-}
-
-/// Tag and body of a descriptor whose length is written in up to four groups of seven bits.
-fn descriptor(data: &[u8]) -> Option<(u8, &[u8])> {
-    let tag = *data.first()?;
-    let mut length = 0usize;
-    for (place, &byte) in data.get(1..)?.iter().take(4).enumerate() {
-        length = length << 7 | usize::from(byte & 0x7f);
-        if byte & 0x80 == 0 {
-            let start = place + 2;
-            let end = start.checked_add(length)?.min(data.len());
-            return Some((tag, data.get(start..end)?));
-        }
-    }
-    None
-}
-
 /// What a movie fragment holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FragmentFacts {
@@ -118,16 +78,23 @@ pub struct FragmentFacts {
     pub samples: u32,
     /// Whether its first sample can be decoded by itself.
     pub starts_with_keyframe: bool,
+    /// Bytes from the start of the `moof` to the end of the first sample; 0 where it does not tell.
+    pub first_sample_end: u64,
 }
 
 /// Reads the one track of a `moof`.
 pub fn fragment_facts(moof: &[u8]) -> Option<FragmentFacts> {
     let traf = find(moof, &[b"traf"])?;
-    let (default_ticks, default_flags) = fragment_defaults(find(traf, &[b"tfhd"])?)?;
-    let mut facts =
-        FragmentFacts { start: decode_time(traf)?, ticks: 0, samples: 0, starts_with_keyframe: false };
+    let defaults = Defaults::read(find(traf, &[b"tfhd"])?)?;
+    let mut facts = FragmentFacts {
+        start: decode_time(traf)?,
+        ticks: 0,
+        samples: 0,
+        starts_with_keyframe: false,
+        first_sample_end: 0,
+    };
     for run in children(traf).filter(|child| child.kind == *b"trun") {
-        add_run(&mut facts, run.body, default_ticks, default_flags)?;
+        add_run(&mut facts, run.body, defaults)?;
     }
     (facts.samples > 0).then_some(facts)
 }
@@ -137,50 +104,70 @@ fn decode_time(traf: &[u8]) -> Option<u64> {
     if tfdt.first() == Some(&1) { be64(tfdt, 4) } else { be32(tfdt, 4).map(u64::from) }
 }
 
-/// Default duration and flags of a sample, from `tfhd`.
-fn fragment_defaults(tfhd: &[u8]) -> Option<(u32, u32)> {
-    let flags = be32(tfhd, 0)?;
-    let mut at = 8;
-    at += if flags & 0x01 != 0 { 8 } else { 0 };
-    at += if flags & 0x02 != 0 { 4 } else { 0 };
-    let field = |present: bool, at: &mut usize| -> Option<u32> {
-        if !present {
-            return Some(0);
-        }
-        let value = be32(tfhd, *at);
-        *at += 4;
-        value
-    };
-    let ticks = field(flags & 0x08 != 0, &mut at)?;
-    field(flags & 0x10 != 0, &mut at)?;
-    let sample_flags = field(flags & 0x20 != 0, &mut at)?;
-    Some((ticks, sample_flags))
+/// What `tfhd` says of every sample that says nothing itself.
+#[derive(Clone, Copy)]
+struct Defaults {
+    ticks: u32,
+    size: u32,
+    flags: u32,
+    /// Whether places of samples count from the start of the `moof`.
+    from_moof: bool,
 }
 
-fn add_run(facts: &mut FragmentFacts, trun: &[u8], default_ticks: u32, default_flags: u32) -> Option<()> {
+impl Defaults {
+    fn read(tfhd: &[u8]) -> Option<Self> {
+        let flags = be32(tfhd, 0)?;
+        let mut at = 8;
+        at += if flags & 0x01 != 0 { 8 } else { 0 };
+        at += if flags & 0x02 != 0 { 4 } else { 0 };
+        let mut field = |bit: u32| -> Option<u32> {
+            if flags & bit == 0 {
+                return Some(0);
+            }
+            let value = be32(tfhd, at);
+            at += 4;
+            value
+        };
+        Some(Self {
+            ticks: field(0x08)?,
+            size: field(0x10)?,
+            flags: field(0x20)?,
+            // Without an offset of its own, the first track's data counts from there in any case.
+            from_moof: flags & 0x01 == 0,
+        })
+    }
+}
+
+fn add_run(facts: &mut FragmentFacts, trun: &[u8], defaults: Defaults) -> Option<()> {
     const NOT_A_KEYFRAME: u32 = 0x0001_0000;
     let flags = be32(trun, 0)?;
     let samples = be32(trun, 4)?;
     let mut at = 8 + if flags & 0x01 != 0 { 4 } else { 0 };
-    let mut first_flags = default_flags;
+    let mut first_flags = defaults.flags;
     if flags & 0x04 != 0 {
         first_flags = be32(trun, at)?;
         at += 4;
     }
-    let width = [0x100u32, 0x200, 0x400, 0x800].iter().filter(|&&bit| flags & bit != 0).count() * 4;
-    let flags_at = [0x100u32, 0x200].iter().filter(|&&bit| flags & bit != 0).count() * 4;
+    // Bytes of a row's fields: duration, size, flags, composition offset.
+    let width = |bits: u32| (flags & bits).count_ones() as usize * 4;
     if flags & 0x400 != 0 && flags & 0x04 == 0 && samples > 0 {
-        first_flags = be32(trun, at + flags_at)?;
+        first_flags = be32(trun, at + width(0x300))?;
     }
-    if facts.samples == 0 {
+    if facts.samples == 0 && samples > 0 {
         facts.starts_with_keyframe = first_flags & NOT_A_KEYFRAME == 0;
+        let size = if flags & 0x200 != 0 { be32(trun, at + width(0x100))? } else { defaults.size };
+        if flags & 0x01 != 0 && defaults.from_moof && size > 0 {
+            // The offset is signed. A negative one, which no segment has, reads as beyond its end.
+            facts.first_sample_end = u64::from(be32(trun, 8)?) + u64::from(size);
+        }
     }
     if flags & 0x100 == 0 {
-        facts.ticks = facts.ticks.saturating_add(u64::from(samples) * u64::from(default_ticks));
+        facts.ticks = facts.ticks.saturating_add(u64::from(samples) * u64::from(defaults.ticks));
     } else {
         let table = trun.get(at..)?;
         for sample in 0..usize::try_from(samples).ok()? {
-            facts.ticks = facts.ticks.saturating_add(u64::from(be32(table, sample.checked_mul(width)?)?));
+            let row = sample.checked_mul(width(0xf00))?;
+            facts.ticks = facts.ticks.saturating_add(u64::from(be32(table, row)?));
         }
     }
     facts.samples = facts.samples.checked_add(samples)?;

@@ -1,16 +1,17 @@
 //! The ffmpeg and ffprobe command lines, as pure lists of arguments. Inputs are always opened with
 //! a whitelist of protocols and of formats: playlists inside videos must not open anything else.
 
-use crate::plan::{AUDIO_BITRATE, AUDIO_SAMPLE_RATE, Plan, Rung, SEGMENT_SECONDS};
+mod encoders;
+mod graph;
+
+use crate::plan::{Plan, SEGMENT_SECONDS, Share};
 use crate::probe::MAX_PIXELS;
 
 /// The demuxers an upload may be read with. None of them opens another address.
-const FORMATS: &str =
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,mpegvideo,avi,flv,live_flv,asf,ogg,mxf,dv";
+const FORMATS: &str = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,mpegvideo,avi,flv,live_flv,asf,ogg,mxf,dv,\
+                       mp3,aac,flac,wav,w64,aiff,amr,ac3,eac3,caf,rm,nut,h264,hevc,m4v,ivf,gxf,wtv";
 /// Streams a file may have.
 const MAX_STREAMS: u32 = 32;
-/// Frames the AAC encoder puts before the first sample.
-const AAC_PRIMING_SAMPLES: u32 = 1024;
 /// What makes ffmpeg write fragments of a CMAF track that can be joined, with nothing at the end.
 const CMAF: &str = "+cmaf+frag_keyframe+empty_moov+default_base_moof+negative_cts_offsets+skip_trailer";
 
@@ -19,10 +20,14 @@ const CMAF: &str = "+cmaf+frag_keyframe+empty_moov+default_base_moof+negative_ct
 pub enum Stream {
     /// Fragmented MP4 of the rung with that place in the plan.
     Rung(usize),
-    /// Fragmented MP4 of the sound.
-    Audio,
+    /// Fragmented MP4 of the sound with that place.
+    Audio(usize),
+    /// WebVTT of the text with that place.
+    Subtitles(usize),
     /// A JPEG.
     Poster,
+    /// JPEGs one after the other, each a sheet of thumbnails.
+    Thumbnails,
     /// `key=value` lines.
     Progress,
 }
@@ -47,118 +52,138 @@ pub fn probe(input: &str) -> Vec<String> {
     args
 }
 
-/// Arguments of the one ffmpeg that encodes every rung, the sound and the poster of `input` (an
-/// address on the loopback) from one decode.
-pub fn encode(plan: &Plan, input: &str) -> Encode {
-    let mut streams: Vec<_> = (0..plan.rungs.len()).map(Stream::Rung).collect();
-    streams.extend(plan.audio_index.map(|_| Stream::Audio));
-    streams.extend([Stream::Poster, Stream::Progress]);
+/// Arguments of an ffprobe that lists the packets of stream `index` between two moments, in the file's own times,
+/// as [`crate::probe::last_keyframe`] reads them.
+pub fn packets(input: &str, index: u32, from: f64, to: f64) -> Vec<String> {
+    let mut args = words("-v error -show_entries packet=pts_time,dts_time,flags -of csv=p=0 -select_streams");
+    args.push(index.to_string());
+    args.push("-read_intervals".into());
+    args.push(format!("{from:.6}%{to:.6}"));
+    args.extend(demuxer_limits("http,tcp"));
+    args.extend(["-i".into(), input.into()]);
+    args
+}
+
+/// Where a share's source is, and where in it decoding begins.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Input<'a> {
+    /// An address on the loopback.
+    pub address: &'a str,
+    /// Seconds after the file's start to seek to; before the first frame that is wanted, by so much that a
+    /// keyframe is met.
+    pub seek: Option<f64>,
+}
+
+/// Arguments of the one ffmpeg that makes all of a share from one decode.
+pub fn encode(plan: &Plan, share: &Share, input: &Input<'_>) -> Encode {
+    let streams = streams(share);
     let pipe = |wanted: Stream| {
         let place = streams.iter().position(|&stream| stream == wanted).unwrap_or(0);
         format!("pipe:{}", FIRST_FD as usize + place)
     };
-
     let mut args = words("-v error -nostdin -y -stats_period 0.25 -progress");
     args.push(pipe(Stream::Progress));
-    args.extend(demuxer_limits("http,tcp"));
-    // The turn is ours (`-noautorotate`), and a picture that changes size in mid-stream must not
-    // rebuild the graph, which would begin its frame grid anew: the first scale absorbs it.
-    args.extend(words("-noautorotate -reinit_filter 0 -max_pixels"));
-    args.extend([MAX_PIXELS.to_string(), "-i".into(), input.into()]);
-    args.extend(words("-sn -dn -filter_complex"));
-    args.push(filter_graph(plan));
-    for (place, rung) in plan.rungs.iter().enumerate() {
-        args.extend(["-map".into(), format!("[v{place}]")]);
-        args.extend(video_encoder(rung, plan.threads));
+    args.extend(source(plan, input));
+    args.push("-filter_complex".into());
+    args.push(graph::graph(plan, share, input.seek.is_some()));
+    for &stream in &streams {
+        let output = match stream {
+            Stream::Rung(place) => rung(plan, share, place),
+            Stream::Audio(place) => sound(plan, place),
+            Stream::Subtitles(place) => text(plan, place),
+            Stream::Poster => words("-map [poster] -frames:v 1 -c:v mjpeg -q:v 4 -f image2pipe"),
+            Stream::Thumbnails => {
+                words("-map [thumbnails] -fps_mode passthrough -c:v mjpeg -q:v 6 -f image2pipe")
+            }
+            Stream::Progress => continue,
+        };
+        args.extend(output);
         args.extend(bitexact());
-        args.extend(words(&format!("-f mp4 -movflags {CMAF}")));
-        args.push(pipe(Stream::Rung(place)));
+        args.push(pipe(stream));
     }
-    if plan.audio_index.is_some() {
-        args.extend(words(&format!("-map [a] -c:a aac -b:a {AUDIO_BITRATE}")));
-        args.extend(bitexact());
-        args.extend(words(&format!("-f mp4 -movflags {CMAF} -frag_duration {SEGMENT_SECONDS}000000")));
-        args.push(pipe(Stream::Audio));
-    }
-    args.extend(words("-map [poster] -frames:v 1 -c:v mjpeg -q:v 4"));
-    args.extend(bitexact());
-    args.extend(words("-f image2pipe"));
-    args.push(pipe(Stream::Poster));
     Encode { args, streams }
 }
 
+fn streams(share: &Share) -> Vec<Stream> {
+    let mut streams: Vec<_> = share.rungs.iter().copied().map(Stream::Rung).collect();
+    streams.extend(share.audio.iter().copied().map(Stream::Audio));
+    streams.extend(share.subtitles.iter().copied().map(Stream::Subtitles));
+    streams.extend(share.poster.then_some(Stream::Poster));
+    streams.extend(share.thumbnails.then_some(Stream::Thumbnails));
+    streams.push(Stream::Progress);
+    streams
+}
+
+fn source(plan: &Plan, input: &Input<'_>) -> Vec<String> {
+    let mut args = demuxer_limits("http,tcp");
+    // The turn is ours (`-noautorotate`), and a picture that changes size in mid-stream must not
+    // rebuild the graph, which would begin its frame grid anew: the first scale absorbs it.
+    args.extend(words("-noautorotate -reinit_filter 0 -max_pixels"));
+    args.push(MAX_PIXELS.to_string());
+    if let Some(seek) = input.seek {
+        args.extend(words(&format!("-ss {seek:.6} -noaccurate_seek")));
+    }
+    if plan.is_single() {
+        // Without -copyts ffmpeg closes gaps where timestamps jump.
+        args.extend(words(&format!("-itsoffset {:.6}", plan.source.start - plan.zero)));
+    } else {
+        // Tasks of one job must count from the same zero, wherever in the file they begin.
+        args.extend(words(&format!("-copyts -itsoffset {:.6}", -plan.zero)));
+    }
+    args.extend(["-i".into(), input.address.into()]);
+    args
+}
+
+fn rung(plan: &Plan, share: &Share, place: usize) -> Vec<String> {
+    let mut args = words(&format!("-map [v{place}]"));
+    let Some((picture, rung)) = plan.picture.as_ref().and_then(|p| Some((p, p.rungs.get(place)?))) else {
+        return args;
+    };
+    if let Some(frames) = share.chunk.and_then(|chunk| picture.chunks.get(chunk)?.frames) {
+        args.extend(words(&format!("-frames:v {}", frames / u64::from(rung.every.max(1)))));
+    }
+    args.extend(words("-fps_mode passthrough"));
+    args.extend(encoders::video(rung, picture.segment_frames / rung.every.max(1), plan.threads));
+    let first =
+        share.chunk.and_then(|chunk| picture.chunks.get(chunk)).map_or(0, |chunk| chunk.first_segment);
+    // Numbers and times of the fragments go on from one chunk to the next.
+    args.extend(words(&format!(
+        "-f mp4 -movflags {CMAF}+frag_discont -fragment_index {} -video_track_timescale {}",
+        u64::from(first) + 1,
+        picture.rate.timescale()
+    )));
+    args
+}
+
+fn sound(plan: &Plan, place: usize) -> Vec<String> {
+    let bit_rate = plan.audio.get(place).map_or(128_000, |audio| audio.bit_rate);
+    words(&format!(
+        "-map [a{place}] -c:a aac -b:a {bit_rate} -f mp4 -movflags {CMAF} -frag_duration {SEGMENT_SECONDS}000000"
+    ))
+}
+
+fn text(plan: &Plan, place: usize) -> Vec<String> {
+    let index = plan.subtitles.get(place).map_or(0, |text| text.index);
+    words(&format!("-map 0:{index} -c:s webvtt -f webvtt"))
+}
+
 /// Arguments of the ffmpeg that joins a rung's and the sound's fragments into one progressive MP4,
-/// index first. All three are names of local files of ours.
-pub fn remux(video: &str, audio: Option<&str>, output: &str) -> Vec<String> {
+/// index first. All are names of local files of ours; at least one of the two is there.
+pub fn remux(video: Option<&str>, audio: Option<&str>, output: &str) -> Vec<String> {
     let mut args = words("-v error -nostdin -y");
-    for input in std::iter::once(video).chain(audio) {
+    for input in video.into_iter().chain(audio) {
         args.extend(words("-protocol_whitelist file -format_whitelist mov,mp4 -i"));
         args.push(format!("file:{input}"));
     }
-    args.extend(words("-map 0:v"));
-    if audio.is_some() {
-        args.extend(words("-map 1:a"));
+    let inputs = usize::from(video.is_some()) + usize::from(audio.is_some());
+    for input in 0..inputs {
+        args.extend(words(&format!("-map {input}:0")));
     }
     args.extend(words("-c copy"));
     args.extend(bitexact());
     args.extend(words("-f mp4 -movflags +faststart"));
     args.push(format!("file:{output}"));
     args
-}
-
-/// One decode feeds all: turn and deinterlace, then each size from the one above it. Frames are
-/// put on the constant grid last, after scaling, so that a picture that is held is repeated by
-/// reference and not scaled anew for every repeat.
-fn filter_graph(plan: &Plan) -> String {
-    let mut prepare = vec![format!("scale={}:{}", plan.stored.width, plan.stored.height)];
-    if plan.deinterlace {
-        prepare.push("bwdif=mode=send_frame:deint=interlaced".into());
-    }
-    if plan.keep_one_in > 1 {
-        prepare.push(format!("framestep=step={}", plan.keep_one_in));
-    }
-    prepare.extend(plan.orientation.filters().iter().map(|&filter| filter.to_owned()));
-    let mut graph = format!("[0:{}]{}", plan.video_index, prepare.join(","));
-
-    let last = plan.rungs.len().saturating_sub(1);
-    let grid = format!("fps=fps={}:start_time=0,trim=end={}", plan.rate, plan.end_seconds);
-    for (place, rung) in plan.rungs.iter().enumerate() {
-        let scale =
-            format!("scale={}:{}:flags=lanczos,setsar=1,format=yuv420p", rung.size.width, rung.size.height);
-        let next = if place == last { "poster_in".into() } else { format!("s{}", place + 1) };
-        graph.push_str(&format!(",{scale},split=2[g{place}][{next}];[g{place}]{grid}[v{place}];[{next}]"));
-        if place != last {
-            // The next rung's own scale follows the label.
-            graph.push_str("null");
-        }
-    }
-    let poster = &plan.poster;
-    graph.push_str(&format!(
-        "select=gte(t\\,{})*isnan(prev_selected_t),scale={}:{}:flags=lanczos,format=yuvj420p[poster]",
-        poster.at_seconds, poster.size.width, poster.size.height
-    ));
-    match plan.audio_index {
-        // The encoder puts one frame of silence before the sound; leaving out as much of it keeps
-        // sound and picture together without an edit list.
-        Some(index) => graph.push_str(&format!(
-            ";[0:{index}]aresample={AUDIO_SAMPLE_RATE}:async=1:first_pts=0,\
-             aformat=sample_fmts=fltp:channel_layouts=stereo,\
-             atrim=start_sample={AAC_PRIMING_SAMPLES}:end={}[a]",
-            plan.end_seconds
-        )),
-        // From a graph with a single input ffmpeg copies the source's side data to every output, the
-        // turn with it: players would turn the picture a second time.
-        None => graph.push_str(&format!(";[0:{}]nullsink", plan.video_index)),
-    }
-    graph
-}
-
-fn video_encoder(rung: &Rung, threads: u32) -> Vec<String> {
-    words(&format!(
-        "-c:v libx264 -threads {threads} -preset {} -crf {} -maxrate {} -bufsize {} -g 9999 -keyint_min 9999 \
-         -sc_threshold 0 -force_key_frames expr:gte(t,n_forced*{SEGMENT_SECONDS})",
-        rung.preset, rung.crf, rung.max_rate, rung.buffer
-    ))
 }
 
 fn demuxer_limits(protocols: &str) -> Vec<String> {
@@ -175,80 +200,4 @@ fn words(text: &str) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{FIRST_FD, Stream, encode, probe, remux};
-    use crate::geometry::{Orientation, Size};
-    use crate::plan::plan;
-    use crate::probe::{Audio, Source, Video};
-    use crate::rate::Rate;
-
-    fn source() -> Source {
-        Source {
-            container: "mov".into(),
-            duration: Some(100.0),
-            audio: Some(Audio { index: 3, codec: "aac".into(), channels: 2, sample_rate: 44_100 }),
-            video: Video {
-                index: 1,
-                codec: "h264".into(),
-                stored: Size { width: 1280, height: 720 },
-                pixel_aspect: (1, 1),
-                orientation: Orientation::Clockwise,
-                nominal_rate: Rate::new(25, 1),
-                mean_rate: Rate::new(25, 1),
-                pixel_format: "yuv420p".into(),
-                interlaced: true,
-                transfer: String::new(),
-                duration: None,
-            },
-        }
-    }
-
-    fn value<'a>(args: &'a [String], name: &str) -> &'a str {
-        let place = args.iter().position(|arg| arg == name).expect(name);
-        &args[place + 1]
-    }
-
-    #[test]
-    fn every_input_has_its_whitelists_before_it() {
-        let encoded = encode(&plan(&source(), 2), "http://127.0.0.1:1/x").args;
-        let joined = remux("v.mp4", Some("a.mp4"), "o.mp4");
-        for args in [probe("http://127.0.0.1:1/x"), encoded, joined] {
-            for part in args.split_inclusive(|arg| arg == "-i").filter(|part| part.ends_with(&["-i".into()]))
-            {
-                assert!(part.iter().any(|arg| arg == "-protocol_whitelist"), "{args:?}");
-                assert!(part.iter().any(|arg| arg == "-format_whitelist"), "{args:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn every_output_has_a_descriptor_of_its_own() {
-        let plan = plan(&source(), 2);
-        let encode = encode(&plan, "http://127.0.0.1:1/x");
-        let pipes: Vec<_> = encode.args.iter().filter(|arg| arg.starts_with("pipe:")).collect();
-        assert_eq!(encode.streams.len(), plan.rungs.len() + 3);
-        for (place, _) in encode.streams.iter().enumerate() {
-            let name = format!("pipe:{}", FIRST_FD as usize + place);
-            assert_eq!(pipes.iter().filter(|pipe| ***pipe == name).count(), 1);
-        }
-        assert_eq!(encode.streams.last(), Some(&Stream::Progress));
-    }
-
-    #[test]
-    fn the_graph_is_one_cascade() {
-        let graph = value(&encode(&plan(&source(), 2), "x").args, "-filter_complex").to_owned();
-        assert_eq!(
-            graph,
-            "[0:1]scale=1280:720,bwdif=mode=send_frame:deint=interlaced,transpose=clock,\
-             scale=720:1280:flags=lanczos,setsar=1,format=yuv420p,split=2[g0][s1];\
-             [g0]fps=fps=25/1:start_time=0,trim=end=43200[v0];\
-             [s1]null,scale=480:854:flags=lanczos,setsar=1,format=yuv420p,split=2[g1][s2];\
-             [g1]fps=fps=25/1:start_time=0,trim=end=43200[v1];\
-             [s2]null,scale=360:640:flags=lanczos,setsar=1,format=yuv420p,split=2[g2][poster_in];\
-             [g2]fps=fps=25/1:start_time=0,trim=end=43200[v2];\
-             [poster_in]select=gte(t\\,10)*isnan(prev_selected_t),scale=360:640:flags=lanczos,format=yuvj420p[poster];\
-             [0:3]aresample=48000:async=1:first_pts=0,aformat=sample_fmts=fltp:channel_layouts=stereo,\
-             atrim=start_sample=1024:end=43200[a]"
-        );
-    }
-}
+mod tests;

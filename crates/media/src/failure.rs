@@ -29,11 +29,17 @@ pub enum Reason {
     WorkerStopped,
     /// The file asks for more time, memory or disk than one task may take.
     LimitExceeded,
+    /// As a warning: a sound or text track could not be decoded and was left out.
+    TrackSkipped,
+    /// As a warning: parts of the video could not be decoded; what is missing shows the frame before.
+    PartlyDamaged,
+    /// As a warning: a rendition is too large for one MP4 file; it plays all the same.
+    DownloadTooLarge,
 }
 
 impl Reason {
     /// Every reason, in the order of documentation.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::FileNotVideo,
         Self::FileTruncated,
         Self::NoVideoStream,
@@ -46,6 +52,9 @@ impl Reason {
         Self::EncoderStalled,
         Self::WorkerStopped,
         Self::LimitExceeded,
+        Self::TrackSkipped,
+        Self::PartlyDamaged,
+        Self::DownloadTooLarge,
     ];
 
     /// The stable name.
@@ -63,6 +72,9 @@ impl Reason {
             Self::EncoderStalled => "ENCODER_STALLED",
             Self::WorkerStopped => "WORKER_STOPPED",
             Self::LimitExceeded => "LIMIT_EXCEEDED",
+            Self::TrackSkipped => "TRACK_SKIPPED",
+            Self::PartlyDamaged => "PARTLY_DAMAGED",
+            Self::DownloadTooLarge => "DOWNLOAD_TOO_LARGE",
         }
     }
 
@@ -85,7 +97,8 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A reason and a sentence for people: what is wrong and what to do.
+/// A reason and a sentence for people: what is wrong and what to do. Of a video that plays all the same it is a
+/// warning.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}: {message}")]
 pub struct Failure {

@@ -36,10 +36,17 @@ pub struct Fragment {
     pub start: f64,
     /// How long it is, seconds.
     pub seconds: f64,
+    /// When it begins, ticks of the initialisation segment's timescale.
+    pub start_ticks: u64,
+    /// How long it is, ticks.
+    pub ticks: u64,
     /// Frames in it.
     pub frames: u32,
     /// Whether it can be decoded by itself.
     pub starts_with_keyframe: bool,
+    /// Bytes from its start to the end of its first frame, if that is a keyframe; 0 if not, or if
+    /// the fragment does not tell.
+    pub keyframe_bytes: u64,
 }
 
 /// Why a stream is no fragmented MP4.
@@ -66,7 +73,8 @@ pub struct Fragments {
     /// Bytes at the start of `buffer` whose boxes have been read and belong to the next part.
     scanned: usize,
     timescale: Option<u32>,
-    facts: Option<FragmentFacts>,
+    /// The last `moof`: where it begins in `buffer`, and what it says.
+    moof: Option<(usize, FragmentFacts)>,
 }
 
 impl Fragments {
@@ -92,7 +100,7 @@ impl Fragments {
                 b"moov" => parts.push(Part::Init(self.init(start + head, end)?)),
                 b"moof" => {
                     let facts = fragment_facts(&self.buffer[start + head..end]);
-                    self.facts = Some(facts.ok_or(FragmentError::BadFragment)?);
+                    self.moof = Some((start, facts.ok_or(FragmentError::BadFragment)?));
                 }
                 b"mdat" => parts.push(Part::Fragment(self.fragment()?)),
                 _ => {}
@@ -135,14 +143,20 @@ impl Fragments {
     }
 
     fn fragment(&mut self) -> Result<Fragment, FragmentError> {
-        let facts = self.facts.take().ok_or(FragmentError::BadFragment)?;
+        let (moof, facts) = self.moof.take().ok_or(FragmentError::BadFragment)?;
         let ticks = f64::from(self.timescale.ok_or(FragmentError::BadFragment)?);
+        let bytes = self.take();
+        let told = facts.starts_with_keyframe && facts.first_sample_end > 0;
+        let keyframe = if told { moof as u64 + facts.first_sample_end } else { 0 };
         Ok(Fragment {
-            bytes: self.take(),
             start: facts.start as f64 / ticks,
             seconds: facts.ticks as f64 / ticks,
+            start_ticks: facts.start,
+            ticks: facts.ticks,
             frames: facts.samples,
             starts_with_keyframe: facts.starts_with_keyframe,
+            keyframe_bytes: if keyframe <= bytes.len() as u64 { keyframe } else { 0 },
+            bytes,
         })
     }
 }
@@ -192,7 +206,43 @@ mod tests {
         assert_eq!((first.start, first.seconds, first.frames), (0.0, 4.0, 120));
         assert!(first.starts_with_keyframe && !second.starts_with_keyframe);
         assert_eq!((second.start, second.seconds), (4.0, 1.0));
+        assert_eq!((second.start_ticks, second.ticks), (61_440, 15_360));
+        assert_eq!((first.keyframe_bytes, second.keyframe_bytes), (0, 0), "no sizes are told");
         assert!(second.bytes[4..8] == *b"styp");
+    }
+
+    /// A fragment of three samples of 50, 30 and 20 bytes behind a `styp` of 12.
+    fn sized(tfhd_flags: u32, offset: i32, first: [u8; 4]) -> Vec<u8> {
+        let base: &[u8] = if tfhd_flags & 1 != 0 { &[0; 8] } else { &[] };
+        let tfhd = [&tfhd_flags.to_be_bytes()[..], &1u32.to_be_bytes(), base, &512u32.to_be_bytes()].concat();
+        let mut trun = [0x305u32.to_be_bytes(), 3u32.to_be_bytes(), offset.to_be_bytes(), first].concat();
+        for size in [50u32, 30, 20] {
+            trun.extend([512u32.to_be_bytes(), size.to_be_bytes()].concat());
+        }
+        let traf = [boxed(b"tfhd", &tfhd), boxed(b"tfdt", &[0; 8]), boxed(b"trun", &trun)].concat();
+        [boxed(b"styp", b"msdh"), boxed(b"moof", &boxed(b"traf", &traf)), boxed(b"mdat", &[7; 100])].concat()
+    }
+
+    fn keyframe_bytes(fragment: &[u8]) -> u64 {
+        let mut reader = Fragments::new();
+        reader.push(&moov()).expect("a header");
+        match &reader.push(fragment).expect("a fragment")[..] {
+            [Part::Fragment(fragment)] => fragment.keyframe_bytes,
+            parts => panic!("{parts:?}"),
+        }
+    }
+
+    #[test]
+    fn the_keyframe_ends_where_its_bytes_do() {
+        let (key, other) = ([2, 0, 0, 0], [1, 1, 0, 0]);
+        let media = sized(0x0002_0008, 0, key).len() - 100;
+        let offset = i32::try_from(media - 12).expect("small");
+        let told = |flags, offset, first| keyframe_bytes(&sized(flags, offset, first));
+        assert_eq!(told(0x0002_0008, offset, key), media as u64 + 50);
+        assert_eq!(told(0x0002_0008, offset, other), 0, "no keyframe");
+        assert_eq!(told(0x09, offset, key), 0, "places count from elsewhere");
+        assert_eq!(told(0x0002_0008, offset + 51, key), 0, "beyond the fragment");
+        assert_eq!(told(0x0002_0008, -9, key), 0, "before the fragment");
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Sizes, pixel aspect and orientation: from the pixels that are stored to the picture that is shown.
 
+use serde::{Deserialize, Serialize};
+
 /// A size in pixels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Size {
     /// Pixels across.
     pub width: u32,
@@ -27,7 +29,8 @@ impl Size {
 }
 
 /// How the stored picture is turned and mirrored to be shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Orientation {
     /// As stored.
     #[default]

@@ -3,7 +3,11 @@
 use crate::geometry::Size;
 
 /// The rungs of the ladder by their short side, highest first.
-const RUNGS: [u32; 4] = [1080, 720, 480, 360];
+const RUNGS: [u32; 6] = [2160, 1440, 1080, 720, 480, 360];
+/// What small sources get besides.
+const SMALL_RUNG: u32 = 240;
+/// Below this short side a source is small.
+const SMALL_SOURCE: u32 = 480;
 
 /// One size of the ladder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,12 +18,24 @@ pub struct Step {
     pub size: Size,
 }
 
-/// The ladder of a picture shown at `shown`, highest first. A source below the lowest rung gets a
-/// single rung of its own size.
-pub fn ladder(shown: Size) -> Vec<Step> {
-    let steps: Vec<_> =
-        RUNGS.iter().filter(|&&short| short <= shown.short()).map(|&short| step(shown, short)).collect();
-    if steps.is_empty() { vec![step(shown, even_down(shown.short()))] } else { steps }
+/// The ladder of a picture shown at `shown`, highest first. A source below the lowest rung gets one of
+/// its own size. `wanted` short sides stand in for the ladder where there are any; those above the source are
+/// left out.
+pub fn ladder(shown: Size, wanted: &[u32]) -> Vec<Step> {
+    let short = shown.short();
+    let mut shorts: Vec<u32> = if wanted.is_empty() {
+        let small = (SMALL_RUNG * 5 / 4..SMALL_SOURCE).contains(&short).then_some(SMALL_RUNG);
+        RUNGS.into_iter().chain(small).collect()
+    } else {
+        wanted.iter().map(|&short| even_down(short)).collect()
+    };
+    shorts.retain(|&rung| rung <= short);
+    if wanted.is_empty() && short < RUNGS[RUNGS.len() - 1] || shorts.is_empty() {
+        shorts.push(even_down(short));
+    }
+    shorts.sort_unstable_by(|a, b| b.cmp(a));
+    shorts.dedup();
+    shorts.into_iter().map(|short| step(shown, short)).collect()
 }
 
 /// The size with that short side and the nearest even long side, which never exceeds the source's.
@@ -48,26 +64,41 @@ mod tests {
     use proptest::prelude::*;
 
     fn sizes(width: u32, height: u32) -> Vec<(u32, u32)> {
-        ladder(Size { width, height }).iter().map(|step| (step.size.width, step.size.height)).collect()
+        ladder(Size { width, height }, &[]).iter().map(|step| (step.size.width, step.size.height)).collect()
     }
 
     #[test]
     fn known_ladders() {
-        assert_eq!(sizes(3840, 2160), [(1920, 1080), (1280, 720), (854, 480), (640, 360)]);
+        let full = [(3840, 2160), (2560, 1440), (1920, 1080), (1280, 720), (854, 480), (640, 360)];
+        assert_eq!(sizes(3840, 2160), full);
+        assert_eq!(sizes(4096, 2160)[0], (4096, 2160));
         assert_eq!(sizes(1080, 1920), [(1080, 1920), (720, 1280), (480, 854), (360, 640)]);
         assert_eq!(sizes(640, 480), [(640, 480), (480, 360)]);
+        assert_eq!(sizes(720, 400), [(648, 360), (432, 240)]);
         assert_eq!(sizes(426, 240), [(426, 240)]);
+        assert_eq!(sizes(640, 360), [(640, 360), (426, 240)]);
+        assert_eq!(sizes(400, 300), [(400, 300), (320, 240)]);
         assert_eq!(sizes(293, 178), [(292, 178)]);
         assert_eq!(sizes(1, 1), [(2, 2)]);
         assert_eq!(sizes(16, 4000), [(16, 4000)]);
         assert_eq!(sizes(1919, 1080)[0], (1918, 1080));
     }
 
+    #[test]
+    fn wanted_rungs_stand_in_for_the_ladder() {
+        let shorts = |wanted: &[u32]| -> Vec<u32> {
+            ladder(Size { width: 1920, height: 1080 }, wanted).iter().map(|step| step.short).collect()
+        };
+        assert_eq!(shorts(&[480, 720]), [720, 480]);
+        assert_eq!(shorts(&[2160, 721, 720]), [720]);
+        assert_eq!(shorts(&[4320]), [1080], "the source's own size when all are above it");
+    }
+
     proptest! {
         #[test]
         fn even_within_the_source_and_undistorted(width in 2u32..9000, height in 2u32..9000) {
             let shown = Size { width, height };
-            let steps = ladder(shown);
+            let steps = ladder(shown, &[]);
             prop_assert!(!steps.is_empty());
             for step in steps {
                 let Size { width: w, height: h } = step.size;

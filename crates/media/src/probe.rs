@@ -3,28 +3,43 @@
 use crate::geometry::{Orientation, Size, display_size};
 use crate::rate::Rate;
 use crate::{Failure, Reason};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 /// The most pixels a stored picture may have: 8192 x 4320.
 pub const MAX_PIXELS: u64 = 35_389_440;
 /// The longest playing time that is encoded, seconds.
 pub const MAX_SECONDS: f64 = 12.0 * 3600.0;
+/// The most audio tracks, and the most subtitle tracks, that are kept.
+const MAX_TRACKS: usize = 8;
+/// Codecs of subtitles that are text, and so can become WebVTT.
+const TEXT_CODECS: [&str; 7] = ["mov_text", "subrip", "srt", "ass", "ssa", "webvtt", "text"];
 
-/// A file that can be encoded.
-#[derive(Clone, Debug, PartialEq)]
+/// A file that can be encoded: it has a picture, or sound, or both.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Source {
     /// Container as ffprobe names it, as `mov,mp4,m4a,3gp,3g2,mj2`.
     pub container: String,
+    /// The time of its first packet, seconds.
+    pub start: f64,
+    /// The time at which the first of the chosen streams begins, seconds.
+    pub first: f64,
+    /// Whether any stream is decoded in another order than it is shown in.
+    pub reorders: bool,
     /// Playing time, seconds. None when the container does not say.
     pub duration: Option<f64>,
     /// The picture.
-    pub video: Video,
-    /// The sound, when there is any.
-    pub audio: Option<Audio>,
+    pub video: Option<Video>,
+    /// The sound: every track that can be decoded, the one to play first.
+    pub audio: Vec<Audio>,
+    /// Text subtitles.
+    pub subtitles: Vec<Subtitles>,
+    /// Index of a still that stands for the file, as a record's cover.
+    pub cover: Option<u32>,
 }
 
 /// The video stream that is encoded.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Video {
     /// Index among all streams.
     pub index: u32,
@@ -44,10 +59,36 @@ pub struct Video {
     pub pixel_format: String,
     /// Whether lines alternate between two fields.
     pub interlaced: bool,
-    /// Transfer characteristics, as `bt709` or `smpte2084`; empty when unknown.
-    pub transfer: String,
+    /// Range of brightness.
+    pub range: VideoRange,
+    /// When its first frame is shown, seconds, when the container says.
+    pub start: Option<f64>,
     /// Seconds of this stream alone, when the container says.
     pub duration: Option<f64>,
+}
+
+/// Range of brightness, as playlists name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum VideoRange {
+    /// Standard.
+    #[default]
+    Sdr,
+    /// High, by SMPTE ST 2084 (HDR10).
+    Pq,
+    /// High, by ARIB STD-B67.
+    Hlg,
+}
+
+impl VideoRange {
+    /// The name in playlists.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sdr => "SDR",
+            Self::Pq => "PQ",
+            Self::Hlg => "HLG",
+        }
+    }
 }
 
 impl Video {
@@ -57,8 +98,8 @@ impl Video {
     }
 }
 
-/// The audio stream that is encoded.
-#[derive(Clone, Debug, PartialEq)]
+/// An audio stream that is encoded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Audio {
     /// Index among all streams.
     pub index: u32,
@@ -68,6 +109,25 @@ pub struct Audio {
     pub channels: u32,
     /// Samples a second.
     pub sample_rate: u32,
+    /// Language as the file names it; empty when it does not.
+    pub language: String,
+    /// Title as the file names it; empty when it does not.
+    pub title: String,
+}
+
+/// A text stream that is kept as WebVTT.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subtitles {
+    /// Index among all streams.
+    pub index: u32,
+    /// Language as the file names it; empty when it does not.
+    pub language: String,
+    /// Title as the file names it; empty when it does not.
+    pub title: String,
+    /// Shown unless the viewer says otherwise.
+    pub default: bool,
+    /// Only what must be read to follow.
+    pub forced: bool,
 }
 
 /// Reads `ffprobe -show_streams -show_format -of json`.
@@ -78,33 +138,46 @@ pub fn parse(json: &[u8]) -> Result<Source, Failure> {
     let probed: Probed = serde_json::from_slice(json)
         .map_err(|_| Failure::new(Reason::FileNotVideo, "The file could not be read as a video."))?;
     let streams = &probed.streams;
-    let video = read_video(choose_video(streams)?)?;
     let audio = choose_audio(streams);
-    let duration = probed.duration(video.index, audio.as_ref().map(|audio| audio.index));
+    let video = choose_video(streams, !audio.is_empty())?.map(read_video).transpose()?;
+    let chosen: Vec<u32> = match &video {
+        Some(video) => std::iter::once(video.index).chain(audio.first().map(|audio| audio.index)).collect(),
+        None => audio.iter().map(|audio| audio.index).collect(),
+    };
+    let duration = probed.duration(&chosen).filter(|&seconds| probed.may_last(seconds));
     if duration.is_some_and(|seconds| seconds > MAX_SECONDS) {
         return Err(Failure::new(
             Reason::LimitExceeded,
             "The video is longer than 12 hours. Cut it into shorter ones.",
         ));
     }
-    Ok(Source { container: probed.format.format_name, duration, video, audio })
+    let cover = streams.iter().find(|stream| stream.disposition.attached_pic != 0 && stream.is_known());
+    Ok(Source {
+        start: probed.start(),
+        first: probed
+            .first(video.iter().map(|video| video.index).chain(audio.iter().map(|audio| audio.index))),
+        reorders: streams.iter().any(|stream| stream.has_b_frames > 0),
+        duration,
+        video,
+        audio,
+        subtitles: streams.iter().filter_map(Stream::subtitles).take(MAX_TRACKS).collect(),
+        cover: cover.map(|stream| stream.index),
+        container: probed.format.format_name,
+    })
 }
 
-fn choose_video(streams: &[Stream]) -> Result<&Stream, Failure> {
+/// The picture to encode; none where sound is all there is.
+fn choose_video(streams: &[Stream], has_audio: bool) -> Result<Option<&Stream>, Failure> {
     let pictures: Vec<_> =
         streams.iter().filter(|s| s.codec_type == "video" && s.disposition.attached_pic == 0).collect();
     let Some(first) = pictures.first() else {
-        let message = if streams.is_empty() {
-            return Err(Failure::new(
-                Reason::FileTruncated,
-                "The file has no streams. Its end may be missing.",
-            ));
-        } else if streams.iter().any(|s| s.codec_type == "audio") {
-            "The file has sound but no picture. Upload a video."
-        } else {
-            "The file has no video stream. Upload a video."
+        return match streams {
+            _ if has_audio => Ok(None),
+            [] => {
+                Err(Failure::new(Reason::FileTruncated, "The file has no streams. Its end may be missing."))
+            }
+            _ => Err(Failure::new(Reason::NoVideoStream, "The file has neither picture nor sound to play.")),
         };
-        return Err(Failure::new(Reason::NoVideoStream, message));
     };
     let usable: Vec<_> = pictures.iter().filter(|s| s.is_known()).collect();
     let Some(fallback) = usable.first() else {
@@ -113,7 +186,7 @@ fn choose_video(streams: &[Stream]) -> Result<&Stream, Failure> {
             format!("The video's codec ({}) is not supported. Convert it to H.264, say.", first.tag()),
         ));
     };
-    Ok(usable.iter().find(|s| s.disposition.default != 0).unwrap_or(fallback))
+    Ok(Some(usable.iter().find(|s| s.disposition.default != 0).unwrap_or(fallback)))
 }
 
 fn read_video(stream: &Stream) -> Result<Video, Failure> {
@@ -143,24 +216,86 @@ fn read_video(stream: &Stream) -> Result<Video, Failure> {
         mean_rate: stream.avg_frame_rate.as_deref().and_then(Rate::parse),
         pixel_format: stream.pix_fmt.clone().unwrap_or_default(),
         interlaced: matches!(stream.field_order.as_deref(), Some("tt" | "bb" | "tb" | "bt")),
-        transfer: stream.color_transfer.clone().unwrap_or_default(),
+        range: match stream.color_transfer.as_deref() {
+            Some("smpte2084") => VideoRange::Pq,
+            Some("arib-std-b67") => VideoRange::Hlg,
+            _ => VideoRange::Sdr,
+        },
+        start: stream.start_time.as_deref().and_then(number),
         duration: stream.duration.as_deref().and_then(seconds),
     })
 }
 
-/// Sound that cannot be decoded is left out: a silent video is better than none.
-fn choose_audio(streams: &[Stream]) -> Option<Audio> {
+/// Every track that can be decoded, the one to play first. A track that can't is left out: a silent video is
+/// better than none.
+fn choose_audio(streams: &[Stream]) -> Vec<Audio> {
     let usable = |s: &&Stream| {
         s.codec_type == "audio" && s.is_known() && s.channels.unwrap_or(0) > 0 && s.sample_rate() > 0
     };
-    let chosen =
-        streams.iter().filter(usable).find(|s| s.disposition.default != 0).or(streams.iter().find(usable))?;
-    Some(Audio {
-        index: chosen.index,
-        codec: chosen.codec_name.clone().unwrap_or_default(),
-        channels: chosen.channels.unwrap_or(0),
-        sample_rate: chosen.sample_rate(),
-    })
+    let mut chosen: Vec<_> = streams.iter().filter(usable).collect();
+    // Stable: among several defaults, or none, the first comes first.
+    chosen.sort_by_key(|stream| stream.disposition.default == 0);
+    let audio = |stream: &Stream| Audio {
+        index: stream.index,
+        codec: stream.codec_name.clone().unwrap_or_default(),
+        channels: stream.channels.unwrap_or(0),
+        sample_rate: stream.sample_rate(),
+        language: stream.language(),
+        title: stream.title(),
+    };
+    chosen.into_iter().take(MAX_TRACKS).map(audio).collect()
+}
+
+/// A keyframe of the picture, in the file's own times.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Keyframe {
+    /// When it is shown.
+    pub shown: f64,
+    /// When it is decoded.
+    pub decoded: f64,
+    /// When the next keyframe is shown, as far as is known.
+    pub next: Option<f64>,
+}
+
+/// Reads `ffprobe -show_entries packet=pts_time,dts_time,flags -of csv=p=0` of the picture: the last keyframe that is
+/// shown at or before `moment`.
+pub fn last_keyframe(packets: &str, moment: f64) -> Option<Keyframe> {
+    // Times are printed to the microsecond.
+    let due = moment + 0.000_001;
+    let keyframe = |line: &str| {
+        let mut fields = line.split(',');
+        let (pts, dts, flags) = (fields.next()?, fields.next()?, fields.next()?);
+        // Some containers give keyframes no time of showing.
+        let shown = number(pts).or(number(dts))?;
+        flags.starts_with('K').then(|| (shown, number(dts).unwrap_or(shown)))
+    };
+    let keyframes = || packets.lines().filter_map(keyframe);
+    let (shown, decoded) =
+        keyframes().filter(|&(shown, _)| shown <= due).max_by(|a, b| a.0.total_cmp(&b.0))?;
+    let next = keyframes().map(|(shown, _)| shown).filter(|&later| later > due).reduce(f64::min);
+    Some(Keyframe { shown, decoded, next })
+}
+
+/// Where to seek, in seconds after the file's start, so that decoding begins with `key` and not with the keyframe
+/// before it, as far as the container's demuxer can be trusted with that; none to begin at the beginning.
+pub fn seek_to(source: &Source, key: &Keyframe) -> Option<f64> {
+    /// ffmpeg seeks so much earlier than it is told where streams reorder, except in MP4.
+    const EARLIER: f64 = 3.0 / 23.0;
+    let earlier = if source.reorders { EARLIER } else { 0.0 };
+    let before_next = |at: f64| key.next.map_or(at, |next| at.min((next - 0.001).max(key.shown)));
+    let at = match source.container.split(',').next().unwrap_or_default() {
+        "mov" => key.shown + 0.001,
+        "matroska" => before_next(key.shown + earlier + 0.001),
+        "flv" => before_next(key.decoded + earlier + 0.001),
+        _ => return seek_safely(source, key),
+    };
+    Some(at - source.start).filter(|&seek| seek > 0.0)
+}
+
+/// The same with a margin that has never been too small, at the price of a group of pictures decoded in vain.
+pub fn seek_safely(source: &Source, key: &Keyframe) -> Option<f64> {
+    const MARGIN: f64 = 0.3;
+    Some(key.decoded - MARGIN - source.start).filter(|&seek| seek > 0.0)
 }
 
 fn number(text: &str) -> Option<f64> {
@@ -197,17 +332,38 @@ struct Probed {
 }
 
 impl Probed {
+    fn start(&self) -> f64 {
+        self.format.start_time.as_deref().and_then(number).unwrap_or(0.0)
+    }
+
+    /// Whether a file of this size may last so long. Beyond the limit a claim that leaves it next to no bits a second
+    /// is an error of its header, not a long video.
+    fn may_last(&self, seconds: f64) -> bool {
+        const FEWEST_BITS: f64 = 1000.0;
+        let size = self.format.size.as_deref().and_then(number);
+        seconds <= MAX_SECONDS || size.is_none_or(|bytes| bytes * 8.0 / seconds >= FEWEST_BITS)
+    }
+
+    /// When the first of the chosen streams begins.
+    fn first(&self, chosen: impl Iterator<Item = u32>) -> f64 {
+        let begin = |index: u32| {
+            let stream = self.streams.iter().find(|stream| stream.index == index)?;
+            stream.start_time.as_deref().and_then(number)
+        };
+        chosen.filter_map(begin).reduce(f64::min).unwrap_or_else(|| self.start())
+    }
+
     /// When the last of the chosen streams ends. Where the container does not say it of each, it
     /// says it of the file, in which other streams may go on for longer.
-    fn duration(&self, video: u32, audio: Option<u32>) -> Option<f64> {
-        let start = self.format.start_time.as_deref().and_then(number).unwrap_or(0.0);
-        let end = |index: u32| {
+    fn duration(&self, chosen: &[u32]) -> Option<f64> {
+        let start = self.start();
+        let end = |&index: &u32| {
             let stream = self.streams.iter().find(|stream| stream.index == index)?;
             let length = stream.duration.as_deref().and_then(seconds)?;
             let begin = stream.start_time.as_deref().and_then(number).unwrap_or(start);
             Some(begin - start + length)
         };
-        let ends: Option<Vec<f64>> = std::iter::once(video).chain(audio).map(end).collect();
+        let ends: Option<Vec<f64>> = chosen.iter().map(end).collect();
         let last = ends.map(|ends| ends.into_iter().fold(0.0, f64::max));
         last.or(self.format.duration.as_deref().and_then(seconds)).filter(|&seconds| seconds > 0.0)
     }
@@ -219,6 +375,7 @@ struct Format {
     format_name: String,
     start_time: Option<String>,
     duration: Option<String>,
+    size: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -234,6 +391,8 @@ struct Stream {
     r_frame_rate: Option<String>,
     avg_frame_rate: Option<String>,
     pix_fmt: Option<String>,
+    #[serde(default)]
+    has_b_frames: u32,
     field_order: Option<String>,
     color_transfer: Option<String>,
     start_time: Option<String>,
@@ -242,6 +401,8 @@ struct Stream {
     sample_rate: Option<String>,
     #[serde(default)]
     disposition: Disposition,
+    #[serde(default)]
+    tags: HashMap<String, String>,
     #[serde(default)]
     side_data_list: Vec<SideData>,
 }
@@ -252,6 +413,8 @@ struct Disposition {
     default: u8,
     #[serde(default)]
     attached_pic: u8,
+    #[serde(default)]
+    forced: u8,
 }
 
 #[derive(Deserialize)]
@@ -273,6 +436,33 @@ impl Stream {
         self.sample_rate.as_deref().and_then(|rate| rate.parse().ok()).unwrap_or(0)
     }
 
+    fn tag_named(&self, name: &str) -> &str {
+        let named = |(key, _): &(&String, &String)| key.eq_ignore_ascii_case(name);
+        self.tags.iter().find(named).map_or("", |(_, value)| value.as_str())
+    }
+
+    /// Three letters, or a BCP 47 tag; nothing where the file says something else or "undetermined".
+    fn language(&self) -> String {
+        let tag = self.tag_named("language");
+        let plain = tag.len() <= 16 && tag.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if plain && tag.len() >= 2 && tag != "und" { tag.to_owned() } else { String::new() }
+    }
+
+    fn title(&self) -> String {
+        self.tag_named("title").chars().filter(|c| !c.is_control()).take(80).collect()
+    }
+
+    fn subtitles(&self) -> Option<Subtitles> {
+        let codec = self.codec_name.as_deref()?;
+        (self.codec_type == "subtitle" && TEXT_CODECS.contains(&codec)).then(|| Subtitles {
+            index: self.index,
+            language: self.language(),
+            title: self.title(),
+            default: self.disposition.default != 0,
+            forced: self.disposition.forced != 0,
+        })
+    }
+
     fn orientation(&self) -> Orientation {
         let found = |side: &SideData| {
             let by_matrix = side.displaymatrix.as_deref().and_then(matrix);
@@ -286,7 +476,7 @@ impl Stream {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{Keyframe, last_keyframe, parse, seek_to};
     use crate::Reason;
     use crate::geometry::Orientation;
     use proptest::prelude::*;
@@ -309,11 +499,62 @@ mod tests {
     #[test]
     fn a_phone_video_is_read() {
         let source = parse(PHONE.as_bytes()).expect("probe");
-        assert_eq!(source.video.index, 2, "the cover picture is no video");
-        assert_eq!(source.video.orientation, Orientation::Clockwise);
-        assert_eq!((source.video.shown().width, source.video.shown().height), (320, 568));
+        let video = source.video.expect("video");
+        assert_eq!((video.index, source.cover), (2, Some(1)), "the cover picture is no video");
+        assert_eq!(video.orientation, Orientation::Clockwise);
+        assert_eq!((video.shown().width, video.shown().height), (320, 568));
         assert_eq!(source.duration, Some(2.068333), "the sound's own is unknown");
-        assert_eq!(source.audio.expect("audio").channels, 1);
+        assert_eq!(source.audio[0].channels, 1);
+    }
+
+    #[test]
+    fn every_track_is_kept_the_default_first() {
+        let json = r#"{"streams":[
+          {"index":0,"codec_type":"audio","codec_name":"ac3","channels":6,"sample_rate":"48000","tags":{"language":"deu"}},
+          {"index":1,"codec_type":"audio","codec_name":"aac","channels":2,"sample_rate":"48000","disposition":{"default":1},
+           "tags":{"LANGUAGE":"eng","title":"Director\u0007"}},
+          {"index":2,"codec_type":"subtitle","codec_name":"subrip","tags":{"language":"und"},"disposition":{"forced":1}},
+          {"index":3,"codec_type":"subtitle","codec_name":"dvd_subtitle"}],
+          "format":{"format_name":"matroska","start_time":"-0.5","duration":"10"}}"#;
+        let source = parse(json.as_bytes()).expect("sound alone will do");
+        assert!(source.video.is_none());
+        assert_eq!(source.start, -0.5);
+        let audio: Vec<_> =
+            source.audio.iter().map(|a| (a.index, a.language.as_str(), a.title.as_str())).collect();
+        assert_eq!(audio, [(1, "eng", "Director"), (0, "deu", "")]);
+        let [text] = &source.subtitles[..] else { panic!("{:?}", source.subtitles) };
+        assert_eq!((text.index, text.language.as_str(), text.forced), (2, "", true), "pictures are no text");
+    }
+
+    #[test]
+    fn the_keyframe_before_a_moment_is_found() {
+        let packets =
+            "0.066,0.000,K__\n0.200,0.033,___\n2.066,2.000,K__\nN/A,2.1,___\n4.066,4.000,K_\njunk\n";
+        let found = |moment| last_keyframe(packets, moment).map(|key| (key.shown, key.decoded, key.next));
+        assert_eq!(found(4.0), Some((2.066, 2.0, Some(4.066))));
+        assert_eq!(found(4.066), Some((4.066, 4.0, None)));
+        assert_eq!(found(0.0), None);
+        let avi = last_keyframe("N/A,1.0,K__", 1.0).expect("keyframe");
+        assert_eq!((avi.shown, avi.decoded), (1.0, 1.0));
+    }
+
+    #[test]
+    fn each_container_is_sought_in_its_own_way() {
+        let json = |format: &str| {
+            format!(
+                r#"{{"streams":[{{"index":0,"codec_type":"video","codec_name":"h264","width":8,"height":8,
+                "has_b_frames":2,"start_time":"1.5"}}],"format":{{"format_name":"{format}","start_time":"1.0"}}}}"#
+            )
+        };
+        let key = Keyframe { shown: 9.0, decoded: 8.9, next: Some(9.1) };
+        let seek = |format: &str| {
+            let source = parse(json(format).as_bytes()).expect("probe");
+            assert_eq!((source.first, source.reorders), (1.5, true));
+            seek_to(&source, &key).map(|seek| (seek * 1000.0).round())
+        };
+        assert_eq!(seek("mov,mp4"), Some(8001.0));
+        assert_eq!(seek("matroska,webm"), Some(8099.0), "before the next one");
+        assert_eq!(seek("mpegts"), Some(7600.0));
     }
 
     #[test]
@@ -338,9 +579,8 @@ mod tests {
         let with = |stream: &str| format!(r#"{{"streams":[{stream}],"format":{{"format_name":"x"}}}}"#);
         assert_eq!(reason("not json"), Reason::FileNotVideo);
         assert_eq!(reason("{}"), Reason::FileTruncated);
-        let audio =
-            r#"{"index":0,"codec_type":"audio","codec_name":"aac","channels":2,"sample_rate":"48000"}"#;
-        assert_eq!(reason(&with(audio)), Reason::NoVideoStream);
+        let silent = r#"{"index":0,"codec_type":"audio","codec_name":"unknown"}"#;
+        assert_eq!(reason(&with(silent)), Reason::NoVideoStream);
         assert_eq!(reason(&with(r#"{"index":0,"codec_type":"data"}"#)), Reason::NoVideoStream);
         let vvc = r#"{"index":0,"codec_type":"video","codec_tag_string":"vvc1","width":8,"height":8}"#;
         assert_eq!(reason(&with(vvc)), Reason::CodecUnsupported);
@@ -351,6 +591,8 @@ mod tests {
         let long = r#"{"streams":[{"index":0,"codec_type":"video","codec_name":"h264","width":16,"height":16}],
             "format":{"format_name":"x","duration":"80000"}}"#;
         assert_eq!(reason(long), Reason::LimitExceeded);
+        let wrong = long.replace("80000", "143165.6\",\"size\":\"200000");
+        assert_eq!(parse(wrong.as_bytes()).expect("a short video").duration, None, "its header is wrong");
     }
 
     proptest! {
@@ -363,7 +605,7 @@ mod tests {
                 "format":{{"format_name":"x","duration":"{duration}"}}}}"#
             );
             if let Ok(source) = parse(json.as_bytes()) {
-                prop_assert!(source.video.shown().pixels() > 0);
+                prop_assert!(source.video.is_some_and(|video| video.shown().pixels() > 0));
                 prop_assert!(source.duration.is_none_or(|seconds| seconds > 0.0));
             }
         }

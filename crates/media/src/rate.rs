@@ -1,9 +1,11 @@
 //! Frame rates as exact fractions, and the rate a source is encoded at.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Frames a second as an exact fraction; both parts above zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Frames a second as an exact fraction; both parts above zero. Written as `30000/1001`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Rate {
     num: u32,
     den: u32,
@@ -47,13 +49,61 @@ impl Rate {
         f64::from(self.num) / f64::from(self.den)
     }
 
+    /// Half as many frames a second.
+    pub fn halved(self) -> Self {
+        if self.num.is_multiple_of(2) {
+            Self { num: self.num / 2, den: self.den }
+        } else {
+            Self { num: self.num, den: self.den.saturating_mul(2) }
+        }
+    }
+
+    /// The moment of a frame, seconds.
+    pub fn seconds_of(self, frame: u64) -> f64 {
+        frame as f64 * f64::from(self.den) / f64::from(self.num)
+    }
+
+    /// Ticks a second in which every frame lies on a whole tick.
+    pub fn timescale(self) -> u32 {
+        let mut ticks = self.num;
+        while ticks < 10_000 {
+            ticks *= 2;
+        }
+        ticks
+    }
+
     fn near(self, other: Self, share: f64) -> bool {
         (self.fps() / other.fps() - 1.0).abs() <= share
+    }
+
+    /// Whether it is one of those that cameras have.
+    fn is_camera(self) -> bool {
+        (23.0..=60.5).contains(&self.fps()) && STANDARD.into_iter().any(|rate| rate.near(self, 0.0005))
+    }
+
+    /// Whether a mean of so many frames comes of this rate: some are missing, or fields are counted.
+    fn may_hold(self, mean: Self) -> bool {
+        (self.fps() * 0.5..=self.fps()).contains(&mean.fps())
+            || mean.near(Self { den: self.den, num: self.num.saturating_mul(2) }, 0.03)
     }
 
     /// The standard rate within 0.05 %, else itself. 24 and 24000/1001 are 0.1 % apart.
     fn snapped(self) -> Self {
         STANDARD.into_iter().find(|rate| rate.near(self, 0.0005)).unwrap_or(self)
+    }
+}
+
+impl TryFrom<String> for Rate {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text).ok_or_else(|| format!("{text:?} is no rate"))
+    }
+}
+
+impl From<Rate> for String {
+    fn from(rate: Rate) -> Self {
+        rate.to_string()
     }
 }
 
@@ -66,11 +116,13 @@ impl fmt::Display for Rate {
 /// The constant rate a source is encoded at, from the rate its container names (`nominal`, the
 /// lowest that holds every timestamp) and its mean rate.
 ///
-/// Where the two agree the nominal one is exact. Where they do not (variable rate, or a timescale
-/// posing as a rate, as 90000/1) the next standard rate that loses no frame on average is taken.
+/// Where the two agree the nominal one is exact. So it is where it is a camera's and at least half of its frames are
+/// there. Else (a timescale posing as a rate, as 90000/1) the next standard rate that loses no frame on average is taken.
 pub fn output_rate(nominal: Option<Rate>, mean: Option<Rate>) -> Rate {
     let chosen = match (nominal, mean) {
         (Some(nominal), Some(mean)) if nominal.near(mean, 0.03) => nominal.snapped(),
+        // A camera that left out frames, or a container that counts fields: no frame that was shot is lost.
+        (Some(nominal), Some(mean)) if nominal.is_camera() && nominal.may_hold(mean) => nominal.snapped(),
         (Some(nominal), None) if nominal.fps() <= FASTEST.fps() => nominal.snapped(),
         (_, Some(mean)) => {
             STANDARD.into_iter().find(|rate| rate.fps() >= mean.fps() * 0.97).unwrap_or(FASTEST)
@@ -102,6 +154,9 @@ mod tests {
         assert_eq!(rate("8797/1000", "387068/45465"), "10/1", "3 % off: counted as variable");
         assert_eq!(rate("30000299/1000000", "30/1"), "30/1");
         assert_eq!(rate("30/1", "0/0"), "30/1");
+        assert_eq!(rate("30/1", "21/1"), "30/1", "a camera in the dark");
+        assert_eq!(rate("60/1", "5/1"), "5/1", "a screen on which little happens");
+        assert_eq!(rate("30/1", "60/1"), "30/1", "fields");
     }
 
     #[test]
@@ -111,6 +166,17 @@ mod tests {
         assert_eq!(rate("90000/1", "0/0"), "30/1");
         assert_eq!(rate("120/1", "120/1"), "60/1");
         assert_eq!(rate("1/100", "1/100"), "1/1");
+    }
+
+    #[test]
+    fn frames_lie_on_whole_ticks() {
+        for (text, ticks) in
+            [("30/1", 15_360), ("24000/1001", 24_000), ("25/1", 12_800), ("60000/1001", 60_000)]
+        {
+            assert_eq!(Rate::parse(text).expect("rate").timescale(), ticks, "{text}");
+        }
+        assert_eq!(Rate::parse("60000/1001").expect("rate").halved().to_string(), "30000/1001");
+        assert_eq!(Rate::parse("45/1").expect("rate").halved().to_string(), "45/2");
     }
 
     proptest! {

@@ -27,7 +27,7 @@ pub enum Kind {
     Asf,
     /// MXF.
     Mxf,
-    /// Binary and not known to be anything else: the probe decides.
+    /// Sound alone, or binary and not known to be anything else: the probe decides.
     Unknown,
 }
 
@@ -89,7 +89,7 @@ fn container(head: &[u8]) -> Option<Kind> {
 }
 
 fn known_other(head: &[u8]) -> Option<&'static str> {
-    const OTHERS: [(&[u8], &str); 24] = [
+    const OTHERS: [(&[u8], &str); 21] = [
         (b"\x89PNG", "a PNG image"),
         (b"\xff\xd8\xff", "a JPEG image"),
         (b"GIF8", "a GIF image"),
@@ -107,9 +107,6 @@ fn known_other(head: &[u8]) -> Option<&'static str> {
         (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
         (b"%PDF", "a PDF document"),
         (b"\x7fELF", "a program"),
-        (b"ID3", "an audio file"),
-        (b"fLaC", "an audio file"),
-        (b".snd", "an audio file"),
         (b"wOFF", "a font"),
         (b"SQLite format 3", "a database"),
         (b"\xca\xfe\xba\xbe", "a program"),
@@ -124,7 +121,6 @@ fn known_other(head: &[u8]) -> Option<&'static str> {
     if head.starts_with(b"RIFF") {
         return match head.get(8..12) {
             Some(b"WEBP") => Some("a WebP image"),
-            Some(b"WAVE") => Some("an audio file"),
             _ => None,
         };
     }
@@ -154,7 +150,7 @@ mod tests {
         let mut ts = vec![0u8; 400];
         ts[0] = b'G';
         ts[188] = b'G';
-        let cases: [(&[u8], Kind); 9] = [
+        let cases: [(&[u8], Kind); 11] = [
             (b"\0\0\0\x18ftypisom", Kind::Mp4),
             (b"\0\0\0\x08wide\0\0\0\0mdat", Kind::Mp4),
             (b"\x1a\x45\xdf\xa3rest", Kind::Matroska),
@@ -164,6 +160,8 @@ mod tests {
             (b"\0\0\x01\xba!", Kind::Mpeg),
             (&ts, Kind::MpegTs),
             (b"\x1f\x07\0\x3f\x90\x90", Kind::Unknown),
+            (b"ID3\x04\0sound", Kind::Unknown),
+            (b"RIFF\0\0\0\0WAVEfmt ", Kind::Unknown),
         ];
         for (head, kind) in cases {
             assert_eq!(sniff(head), Ok(kind), "{head:?}");
@@ -172,7 +170,7 @@ mod tests {
 
     #[test]
     fn other_files_are_refused() {
-        let cases: [&[u8]; 12] = [
+        let cases: [&[u8]; 11] = [
             b"",
             b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n",
             b"#EXTM3U\n\0\0binary",
@@ -184,7 +182,6 @@ mod tests {
             b"%PDF-1.7\n\x01",
             b"\0\0\0\x18ftypheic",
             b"RIFF\0\0\0\0WEBPVP8 ",
-            b"RIFF\0\0\0\0WAVEfmt ",
         ];
         for head in cases {
             assert_eq!(sniff(head).map_err(|e| e.reason), Err(Reason::FileNotVideo), "{head:?}");

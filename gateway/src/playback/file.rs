@@ -7,10 +7,11 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// Characters of a name to save under.
 const MAX_SAVED_NAME: usize = 200;
-/// Segments and files never change once they are recorded.
+/// Segments, files and images never change once they are recorded.
 const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
-/// Playlists are asked for again: one may grow while its video is being made.
-const BRIEFLY: HeaderValue = HeaderValue::from_static("public, max-age=5");
+/// What lists them may grow while its video is being made. Players ask again every few seconds, and mostly hear that
+/// nothing changed; a second's age lets a cache answer many of them at once.
+const BRIEFLY: HeaderValue = HeaderValue::from_static("public, max-age=1, must-revalidate");
 
 /// One output as it is shown.
 #[derive(Debug)]
@@ -29,19 +30,21 @@ impl File {
             return None;
         }
         let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
-        let audio = name.split('/').any(|folder| folder == "audio");
+        let audio = name.split('/').any(|part| part.starts_with("audio"));
         let content_type = match extension {
             "m3u8" => "application/vnd.apple.mpegurl",
             "mpd" => "application/dash+xml",
             "m4s" | "mp4" if audio => "audio/mp4",
             "m4s" | "mp4" => "video/mp4",
+            "m4a" => "audio/mp4",
             "jpg" | "jpeg" => "image/jpeg",
+            "png" => "image/png",
             "vtt" => "text/vtt; charset=utf-8",
             _ => "application/octet-stream",
         };
         Some(Self {
             content_type: HeaderValue::from_static(content_type),
-            cache_control: if matches!(extension, "m3u8" | "mpd") { BRIEFLY } else { FOREVER },
+            cache_control: if matches!(extension, "m3u8" | "mpd" | "vtt") { BRIEFLY } else { FOREVER },
             disposition: query.and_then(saved_name).and_then(|name| attachment(&name)),
         })
     }
@@ -95,11 +98,19 @@ mod tests {
     fn types_and_caching_follow_the_name() {
         let of = |name| File::named(name, None).unwrap();
         assert_eq!(of("master.m3u8").content_type, "application/vnd.apple.mpegurl");
-        assert_eq!(of("audio/seg-1.m4s").content_type, "audio/mp4");
+        assert_eq!(of("1/manifest.mpd").content_type, "application/dash+xml");
+        assert_eq!(of("1/thumbnails.vtt").content_type, "text/vtt; charset=utf-8");
+        for audio in ["audio/seg-1.m4s", "1/3/audio-0/init.mp4", "1/3/audio-0.mp4", "1/sound.m4a"] {
+            assert_eq!(of(audio).content_type, "audio/mp4", "{audio}");
+        }
         assert_eq!(of("720p/seg-1.m4s").content_type, "video/mp4");
         assert_eq!(of("poster.jpg").content_type, "image/jpeg");
-        assert_eq!(of("720p/init.mp4").cache_control, FOREVER);
-        assert_eq!(of("720p/index.m3u8").cache_control, BRIEFLY);
+        for fixed in ["720p/init.mp4", "1/2/720p/00001.m4s", "1/2/sheet-0.jpg", "1/2/720p.mp4"] {
+            assert_eq!(of(fixed).cache_control, FOREVER, "{fixed}");
+        }
+        for growing in ["720p/index.m3u8", "1/master.m3u8", "1/manifest.mpd", "1/thumbnails.vtt"] {
+            assert_eq!(of(growing).cache_control, BRIEFLY, "{growing}");
+        }
     }
 
     #[test]

@@ -62,6 +62,28 @@ async fn outputs_have_the_headers_that_players_and_caches_need() {
 }
 
 #[tokio::test]
+async fn a_playlist_that_grows_is_seen_growing() {
+    let system = System::start().await;
+    let play = || system.playback_url(PREFIX, LATER, "720p.m3u8");
+    let put = |content: &'static str| {
+        let key = format!("{PREFIX}720p.m3u8");
+        let objects = &system.objects;
+        async move { objects.put(&key, Bytes::from_static(content.as_bytes()), "x/y").await.unwrap() }
+    };
+    put("#EXTM3U\n0.m4s\n").await;
+    let first = get(&system, play(), &[]).await;
+    let age = header(&first, "cache-control").to_owned();
+    assert!(age.contains("max-age=1,") && age.contains("must-revalidate"), "{age}");
+    let etag = header(&first, "etag").to_owned();
+    let same = get(&system, play(), &[("if-none-match", &etag)]).await;
+    assert_eq!((same.status().as_u16(), header(&same, "cache-control")), (304, age.as_str()));
+    put("#EXTM3U\n0.m4s\n1.m4s\n").await;
+    let grown = get(&system, play(), &[("if-none-match", &etag)]).await;
+    assert_eq!(grown.status().as_u16(), 200);
+    assert!(grown.text().await.unwrap().ends_with("1.m4s\n"));
+}
+
+#[tokio::test]
 async fn ranges() {
     let system = with_outputs().await;
     let play = || system.playback_url(PREFIX, LATER, "720p/seg-1.m4s");

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use reelmill_media::plan::{Codec, Preset};
+
 /// Settings of the transcode role.
 #[derive(Debug, Clone)]
 pub struct TranscodeConfig {
@@ -15,6 +17,14 @@ pub struct TranscodeConfig {
     pub max_failures: i32,
     /// How long signed source and output addresses work.
     pub address_ttl: Duration,
+    /// The codec of videos that ask for none.
+    pub default_profile: Codec,
+    /// The preset of videos that ask for none.
+    pub default_preset: Preset,
+    /// Threads of each encoder. Part of every plan made from now on, because output bytes depend on it.
+    pub encoder_threads: u32,
+    /// How often a growing playlist is put, at most.
+    pub publish_interval: Duration,
 }
 
 impl TranscodeConfig {
@@ -26,6 +36,10 @@ impl TranscodeConfig {
             lease_after_disconnect: Duration::from_secs(4),
             max_failures: 5,
             address_ttl: Duration::from_secs(12 * 3600),
+            default_profile: Codec::H264,
+            default_preset: Preset::Fast,
+            encoder_threads: 2,
+            publish_interval: Duration::from_secs(1),
         }
     }
 }

@@ -1,9 +1,14 @@
 //! Between rows and messages.
 
 use prost::Message as _;
+use reelmill_media::plan::Plan;
 use reelmill_proto::{
     timestamp,
-    transcode::{Failure, Job, Progress, Rendition, SourceInfo, WatchJobsResponse, job::State},
+    transcode::{
+        Failure, Job, Progress, Rendition, SourceInfo, Warning, WatchJobsResponse,
+        job::State,
+        rendition::{Kind, State as RenditionState},
+    },
 };
 
 use crate::{
@@ -32,6 +37,9 @@ pub(crate) fn job_message(row: &JobRow) -> Result<Job, TranscodeError> {
         failure: (!row.failure_reason.is_empty())
             .then(|| Failure { reason: row.failure_reason.clone(), message: row.failure_message.clone() }),
         revision: row.revision,
+        playable_time: row.playable_at.map(timestamp),
+        warnings: detail.warnings,
+        options: detail.options,
     })
 }
 
@@ -40,17 +48,100 @@ pub(crate) fn feed_message(row: &JobRow) -> Result<WatchJobsResponse, TranscodeE
     let key = |name: &str| {
         if name.is_empty() { String::new() } else { format!("{}{name}", row.recorded_prefix) }
     };
+    let keys = WatchJobsResponse::decode(row.keys.as_deref().unwrap_or_default())?;
     Ok(WatchJobsResponse {
         job: Some(job_message(row)?),
         master_playlist_key: key(&row.master_playlist),
         poster_key: key(&row.poster),
         output_size_bytes: row.output_size_bytes,
+        ..keys
     })
 }
 
-/// What is stored of a probe and its rungs.
-pub(crate) fn detail(renditions: Vec<Rendition>, source: Option<SourceInfo>) -> Vec<u8> {
-    Job { renditions, source, ..Job::default() }.encode_to_vec()
+/// What is stored of a job beside its columns.
+#[derive(Clone, Debug)]
+pub(crate) struct Detail(Job);
+
+impl Detail {
+    /// Of a job's row.
+    pub(crate) fn of(row: &JobRow) -> Result<Self, TranscodeError> {
+        Ok(Self(Job::decode(row.detail.as_slice())?))
+    }
+
+    /// Of a new job.
+    pub(crate) fn new(options: Option<reelmill_proto::transcode::TranscodeOptions>) -> Self {
+        Self(Job { options, ..Job::default() })
+    }
+
+    pub(crate) fn options(&self) -> Option<&reelmill_proto::transcode::TranscodeOptions> {
+        self.0.options.as_ref()
+    }
+
+    pub(crate) fn set_source(&mut self, source: Option<SourceInfo>) {
+        self.0.source = source;
+    }
+
+    pub(crate) fn renditions(&mut self) -> &mut Vec<Rendition> {
+        &mut self.0.renditions
+    }
+
+    /// Adds what is not there yet; says whether that was anything.
+    pub(crate) fn warn(&mut self, warnings: &[Warning]) -> bool {
+        let before = self.0.warnings.len();
+        for warning in warnings {
+            if !self.0.warnings.contains(warning) {
+                self.0.warnings.push(warning.clone());
+            }
+        }
+        self.0.warnings.len() > before
+    }
+
+    /// Adds what dispatch finds in the end, unless a worker has said as much, and more exactly.
+    pub(crate) fn conclude(&mut self, warnings: &[Warning]) {
+        let said: Vec<String> = self.0.warnings.iter().map(|warning| warning.reason.clone()).collect();
+        let news = warnings.iter().filter(|warning| !said.contains(&warning.reason));
+        self.0.warnings.extend(news.cloned());
+    }
+
+    /// As it is stored.
+    pub(crate) fn stored(&self) -> Vec<u8> {
+        self.0.encode_to_vec()
+    }
+}
+
+/// The renditions of a plan, while they are made.
+pub(crate) fn planned_renditions(plan: &Plan) -> Vec<Rendition> {
+    let made = |id: &str, kind: Kind| Rendition {
+        rendition_id: id.to_owned(),
+        state: RenditionState::Encoding.into(),
+        kind: kind.into(),
+        progress: Some(Progress::default()),
+        ..Rendition::default()
+    };
+    let pixels = |pixels: u32| i32::try_from(pixels).unwrap_or(i32::MAX);
+    let mut renditions = Vec::new();
+    for (picture, rung) in
+        plan.picture.iter().flat_map(|picture| picture.rungs.iter().map(move |r| (picture, r)))
+    {
+        renditions.push(Rendition {
+            height: pixels(rung.size.height),
+            width: pixels(rung.size.width),
+            frame_rate: rung.rate(picture.rate).fps(),
+            video_range: rung.range.as_str().to_owned(),
+            ..made(&rung.id, Kind::Video)
+        });
+    }
+    for audio in &plan.audio {
+        renditions.push(Rendition {
+            language: audio.language.clone(),
+            channels: pixels(audio.channels),
+            ..made(&audio.id, Kind::Audio)
+        });
+    }
+    for text in &plan.subtitles {
+        renditions.push(Rendition { language: text.language.clone(), ..made(&text.id, Kind::Subtitles) });
+    }
+    renditions
 }
 
 fn state_message(state: JobState) -> State {

@@ -3,13 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use reelmill_platform::{clock::Clock, objects::Objects, queue::Queue};
+use reelmill_proto::transcode::Job;
 use tokio::sync::Notify;
 
 use crate::{
     config::TranscodeConfig,
+    convert::job_message,
     domain::{JobEvent, TaskState, task_name},
     error::TranscodeError,
     feed::Feed,
+    plans::Plans,
+    progress::Tracker,
+    publish::Publisher,
     store::{JobRow, JobUnit, NewJob, Store, TaskRow},
 };
 
@@ -20,6 +25,9 @@ const RESEND_MS: i64 = 60_000;
 pub(crate) struct Dispatch {
     pub config: TranscodeConfig,
     pub store: Store,
+    pub plans: Plans,
+    pub tracker: Arc<Tracker>,
+    pub publisher: Publisher,
     pub feed: Feed,
     pub objects: Objects,
     pub queue: Arc<dyn Queue>,
@@ -41,6 +49,13 @@ impl Dispatch {
             self.woken.notify_one();
         }
         Ok(row)
+    }
+
+    /// The job as its callers see it, with how far it is.
+    pub(crate) fn told(&self, row: &JobRow) -> Result<Job, TranscodeError> {
+        let mut job = job_message(row)?;
+        self.tracker.overlay(&row.id, &mut job);
+        Ok(job)
     }
 
     /// Tells the queue of a queued task.

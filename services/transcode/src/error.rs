@@ -53,6 +53,15 @@ pub enum TranscodeError {
     /// A stored message can't be read.
     #[error("stored message: {0}")]
     Stored(#[from] prost::DecodeError),
+    /// A stored plan can't be read.
+    #[error("stored plan: {0}")]
+    StoredPlan(#[from] serde_json::Error),
+    /// The plan of a job that was planned is not there.
+    #[error("the plan of job {0} is missing")]
+    PlanMissing(String),
+    /// The object store did not answer in time.
+    #[error("object store: no answer in time")]
+    StoreSlow,
 }
 
 impl TranscodeError {
@@ -83,9 +92,14 @@ impl From<TranscodeError> for Status {
             TranscodeError::Database(cause) if database::is_away(cause) => {
                 Refusal::unavailable("DATABASE_UNAVAILABLE", "the database is away", cause)
             }
-            TranscodeError::Open(_) | TranscodeError::Database(_) | TranscodeError::Stored(_) => {
-                Refusal::internal(&error)
+            TranscodeError::StoreSlow => {
+                Refusal::unavailable("STORE_UNAVAILABLE", "the object store is away", &error)
             }
+            TranscodeError::Open(_)
+            | TranscodeError::Database(_)
+            | TranscodeError::Stored(_)
+            | TranscodeError::StoredPlan(_)
+            | TranscodeError::PlanMissing(_) => Refusal::internal(&error),
         };
         refusal.into()
     }

@@ -6,11 +6,12 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
 use prost::Message as _;
 use reelmill_platform::sessions::{Hint, Hub, Subscription};
-use reelmill_proto::transcode::{Job, WatchJobsResponse};
+use reelmill_proto::transcode::WatchJobsResponse;
 
 use crate::{
     convert::feed_message,
     error::TranscodeError,
+    progress::Tracker,
     store::{JobRow, Store},
 };
 
@@ -27,28 +28,33 @@ const PAGE: u64 = 200;
 pub(crate) struct Feed {
     store: Store,
     hub: Arc<dyn Hub>,
+    tracker: Arc<Tracker>,
 }
 
 /// A stream of jobs.
 pub(crate) type Jobs = Pin<Box<dyn Stream<Item = Result<WatchJobsResponse, TranscodeError>> + Send>>;
 
 impl Feed {
-    pub(crate) fn new(store: Store, hub: Arc<dyn Hub>) -> Self {
-        Self { store, hub }
+    pub(crate) fn new(store: Store, hub: Arc<dyn Hub>, tracker: Arc<Tracker>) -> Self {
+        Self { store, hub, tracker }
     }
 
     /// Says that a job was stored anew. A hub that is away costs watchers promptness, not truth, so
     /// that is logged only.
     pub(crate) async fn changed(&self, row: &JobRow) {
-        match feed_message(row) {
+        self.tracker.stored(row);
+        match told(row, &self.tracker) {
             Ok(message) => self.publish(&message).await,
             Err(error) => tracing::error!(job = row.id, %error, "a stored job can't be told"),
         }
     }
 
     /// Says how far a running job is.
-    pub(crate) async fn progressed(&self, job: Job) {
-        self.publish(&WatchJobsResponse { job: Some(job), ..WatchJobsResponse::default() }).await;
+    pub(crate) async fn progressed(&self, row: &JobRow) {
+        match told(row, &self.tracker) {
+            Ok(message) => self.publish(&message).await,
+            Err(error) => tracing::error!(job = row.id, %error, "a stored job can't be told"),
+        }
     }
 
     async fn publish(&self, message: &WatchJobsResponse) {
@@ -68,6 +74,7 @@ impl Feed {
     pub(crate) async fn jobs(&self, revision: i64) -> Result<Jobs, TranscodeError> {
         let following = Following {
             store: self.store.clone(),
+            tracker: Arc::clone(&self.tracker),
             // First the ear, then the past: what happens between is heard twice rather than never.
             hints: self.hub.subscribe(JOBS).await?,
             seen: revision,
@@ -80,8 +87,18 @@ impl Feed {
     }
 }
 
+/// A job's row with how far it is.
+fn told(row: &JobRow, tracker: &Tracker) -> Result<WatchJobsResponse, TranscodeError> {
+    let mut message = feed_message(row)?;
+    if let Some(job) = &mut message.job {
+        tracker.overlay(&row.id, job);
+    }
+    Ok(message)
+}
+
 struct Following {
     store: Store,
+    tracker: Arc<Tracker>,
     hints: Subscription,
     /// Highest revision sent.
     seen: i64,
@@ -95,7 +112,7 @@ impl Following {
         loop {
             if let Some(row) = self.ready.pop() {
                 self.seen = self.seen.max(row.revision);
-                return feed_message(&row).map(Some);
+                return told(&row, &self.tracker).map(Some);
             }
             if self.catching_up {
                 self.ready = self.store.jobs_since(self.seen, PAGE).await?;

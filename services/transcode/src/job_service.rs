@@ -13,11 +13,12 @@ use reelmill_proto::transcode::{
 use tonic::{Request, Response, Status};
 
 use crate::{
-    convert::job_message,
+    convert::Detail,
     dispatch::Dispatch,
     domain::{JobEvent, TaskState, job_id},
     error::TranscodeError,
     feed::Jobs,
+    options,
     store::{JobRow, NewJob},
 };
 
@@ -60,7 +61,7 @@ impl JobService {
         let more = rows.len() as u64 > size;
         rows.truncate(usize::try_from(size).unwrap_or(usize::MAX));
         let next = rows.last().filter(|_| more).map(|row| URL_SAFE_NO_PAD.encode(&row.id));
-        let jobs = rows.iter().map(job_message).collect::<Result<_, _>>()?;
+        let jobs = rows.iter().map(|row| self.dispatch.told(row)).collect::<Result<_, _>>()?;
         Ok(ListJobsResponse { jobs, next_page_token: next.unwrap_or_default() })
     }
 }
@@ -93,15 +94,18 @@ fn new_job(request: CreateJobRequest, now: i64) -> Result<NewJob, TranscodeError
     if request.source_size_bytes <= 0 {
         return Err(TranscodeError::field("source_size_bytes", "must be positive"));
     }
+    if let Some(options) = &request.options {
+        options::check(options)?;
+    }
     Ok(NewJob {
         id: uuid::Uuid::now_v7().simple().to_string(),
-        task_id: uuid::Uuid::now_v7().simple().to_string(),
         video: request.video,
         owner,
         request_id: request.request_id,
         source_key: request.source_key,
         source_size_bytes: request.source_size_bytes,
         output_prefix: request.output_prefix,
+        detail: Detail::new(request.options).stored(),
         now,
     })
 }
@@ -142,12 +146,12 @@ impl TranscodeService for JobService {
     ) -> Result<Response<CreateJobResponse>, Status> {
         let new = new_job(request.into_inner(), self.dispatch.clock.now_millis())?;
         let row = self.dispatch.create_job(new).await?;
-        Ok(Response::new(CreateJobResponse { job: Some(job_message(&row)?) }))
+        Ok(Response::new(CreateJobResponse { job: Some(self.dispatch.told(&row)?) }))
     }
 
     async fn get_job(&self, request: Request<GetJobRequest>) -> Result<Response<GetJobResponse>, Status> {
         let row = self.visible(&Caller::of(&request), &request.get_ref().name).await?;
-        Ok(Response::new(GetJobResponse { job: Some(job_message(&row)?) }))
+        Ok(Response::new(GetJobResponse { job: Some(self.dispatch.told(&row)?) }))
     }
 
     async fn list_jobs(
@@ -165,7 +169,7 @@ impl TranscodeService for JobService {
     ) -> Result<Response<CancelJobResponse>, Status> {
         let row = self.visible(&Caller::of(&request), &request.get_ref().name).await?;
         let row = self.cancel(row).await?;
-        Ok(Response::new(CancelJobResponse { job: Some(job_message(&row)?) }))
+        Ok(Response::new(CancelJobResponse { job: Some(self.dispatch.told(&row)?) }))
     }
 
     type WatchJobStream = Streamed<WatchJobResponse>;
@@ -178,7 +182,7 @@ impl TranscodeService for JobService {
         // From just below this row's revision the feed begins with the row itself.
         let known = request.get_ref().revision;
         let since = if known == row.revision { known } else { row.revision - 1 };
-        let job = job_message(&row)?;
+        let job = self.dispatch.told(&row)?;
         if known == row.revision && has_ended(&job) {
             return Ok(Response::new(Box::pin(stream::empty())));
         }

@@ -1,17 +1,13 @@
 //! What a worker's lease lets it do.
 
 use crate::{
-    convert,
+    convert::Detail,
     dispatch::Dispatch,
-    domain::{JobEvent, Lease, LeaseRefusal, TaskState, Verdict, output_key, task_id},
+    domain::{Lease, LeaseRefusal, Task, TaskKind, TaskState, Verdict, task_id},
     error::TranscodeError,
-    outputs::attempt_prefix,
-    store::{JobRow, JobUnit, TaskRow, entity::output},
+    store::{JobRow, JobUnit, TaskRow},
 };
-use reelmill_proto::transcode::{
-    CompleteTaskRequest, FailTaskRequest, Lease as LeaseMessage, Output, Rendition, SourceInfo,
-    StartTaskRequest,
-};
+use reelmill_proto::transcode::{CompleteTaskRequest, FailTaskRequest, Lease as LeaseMessage, Warning};
 
 /// The reason a worker gives that was told to stop and hands its task back.
 const WORKER_STOPPED: &str = "WORKER_STOPPED";
@@ -19,6 +15,9 @@ const WORKER_STOPPED: &str = "WORKER_STOPPED";
 /// What is said of a video whose task failed too often for reasons that were not the file's.
 const GAVE_UP: &str = "this failed again and again, for a reason that does not lie in the file; \
                        upload it again later, or ask whoever runs this system";
+
+/// How many warnings one task may give.
+const MAX_WARNINGS: usize = 50;
 
 /// A leased task with its job.
 pub(crate) struct Leased {
@@ -34,65 +33,34 @@ pub(crate) fn shown(lease: Option<&LeaseMessage>) -> Result<(String, Lease), Tra
 }
 
 impl Dispatch {
-    /// Leases a task to a worker.
-    pub(crate) async fn start_task(&self, request: &StartTaskRequest) -> Result<Leased, TranscodeError> {
-        let unknown = || TranscodeError::TaskNotFound(request.task.clone());
-        let id = task_id(&request.task).ok_or_else(unknown)?;
-        let job = self.store.task(id).await?.ok_or_else(unknown)?.job_id;
-        let mut unit = self.store.hold(&job).await?;
-        let (mut row, task) = unit.task(id).await?;
-        let now = self.clock.now_millis();
-        let lease = task.start(now)?;
-        if task.state == TaskState::Running {
-            row.failures += 1;
-        }
-        row.state = TaskState::Running as i32;
-        row.fencing_token = lease.fencing_token;
-        row.lease_expires_at = now + self.lease_ms();
-        row.worker.clone_from(&request.worker);
-        row.encoder_build.clone_from(&request.encoder_build);
-        unit.save_task(row.clone()).await?;
-        let job = if unit.advance(JobEvent::TaskStarted, now) {
-            self.commit(unit).await?
-        } else {
-            let job = unit.job.clone();
-            unit.commit_tasks().await?;
-            job
-        };
-        self.woken.notify_one();
-        Ok(Leased { job, task: row })
-    }
-
-    /// The job of a lease that holds.
+    /// The task and job of a lease that holds just now.
     pub(crate) async fn leased(&self, task: &str, lease: Lease) -> Result<Leased, TranscodeError> {
-        let (unit, row) = self.hold_leased(task, lease).await?;
-        Ok(Leased { job: unit.job.clone(), task: row })
+        // A task that is gone was taken away when its job started anew.
+        let task = self.store.task(task).await?.ok_or(LeaseRefusal::Lost)?;
+        let holds = task.state == TaskState::Running as i32 && task.fencing_token == lease.fencing_token;
+        if !holds {
+            return Err(LeaseRefusal::Lost.into());
+        }
+        let job = self.store.job(&task.job_id).await?;
+        let job = job.ok_or_else(|| TranscodeError::JobNotFound(task.job_id.clone()))?;
+        Ok(Leased { job, task })
     }
 
-    async fn hold_leased(&self, task: &str, lease: Lease) -> Result<(JobUnit, TaskRow), TranscodeError> {
+    /// The same, held until the transaction ends.
+    pub(crate) async fn hold_leased(
+        &self,
+        task: &str,
+        lease: Lease,
+    ) -> Result<(JobUnit, TaskRow), TranscodeError> {
         let unit = self.hold_of(task).await?;
-        let (row, rules) = unit.task(task).await?;
+        let (row, rules) = held(&unit, task).await?;
         rules.check(lease)?;
         Ok((unit, row))
     }
 
     async fn hold_of(&self, task: &str) -> Result<JobUnit, TranscodeError> {
-        let row = self.store.task(task).await?;
-        let row = row.ok_or_else(|| TranscodeError::TaskNotFound(task.to_owned()))?;
+        let row = self.store.task(task).await?.ok_or(LeaseRefusal::Lost)?;
         self.store.hold(&row.job_id).await
-    }
-
-    /// Stores what a worker found out of the source and plans to make of it.
-    pub(crate) async fn record_plan(
-        &self,
-        task: &str,
-        lease: Lease,
-        renditions: Vec<Rendition>,
-        source: Option<SourceInfo>,
-    ) -> Result<JobRow, TranscodeError> {
-        let (mut unit, _) = self.hold_leased(task, lease).await?;
-        unit.job.detail = convert::detail(renditions, source);
-        self.commit(unit).await
     }
 
     /// Moves a lease's end; LEASE_LOST when it no longer holds. Answers the new end.
@@ -102,31 +70,33 @@ impl Dispatch {
         if held { Ok(until) } else { Err(LeaseRefusal::Lost.into()) }
     }
 
-    /// Records a task's outputs, and ends its job with its last task.
+    /// Records a task's last outputs and ends it. What follows for its job is the publisher's to find out.
     pub(crate) async fn complete_task(&self, request: CompleteTaskRequest) -> Result<(), TranscodeError> {
         let (task, lease) = shown(request.lease.as_ref())?;
-        let mut unit = self.hold_of(&task).await?;
-        let (mut row, rules) = unit.task(&task).await?;
-        if rules.completed_by(lease) {
+        check_warnings(&request.warnings)?;
+        let seen = self.store.task(&task).await?.ok_or(LeaseRefusal::Lost)?;
+        if seen.state == TaskState::Succeeded as i32 && seen.fencing_token == lease.fencing_token {
             // The first call may have been cut off between its commit and its telling.
-            self.feed.changed(&unit.job).await;
+            self.publisher.touch(&seen.job_id);
             return Ok(());
         }
-        rules.check(lease)?;
-        let prefix = attempt_prefix(&unit.job, lease.fencing_token);
-        let recorded = recorded(&task, &prefix, &request)?;
-        unit.job.output_size_bytes += recorded.iter().map(|output| output.size_bytes).sum::<i64>();
-        unit.record_outputs(recorded).await?;
-        row.state = TaskState::Succeeded as i32;
-        unit.save_task(row).await?;
-        unit.job.recorded_prefix = prefix;
-        unit.job.master_playlist = request.master_playlist;
-        unit.job.poster = request.poster;
-        unit.job.detail = convert::detail(request.renditions, request.source);
-        if unit.all_succeeded().await? {
-            unit.advance(JobEvent::AllTasksSucceeded, self.clock.now_millis());
+        let rows = self.rows(&self.leased(&task, lease).await?, &request.outputs).await?;
+        let (mut unit, row) = self.hold_leased(&task, lease).await?;
+        if row.kind == TaskKind::Prepare as i32 {
+            return Err(TranscodeError::field("lease", "is of a task that was not planned"));
         }
-        self.commit(unit).await.map(drop)
+        unit.record(rows).await?;
+        unit.save_task(TaskRow { state: TaskState::Succeeded as i32, ..row.clone() }).await?;
+        let mut detail = Detail::of(&unit.job)?;
+        if detail.warn(&request.warnings) {
+            unit.job.detail = detail.stored();
+            self.commit(unit).await?;
+        } else {
+            unit.commit_tasks().await?;
+        }
+        self.tracker.made(&row);
+        self.publisher.touch(&row.job_id);
+        Ok(())
     }
 
     /// Queues a task again, or fails its job. Says whether it will be tried again.
@@ -134,7 +104,7 @@ impl Dispatch {
         let (task, lease) = shown(request.lease.as_ref())?;
         let failure = request.failure.ok_or_else(|| TranscodeError::field("failure", "is required"))?;
         let (unit, mut row) = self.hold_leased(&task, lease).await?;
-        let (_, rules) = unit.task(&task).await?;
+        let (_, rules) = held(&unit, &task).await?;
         let verdict = match (request.retryable, failure.reason.as_str()) {
             (false, _) => Verdict::GiveUp,
             (true, WORKER_STOPPED) => rules.hand_back(),
@@ -151,7 +121,8 @@ impl Dispatch {
                 tracing::info!(job = row.job_id, reason = failure.reason, "a task is tried again");
                 row.state = TaskState::Queued as i32;
                 row.failures = failures;
-                row.send_due = self.clock.now_millis() + delay_ms;
+                row.ready_at = self.clock.now_millis() + delay_ms;
+                row.send_due = row.ready_at;
                 row.sends = 0;
                 unit.save_task(row).await?;
                 unit.commit_tasks().await?;
@@ -166,22 +137,22 @@ impl Dispatch {
     }
 }
 
-fn recorded(
-    task: &str,
-    prefix: &str,
-    request: &CompleteTaskRequest,
-) -> Result<Vec<output::Model>, TranscodeError> {
-    let row = |made: &Output| {
-        let key =
-            output_key(prefix, &made.name).ok_or_else(|| TranscodeError::field("outputs", &made.name))?;
-        Ok(output::Model { task_id: task.to_owned(), key, size_bytes: made.size_bytes.max(0) })
+/// A held job's task; a task that is gone was taken away when its job started anew.
+async fn held(unit: &JobUnit, task: &str) -> Result<(TaskRow, Task), TranscodeError> {
+    unit.task(task).await.map_err(|error| match error {
+        TranscodeError::TaskNotFound(_) => LeaseRefusal::Lost.into(),
+        other => other,
+    })
+}
+
+fn check_warnings(warnings: &[Warning]) -> Result<(), TranscodeError> {
+    let named = |warning: &Warning| {
+        let word = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+        (1..=64).contains(&warning.reason.len()) && warning.reason.bytes().all(word)
     };
-    let names = |name: &str| request.outputs.iter().any(|made| made.name == name);
-    if !names(&request.master_playlist) {
-        return Err(TranscodeError::field("master_playlist", "is not among the outputs"));
+    if warnings.len() > MAX_WARNINGS || !warnings.iter().all(named) {
+        let message = format!("must be at most {MAX_WARNINGS}, each with a reason in UPPER_SNAKE_CASE");
+        return Err(TranscodeError::field("warnings", message));
     }
-    if !request.poster.is_empty() && !names(&request.poster) {
-        return Err(TranscodeError::field("poster", "is not among the outputs"));
-    }
-    request.outputs.iter().map(row).collect()
+    Ok(())
 }

@@ -1,5 +1,5 @@
 //! The transcode service, or dispatch: makes jobs of tasks, puts the tasks' names on the queue, leases
-//! them to workers, follows them, and streams how far they are.
+//! them to workers, records what they make, publishes it as it comes, and streams how far they are.
 //!
 //! The database is the truth; the queue only says "look", and the hub only says "changed".
 
@@ -11,7 +11,15 @@ mod error;
 mod feed;
 mod job_service;
 mod leases;
+mod options;
 mod outputs;
+mod planning;
+mod plans;
+mod progress;
+mod publish;
+mod recording;
+mod report;
+mod starting;
 mod store;
 mod sweeper;
 mod worker_service;
@@ -20,6 +28,7 @@ use std::sync::Arc;
 
 pub use config::TranscodeConfig;
 pub use error::TranscodeError;
+pub use reelmill_media::plan::{Codec, Preset};
 use reelmill_platform::{clock::Clock, database, objects::Objects, queue::Queue, sessions::Hub};
 use reelmill_proto::transcode::{
     transcode_service_server::TranscodeServiceServer, worker_service_server::WorkerServiceServer,
@@ -28,7 +37,10 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
-use crate::{dispatch::Dispatch, feed::Feed, job_service::JobService, store::Store, worker_service::Workers};
+use crate::{
+    dispatch::Dispatch, feed::Feed, job_service::JobService, plans::Plans, progress::Tracker,
+    publish::Publisher, store::Store, worker_service::Workers,
+};
 
 /// The services this crate serves.
 pub const SERVICES: &[&str] =
@@ -51,11 +63,15 @@ impl Transcode {
     ) -> Result<Self, TranscodeError> {
         let database = database::connect::<store::migration::Migrator>(&config.database_url).await?;
         let store = Store::new(database);
-        let feed = Feed::new(store.clone(), hub);
+        let tracker = Arc::<Tracker>::default();
+        let feed = Feed::new(store.clone(), hub, Arc::clone(&tracker));
         Ok(Self {
             dispatch: Arc::new(Dispatch {
                 config,
+                plans: Plans::new(store.clone()),
                 store,
+                tracker,
+                publisher: Publisher::new(),
                 feed,
                 objects,
                 queue,
@@ -77,8 +93,8 @@ impl Transcode {
         sweeper::sweep(&self.dispatch).await
     }
 
-    /// The work beside the methods, until `shutdown`: sends what a crash kept from the queue, ends
-    /// leases that ran out, removes what lost attempts left in the store.
+    /// The work beside the methods, until `shutdown`: puts playlists and finishes jobs, sends what a crash kept
+    /// from the queue, ends leases that ran out, removes what lost attempts left in the store.
     pub async fn run(&self, shutdown: CancellationToken) {
         sweeper::run(Arc::clone(&self.dispatch), shutdown).await;
     }

@@ -1,19 +1,26 @@
-//! Where outputs lie in the object store, and what of them is garbage.
+//! Where outputs lie in the object store.
 
-use crate::store::JobRow;
+use crate::store::{JobRow, TaskRow};
 
-/// What one attempt at a task writes below.
-pub(crate) fn attempt_prefix(job: &JobRow, fencing_token: i64) -> String {
-    format!("{}{}/{fencing_token}/", job.output_prefix, job.id)
+/// Name of the HLS master playlist below a job's folder.
+pub(crate) const MASTER: &str = "master.m3u8";
+/// Name of the DASH manifest.
+pub(crate) const MANIFEST: &str = "manifest.mpd";
+/// Name of the thumbnails' index.
+pub(crate) const THUMBNAILS: &str = "thumbnails.vtt";
+
+/// A job's folder. Playlists lie in it, and name all else by addresses relative to it.
+pub(crate) fn folder(job: &JobRow) -> String {
+    format!("{}{}/", job.output_prefix, job.id)
 }
 
-/// The prefixes of an ended job that hold nothing recorded.
-pub(crate) fn garbage(job: &JobRow, highest_token: i64) -> Vec<String> {
-    if job.recorded_prefix.is_empty() {
-        return vec![format!("{}{}/", job.output_prefix, job.id)];
-    }
-    (1..=highest_token)
-        .map(|token| attempt_prefix(job, token))
-        .filter(|prefix| *prefix != job.recorded_prefix)
-        .collect()
+/// What one attempt at a task writes below, within the job's folder. Short, for it stands in every line of the
+/// playlists.
+pub(crate) fn attempt(task: &TaskRow, fencing_token: i64) -> String {
+    format!("{}.{}.{fencing_token}/", task.generation, task.ordinal)
+}
+
+/// The whole prefix of that attempt.
+pub(crate) fn attempt_prefix(job: &JobRow, task: &TaskRow, fencing_token: i64) -> String {
+    format!("{}{}", folder(job), attempt(task, fencing_token))
 }

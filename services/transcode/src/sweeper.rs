@@ -1,15 +1,18 @@
 //! Repeats what a crash, a lost message or a lost worker cut short.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    convert::Detail,
     dispatch::Dispatch,
-    domain::{TaskState, Verdict},
+    domain::{JobState, TaskState, Verdict},
     error::TranscodeError,
-    outputs,
-    store::{JobRow, TaskRow},
+    outputs::{MANIFEST, MASTER, THUMBNAILS, folder},
+    publish,
+    store::{Generation, JobRow, TaskRow},
 };
 
 /// The longest sleep: what other replicas queued is seen at least this soon.
@@ -18,6 +21,10 @@ const LONGEST: Duration = Duration::from_secs(5);
 const SHORTEST: Duration = Duration::from_millis(250);
 /// Signed addresses of a lost attempt may be used for a while: the store is swept again then.
 const SECOND_SWEEP_MS: i64 = 20 * 60_000;
+/// Messages sent at once: a long video has more than a thousand tasks.
+const SENDS_AT_ONCE: usize = 8;
+/// Tasks looked up at once to be sent.
+const SENDS_A_ROUND: u64 = 200;
 
 /// Works until `shutdown`.
 pub(crate) async fn run(dispatch: Arc<Dispatch>, shutdown: CancellationToken) {
@@ -25,6 +32,7 @@ pub(crate) async fn run(dispatch: Arc<Dispatch>, shutdown: CancellationToken) {
         () = shutdown.cancelled() => {}
         () = watch_tasks(&dispatch) => {}
         () = clean_up(&dispatch) => {}
+        () = publish::run(&dispatch) => {}
     }
 }
 
@@ -65,6 +73,9 @@ async fn clean_up(dispatch: &Dispatch) {
 /// Does all that is due, once.
 pub(crate) async fn sweep(dispatch: &Dispatch) -> Result<(), TranscodeError> {
     sweep_tasks(dispatch, false).await?;
+    publish::sweep(dispatch).await?;
+    // What a job's end left to be sent or removed.
+    sweep_tasks(dispatch, false).await?;
     sweep_store(dispatch).await
 }
 
@@ -76,9 +87,16 @@ async fn sweep_tasks(dispatch: &Dispatch, merciful: bool) -> Result<Duration, Tr
             note(&task.job_id, expire(dispatch, &task, now).await);
         }
     }
-    for task in dispatch.store.tasks_to_send(now).await? {
+    loop {
+        let due = dispatch.store.tasks_to_send(now, SENDS_A_ROUND).await?;
+        let is_last = (due.len() as u64) < SENDS_A_ROUND;
         // A queue that is away for one is away for all.
-        dispatch.send(&task).await?;
+        let sent =
+            stream::iter(due).map(async |task| dispatch.send(&task).await).buffer_unordered(SENDS_AT_ONCE);
+        sent.try_collect::<()>().await?;
+        if is_last {
+            break;
+        }
     }
     let due = dispatch.store.next_due().await?;
     let wait = due.map_or(LONGEST, |due| Duration::from_millis(u64::try_from(due - now).unwrap_or(0)));
@@ -117,7 +135,8 @@ async fn expire(dispatch: &Dispatch, seen: &TaskRow, now: i64) -> Result<(), Tra
         Verdict::Retry { failures, delay_ms } => {
             row.state = TaskState::Queued as i32;
             row.failures = failures;
-            row.send_due = now + delay_ms;
+            row.ready_at = now + delay_ms;
+            row.send_due = row.ready_at;
             row.sends = 0;
             unit.save_task(row).await?;
             unit.commit_tasks().await
@@ -125,12 +144,32 @@ async fn expire(dispatch: &Dispatch, seen: &TaskRow, now: i64) -> Result<(), Tra
     }
 }
 
-/// Removes what the lost attempts of an ended job left in the store.
+/// Removes what an ended job left in the store and nobody plays.
 async fn clean(dispatch: &Dispatch, job: &JobRow, now: i64) -> Result<(), TranscodeError> {
-    let highest = dispatch.store.highest_token(&job.id).await?;
-    for prefix in outputs::garbage(job, highest) {
-        dispatch.objects.delete_prefix(&prefix).await?;
+    let root = folder(job);
+    if job.state != JobState::Succeeded as i32 {
+        dispatch.objects.delete_prefix(&root).await?;
+        dispatch.store.forget_recorded(&job.id).await?;
+    } else if job.planned {
+        let kept = kept(dispatch, job).await?;
+        let is_kept = |key: &str| key.strip_prefix(&root).is_some_and(|name| kept.contains(name));
+        dispatch.objects.delete_unless(&root, is_kept).await?;
+    } else {
+        // From version 0.1, where one attempt made it all.
+        dispatch.objects.delete_unless(&root, |key| key.starts_with(&job.recorded_prefix)).await?;
     }
     let first_time = job.cleanup_due.is_some_and(|due| Some(due) == job.ended_at);
     dispatch.store.cleaned(job, first_time.then_some(now + SECOND_SWEEP_MS)).await
+}
+
+/// The names below a finished job's folder that are played: what is recorded, and the playlists that name it.
+async fn kept(dispatch: &Dispatch, job: &JobRow) -> Result<HashSet<String>, TranscodeError> {
+    let uris = dispatch.store.recorded_uris(&Generation::of(job)).await?;
+    let mut kept: HashSet<String> = uris.into_iter().collect();
+    kept.extend([MASTER, MANIFEST, THUMBNAILS].map(str::to_owned));
+    for rendition in Detail::of(job)?.renditions() {
+        let id = &rendition.rendition_id;
+        kept.extend([format!("{id}.m3u8"), format!("{id}.iframes.m3u8")]);
+    }
+    Ok(kept)
 }

@@ -1,7 +1,7 @@
 //! News of changes, inside this process and between replicas. News says where to look, never what is there.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use futures::StreamExt as _;
 use reelmill_platform::sessions::{Hint, Hub};
-use reelmill_proto::transcode::{Progress, Rendition};
+use reelmill_proto::transcode::{Job, Progress};
 use tokio::sync::broadcast;
 
 use crate::core::Core;
@@ -35,8 +35,44 @@ pub(crate) enum Change {
 /// How far a job is, by its last report. Never stored.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Live {
+    /// `jobs/{job}`.
+    job: String,
     pub progress: Option<Progress>,
-    pub renditions: Vec<Rendition>,
+    /// By rendition.
+    pub renditions: BTreeMap<String, Progress>,
+}
+
+impl Live {
+    /// What a job tells.
+    pub(crate) fn reported(job: &Job) -> Self {
+        let renditions = job.renditions.iter();
+        let renditions = renditions.filter_map(|rung| Some((rung.rendition_id.clone(), rung.progress?)));
+        Self { job: job.name.clone(), progress: job.progress, renditions: renditions.collect() }
+    }
+
+    /// Never less than was told before of the same job: reports come from several workers, and a worker that
+    /// takes over another's task begins before where that one was.
+    fn after(mut self, before: &Self) -> Self {
+        if self.job != before.job {
+            return self;
+        }
+        self.progress = later(self.progress, before.progress);
+        for (rung, progress) in &before.renditions {
+            let now = later(self.renditions.get(rung).copied(), Some(*progress));
+            self.renditions.extend(now.map(|now| (rung.clone(), now)));
+        }
+        self
+    }
+}
+
+fn later(now: Option<Progress>, before: Option<Progress>) -> Option<Progress> {
+    let (Some(now), Some(before)) = (now, before) else { return now.or(before) };
+    Some(Progress {
+        percent: now.percent.max(before.percent),
+        frames: now.frames.max(before.frames),
+        segments_ready: now.segments_ready.max(before.segments_ready),
+        ..now
+    })
 }
 
 /// Where news is told and heard.
@@ -64,7 +100,13 @@ impl Changes {
 
     /// Takes a job's progress in, and tells watchers of this process.
     pub(crate) fn advanced(&self, owner: &str, video: &str, live: Live) {
-        self.all_live().insert(video.to_owned(), live);
+        let mut all = self.all_live();
+        let live = match all.get(video) {
+            Some(before) => live.after(before),
+            None => live,
+        };
+        all.insert(video.to_owned(), live);
+        drop(all);
         self.tell(Change::Live { owner: owner.into(), video: video.into() });
     }
 

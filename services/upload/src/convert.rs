@@ -4,7 +4,7 @@ use prost::Message as _;
 use reelmill_platform::objects::Part;
 use reelmill_proto::{
     timestamp,
-    transcode::{Job, Rendition, rendition},
+    transcode::{Job, Rendition, TranscodeOptions, rendition},
     upload::{self, UploadPart, UploadSession, Video},
 };
 
@@ -12,7 +12,7 @@ use crate::{
     UploadError,
     changes::Live,
     core::Core,
-    domain::{upload::State as UploadState, video::State},
+    domain::{outputs::is_playable, upload::State as UploadState, video::State},
     store::{upload_row, video_row},
 };
 
@@ -39,9 +39,21 @@ pub(crate) fn upload_session(row: &upload_row::Model, parts: Vec<Part>) -> Uploa
     }
 }
 
-/// What is kept of a video's job: source, renditions, failure.
+/// What is kept of a video's job: source, renditions, warnings, failure.
 pub(crate) fn outcome(row: &video_row::Model) -> Result<Job, UploadError> {
     Ok(row.outcome.as_deref().map(Job::decode).transpose()?.unwrap_or_default())
+}
+
+/// How a video is to be encoded; none where nothing was asked for.
+pub(crate) fn options(row: &video_row::Model) -> Result<Option<TranscodeOptions>, UploadError> {
+    Ok(row.options.as_deref().map(TranscodeOptions::decode).transpose()?)
+}
+
+/// Seconds from the call that completed the upload to the moment the video could be played. Two clocks may be
+/// behind it, so that it could come out negative.
+fn time_to_playable(row: &video_row::Model) -> Option<f64> {
+    let length = row.playable_time?.saturating_sub(row.complete_time?).max(0);
+    Some(length as f64 / 1000.0)
 }
 
 impl Core {
@@ -68,13 +80,19 @@ impl Core {
             upload_session: format!("uploads/{}", row.upload_id),
             job: row.job.clone().unwrap_or_default(),
             revision: row.revision,
+            playable: is_playable(row.state, row.playable_time),
+            time_to_playable_seconds: time_to_playable(row).unwrap_or_default(),
+            warnings: kept.warnings,
+            options: options(row)?,
             ..Video::default()
         };
-        if row.state == State::Ready {
+        if matches!(row.state, State::Processing | State::Ready) {
             let pass = self.pass(&row.id, self.config.playback_ttl, origin);
-            let address = |key: &Option<String>| key.as_deref().and_then(|key| pass.uri(&row.id, key));
-            video.playback_uri = address(&row.master_playlist_key).unwrap_or_default();
-            video.poster_uri = address(&row.poster_key).unwrap_or_default();
+            let address = |key: &Option<String>| pass.address(&row.id, key.as_deref());
+            video.playback_uri = address(&row.master_playlist_key);
+            video.poster_uri = address(&row.poster_key);
+            video.dash_uri = address(&row.dash_manifest_key);
+            video.thumbnails_uri = address(&row.thumbnails_key);
         }
         Ok(video)
     }
@@ -91,13 +109,9 @@ fn state(state: State) -> upload::video::State {
 
 /// The kept renditions, each with how far it is by the last report.
 fn renditions(kept: Vec<Rendition>, live: Option<&Live>) -> Vec<Rendition> {
-    let reported = |rung: &Rendition| {
-        let live = live.iter().flat_map(|live| &live.renditions);
-        live.filter(|now| now.rendition_id == rung.rendition_id).find_map(|now| now.progress)
-    };
     let with_progress = |mut rung: Rendition| {
         if rung.state() == rendition::State::Encoding {
-            rung.progress = reported(&rung);
+            rung.progress = live.and_then(|live| live.renditions.get(&rung.rendition_id).copied());
         }
         rung
     };

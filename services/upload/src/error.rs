@@ -66,7 +66,7 @@ pub enum UploadError {
     #[error("page_token: not one that was handed out")]
     PageTokenInvalid,
     /// The video does not play (yet).
-    #[error("the video is not ready")]
+    #[error("the video can't be played yet")]
     VideoNotReady,
     /// The object store is away or refuses.
     #[error("object store: {0}")]

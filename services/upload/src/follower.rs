@@ -11,7 +11,7 @@ use crate::{
     UploadError,
     changes::Live,
     core::Core,
-    domain::{names, video},
+    domain::{names, outputs::Outputs, video},
     store::{Applied, JobUpdate, video_row},
 };
 
@@ -72,7 +72,7 @@ impl Follower {
         }
         // Only the newest state's progress counts.
         if let Some(known) = self.known.get(video).filter(|known| known.job_revision == revision) {
-            let live = Live { progress: job.progress, renditions: job.renditions.clone() };
+            let live = Live::reported(job);
             self.core.changes.advanced(&known.owner, video, live);
         }
         Ok(())
@@ -84,10 +84,13 @@ impl Follower {
             job: job.name.clone(),
             revision: job.revision,
             event: video::event_of(video, update, job),
-            source: job.source.clone(),
-            renditions: job.renditions.clone(),
-            master_playlist_key: update.master_playlist_key.clone(),
-            poster_key: update.poster_key.clone(),
+            outcome: Job {
+                source: job.source.clone(),
+                renditions: job.renditions.clone(),
+                warnings: job.warnings.clone(),
+                ..Job::default()
+            },
+            outputs: Outputs::told(video, update, job),
             output_size_bytes: update.output_size_bytes,
             time: self.core.now(),
         };

@@ -11,6 +11,7 @@ use tonic::{Code, Request, Status, Streaming};
 
 use crate::{
     UploadError,
+    convert::options,
     core::Core,
     domain::{names, video},
     store::video_row,
@@ -65,6 +66,7 @@ impl Core {
             source_key: names::source_key(&row.id, &row.upload_id),
             source_size_bytes: row.size_bytes,
             output_prefix: names::output_prefix(&row.id),
+            options: options(row)?,
         };
         let changed = match self.jobs.create(request).await {
             // Its changes from this revision on, it included, are still to come to the follower.

@@ -1,12 +1,15 @@
 //! Addresses to play and download at: the gateway's, signed, with the token in the path so that what playlists
 //! name relative to themselves is covered by it.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use reelmill_proto::transcode::Rendition;
+use prost::Message as _;
+use reelmill_proto::transcode::{WatchJobsResponse, rendition};
 
 use crate::{
+    UploadError,
+    convert::outcome,
     core::{Core, millis},
     domain::{names, video::below_prefix},
     store::video_row,
@@ -32,19 +35,37 @@ impl Core {
 }
 
 impl Pass {
-    /// Address of an output; none where the key is not one of the video's.
-    pub(crate) fn uri(&self, video: &str, key: &str) -> Option<String> {
-        Some(format!("{}/{}", self.base, below_prefix(video, key)?))
+    /// Address of an output; empty where there is none, or its key is not one of the video's.
+    pub(crate) fn address(&self, video: &str, key: Option<&str>) -> String {
+        let rest = key.and_then(|key| below_prefix(video, key));
+        rest.map(|rest| format!("{}/{rest}", self.base)).unwrap_or_default()
     }
 
-    /// Address of a rendition's progressive MP4, which lies beside the master playlist, to be saved under the
-    /// video's title.
-    pub(crate) fn download_uri(&self, row: &video_row::Model, rendition: &Rendition) -> Option<String> {
-        let (folder, _) = row.master_playlist_key.as_deref()?.rsplit_once('/')?;
-        let address = self.uri(&row.id, &format!("{folder}/{}.mp4", rendition.rendition_id))?;
-        let name = format!("{}-{}.mp4", file_title(&row.display_name), rendition.rendition_id);
-        Some(format!("{address}?download={}", utf8_percent_encode(&name, NON_ALPHANUMERIC)))
+    /// Addresses of the progressive MP4s of a READY video by rendition, to be saved under the video's title.
+    pub(crate) fn downloads(&self, row: &video_row::Model) -> Result<HashMap<String, String>, UploadError> {
+        let saved = |(rendition, key): (String, String)| {
+            let address = self.address(&row.id, Some(&key));
+            let name = format!("{}-{rendition}.mp4", file_title(&row.display_name));
+            let address = format!("{address}?download={}", utf8_percent_encode(&name, NON_ALPHANUMERIC));
+            (rendition, address)
+        };
+        Ok(download_keys(row)?.into_iter().map(saved).collect())
     }
+}
+
+fn download_keys(row: &video_row::Model) -> Result<HashMap<String, String>, UploadError> {
+    if let Some(told) = row.download_keys.as_deref() {
+        return Ok(WatchJobsResponse::decode(told)?.download_keys);
+    }
+    // Jobs did not always tell: those renditions have no kind, and lie beside the master playlist.
+    let master = row.master_playlist_key.as_deref().unwrap_or_default();
+    let Some((folder, _)) = master.rsplit_once('/') else { return Ok(HashMap::new()) };
+    let mut renditions = outcome(row)?.renditions;
+    renditions.retain(|rung| {
+        rung.state() == rendition::State::Ready && rung.kind() == rendition::Kind::Unspecified
+    });
+    let key = |id: String| (id.clone(), format!("{folder}/{id}.mp4"));
+    Ok(renditions.into_iter().map(|rung| key(rung.rendition_id)).collect())
 }
 
 /// The title as a file's name: without what separates paths or ends a header, and without its old extension.

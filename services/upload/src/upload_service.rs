@@ -17,6 +17,7 @@ use crate::{
     core::{Core, millis},
     domain::{
         names::{self, Cursor},
+        options,
         parts::PartPlan,
         upload, video,
     },
@@ -44,7 +45,7 @@ impl UploadService for Uploads {
         let (owner, origin) = (owner_of(&request)?, Origin::of(&request));
         let (upload, is_new) = match self.write_rows(&owner, request.get_ref()).await? {
             Created::New(upload) => (upload, true),
-            Created::Before(upload) => (same_file(upload, request.get_ref())?, false),
+            Created::Before(upload) => (self.same_video(upload, request.get_ref()).await?, false),
         };
         let opened = self.open(upload.clone(), origin.as_deref()).await;
         if is_new && opened.is_err() {
@@ -136,6 +137,7 @@ impl Uploads {
         let file_name = names::file_name(&asked.file_name)?;
         let display_name = names::display_name(&asked.display_name, &file_name)?;
         let request_id = names::request_id(&asked.request_id)?;
+        let options = options::checked(asked.options.as_ref())?;
         let plan = PartPlan::new(asked.size_bytes, self.0.config.part_size_bytes)?;
         let (now, video_id, upload_id) = (self.0.now(), names::new_id(), names::new_id());
         let upload = upload_row::Model {
@@ -150,6 +152,7 @@ impl Uploads {
             part_count: plan.count,
             store_upload_id: None,
             claimed_parts: None,
+            complete_time: None,
             create_time: now,
             update_time: now,
             expire_time: now + millis(self.0.config.session_ttl),
@@ -161,7 +164,10 @@ impl Uploads {
             state: video::State::Uploading,
             size_bytes: plan.size,
             upload_id,
+            options,
             create_time: now,
+            complete_time: None,
+            playable_time: None,
             end_time: None,
             // Given by the store.
             revision: 0,
@@ -170,11 +176,33 @@ impl Uploads {
             outcome: None,
             master_playlist_key: None,
             poster_key: None,
+            dash_manifest_key: None,
+            thumbnails_key: None,
+            download_keys: None,
             output_size_bytes: 0,
             delete_time: None,
             cleanup_time: None,
         };
         Ok(self.0.store.create(upload, video).await?)
+    }
+
+    /// An idempotency key stands for one file, encoded in one way.
+    async fn same_video(
+        &self,
+        upload: upload_row::Model,
+        asked: &CreateUploadSessionRequest,
+    ) -> Result<upload_row::Model, UploadError> {
+        let same_file = upload.size_bytes == asked.size_bytes
+            && names::file_name(&asked.file_name).is_ok_and(|name| name == upload.file_name);
+        if !same_file {
+            return Err(UploadError::field("request_id", "was used for another file"));
+        }
+        let video = self.0.store.video(&upload.video_id).await?;
+        let options = options::checked(asked.options.as_ref())?;
+        if video.is_some_and(|video| video.options != options) {
+            return Err(UploadError::field("request_id", "was used with other options"));
+        }
+        Ok(upload)
     }
 
     /// The session as it is, with addresses for the first parts that are not there yet.
@@ -198,14 +226,4 @@ impl Uploads {
         let signed_parts = self.0.sign_parts(&upload, &missing, origin).await?;
         Ok(CreateUploadSessionResponse { upload_session: Some(upload_session(&upload, parts)), signed_parts })
     }
-}
-
-/// An idempotency key stands for one file.
-fn same_file(
-    upload: upload_row::Model,
-    asked: &CreateUploadSessionRequest,
-) -> Result<upload_row::Model, UploadError> {
-    let same = upload.size_bytes == asked.size_bytes
-        && names::file_name(&asked.file_name).is_ok_and(|name| name == upload.file_name);
-    if same { Ok(upload) } else { Err(UploadError::field("request_id", "was used for another file")) }
 }

@@ -5,7 +5,6 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use reelmill_mesh::Origin;
 use reelmill_proto::{
     seconds, timestamp,
-    transcode::rendition,
     upload::{
         CreatePlaybackRequest, CreatePlaybackResponse, DeleteVideoRequest, DeleteVideoResponse,
         GetVideoRequest, GetVideoResponse, ListVideosRequest, ListVideosResponse, WatchVideoRequest,
@@ -16,10 +15,10 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     UploadError,
-    convert::outcome,
     core::Core,
     domain::{
         names::{self, Cursor},
+        outputs::is_playable,
         video::State,
     },
     upload_service::owner_of,
@@ -105,21 +104,18 @@ impl VideoService for Videos {
         let asked = request.get_ref();
         let ttl = self.playback_ttl(asked.ttl.as_ref())?;
         let row = self.0.video_of(&owner, &asked.name).await?;
-        if row.state != State::Ready {
+        if !is_playable(row.state, row.playable_time) {
             return Err(UploadError::VideoNotReady.into());
         }
         let pass = self.0.pass(&row.id, ttl, origin.as_deref());
-        let address =
-            |key: &Option<String>| key.as_deref().and_then(|key| pass.uri(&row.id, key)).unwrap_or_default();
-        let renditions = outcome(&row)?.renditions;
-        let ready = renditions.iter().filter(|rung| rung.state() == rendition::State::Ready);
-        let download_uris: HashMap<String, String> = ready
-            .filter_map(|rung| Some((rung.rendition_id.clone(), pass.download_uri(&row, rung)?)))
-            .collect();
+        let address = |key: &Option<String>| pass.address(&row.id, key.as_deref());
+        let download_uris = if row.state == State::Ready { pass.downloads(&row)? } else { HashMap::new() };
         Ok(Response::new(CreatePlaybackResponse {
             playback_uri: address(&row.master_playlist_key),
             poster_uri: address(&row.poster_key),
             download_uris,
+            dash_uri: address(&row.dash_manifest_key),
+            thumbnails_uri: address(&row.thumbnails_key),
             expire_time: Some(timestamp(pass.expire_time)),
         }))
     }

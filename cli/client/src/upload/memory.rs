@@ -1,6 +1,9 @@
 //! Which uploads are unfinished, kept in the profile so that the same command goes on where it was
 //! interrupted.
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use prost::Message as _;
+use reelmill_proto::transcode::TranscodeOptions;
 use serde::{Deserialize, Serialize};
 
 use super::source::Stamp;
@@ -21,20 +24,30 @@ struct Unfinished {
     server: String,
     user: String,
     file: Stamp,
+    /// How it shall be encoded, as an encoded TranscodeOptions in base64; empty where nothing was asked for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    options: String,
     upload: String,
 }
 
-/// The unfinished uploads of one user at one server.
+/// The unfinished uploads of one user at one server, to be encoded in one way.
 pub struct Memory {
     profile: Profile,
     server: String,
     user: String,
+    options: String,
 }
 
 impl Memory {
-    /// What the profile remembers of a user at a server.
-    pub fn new(profile: Profile, server: &str, user: &str) -> Self {
-        Self { profile, server: server.to_owned(), user: user.to_owned() }
+    /// What the profile remembers of a user at a server. An upload that was begun with other options is another.
+    pub fn new(profile: Profile, server: &str, user: &str, options: Option<&TranscodeOptions>) -> Self {
+        let options = options.map(|options| BASE64_STANDARD.encode(options.encode_to_vec()));
+        Self {
+            profile,
+            server: server.to_owned(),
+            user: user.to_owned(),
+            options: options.unwrap_or_default(),
+        }
     }
 
     /// The unfinished upload of exactly this file.
@@ -49,6 +62,7 @@ impl Memory {
             server: self.server.clone(),
             user: self.user.clone(),
             file: file.clone(),
+            options: self.options.clone(),
             upload: upload.to_owned(),
         };
         self.change(file, Some(note)).await
@@ -70,7 +84,10 @@ impl Memory {
     }
 
     fn is_of(&self, note: &Unfinished, file: &Stamp) -> bool {
-        note.server == self.server && note.user == self.user && note.file == *file
+        note.server == self.server
+            && note.user == self.user
+            && note.file == *file
+            && note.options == self.options
     }
 }
 
@@ -96,14 +113,16 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let options = Cli::parse_from(["x", "--profile-dir", temp.path().to_str().unwrap()]).options;
         let profile = Profile::of(&options).unwrap();
-        let memory = Memory::new(profile.clone(), "http://one", "users/a");
+        let memory = Memory::new(profile.clone(), "http://one", "users/a", None);
+        let small = TranscodeOptions { rungs: vec![480], ..TranscodeOptions::default() };
         memory.note(&stamp(1), "uploads/1").await.unwrap();
         memory.note(&stamp(2), "uploads/2").await.unwrap();
         assert_eq!(memory.recall(&stamp(1)).unwrap().as_deref(), Some("uploads/1"));
         assert_eq!(memory.recall(&stamp(3)).unwrap(), None);
         for other in [
-            Memory::new(profile.clone(), "http://two", "users/a"),
-            Memory::new(profile, "http://one", "users/b"),
+            Memory::new(profile.clone(), "http://two", "users/a", None),
+            Memory::new(profile.clone(), "http://one", "users/a", Some(&small)),
+            Memory::new(profile, "http://one", "users/b", None),
         ] {
             assert_eq!(other.recall(&stamp(1)).unwrap(), None);
         }

@@ -21,7 +21,7 @@ use self::{
     source::Source,
 };
 use crate::{
-    ClientError, ClientOptions, UploadArgs,
+    ClientError, ClientOptions, Until, UploadArgs,
     bars::ByteBar,
     error::root_cause,
     follow::{self, VIDEO},
@@ -54,6 +54,7 @@ pub async fn run(
             Profile::of(options)?,
             server.address(),
             &server.current_credentials(None).await?.user,
+            args.encoding.options().as_ref(),
         ),
         http: http_client()?,
         args: &args,
@@ -111,9 +112,10 @@ impl Upload<'_> {
             let video = self.file(source).await?;
             let name = video.name.clone();
             self.done.borrow_mut().push(video);
-            if self.args.wait || self.console.is_live() {
+            if self.args.wait || self.args.until.is_some() || self.console.is_live() {
                 self.followed.replace(Some(name.clone()));
-                let followed = follow::follow(self.server, self.console, &name).await?;
+                let until = self.args.until.unwrap_or(Until::Ready);
+                let followed = follow::follow(self.server, self.console, &name, until).await?;
                 self.followed.replace(None);
                 self.done.borrow_mut().pop();
                 self.done.borrow_mut().push(followed);
@@ -170,7 +172,7 @@ impl Upload<'_> {
         self.complete(source, &session.name, parts).await
     }
 
-    /// The upload of this very file that an earlier run left unfinished, where it is still of use.
+    /// The upload of this very file, to be encoded so, that an earlier run left unfinished, where it is still of use.
     async fn former(&self, source: &Source) -> Result<Option<(UploadSession, Former)>, ClientError> {
         let Some(name) = self.memory.recall(source.stamp())? else { return Ok(None) };
         for look in 0..LOOKS {
@@ -208,6 +210,7 @@ impl Upload<'_> {
             file_name: source.file_name(),
             size_bytes: i64::try_from(source.size()).unwrap_or(i64::MAX),
             request_id: uuid::Uuid::new_v4().simple().to_string(),
+            options: self.args.encoding.options(),
         };
         let answer = self
             .server

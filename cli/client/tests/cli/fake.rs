@@ -9,7 +9,7 @@ use std::{
 
 use reelmill_proto::{
     auth::auth_service_server::AuthServiceServer,
-    transcode::transcode_service_server::TranscodeServiceServer,
+    transcode::{Rendition, TranscodeOptions, transcode_service_server::TranscodeServiceServer},
     upload::{
         UploadSession, Video, upload_service_server::UploadServiceServer,
         video_service_server::VideoServiceServer,
@@ -67,6 +67,13 @@ pub struct State {
     /// What each further WatchVideo sends; the last one ends as the watch ends.
     pub watches: VecDeque<Vec<Result<Video, Code>>>,
     pub watch_revisions: Vec<i64>,
+    /// How each new upload's video shall be encoded.
+    pub options: Vec<Option<TranscodeOptions>>,
+    /// Renditions that every video has beside its rungs, or instead of them.
+    pub sound: Vec<Rendition>,
+    pub audio_only: bool,
+    /// Videos play, and are still being encoded.
+    pub encoding: bool,
     pub refusals: VecDeque<Status>,
     pub file: Vec<u8>,
     pub cuts: VecDeque<usize>,

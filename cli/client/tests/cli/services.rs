@@ -163,6 +163,7 @@ impl UploadService for Fake {
                     + i32::from(request.size_bytes % state.part_size > 0),
                 ..UploadSession::default()
             };
+            state.options.push(request.options);
             state.uploads.insert(name, Upload { session: session.clone(), ..Upload::default() });
             session
         };
@@ -254,6 +255,7 @@ pub fn ready(name: &str) -> Video {
         renditions: vec![rendition(720), rendition(360)],
         playback_uri: "http://h/play/t/master.m3u8".to_owned(),
         revision: 9,
+        playable: true,
         ..Video::default()
     }
 }
@@ -265,7 +267,16 @@ impl VideoService for Fake {
 
     async fn get_video(&self, request: Request<GetVideoRequest>) -> Answer<GetVideoResponse> {
         self.admit(&request)?;
-        answer(GetVideoResponse { video: Some(ready(&request.into_inner().name)) })
+        let mut video = ready(&request.into_inner().name);
+        let state = self.state();
+        if state.audio_only {
+            video.renditions.clear();
+        }
+        if state.encoding {
+            video.state = video::State::Processing.into();
+        }
+        video.renditions.splice(0..0, state.sound.clone());
+        answer(GetVideoResponse { video: Some(video) })
     }
 
     async fn list_videos(&self, request: Request<ListVideosRequest>) -> Answer<ListVideosResponse> {
@@ -309,8 +320,14 @@ impl VideoService for Fake {
         request: Request<CreatePlaybackRequest>,
     ) -> Answer<CreatePlaybackResponse> {
         self.admit(&request)?;
-        let at = |height: i32| (format!("{height}p"), format!("{}/file/{height}p", self.url()));
-        let download_uris = HashMap::from([at(720), at(360)]);
+        let at = |id: &str| (id.to_owned(), format!("{}/file/{id}", self.url()));
+        let state = self.state();
+        if state.encoding {
+            return answer(CreatePlaybackResponse::default());
+        }
+        let rungs = if state.audio_only { &[][..] } else { &["720p", "360p"] };
+        let sound = state.sound.iter().map(|rendition| rendition.rendition_id.as_str());
+        let download_uris: HashMap<_, _> = rungs.iter().copied().chain(sound).map(at).collect();
         answer(CreatePlaybackResponse { download_uris, ..CreatePlaybackResponse::default() })
     }
 }

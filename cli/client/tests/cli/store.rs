@@ -73,7 +73,7 @@ async fn put_part(
 }
 
 async fn get_file(Shared(fake): Shared<Fake>, Path(rendition): Path<String>, headers: HeaderMap) -> Response {
-    assert_eq!(rendition, "720p");
+    assert_eq!(rendition, if fake.state().audio_only { "audio-0" } else { "720p" });
     let range = headers.get(header::RANGE).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
     let (file, cut) = {
         let mut state = fake.state();

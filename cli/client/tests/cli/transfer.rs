@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use reelmill_proto::transcode::{Rendition, TranscodeOptions, rendition::Kind, transcode_options};
+
 use crate::{
     Desk, bytes, ended,
     fake::{Fault, Put},
@@ -204,6 +206,57 @@ async fn a_download_is_the_tallest_and_survives_a_break() {
     let ranges = desk.fake.state().ranges.clone();
     assert_eq!((ranges.len(), ranges[0].as_str()), (2, "bytes=0-"));
     assert_ne!(ranges[1], "bytes=0-", "the second transfer goes on where the first broke");
+}
+
+#[tokio::test]
+async fn sound_is_downloaded_where_there_is_no_picture() {
+    let desk = Desk::signed_in().await;
+    let content = bytes(1000);
+    desk.fake.state().file = content.clone();
+    let audio = |id: &str| Rendition {
+        rendition_id: id.into(),
+        kind: Kind::Audio.into(),
+        // No figure of a track may make it a rung.
+        height: 9000,
+        ..Rendition::default()
+    };
+    desk.fake.state().sound = vec![audio("audio-0"), audio("audio-1")];
+    let chosen = desk.run("download 1 -o picture.mp4 --json").await.expect(0).json();
+    assert_eq!(chosen["renditionId"], "720p");
+    desk.fake.state().audio_only = true;
+    let chosen = desk.run("download 1 --json").await.expect(0).json();
+    assert_eq!((&chosen["renditionId"], &chosen["kind"]), (&"audio-0".into(), &"AUDIO".into()));
+    assert_eq!(std::fs::read(desk.path("1-audio-0.mp4")).unwrap(), content);
+}
+
+#[tokio::test]
+async fn a_video_that_only_plays_yet_is_no_download() {
+    let desk = Desk::signed_in().await;
+    desk.fake.state().encoding = true;
+    for line in ["download 1 --json", "download 1 --rendition 720p --json"] {
+        desk.run(line).await.expect(4).told("VIDEO_NOT_READY");
+    }
+}
+
+#[tokio::test]
+async fn the_way_of_encoding_goes_with_the_upload() {
+    let desk = Desk::signed_in().await;
+    desk.file("a.mp4", &bytes(70_000 * 2));
+    desk.fake.state().faults.insert(2, std::iter::repeat_n(Fault::Status(403), 3).collect());
+    let line = "upload a.mp4 --profile vp9 --rungs 720,480 --json";
+    desk.run(line).await.expect(4).told("PART_REFUSED");
+    // Resumed as it was asked for, and begun anew when it shall be encoded in another way.
+    assert_eq!(desk.run(line).await.expect(0).json()["name"], "videos/1");
+    desk.fake.state().faults.insert(2, std::iter::repeat_n(Fault::Status(403), 3).collect());
+    desk.run("upload a.mp4 --keep-hdr --json").await.expect(4).told("PART_REFUSED");
+    assert_eq!(desk.run("upload a.mp4 --json").await.expect(0).json()["name"], "videos/3");
+    let wide = TranscodeOptions { keep_hdr: true, ..TranscodeOptions::default() };
+    let small = TranscodeOptions {
+        profile: transcode_options::Profile::Vp9.into(),
+        rungs: vec![720, 480],
+        ..TranscodeOptions::default()
+    };
+    assert_eq!(desk.fake.state().options, [Some(small), Some(wide), None]);
 }
 
 #[tokio::test]

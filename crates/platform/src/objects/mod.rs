@@ -204,14 +204,35 @@ impl Objects {
     /// # Errors
     /// [`ObjectsError::Config`] for an empty prefix: nobody means the whole bucket.
     pub async fn delete_prefix(&self, prefix: &str) -> Result<u64, ObjectsError> {
+        self.delete_unless(prefix, |_| false).await
+    }
+
+    /// Deletes those objects below `prefix` whose keys are not to be kept, and says how many they were. They are
+    /// listed and deleted a page at a time, so that there may be any number.
+    ///
+    /// # Errors
+    /// [`ObjectsError::Config`] for an empty prefix: nobody means the whole bucket.
+    pub async fn delete_unless(
+        &self,
+        prefix: &str,
+        is_kept: impl Fn(&str) -> bool,
+    ) -> Result<u64, ObjectsError> {
         if prefix.is_empty() {
             return Err(ObjectsError::Config("an empty prefix would delete everything".to_owned()));
         }
-        let keys: Vec<String> = self.list(prefix).await?.into_iter().map(|(key, _)| key).collect();
-        for batch in keys.chunks(DELETE_BATCH) {
-            self.delete_batch(batch).await?;
+        let mut pages =
+            self.client().list_objects_v2().bucket(self.bucket()).prefix(prefix).into_paginator().send();
+        let mut deleted = 0;
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| ObjectsError::from_sdk("ListObjectsV2", error))?;
+            let keys = page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key);
+            let keys: Vec<String> = keys.filter(|key| !is_kept(key)).collect();
+            for batch in keys.chunks(DELETE_BATCH) {
+                self.delete_batch(batch).await?;
+            }
+            deleted += keys.len() as u64;
         }
-        Ok(keys.len() as u64)
+        Ok(deleted)
     }
 
     async fn delete_batch(&self, keys: &[String]) -> Result<(), ObjectsError> {

@@ -10,6 +10,11 @@ pub fn task_name(job: &str, task: &str) -> String {
     format!("jobs/{job}/tasks/{task}")
 }
 
+/// The id of a job's task, never given to another: a job that starts anew does so in a new generation.
+pub fn new_task_id(job: &str, generation: i32, ordinal: i32) -> String {
+    format!("{job}g{generation}t{ordinal}")
+}
+
 /// The bare id in `jobs/{id}`.
 pub fn job_id(name: &str) -> Option<&str> {
     name.strip_prefix("jobs/").filter(|id| is_id(id))
@@ -48,6 +53,7 @@ mod tests {
     #[test]
     fn names_are_read_back() {
         assert_eq!(task_id(&task_name("j1", "t1")), Some("t1"));
+        assert_eq!(task_id(&task_name("j1", &new_task_id("j1", 1, 1350))), Some("j1g1t1350"));
         assert_eq!(job_id("jobs/../x"), None);
         assert_eq!(job_id("videos/x"), None);
         assert_eq!(task_id("jobs/a/tasks/"), None);

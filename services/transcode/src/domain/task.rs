@@ -1,5 +1,24 @@
 //! The life of a task: leased with a fencing token, tried again, ended.
 
+/// What a task is for; the numbers are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskKind {
+    /// Find out what the source is; planned, it becomes the first ENCODE task. In the database of version 0.1 such
+    /// a task did the whole video.
+    Prepare = 1,
+    /// Encode a share of the plan.
+    Encode = 2,
+    /// Join a rendition's segments into one file.
+    Package = 3,
+}
+
+impl TaskKind {
+    /// From the stored number.
+    pub fn from_stored(number: i32) -> Option<Self> {
+        [Self::Prepare, Self::Encode, Self::Package].into_iter().find(|kind| *kind as i32 == number)
+    }
+}
+
 /// How far a task is; the numbers are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TaskState {
@@ -35,6 +54,8 @@ pub struct Task {
     pub lease_expires_at: i64,
     /// How often it was lost or given up by a fault of the worker's.
     pub failures: i32,
+    /// When it may be tried again, Unix milliseconds.
+    pub ready_at: i64,
 }
 
 /// What a worker shows.
@@ -47,9 +68,12 @@ pub struct Lease {
 /// Why a worker may not work at a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LeaseRefusal {
-    /// Another worker holds it.
-    #[error("another worker has this task")]
+    /// Another worker holds it, or it waits for its next try.
+    #[error("another worker has this task, or it waits for its next try")]
     Leased,
+    /// It goes on only with the build of the encoder that its job began with, so that its segments fit the others.
+    #[error("this task waits for a worker with the encoder build that its job began with")]
+    OtherBuild,
     /// It has ended.
     #[error("this task has ended")]
     Ended,
@@ -63,6 +87,7 @@ impl LeaseRefusal {
     pub fn reason(self) -> &'static str {
         match self {
             Self::Leased => "TASK_LEASED",
+            Self::OtherBuild => "TASK_OTHER_BUILD",
             Self::Ended => "TASK_ENDED",
             Self::Lost => "LEASE_LOST",
         }
@@ -87,7 +112,8 @@ impl Task {
     /// The next lease's token, if the task may be leased now.
     pub fn start(&self, now: i64) -> Result<Lease, LeaseRefusal> {
         match self.state {
-            TaskState::Queued => {}
+            TaskState::Queued if self.ready_at <= now => {}
+            TaskState::Queued => return Err(LeaseRefusal::Leased),
             TaskState::Running if self.lease_expires_at <= now => {}
             TaskState::Running => return Err(LeaseRefusal::Leased),
             TaskState::Succeeded | TaskState::Failed | TaskState::Cancelled => {
@@ -102,11 +128,6 @@ impl Task {
     pub fn check(&self, lease: Lease) -> Result<(), LeaseRefusal> {
         let held = self.state == TaskState::Running && self.fencing_token == lease.fencing_token;
         if held { Ok(()) } else { Err(LeaseRefusal::Lost) }
-    }
-
-    /// Whether this very lease has completed the task already.
-    pub fn completed_by(&self, lease: Lease) -> bool {
-        self.state == TaskState::Succeeded && self.fencing_token == lease.fencing_token
     }
 
     /// What follows when a worker that stops hands the task back: the next one starts at once, and
@@ -138,7 +159,7 @@ mod tests {
         #[test]
         fn only_the_newest_lease_holds(steps in prop::collection::vec((0_i64..40, any::<bool>()), 1..60)) {
             let mut task =
-                Task { state: TaskState::Queued, fencing_token: 0, lease_expires_at: 0, failures: 0 };
+                Task { state: TaskState::Queued, fencing_token: 0, lease_expires_at: 0, failures: 0, ready_at: 0 };
             let mut now = 0;
             let mut given: Vec<Lease> = Vec::new();
             for (passed, renews) in steps {
@@ -166,9 +187,27 @@ mod tests {
     }
 
     #[test]
+    fn a_task_that_waits_is_not_started_before_its_time() {
+        let task = Task {
+            state: TaskState::Queued,
+            fencing_token: 1,
+            lease_expires_at: 0,
+            failures: 2,
+            ready_at: 100,
+        };
+        assert_eq!(task.start(99), Err(LeaseRefusal::Leased));
+        assert_eq!(task.start(100), Ok(Lease { fencing_token: 2 }));
+    }
+
+    #[test]
     fn a_task_is_given_up_at_the_limit() {
-        let task =
-            |failures| Task { state: TaskState::Running, fencing_token: 3, lease_expires_at: 0, failures };
+        let task = |failures| Task {
+            state: TaskState::Running,
+            fencing_token: 3,
+            lease_expires_at: 0,
+            failures,
+            ready_at: 0,
+        };
         assert_eq!(task(0).retry(3), Verdict::Retry { failures: 1, delay_ms: 0 });
         assert_eq!(task(1).retry(3), Verdict::Retry { failures: 2, delay_ms: 1000 });
         assert_eq!(task(2).retry(3), Verdict::GiveUp);

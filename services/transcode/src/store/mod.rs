@@ -1,7 +1,9 @@
-//! Jobs, tasks and recorded outputs in the database.
+//! Jobs, plans, tasks and recorded outputs in the database.
 
 pub(crate) mod entity;
 pub(crate) mod migration;
+mod recorded;
+mod tasks;
 mod unit;
 
 use sea_orm::{
@@ -10,15 +12,15 @@ use sea_orm::{
     sea_query::Expr,
 };
 
-pub(crate) use self::{entity::job::Model as JobRow, entity::task::Model as TaskRow, unit::JobUnit};
+pub(crate) use self::{
+    entity::job::Model as JobRow, entity::recorded::Model as RecordedRow, entity::task::Model as TaskRow,
+    tasks::Stage, unit::JobUnit,
+};
 use crate::{
-    domain::{JobState, Lease, TaskState},
+    domain::{JobState, TaskKind, TaskState, new_task_id},
     error::TranscodeError,
     store::entity::{job, task},
 };
-
-/// The `kind` of a task that does a whole video.
-pub(crate) const WHOLE_VIDEO: i32 = 1;
 
 /// The database of the transcode role.
 #[derive(Clone)]
@@ -26,17 +28,55 @@ pub(crate) struct Store {
     database: DatabaseConnection,
 }
 
+/// One start of a job: what tasks, plan and outputs belong to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Generation {
+    pub job: String,
+    pub number: i32,
+}
+
+impl Generation {
+    /// The present one of a job.
+    pub(crate) fn of(job: &JobRow) -> Self {
+        Self { job: job.id.clone(), number: job.generation }
+    }
+}
+
 /// What a new job is made of.
 pub(crate) struct NewJob {
     pub id: String,
-    pub task_id: String,
     pub video: String,
     pub owner: String,
     pub request_id: String,
     pub source_key: String,
     pub source_size_bytes: i64,
     pub output_prefix: String,
+    /// As in the job's row.
+    pub detail: Vec<u8>,
     pub now: i64,
+}
+
+/// A task that was never leased.
+pub(crate) fn new_task(of: &Generation, kind: TaskKind, ordinal: i32, now: i64) -> TaskRow {
+    TaskRow {
+        id: new_task_id(&of.job, of.number, ordinal),
+        job_id: of.job.clone(),
+        kind: kind as i32,
+        state: TaskState::Queued as i32,
+        fencing_token: 0,
+        lease_expires_at: 0,
+        worker: String::new(),
+        encoder_build: String::new(),
+        failures: 0,
+        send_due: now,
+        sends: 0,
+        generation: of.number,
+        ordinal,
+        priority: 0,
+        ready_at: 0,
+        required_build: String::new(),
+        rendition: String::new(),
+    }
 }
 
 impl Store {
@@ -78,28 +118,22 @@ impl Store {
             ended_at: None,
             failure_reason: String::new(),
             failure_message: String::new(),
-            detail: Vec::new(),
+            detail: new.detail,
             recorded_prefix: String::new(),
             master_playlist: String::new(),
             poster: String::new(),
             output_size_bytes: 0,
             cleanup_due: None,
             revision,
+            generation: 0,
+            planned: false,
+            playable_at: None,
+            keys: None,
+            publisher: String::new(),
+            publish_until: 0,
         };
         job::Entity::insert(row.clone().into_active_model().reset_all()).exec_without_returning(&txn).await?;
-        let first = TaskRow {
-            id: new.task_id,
-            job_id: row.id.clone(),
-            kind: WHOLE_VIDEO,
-            state: TaskState::Queued as i32,
-            fencing_token: 0,
-            lease_expires_at: 0,
-            worker: String::new(),
-            encoder_build: String::new(),
-            failures: 0,
-            send_due: new.now,
-            sends: 0,
-        };
+        let first = new_task(&Generation::of(&row), TaskKind::Prepare, 0, new.now);
         task::Entity::insert(first.into_active_model().reset_all()).exec_without_returning(&txn).await?;
         txn.commit().await?;
         Ok(row)
@@ -112,11 +146,6 @@ impl Store {
     /// A job.
     pub(crate) async fn job(&self, id: &str) -> Result<Option<JobRow>, TranscodeError> {
         Ok(job::Entity::find_by_id(id).one(&self.database).await?)
-    }
-
-    /// A task.
-    pub(crate) async fn task(&self, id: &str) -> Result<Option<TaskRow>, TranscodeError> {
-        Ok(task::Entity::find_by_id(id).one(&self.database).await?)
     }
 
     /// An owner's jobs older than `before`, the newest first. Ids grow with time.
@@ -140,6 +169,16 @@ impl Store {
         Ok(rows.order_by_asc(job::Column::Revision).limit(limit).all(&self.database).await?)
     }
 
+    /// Ids of the running jobs that have a plan.
+    pub(crate) async fn jobs_under_way(&self) -> Result<Vec<String>, TranscodeError> {
+        let under_way = job::Entity::find()
+            .select_only()
+            .column(job::Column::Id)
+            .filter(job::Column::State.eq(JobState::Running as i32))
+            .filter(job::Column::Planned.eq(true));
+        Ok(under_way.into_tuple().all(&self.database).await?)
+    }
+
     /// Opens a transaction that holds one job.
     pub(crate) async fn hold(&self, job: &str) -> Result<JobUnit, TranscodeError> {
         let txn = self.database.begin().await?;
@@ -148,80 +187,43 @@ impl Store {
         Ok(JobUnit::new(txn, row))
     }
 
-    /// Moves a lease's end, if the lease still holds. Says whether it does.
-    pub(crate) async fn renew(&self, task: &str, lease: Lease, until: i64) -> Result<bool, TranscodeError> {
-        self.move_lease(held(task, lease), until).await
-    }
-
-    /// Brings a lease's end forward, if it still holds and ends later.
-    pub(crate) async fn shorten(&self, task: &str, lease: Lease, until: i64) -> Result<bool, TranscodeError> {
-        self.move_lease(held(task, lease).add(task::Column::LeaseExpiresAt.gt(until)), until).await
-    }
-
-    async fn move_lease(&self, wanted: Condition, until: i64) -> Result<bool, TranscodeError> {
-        let moved = task::Entity::update_many()
-            .col_expr(task::Column::LeaseExpiresAt, Expr::value(until))
-            .filter(wanted)
+    /// Makes a process the one that puts a job's playlists; says whether it is. The row is not held meanwhile: a
+    /// slow store must not keep anybody from the database, and SQLite has one connection.
+    pub(crate) async fn claim_publication(
+        &self,
+        job: &str,
+        publisher: &str,
+        now: i64,
+        until: i64,
+    ) -> Result<bool, TranscodeError> {
+        let free = Condition::any()
+            .add(job::Column::Publisher.eq(publisher))
+            .add(job::Column::PublishUntil.lte(now));
+        let claimed = job::Entity::update_many()
+            .col_expr(job::Column::Publisher, Expr::value(publisher))
+            .col_expr(job::Column::PublishUntil, Expr::value(until))
+            .filter(job::Column::Id.eq(job))
+            .filter(free)
             .exec(&self.database)
             .await?;
-        Ok(moved.rows_affected > 0)
+        Ok(claimed.rows_affected > 0)
     }
 
-    /// Queued tasks that the queue must be told of.
-    pub(crate) async fn tasks_to_send(&self, now: i64) -> Result<Vec<TaskRow>, TranscodeError> {
-        let due = Condition::all()
-            .add(task::Column::State.eq(TaskState::Queued as i32))
-            .add(task::Column::SendDue.lte(now));
-        let rows = task::Entity::find().filter(due).order_by_asc(task::Column::SendDue).limit(200);
-        Ok(rows.all(&self.database).await?)
-    }
-
-    /// Notes that the queue was told, and when to tell it again should nothing come of it.
-    pub(crate) async fn sent(&self, task: &TaskRow, next_due: i64) -> Result<(), TranscodeError> {
-        task::Entity::update_many()
-            .col_expr(task::Column::SendDue, Expr::value(next_due))
-            .col_expr(task::Column::Sends, Expr::value(task.sends.saturating_add(1)))
-            .filter(task::Column::Id.eq(&task.id))
-            .filter(task::Column::State.eq(TaskState::Queued as i32))
-            .filter(task::Column::SendDue.eq(task.send_due))
+    /// Lets others put a job's playlists.
+    pub(crate) async fn release_publication(&self, job: &str, publisher: &str) -> Result<(), TranscodeError> {
+        job::Entity::update_many()
+            .col_expr(job::Column::PublishUntil, Expr::value(0_i64))
+            .filter(job::Column::Id.eq(job))
+            .filter(job::Column::Publisher.eq(publisher))
             .exec(&self.database)
             .await?;
         Ok(())
-    }
-
-    /// Running tasks whose lease has ended.
-    pub(crate) async fn tasks_expired(&self, now: i64) -> Result<Vec<TaskRow>, TranscodeError> {
-        let expired = Condition::all()
-            .add(task::Column::State.eq(TaskState::Running as i32))
-            .add(task::Column::LeaseExpiresAt.lte(now));
-        Ok(task::Entity::find().filter(expired).limit(200).all(&self.database).await?)
-    }
-
-    /// When the next queued task must be sent or the next lease ends; none when nothing is at hand.
-    pub(crate) async fn next_due(&self) -> Result<Option<i64>, TranscodeError> {
-        let first = |state: TaskState, column: task::Column| {
-            task::Entity::find()
-                .filter(task::Column::State.eq(state as i32))
-                .order_by_asc(column)
-                .limit(1)
-                .one(&self.database)
-        };
-        let send = first(TaskState::Queued, task::Column::SendDue).await?.map(|task| task.send_due);
-        let lease =
-            first(TaskState::Running, task::Column::LeaseExpiresAt).await?.map(|task| task.lease_expires_at);
-        Ok(send.into_iter().chain(lease).min())
     }
 
     /// Ended jobs whose leftovers must be removed from the store.
     pub(crate) async fn jobs_to_clean(&self, now: i64) -> Result<Vec<JobRow>, TranscodeError> {
         let due = job::Entity::find().filter(job::Column::CleanupDue.lte(now)).limit(50);
         Ok(due.all(&self.database).await?)
-    }
-
-    /// The highest fencing token that a job's tasks were leased with.
-    pub(crate) async fn highest_token(&self, job: &str) -> Result<i64, TranscodeError> {
-        let rows = task::Entity::find().filter(task::Column::JobId.eq(job)).all(&self.database).await?;
-        Ok(rows.iter().map(|task| task.fencing_token).max().unwrap_or(0))
     }
 
     /// Notes that a job's leftovers were removed, and when to look again.
@@ -231,11 +233,4 @@ impl Store {
         row.update(&self.database).await?;
         Ok(())
     }
-}
-
-fn held(task: &str, lease: Lease) -> Condition {
-    Condition::all()
-        .add(task::Column::Id.eq(task))
-        .add(task::Column::FencingToken.eq(lease.fencing_token))
-        .add(task::Column::State.eq(TaskState::Running as i32))
 }

@@ -2,12 +2,14 @@
 
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, DatabaseTransaction, EntityTrait as _, ExprTrait as _,
-    IntoActiveModel as _, QueryFilter as _, QuerySelect as _, sea_query::Expr,
+    IntoActiveModel as _, QueryFilter as _, QuerySelect as _,
+    sea_query::{Expr, OnConflict},
 };
 
 use super::{
-    JobRow, TaskRow,
-    entity::{counter, job, output, task},
+    Generation, JobRow, RecordedRow, Stage, TaskRow,
+    entity::{counter, job, plan, recorded, task},
+    tasks,
 };
 use crate::{
     domain::{JobEvent, JobState, Task, TaskState, advance_job},
@@ -38,6 +40,7 @@ impl JobUnit {
             fencing_token: row.fencing_token,
             lease_expires_at: row.lease_expires_at,
             failures: row.failures,
+            ready_at: row.ready_at,
         };
         Ok((row, rules))
     }
@@ -48,20 +51,62 @@ impl JobUnit {
         Ok(())
     }
 
-    /// Whether every task of the job has succeeded.
-    pub(crate) async fn all_succeeded(&self) -> Result<bool, TranscodeError> {
-        let open = task::Entity::find()
-            .filter(task::Column::JobId.eq(&self.job.id))
-            .filter(task::Column::State.ne(TaskState::Succeeded as i32));
-        Ok(open.one(&self.txn).await?.is_none())
-    }
-
-    /// Records objects as outputs of a task.
-    pub(crate) async fn record_outputs(&self, rows: Vec<output::Model>) -> Result<(), TranscodeError> {
+    /// Adds tasks.
+    pub(crate) async fn add_tasks(&self, rows: Vec<TaskRow>) -> Result<(), TranscodeError> {
         for batch in rows.chunks(ROWS_AN_INSERT) {
             let batch = batch.iter().cloned().map(|row| row.into_active_model().reset_all());
-            output::Entity::insert_many(batch).exec_without_returning(&self.txn).await?;
+            task::Entity::insert_many(batch).exec_without_returning(&self.txn).await?;
         }
+        Ok(())
+    }
+
+    /// How far the present generation's tasks are.
+    pub(crate) async fn stage(&self) -> Result<Stage, TranscodeError> {
+        tasks::stage(&self.txn, &Generation::of(&self.job)).await
+    }
+
+    /// Whether a worker has, or had, one of the job's tasks in hand.
+    pub(crate) async fn has_running_task(&self) -> Result<bool, TranscodeError> {
+        let running = tasks::in_generation(&Generation::of(&self.job))
+            .add(task::Column::State.eq(TaskState::Running as i32));
+        Ok(task::Entity::find().filter(running).limit(1).one(&self.txn).await?.is_some())
+    }
+
+    /// Stores the present generation's plan.
+    pub(crate) async fn put_plan(&mut self, json: Vec<u8>) -> Result<(), TranscodeError> {
+        let row = plan::Model { job_id: self.job.id.clone(), generation: self.job.generation, plan: json };
+        plan::Entity::insert(row.into_active_model().reset_all()).exec_without_returning(&self.txn).await?;
+        self.job.planned = true;
+        Ok(())
+    }
+
+    /// Records objects; what is recorded already is left as it is.
+    pub(crate) async fn record(&self, rows: Vec<RecordedRow>) -> Result<(), TranscodeError> {
+        let key = [
+            recorded::Column::JobId,
+            recorded::Column::Generation,
+            recorded::Column::Rendition,
+            recorded::Column::Role,
+            recorded::Column::Sequence,
+        ];
+        for batch in rows.chunks(ROWS_AN_INSERT) {
+            let batch = batch.iter().cloned().map(|row| row.into_active_model().reset_all());
+            recorded::Entity::insert_many(batch)
+                .on_conflict(OnConflict::columns(key).do_nothing().to_owned())
+                .exec_without_returning(&self.txn)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Begins the next generation: without tasks, without a plan, with nothing recorded.
+    pub(crate) async fn restart(&mut self) -> Result<(), TranscodeError> {
+        let job = &self.job.id;
+        task::Entity::delete_many().filter(task::Column::JobId.eq(job)).exec(&self.txn).await?;
+        recorded::Entity::delete_many().filter(recorded::Column::JobId.eq(job)).exec(&self.txn).await?;
+        plan::Entity::delete_many().filter(plan::Column::JobId.eq(job)).exec(&self.txn).await?;
+        self.job.generation += 1;
+        self.job.planned = false;
         Ok(())
     }
 
@@ -74,6 +119,11 @@ impl JobUnit {
             .exec(&self.txn)
             .await?;
         Ok(())
+    }
+
+    /// Whether the job has not ended.
+    pub(crate) fn is_open(&self) -> bool {
+        JobState::from_stored(self.job.state).is_some_and(|state| !state.has_ended())
     }
 
     /// Moves the job on; says whether that changed anything.

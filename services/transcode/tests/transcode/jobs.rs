@@ -7,7 +7,10 @@ use reelmill_proto::transcode::{
 };
 use tokio::time::timeout;
 
-use crate::world::{World, complete, reason};
+use crate::{
+    fake::complete,
+    world::{World, reason},
+};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -68,7 +71,7 @@ async fn a_watch_tells_the_whole_story_and_ends(world: World) {
     let first = timeout(SOON, changes.message()).await.unwrap().unwrap().unwrap().job.unwrap();
     states.push(first.state());
     let started = world.start().await;
-    world.worker().complete_task(complete(started.lease.as_ref().unwrap())).await.unwrap();
+    world.make_single(&started).await;
     let mut revision = first.revision;
     while let Some(change) = timeout(SOON, changes.message()).await.unwrap().unwrap() {
         let job = change.job.unwrap();

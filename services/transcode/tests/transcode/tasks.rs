@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reelmill_proto::transcode::{
-    FailTaskRequest, Failure, GetJobRequest, Job, Lease, Progress, Rendition, ReportProgressRequest,
-    ReportProgressResponse, SignOutputsRequest, WatchJobRequest, job::State,
+    FailTaskRequest, Failure, Job, Lease, Progress, ReportProgressRequest, ReportProgressResponse,
+    SignOutputsRequest, job::State,
 };
 use tokio::time::timeout;
 use tonic::Streaming;
 
 use crate::{
+    fake::{complete, plan_request, source},
     jobs::on_every_database,
-    world::{World, complete, reason, start},
+    world::{World, reason, start},
 };
 
 const SOON: Duration = Duration::from_secs(5);
@@ -20,20 +21,15 @@ const NONE: Duration = Duration::from_millis(100);
 
 /// Opens a report stream with one report on it, and keeps it open.
 pub async fn report(world: &World, lease: &Lease) -> Streaming<ReportProgressResponse> {
-    let first = ReportProgressRequest {
-        lease: Some(lease.clone()),
-        progress: Some(Progress { percent: 12.5, ..Progress::default() }),
-        renditions: vec![Rendition { rendition_id: "720p".to_owned(), height: 720, ..Rendition::default() }],
-        source: None,
-    };
+    let progress = Some(Progress { percent: 12.5, ..Progress::default() });
+    let first = ReportProgressRequest { lease: Some(lease.clone()), progress };
     let reports = futures::stream::once(async { first });
     let reports = futures::StreamExt::chain(reports, futures::stream::pending());
     world.worker().report_progress(reports).await.unwrap().into_inner()
 }
 
 async fn job(world: &World, name: &str) -> Job {
-    let request = GetJobRequest { name: name.to_owned() };
-    world.jobs().get_job(request).await.unwrap().into_inner().job.unwrap()
+    world.look(name).await
 }
 
 async fn a_lease_keeps_others_out_until_it_ends(world: World) {
@@ -43,7 +39,7 @@ async fn a_lease_keeps_others_out_until_it_ends(world: World) {
     assert_eq!(reason(world.worker().start_task(start(&old.task)).await), "TASK_LEASED");
     world.pass(16);
     let second = world.worker().start_task(start(&old.task)).await.unwrap().into_inner();
-    let new = second.lease.unwrap();
+    let new = second.lease.clone().unwrap();
     assert!(new.fencing_token > old.fencing_token);
     assert_ne!(first.output_prefix, second.output_prefix);
     let sign = SignOutputsRequest { lease: Some(old.clone()), names: vec!["a.mp4".to_owned()] };
@@ -51,7 +47,11 @@ async fn a_lease_keeps_others_out_until_it_ends(world: World) {
     assert_eq!(reason(world.worker().complete_task(complete(&old)).await), "LEASE_LOST");
     let mut answers = report(&world, &old).await;
     assert_eq!(reason(timeout(SOON, answers.message()).await.unwrap()), "LEASE_LOST");
-    world.worker().complete_task(complete(&new)).await.unwrap();
+    assert_eq!(reason(world.worker().plan_job(plan_request(&old, &source(16.0, true))).await), "LEASE_LOST");
+    assert_eq!(reason(world.worker().complete_task(complete(&new)).await), "FIELD_INVALID", "not planned");
+    let task = world.plan(&second, &source(16.0, true)).await;
+    assert_eq!(reason(world.worker().complete_task(complete(&old)).await), "LEASE_LOST");
+    world.make(&task, 4).await;
     world.worker().complete_task(complete(&new)).await.expect("a repeated call is answered the same");
     assert_eq!(reason(world.worker().start_task(start(&old.task)).await), "TASK_ENDED");
 }
@@ -64,11 +64,9 @@ async fn a_lost_worker_has_a_successor_and_its_leavings_go(world: World) {
     world.pass(16);
     let second = world.start().await;
     assert_eq!(second.attempt, 2);
-    let kept = format!("{}master.m3u8", second.output_prefix);
-    world.objects.put(&kept, Bytes::from_static(b"kept"), "text/plain").await.unwrap();
-    world.worker().complete_task(complete(second.lease.as_ref().unwrap())).await.unwrap();
-    world.transcode.sweep().await.unwrap();
+    world.make_single(&second).await;
     assert_eq!(world.objects.head(&stray).await.unwrap(), None);
+    let kept = format!("{}360p/init.mp4", second.output_prefix);
     assert!(world.objects.head(&kept).await.unwrap().is_some());
     assert_eq!(job(&world, &made.name).await.state(), State::Succeeded);
     // A stale worker's address still worked for a while: the second sweep finds what it put.
@@ -158,24 +156,6 @@ async fn a_lost_queue_loses_no_job(world: World) {
     assert!(started.lease.unwrap().task.starts_with(&made.name));
 }
 
-async fn progress_reaches_watchers_and_the_plan_is_stored(world: World) {
-    let made = world.job("ann", "v1").await;
-    let watch = WatchJobRequest { name: made.name.clone(), revision: 0 };
-    let mut changes = world.user("ann").watch_job(watch).await.unwrap().into_inner();
-    let lease = world.start().await.lease.unwrap();
-    let _answers = report(&world, &lease).await;
-    let seen = timeout(SOON, async {
-        loop {
-            let job = changes.message().await.unwrap().unwrap().job.unwrap();
-            if job.progress.as_ref().is_some_and(|progress| progress.percent == 12.5) {
-                return job;
-            }
-        }
-    });
-    assert_eq!(seen.await.unwrap().renditions[0].height, 720);
-    assert_eq!(job(&world, &made.name).await.renditions[0].height, 720);
-}
-
 async fn outputs_cannot_leave_their_prefix(world: World) {
     world.job("ann", "v1").await;
     let started = world.start().await;
@@ -198,6 +178,5 @@ on_every_database!(
     a_fault_of_the_worker_is_tried_again_at_once,
     a_task_may_be_handed_back_any_number_of_times,
     a_lost_queue_loses_no_job,
-    progress_reaches_watchers_and_the_plan_is_stored,
     outputs_cannot_leave_their_prefix,
 );

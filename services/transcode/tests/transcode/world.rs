@@ -10,8 +10,9 @@ use reelmill_platform::{
     sessions,
 };
 use reelmill_proto::transcode::{
-    CompleteTaskRequest, CreateJobRequest, Job, Lease, Output, StartTaskRequest, StartTaskResponse,
-    transcode_service_client::TranscodeServiceClient, worker_service_client::WorkerServiceClient,
+    CreateJobRequest, GetJobRequest, Job, StartTaskRequest, StartTaskResponse, WatchJobsRequest,
+    WatchJobsResponse, transcode_service_client::TranscodeServiceClient,
+    worker_service_client::WorkerServiceClient,
 };
 use reelmill_testkit::Postgres;
 use reelmill_transcode::{Transcode, TranscodeConfig};
@@ -30,6 +31,8 @@ pub struct World {
     pub queue: Arc<dyn Queue>,
     pub objects: Objects,
     pub clock: Clock,
+    database_url: String,
+    hub: Arc<dyn sessions::Hub>,
     address: String,
     stop: CancellationToken,
     _folder: tempfile::TempDir,
@@ -80,9 +83,10 @@ impl World {
         .unwrap();
         let hub = sessions::connect(&format!("memory:{}", folder.path().display())).await.unwrap();
         let clock = Clock::manual(1_700_000_000_000);
-        let config = TranscodeConfig::new(database_url);
+        let config = TranscodeConfig::new(&database_url);
+        let (same_queue, same_hub) = (Arc::clone(&queue), Arc::clone(&hub));
         let transcode =
-            Transcode::open(config, objects.clone(), Arc::clone(&queue), hub, clock.clone()).await.unwrap();
+            Transcode::open(config, objects.clone(), same_queue, same_hub, clock.clone()).await.unwrap();
         let listener = server::Listener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.address().unwrap();
         tokio::spawn(server::serve(
@@ -92,7 +96,43 @@ impl World {
             MeshKey::new(KEY).unwrap(),
             stop.clone(),
         ));
-        Self { transcode, queue, objects, clock, address, stop, _folder: folder, _postgres: postgres }
+        Self {
+            transcode,
+            queue,
+            objects,
+            clock,
+            database_url,
+            hub,
+            address,
+            stop,
+            _folder: folder,
+            _postgres: postgres,
+        }
+    }
+
+    /// Another process of the role, which knows nothing but what is stored.
+    pub async fn replica(&self) -> Transcode {
+        let config = TranscodeConfig::new(&self.database_url);
+        let (queue, hub) = (Arc::clone(&self.queue), Arc::clone(&self.hub));
+        Transcode::open(config, self.objects.clone(), queue, hub, self.clock.clone()).await.unwrap()
+    }
+
+    /// What the upload role is told of a job.
+    pub async fn told(&self, name: &str) -> WatchJobsResponse {
+        let mut feed = self.jobs().watch_jobs(WatchJobsRequest { revision: 0 }).await.unwrap().into_inner();
+        loop {
+            let next = tokio::time::timeout(Duration::from_secs(5), feed.message()).await;
+            let told = next.expect("the job is told").unwrap().expect("the feed goes on");
+            if told.job.as_ref().is_some_and(|job| job.name == name) {
+                return told;
+            }
+        }
+    }
+
+    /// A job.
+    pub async fn look(&self, name: &str) -> Job {
+        let request = GetJobRequest { name: name.to_owned() };
+        self.jobs().get_job(request).await.unwrap().into_inner().job.unwrap()
     }
 
     fn channel(&self) -> Channel {
@@ -124,6 +164,7 @@ impl World {
             source_key: format!("sources/{request_id}/x"),
             source_size_bytes: 1000,
             output_prefix: format!("outputs/{request_id}/"),
+            options: None,
         };
         self.jobs().create_job(request).await.unwrap().into_inner().job.unwrap()
     }
@@ -159,17 +200,6 @@ pub fn start(task: &str) -> StartTaskRequest {
         task: task.to_owned(),
         worker: "w".to_owned(),
         encoder_build: "ffmpeg test".to_owned(),
-    }
-}
-
-/// What a worker that is done says.
-pub fn complete(lease: &Lease) -> CompleteTaskRequest {
-    let output = |name: &str| Output { name: name.to_owned(), size_bytes: 7 };
-    CompleteTaskRequest {
-        lease: Some(lease.clone()),
-        master_playlist: "master.m3u8".to_owned(),
-        outputs: vec![output("master.m3u8"), output("720p/init.mp4")],
-        ..CompleteTaskRequest::default()
     }
 }
 

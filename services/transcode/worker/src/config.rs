@@ -1,5 +1,6 @@
 //! What a worker is told.
 
+use crate::engine::Jail;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ pub struct WorkerConfig {
     pub scratch_dir: PathBuf,
     /// Tasks at once.
     pub slots: usize,
-    /// Threads an encoder.
-    pub threads: u32,
+    /// How ffmpeg is confined.
+    pub jail: Jail,
     /// The encoder: a name on the path, or a path.
     pub ffmpeg: String,
     /// The prober.
@@ -25,15 +26,21 @@ pub struct WorkerConfig {
 
 impl WorkerConfig {
     /// A worker with one slot and the ffmpeg on the path.
-    pub fn new(scratch_dir: PathBuf) -> Self {
+    pub fn new(scratch_dir: PathBuf, jail: Jail) -> Self {
         Self {
             name: format!("worker-{}", std::process::id()),
             scratch_dir,
             slots: 1,
-            threads: 2,
+            jail,
             ffmpeg: "ffmpeg".into(),
             ffprobe: "ffprobe".into(),
             drain: Duration::from_secs(5),
         }
     }
+}
+
+/// Tasks at once on this machine: encoders have two threads each, and one more task than fits keeps the cores busy while
+/// others wait for a source, a store or their last frames.
+pub fn slots_of(cores: usize) -> usize {
+    cores.div_ceil(2) + 1
 }

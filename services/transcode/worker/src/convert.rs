@@ -1,94 +1,91 @@
 //! From the engine's terms to the contract's.
 
-use crate::engine::{Output, RungOutcome, Snapshot, Transcoded, Work};
+use crate::engine::{Output, Role, Snapshot};
+use reelmill_media::Failure;
 use reelmill_media::probe::Source;
+use reelmill_media::rate::output_rate;
 use reelmill_proto::duration;
-use reelmill_proto::transcode::{self as proto, rendition::State};
+use reelmill_proto::transcode::{self as proto, output};
 use std::time::Duration;
 
 /// What the source is.
-pub(crate) fn source_info(source: &Source, frame_rate: f64) -> proto::SourceInfo {
-    let shown = source.video.shown();
-    proto::SourceInfo {
+pub(crate) fn source_info(source: &Source) -> proto::SourceInfo {
+    let mut info = proto::SourceInfo {
         container: source.container.clone(),
-        video_codec: source.video.codec.clone(),
-        audio_codec: source.audio.as_ref().map(|audio| audio.codec.clone()).unwrap_or_default(),
-        width: int(shown.width),
-        height: int(shown.height),
-        rotation_degrees: source.video.orientation.degrees(),
-        frame_rate,
+        audio_codec: source.audio.first().map(|audio| audio.codec.clone()).unwrap_or_default(),
         duration: source.duration.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).map(duration),
+        audio_tracks: int(source.audio.len()),
+        subtitle_tracks: int(source.subtitles.len()),
+        ..proto::SourceInfo::default()
+    };
+    if let Some(video) = &source.video {
+        let shown = video.shown();
+        info.video_codec.clone_from(&video.codec);
+        info.width = int(shown.width);
+        info.height = int(shown.height);
+        info.rotation_degrees = video.orientation.degrees();
+        info.frame_rate = output_rate(video.nominal_rate, video.mean_rate).fps();
+        info.pixel_format.clone_from(&video.pixel_format);
+        info.video_range = video.range.as_str().to_owned();
+        info.interlaced = video.interlaced;
     }
+    info
 }
 
-/// How far the whole task is.
+/// How far a task is.
 pub(crate) fn progress(snapshot: &Snapshot) -> proto::Progress {
     proto::Progress {
         percent: snapshot.percent,
-        frames: i64::try_from(snapshot.frames).unwrap_or(i64::MAX),
+        frames: long(snapshot.frames),
         fps: snapshot.fps,
         speed: snapshot.speed,
         eta: snapshot.eta.map(duration),
+        segments_ready: 0,
     }
 }
 
-/// The rungs while they are being made: one decode feeds all, so they share their progress.
-pub(crate) fn rungs_in_work(snapshot: &Snapshot) -> Vec<proto::Rendition> {
-    let Some(Work { plan, .. }) = &snapshot.work else { return Vec::new() };
-    let in_work = |(place, rung): (usize, &reelmill_media::plan::Rung)| {
-        let done = place < snapshot.rungs_done;
-        let mut progress = progress(snapshot);
-        if done {
-            progress.percent = 100.0;
-            progress.eta = None;
+/// What to tell the uploader.
+pub(crate) fn warning(failure: &Failure) -> proto::Warning {
+    proto::Warning { reason: failure.reason.as_str().to_owned(), message: failure.message.clone() }
+}
+
+/// An object that was put.
+pub(crate) fn output(output: &Output) -> proto::Output {
+    let role = match &output.role {
+        Role::Init { codec } => output::Role::Init(proto::InitSegment { codec: codec.clone() }),
+        Role::Segment { sequence, start, seconds, frames, keyframe_bytes } => {
+            output::Role::Segment(proto::MediaSegment {
+                sequence: int(*sequence),
+                start_seconds: *start,
+                seconds: *seconds,
+                frames: int(*frames),
+                keyframe_bytes: long(*keyframe_bytes),
+            })
         }
-        proto::Rendition {
-            rendition_id: rung.id.clone(),
-            state: State::Encoding as i32,
-            height: int(rung.size.height),
-            width: int(rung.size.width),
-            frame_rate: plan.rate.fps(),
-            progress: Some(progress),
-            ..proto::Rendition::default()
+        Role::Progressive => output::Role::Progressive(proto::ProgressiveFile {}),
+        Role::Poster => output::Role::Poster(proto::Poster {}),
+        Role::Thumbnails { sequence, start, interval, count, columns, tile } => {
+            output::Role::Thumbnails(proto::ThumbnailSheet {
+                sequence: int(*sequence),
+                start_seconds: *start,
+                interval_seconds: *interval,
+                count: int(*count),
+                columns: int(*columns),
+                width: int(tile.width),
+                height: int(tile.height),
+            })
         }
     };
-    plan.rungs.iter().enumerate().map(in_work).collect()
-}
-
-/// What a task that is done reports.
-pub(crate) fn completion(lease: proto::Lease, done: &Transcoded) -> proto::CompleteTaskRequest {
-    let rate = done.outcome.rungs.first().map_or(0.0, |rung| rung.frame_rate);
-    proto::CompleteTaskRequest {
-        lease: Some(lease),
-        renditions: done.outcome.rungs.iter().map(ready).collect(),
-        source: Some(source_info(&done.source, rate)),
-        master_playlist: done.outcome.master_playlist.clone(),
-        poster: done.outcome.poster.clone(),
-        outputs: done.outcome.outputs.iter().map(output).collect(),
+    proto::Output {
+        name: output.name.clone(),
+        size_bytes: long(output.size_bytes),
+        rendition_id: output.rendition.clone(),
+        role: Some(role),
     }
 }
 
-fn ready(rung: &RungOutcome) -> proto::Rendition {
-    proto::Rendition {
-        rendition_id: rung.id.clone(),
-        state: State::Ready as i32,
-        height: int(rung.size.height),
-        width: int(rung.size.width),
-        frame_rate: rung.frame_rate,
-        codecs: rung.codecs.clone(),
-        bandwidth_bps: long(rung.bandwidth.peak),
-        average_bandwidth_bps: long(rung.bandwidth.average),
-        size_bytes: long(rung.size_bytes),
-        progress: None,
-    }
-}
-
-fn output(output: &Output) -> proto::Output {
-    proto::Output { name: output.name.clone(), size_bytes: long(output.size_bytes) }
-}
-
-fn int(number: u32) -> i32 {
-    i32::try_from(number).unwrap_or(i32::MAX)
+fn int(number: impl TryInto<i32>) -> i32 {
+    number.try_into().unwrap_or(i32::MAX)
 }
 
 fn long(number: u64) -> i64 {

@@ -1,30 +1,35 @@
-//! The engine of one task: a source in, renditions out, through one ffmpeg. It knows nothing of
-//! queues and leases. Dropping a running [`Engine::transcode`] kills what it started.
+//! The engine of one task: a source in, segments and files out, through ffmpeg in a jail. It knows nothing of
+//! queues and leases. Dropping what runs kills what it started.
 
 mod activity;
 mod encode;
 mod inspect;
-mod package;
+mod join;
 mod process;
 mod progress;
 mod proxy;
 mod pump;
+mod recorder;
+mod seek;
 mod sink;
 mod source;
+mod stills;
 mod verdict;
 
-pub use progress::{Progress, Snapshot, Work};
-pub use sink::{Content, OutputSink, SinkError};
+pub use process::Jail;
+pub use progress::{Progress, Snapshot};
+pub use sink::{Content, Output, OutputSink, Role, SinkError};
+pub use source::SourceError;
 
 use activity::Activity;
 use proxy::SourceProxy;
 use pump::Outlet;
-use reelmill_media::geometry::Size;
-use reelmill_media::plan::{Plan, plan};
-use reelmill_media::playlists::Bandwidth;
+use recorder::Recorder;
+use reelmill_media::plan::{Plan, Share};
 use reelmill_media::probe::Source;
 use reelmill_media::{Failure, Reason};
-use source::{SourceError, SourceReader};
+use source::SourceReader;
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
@@ -37,8 +42,8 @@ pub struct Engine {
     pub ffmpeg: String,
     /// The prober.
     pub ffprobe: String,
-    /// Threads an encoder.
-    pub threads: u32,
+    /// What holds both.
+    pub jail: Jail,
     /// How long things may take.
     pub bounds: Bounds,
     /// Reads the source.
@@ -75,98 +80,139 @@ pub struct SourceAddress {
     pub size_bytes: u64,
 }
 
-/// What was made of a source.
-#[derive(Clone, Debug)]
-pub struct Transcoded {
-    /// What the source is.
-    pub source: Source,
-    /// What was put.
-    pub outcome: Outcome,
+/// What one task has made, and where it went.
+#[derive(Clone, Debug, Default)]
+pub struct Done {
+    /// What is not as one may expect.
+    pub warnings: Vec<Failure>,
 }
 
-/// What was put.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// The rungs, highest first.
-    pub rungs: Vec<RungOutcome>,
-    /// Name of the master playlist.
-    pub master_playlist: String,
-    /// Name of the poster; empty when there is none.
-    pub poster: String,
-    /// Every output.
-    pub outputs: Vec<Output>,
+/// An open source: read through a cache, and served to ffmpeg on the loopback. Used for all that one task does with it.
+pub struct Session {
+    reader: Arc<SourceReader>,
+    proxy: SourceProxy,
+    activity: Activity,
 }
 
-/// A finished rung.
-#[derive(Clone, Debug)]
-pub struct RungOutcome {
-    /// Short name, as `720p`.
-    pub id: String,
-    /// Pixels.
-    pub size: Size,
-    /// Frames a second.
-    pub frame_rate: f64,
-    /// RFC 6381 codec strings of video and audio.
-    pub codecs: String,
-    /// Bit rates of video and audio together.
-    pub bandwidth: Bandwidth,
-    /// Size of the progressive MP4, bytes.
-    pub size_bytes: u64,
-    /// Frames.
-    pub frames: u64,
-}
-
-/// One output.
-#[derive(Clone, Debug)]
-pub struct Output {
-    /// Its name.
-    pub name: String,
-    /// Its size, bytes.
-    pub size_bytes: u64,
+/// Where a task's outputs go.
+#[derive(Clone)]
+pub struct Place<'a> {
+    /// A folder that exists, and is the caller's to remove.
+    pub scratch: &'a Path,
+    /// The store.
+    pub sink: Arc<dyn OutputSink>,
+    /// Where it is told how far the task is.
+    pub progress: &'a Progress,
 }
 
 impl Engine {
-    /// Makes every rendition of `source`, using the folder `scratch` (which exists, and is the
-    /// caller's to remove), putting outputs in `sink` as they are made.
+    /// Opens a source.
     ///
     /// # Errors
-    /// A reason and a sentence for people; [`Reason::retryable`] tells whether to try again.
-    pub async fn transcode(
-        &self,
-        source: SourceAddress,
-        scratch: &Path,
-        sink: Arc<dyn OutputSink>,
-        progress: &Progress,
-    ) -> Result<Transcoded, Failure> {
+    /// When the loopback cannot be used.
+    pub async fn open(&self, source: SourceAddress) -> Result<Session, Failure> {
         let activity = Activity::new();
         let (http, patience) = (self.http.clone(), self.bounds.patience);
         let reader = SourceReader::new(http, source.uri, source.size_bytes, patience, activity.clone());
         let reader = Arc::new(reader);
         let proxy = SourceProxy::start(Arc::clone(&reader)).await.map_err(|error| crashed(&error))?;
-        let source = inspect::inspect(self, &reader, &activity, &proxy, scratch).await?;
-        let mut plan = plan(&source, self.threads);
-        progress.planned(&source, &plan);
-        let outlet = Outlet::new(sink, activity);
-        let encode = async |plan: &Plan| {
-            outlet.activity.touch();
-            encode::encode(self, plan, proxy.address(), &reader, scratch, &outlet, progress).await
+        Ok(Session { reader, proxy, activity })
+    }
+
+    /// Looks at a source.
+    ///
+    /// # Errors
+    /// A reason and a sentence for people; [`Reason::retryable`] tells whether to try again.
+    pub async fn inspect(&self, session: &Session, scratch: &Path) -> Result<Source, Failure> {
+        inspect::inspect(self, session, scratch).await
+    }
+
+    /// Makes a share of a plan. Of renditions in `recorded` the first so many segments of the share are in
+    /// the store already: they are made again, since nothing else gives the same bytes after them, but not put again.
+    ///
+    /// # Errors
+    /// As [`Engine::inspect`].
+    pub async fn encode(
+        &self,
+        session: &Session,
+        plan: &Plan,
+        share: &Share,
+        recorded: &HashMap<String, u32>,
+        place: Place<'_>,
+    ) -> Result<Done, Failure> {
+        place.progress.begin(plan, share);
+        let recorder = Recorder::start(Arc::clone(&place.sink), self.bounds.patience);
+        let outlet = Outlet::new(Arc::clone(&place.sink), recorder.handle(), session.activity.clone());
+        let mut share = share.clone();
+        let mut warnings = Vec::new();
+        let encoded = loop {
+            session.activity.touch();
+            let work = encode::Work { engine: self, session, plan, share: &share, recorded, place: &place };
+            match encode::encode(&work, &outlet).await {
+                Ok(encoded) => break encoded,
+                // What cannot be decoded stops ffmpeg before the first frame. A video without its sound or its text
+                // is better than none.
+                Err(failure) => match fewer(&share, failure.reason) {
+                    Some(rest) => {
+                        warnings.push(skipped(&share, &rest));
+                        share = rest;
+                    }
+                    None => return Err(failure),
+                },
+            }
         };
-        let mut tracks = encode(&plan).await;
-        if plan.audio_index.is_some()
-            && tracks.as_ref().is_err_and(|failure| audio_may_be_why(failure.reason))
-        {
-            // Sound that cannot be decoded stops ffmpeg before the first frame. A silent video is
-            // better than none.
-            plan.audio_index = None;
-            tracks = encode(&plan).await;
+        if encoded.audio.iter().any(|(_, track)| track.segments == 0) {
+            warnings.push(left_out("sound"));
         }
-        let outcome = package::package(self, &plan, &tracks?, scratch, &outlet, progress).await?;
-        Ok(Transcoded { source, outcome })
+        warnings.extend(encoded.warning());
+        if plan.is_single() {
+            warnings.extend(join::join_local(self, plan, &encoded, &outlet, &place).await?);
+        }
+        drop(outlet);
+        recorder.finish().await?;
+        place.progress.finished();
+        Ok(Done { warnings })
+    }
+
+    /// Joins the recorded segments of a rendition with those of the sound into a progressive MP4.
+    ///
+    /// # Errors
+    /// As [`Engine::inspect`].
+    pub async fn package(
+        &self,
+        rendition: &str,
+        video: Option<Vec<SourceAddress>>,
+        audio: Option<Vec<SourceAddress>>,
+        place: Place<'_>,
+    ) -> Result<Done, Failure> {
+        let recorder = Recorder::start(Arc::clone(&place.sink), self.bounds.patience);
+        let outlet = Outlet::new(Arc::clone(&place.sink), recorder.handle(), Activity::new());
+        let warnings = join::join_stored(self, rendition, video, audio, &outlet, &place).await?;
+        drop(outlet);
+        recorder.finish().await?;
+        place.progress.finished();
+        Ok(Done { warnings: warnings.into_iter().collect() })
     }
 }
 
-fn audio_may_be_why(reason: Reason) -> bool {
-    matches!(reason, Reason::DecodeFailed | Reason::CodecUnsupported)
+/// The share without what may be why nothing was decoded; none when there is nothing to leave out.
+fn fewer(share: &Share, reason: Reason) -> Option<Share> {
+    if !matches!(reason, Reason::DecodeFailed | Reason::CodecUnsupported) {
+        return None;
+    }
+    let pictures = !share.rungs.is_empty();
+    if !share.subtitles.is_empty() && (pictures || !share.audio.is_empty()) {
+        return Some(Share { subtitles: Vec::new(), ..share.clone() });
+    }
+    (pictures && !share.audio.is_empty()).then(|| Share { audio: Vec::new(), ..share.clone() })
+}
+
+fn skipped(share: &Share, rest: &Share) -> Failure {
+    left_out(if rest.audio.len() < share.audio.len() { "sound" } else { "subtitles" })
+}
+
+fn left_out(what: &str) -> Failure {
+    Failure::new(Reason::TrackSkipped, format!("The {what} could not be decoded and was left out."))
 }
 
 /// A fault of the worker itself: logged, not told.
@@ -178,4 +224,10 @@ fn crashed(error: &dyn Display) -> Failure {
 fn unreadable(error: &SourceError) -> Failure {
     tracing::warn!(%error, "the source cannot be read");
     Failure::new(Reason::SourceUnreadable, "The uploaded file could not be read. It is tried again.")
+}
+
+/// Outputs cannot be put.
+fn store_unavailable(error: &SinkError) -> Failure {
+    tracing::warn!(%error, "an output could not be put");
+    Failure::new(Reason::StoreUnavailable, "The object store did not take the outputs. It is tried again.")
 }

@@ -22,6 +22,9 @@ pub enum WorkerError {
         /// What happened.
         cause: String,
     },
+    /// ffmpeg cannot be confined.
+    #[error(transparent)]
+    Jail(reelmill_jail::JailError),
     /// The HTTP client cannot be made.
     #[error("HTTP client: {0}")]
     Http(reqwest::Error),

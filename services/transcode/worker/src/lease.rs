@@ -131,13 +131,9 @@ impl Keeper {
 
     fn report(&mut self) -> ReportProgressRequest {
         let snapshot = self.snapshots.borrow_and_update();
-        let source =
-            snapshot.work.as_ref().map(|work| convert::source_info(&work.source, work.plan.rate.fps()));
         ReportProgressRequest {
             lease: Some(self.lease.clone()),
             progress: Some(convert::progress(&snapshot)),
-            renditions: convert::rungs_in_work(&snapshot),
-            source,
         }
     }
 

@@ -13,10 +13,11 @@ mod patience;
 mod scratch;
 mod store;
 mod task;
+mod work;
 
 pub mod engine;
 
-pub use config::WorkerConfig;
+pub use config::{WorkerConfig, slots_of};
 pub use error::WorkerError;
 
 use engine::{Bounds, Engine};
@@ -50,14 +51,15 @@ pub async fn run(
         // A store does not redirect; whoever does leads elsewhere.
         .redirect(reqwest::redirect::Policy::none())
         .build();
+    reelmill_jail::check(config.jail.mode).map_err(WorkerError::Jail)?;
     let bench = Arc::new(Bench {
         name: config.name,
-        encoder_build: encoder_build(&config.ffmpeg, config.threads).await?,
+        encoder_build: encoder_build(&config.ffmpeg).await?,
         drain: config.drain,
         engine: Engine {
             ffmpeg: config.ffmpeg,
             ffprobe: config.ffprobe,
-            threads: config.threads,
+            jail: config.jail,
             bounds: Bounds::default(),
             http: http.map_err(WorkerError::Http)?,
         },
@@ -103,8 +105,8 @@ async fn slot(bench: Arc<Bench>) {
     }
 }
 
-/// Names the ffmpeg build and what else the output's bytes depend on.
-async fn encoder_build(ffmpeg: &str, threads: u32) -> Result<String, WorkerError> {
+/// Names the build of everything that the output's bytes depend on: this program and ffmpeg with its libraries.
+async fn encoder_build(ffmpeg: &str) -> Result<String, WorkerError> {
     let failed = |cause: String| WorkerError::Encoder { program: ffmpeg.to_owned(), cause };
     let ran = tokio::process::Command::new(ffmpeg).arg("-version").output().await;
     let output = ran.map_err(|error| failed(error.to_string()))?;
@@ -112,7 +114,11 @@ async fn encoder_build(ffmpeg: &str, threads: u32) -> Result<String, WorkerError
     match text.lines().next().filter(|_| output.status.success()) {
         Some(first) => {
             let version = first.split(" Copyright").next().unwrap_or(first);
-            Ok(format!("{version}, {threads} threads"))
+            // The rest names the libraries and how they were built; FNV-1a tells builds apart well enough.
+            let rest = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
+            Ok(format!("reelmill {}, {version}, {rest:016x}", env!("CARGO_PKG_VERSION")))
         }
         None => Err(failed(format!("-version ended with {}", output.status))),
     }

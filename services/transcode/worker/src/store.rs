@@ -1,10 +1,11 @@
 //! Puts outputs in the object store at addresses that dispatch signs.
 
+use crate::convert;
 use crate::dispatch::{Dispatch, is_passing, is_verdict};
-use crate::engine::{Content, OutputSink, SinkError};
+use crate::engine::{Content, Output, OutputSink, SinkError};
 use crate::patience::Patience;
 use async_trait::async_trait;
-use reelmill_proto::transcode::{Lease, SignOutputsRequest};
+use reelmill_proto::transcode::{Lease, RecordOutputsRequest, SignOutputsRequest};
 use reelmill_proto::unix_millis;
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
@@ -106,6 +107,16 @@ impl OutputSink for SignedStore {
                 return Err(SinkError { name: name.to_owned(), cause: fault.cause });
             }
         }
+    }
+
+    async fn record(&self, outputs: &[Output]) -> Result<(), SinkError> {
+        let request = RecordOutputsRequest {
+            lease: Some(self.lease.clone()),
+            outputs: outputs.iter().map(convert::output).collect(),
+        };
+        let recorded = self.dispatch.clone().record_outputs(request).await;
+        let name = || outputs.first().map(|output| output.name.clone()).unwrap_or_default();
+        recorded.map(drop).map_err(|status| SinkError { name: name(), cause: format!("recording: {status}") })
     }
 }
 

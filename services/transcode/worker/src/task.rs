@@ -2,14 +2,17 @@
 
 use crate::convert;
 use crate::dispatch::{ANSWER, CHECKED_ANSWER, Dispatch, insist, is_verdict};
-use crate::engine::{Engine, Progress, Snapshot, SourceAddress, Transcoded};
+use crate::engine::{Done, Engine, Progress, Snapshot};
 use crate::lease::{Keeper, Lost};
 use crate::scratch::Scratch;
-use crate::store::SignedStore;
+use crate::work::Labour;
 use reelmill_media::{Failure, Reason};
+use reelmill_mesh::reason_of;
 use reelmill_platform::queue::{Message, Queue};
 use reelmill_proto::transcode::start_task_response::Work;
-use reelmill_proto::transcode::{self as proto, FailTaskRequest, Lease, StartTaskRequest, WholeVideoTask};
+use reelmill_proto::transcode::{
+    self as proto, CompleteTaskRequest, FailTaskRequest, Lease, StartTaskRequest,
+};
 use reelmill_proto::unix_millis;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +28,8 @@ pub(crate) const VISIBILITY: Duration = Duration::from_secs(60);
 const EXTEND_EVERY: Duration = Duration::from_secs(20);
 /// How long a task that could not be started is left alone.
 const UNSTARTED: Duration = Duration::from_secs(2);
+/// How long a task of another encoder build is left to workers that have it.
+const OTHER_BUILD: Duration = Duration::from_secs(5);
 
 /// What every task of this worker needs.
 pub(crate) struct Bench {
@@ -40,8 +45,21 @@ pub(crate) struct Bench {
 
 /// What became of a task that was worked at.
 enum Verdict {
-    Done(Box<Transcoded>),
+    Done(Done),
     Failed(Failure),
+}
+
+/// What came of asking for a task.
+enum Started {
+    Leased {
+        lease: Lease,
+        expires: i64,
+        work: Work,
+    },
+    /// There is nothing to do.
+    Nothing,
+    /// What there is to do is for another encoder build.
+    NotHere,
 }
 
 impl Bench {
@@ -49,21 +67,21 @@ impl Bench {
     pub(crate) async fn handle(&self, message: Message) {
         let _hidden = self.keep_hidden(&message);
         let started = self.start(&message.body).await;
-        let settled = match started {
-            Ok(Some((lease, expires, work))) => {
+        let again = match started {
+            Ok(Started::Leased { lease, expires, work }) => {
                 tracing::info!(task = lease.task, token = lease.fencing_token, "task started");
-                self.work(lease, expires, work).await
+                (!self.work(lease, expires, work).await).then_some(UNSTARTED)
             }
-            Ok(None) => true,
+            Ok(Started::Nothing) => None,
+            Ok(Started::NotHere) => Some(OTHER_BUILD),
             Err(status) => {
                 tracing::warn!(task = message.body, %status, "the task could not be started");
-                false
+                Some(UNSTARTED)
             }
         };
-        let closed = if settled {
-            self.queue.delete(&message.receipt).await
-        } else {
-            self.queue.extend(&message.receipt, UNSTARTED).await
+        let closed = match again {
+            None => self.queue.delete(&message.receipt).await,
+            Some(later) => self.queue.extend(&message.receipt, later).await,
         };
         if let Err(error) = closed {
             tracing::debug!(%error, "the message comes back");
@@ -84,8 +102,8 @@ impl Bench {
         }))
     }
 
-    /// Takes the task's lease; none when there is nothing to do.
-    async fn start(&self, task: &str) -> Result<Option<(Lease, i64, WholeVideoTask)>, tonic::Status> {
+    /// Takes the lease of what is most urgent; `task` is what the message named.
+    async fn start(&self, task: &str) -> Result<Started, tonic::Status> {
         let request = StartTaskRequest {
             task: task.to_owned(),
             worker: self.name.clone(),
@@ -99,25 +117,26 @@ impl Bench {
             Ok(proto::StartTaskResponse {
                 lease: Some(lease), lease_expire_time, work: Some(work), ..
             }) => {
-                let Work::WholeVideo(work) = work;
-                Ok(Some((lease, lease_expire_time.as_ref().map_or(0, unix_millis), work)))
+                let expires = lease_expire_time.as_ref().map_or(0, unix_millis);
+                Ok(Started::Leased { lease, expires, work })
             }
             Ok(_) => Err(tonic::Status::internal("dispatch gave a lease without work")),
+            Err(status) if reason_of(&status).as_deref() == Some("TASK_OTHER_BUILD") => Ok(Started::NotHere),
             Err(status) if is_verdict(&status) => {
                 tracing::debug!(task, %status, "nothing to do");
-                Ok(None)
+                Ok(Started::Nothing)
             }
             Err(status) => Err(status),
         }
     }
 
     /// Works at a task and settles it with dispatch. False when dispatch was never told.
-    async fn work(&self, lease: Lease, expires: i64, work: WholeVideoTask) -> bool {
+    async fn work(&self, lease: Lease, expires: i64, work: Work) -> bool {
         let (progress, snapshots) = Progress::new();
         let keeper = Keeper::new(self.dispatch.clone(), lease.clone(), expires, snapshots.clone());
         let until = keeper.until();
         let settle = async {
-            let verdict = self.transcode(&lease, work, progress).await;
+            let verdict = self.labour(&lease, work, progress).await;
             self.settle(&lease, verdict, until, &snapshots).await
         };
         tokio::select! {
@@ -130,8 +149,8 @@ impl Bench {
         }
     }
 
-    /// Transcodes, for as long as the worker may run.
-    async fn transcode(&self, lease: &Lease, work: WholeVideoTask, progress: Progress) -> Verdict {
+    /// Works, for as long as the worker may run.
+    async fn labour(&self, lease: &Lease, work: Work, progress: Progress) -> Verdict {
         let scratch = match self.scratch.task() {
             Ok(scratch) => scratch,
             Err(error) => {
@@ -139,17 +158,10 @@ impl Bench {
                 return Verdict::Failed(crashed());
             }
         };
-        let source = SourceAddress {
-            uri: work.source_uri,
-            size_bytes: u64::try_from(work.source_size_bytes).unwrap_or(0),
-        };
-        let engine = self.engine.clone();
-        let (http, patience) = (engine.http.clone(), engine.bounds.patience);
-        let store = SignedStore::new(http, self.dispatch.clone(), lease.clone(), patience);
+        let (engine, dispatch, lease) = (self.engine.clone(), self.dispatch.clone(), lease.clone());
+        let labour = Labour { engine, dispatch, lease, scratch, progress };
         // A task of its own, so that a panic ends it alone.
-        let running = AbortOnDropHandle::new(tokio::spawn(async move {
-            engine.transcode(source, scratch.path(), Arc::new(store), &progress).await
-        }));
+        let running = AbortOnDropHandle::new(tokio::spawn(labour.run(work)));
         let stopped = async {
             self.shutdown.cancelled().await;
             tokio::time::sleep(self.drain).await;
@@ -160,9 +172,9 @@ impl Bench {
         }
     }
 
-    fn verdict(&self, ended: Result<Result<Transcoded, Failure>, JoinError>) -> Verdict {
+    fn verdict(&self, ended: Result<Result<Done, Failure>, JoinError>) -> Verdict {
         let failure = match ended {
-            Ok(Ok(done)) => return Verdict::Done(Box::new(done)),
+            Ok(Ok(done)) => return Verdict::Done(done),
             Ok(Err(failure)) => failure,
             Err(panic) => {
                 tracing::error!(%panic, "the engine panicked");
@@ -188,8 +200,12 @@ impl Bench {
         let until = *until.borrow();
         let told = match verdict {
             Verdict::Done(done) => {
-                tracing::info!(task = lease.task, outputs = done.outcome.outputs.len(), "task done");
-                let request = convert::completion(lease.clone(), &done);
+                tracing::info!(task = lease.task, warnings = done.warnings.len(), "task done");
+                let request = CompleteTaskRequest {
+                    lease: Some(lease.clone()),
+                    outputs: Vec::new(),
+                    warnings: done.warnings.iter().map(convert::warning).collect(),
+                };
                 let ask = || {
                     let (mut dispatch, request) = (self.dispatch.clone(), request.clone());
                     async move { dispatch.complete_task(request).await }

@@ -24,6 +24,8 @@ pub(crate) mod uploads {
         /// While COMPLETING: the client's claim (an encoded CompleteUploadSessionRequest), so that
         /// whoever takes a broken call over checks the same.
         pub claimed_parts: Option<Vec<u8>>,
+        /// When the client said that all parts were sent; none while the upload is OPEN.
+        pub complete_time: Option<i64>,
         pub create_time: i64,
         /// When the state last changed. Also tells one completing call from the next.
         pub update_time: i64,
@@ -52,7 +54,13 @@ pub(crate) mod videos {
         pub state: State,
         pub size_bytes: i64,
         pub upload_id: String,
+        /// How to encode it, as an encoded TranscodeOptions.
+        pub options: Option<Vec<u8>>,
         pub create_time: i64,
+        /// When its upload's completion was called for.
+        pub complete_time: Option<i64>,
+        /// When its first segments could be played.
+        pub playable_time: Option<i64>,
         /// When it became READY or FAILED.
         pub end_time: Option<i64>,
         pub revision: i64,
@@ -60,10 +68,14 @@ pub(crate) mod videos {
         pub job: Option<String>,
         /// The highest revision of the job that was applied.
         pub job_revision: i64,
-        /// Source, renditions and failure, as an encoded transcode Job with just those.
+        /// Source, renditions, warnings and failure, as an encoded transcode Job with just those.
         pub outcome: Option<Vec<u8>>,
         pub master_playlist_key: Option<String>,
         pub poster_key: Option<String>,
+        pub dash_manifest_key: Option<String>,
+        pub thumbnails_key: Option<String>,
+        /// As an encoded WatchJobsResponse with just those; none where the job told none.
+        pub download_keys: Option<Vec<u8>>,
         pub output_size_bytes: i64,
         /// When it was deleted: it does not exist for its owner any more.
         pub delete_time: Option<i64>,

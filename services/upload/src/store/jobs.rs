@@ -1,7 +1,7 @@
 //! What jobs do to their videos.
 
 use prost::Message as _;
-use reelmill_proto::transcode::{Failure, Job, Rendition, SourceInfo};
+use reelmill_proto::transcode::{Failure, Job, WatchJobsResponse};
 use sea_orm::{
     ColumnTrait as _, Condition, DatabaseTransaction, DbErr, EntityTrait as _, QueryFilter as _,
     QuerySelect as _, TransactionTrait as _, sea_query::Expr,
@@ -12,7 +12,10 @@ use super::{
     entity::{follower, videos},
     next_revision,
 };
-use crate::domain::video::{Event, State};
+use crate::domain::{
+    outputs::Outputs,
+    video::{Event, State},
+};
 
 /// The follower's row for the transcode service.
 pub(super) const TRANSCODE: &str = "transcode";
@@ -25,10 +28,9 @@ pub(crate) struct JobUpdate {
     pub job: String,
     pub revision: i64,
     pub event: Event,
-    pub source: Option<SourceInfo>,
-    pub renditions: Vec<Rendition>,
-    pub master_playlist_key: String,
-    pub poster_key: String,
+    /// What is kept of the job but for its failure, which comes with the event.
+    pub outcome: Job,
+    pub outputs: Outputs,
     pub output_size_bytes: i64,
     /// When the job changed or ended, milliseconds.
     pub time: i64,
@@ -80,20 +82,19 @@ impl Store {
         transaction: &DatabaseTransaction,
         update: &JobUpdate,
     ) -> Result<Applied, DbErr> {
-        let Some(row) = videos::Entity::find_by_id(&update.video).one(transaction).await? else {
-            return Ok(Applied::Unknown);
-        };
-        let Ok(next) = row.state.on(&update.event) else { return Ok(Applied::Known(row)) };
-        if row.job_revision >= update.revision {
-            return Ok(Applied::Known(row));
-        }
-        if row.delete_time.is_some() {
-            adopt_orphan(transaction, &row, update, next).await?;
-            return Ok(Applied::Known(row));
+        let find = || videos::Entity::find_by_id(&update.video);
+        let Some(seen) = find().one(transaction).await? else { return Ok(Applied::Unknown) };
+        let Some(next) = next_state(&seen, update) else { return Ok(Applied::Known(seen)) };
+        if seen.delete_time.is_some() {
+            adopt_orphan(transaction, &seen, update, next).await?;
+            return Ok(Applied::Known(seen));
         }
         let revision = next_revision(transaction).await?;
+        // The counter's lock keeps other replicas out from here on; until it was had they may have applied more.
+        let Some(row) = find().one(transaction).await? else { return Ok(Applied::Unknown) };
+        let Some(next) = next_state(&row, update) else { return Ok(Applied::Known(row)) };
         let changed = change(&row, update, next, revision).exec(transaction).await?;
-        let now = videos::Entity::find_by_id(&update.video).one(transaction).await?;
+        let now = find().one(transaction).await?;
         Ok(match now {
             Some(now) if changed.rows_affected == 1 => Applied::Changed(now),
             Some(now) => Applied::Known(now),
@@ -144,7 +145,7 @@ impl Store {
         let failed = videos::Entity::update_many()
             .col_expr(videos::Column::State, Expr::value(next))
             .col_expr(videos::Column::Revision, Expr::value(revision))
-            .col_expr(videos::Column::Outcome, Expr::value(Some(outcome(None, &[], Some(failure)))))
+            .col_expr(videos::Column::Outcome, Expr::value(Some(kept(Job::default(), Some(failure)))))
             .col_expr(videos::Column::EndTime, Expr::value(Some(now)))
             .col_expr(videos::Column::CleanupTime, Expr::value(Some(now)))
             .filter(videos::Column::Id.eq(video))
@@ -156,6 +157,11 @@ impl Store {
         transaction.commit().await?;
         Ok(failed.rows_affected == 1)
     }
+}
+
+/// The state after a job's change; none where that is known already, or comes too late to matter.
+fn next_state(row: &videos::Model, update: &JobUpdate) -> Option<State> {
+    row.state.on(&update.event).ok().filter(|_| row.job_revision < update.revision)
 }
 
 fn change(
@@ -170,20 +176,25 @@ fn change(
     };
     let ended = next.is_final().then_some(update.time);
     let cleanup = (next == State::Failed).then_some(update.time);
-    let key = |key: &str| (next == State::Ready && !key.is_empty()).then(|| key.to_owned());
+    let outputs = outputs_of(row).then(update.outputs.clone(), next, update.time);
+    let download_keys = (!outputs.download_keys.is_empty()).then(|| {
+        let download_keys = outputs.download_keys.into_iter().collect();
+        WatchJobsResponse { download_keys, ..WatchJobsResponse::default() }.encode_to_vec()
+    });
     videos::Entity::update_many()
         .col_expr(videos::Column::State, Expr::value(next))
         .col_expr(videos::Column::Revision, Expr::value(revision))
         .col_expr(videos::Column::Job, Expr::value(Some(update.job.clone())))
         .col_expr(videos::Column::JobRevision, Expr::value(update.revision))
-        .col_expr(
-            videos::Column::Outcome,
-            Expr::value(Some(outcome(update.source.clone(), &update.renditions, failure))),
-        )
+        .col_expr(videos::Column::Outcome, Expr::value(Some(kept(update.outcome.clone(), failure))))
         .col_expr(videos::Column::EndTime, Expr::value(ended))
         .col_expr(videos::Column::CleanupTime, Expr::value(cleanup))
-        .col_expr(videos::Column::MasterPlaylistKey, Expr::value(key(&update.master_playlist_key)))
-        .col_expr(videos::Column::PosterKey, Expr::value(key(&update.poster_key)))
+        .col_expr(videos::Column::PlayableTime, Expr::value(outputs.playable_time))
+        .col_expr(videos::Column::MasterPlaylistKey, Expr::value(outputs.master_playlist_key))
+        .col_expr(videos::Column::PosterKey, Expr::value(outputs.poster_key))
+        .col_expr(videos::Column::DashManifestKey, Expr::value(outputs.dash_manifest_key))
+        .col_expr(videos::Column::ThumbnailsKey, Expr::value(outputs.thumbnails_key))
+        .col_expr(videos::Column::DownloadKeys, Expr::value(download_keys))
         .col_expr(videos::Column::OutputSizeBytes, Expr::value(update.output_size_bytes))
         .filter(videos::Column::Id.eq(&row.id))
         .filter(videos::Column::State.eq(row.state))
@@ -212,7 +223,20 @@ async fn adopt_orphan(
 }
 
 /// What is kept of a job. How far it is changes too often to be kept.
-fn outcome(source: Option<SourceInfo>, renditions: &[Rendition], failure: Option<Failure>) -> Vec<u8> {
-    let renditions = renditions.iter().map(|rung| Rendition { progress: None, ..rung.clone() }).collect();
-    Job { source, renditions, failure, ..Job::default() }.encode_to_vec()
+fn kept(mut outcome: Job, failure: Option<Failure>) -> Vec<u8> {
+    for rendition in &mut outcome.renditions {
+        rendition.progress = None;
+    }
+    outcome.failure = failure;
+    outcome.encode_to_vec()
+}
+
+/// What is known of a video's outputs while its job runs.
+fn outputs_of(row: &videos::Model) -> Outputs {
+    Outputs {
+        playable_time: row.playable_time,
+        master_playlist_key: row.master_playlist_key.clone(),
+        poster_key: row.poster_key.clone(),
+        ..Outputs::default()
+    }
 }

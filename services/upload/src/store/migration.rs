@@ -15,7 +15,7 @@ pub(crate) struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(Begin)]
+        vec![Box::new(Begin), Box::new(Playable)]
     }
 }
 
@@ -47,6 +47,39 @@ impl MigrationTrait for Begin {
         manager
             .exec_stmt(first_row(follower::Entity, follower::Column::Revision, super::jobs::TRANSCODE))
             .await
+    }
+}
+
+/// Options, and what is known of outputs before the job's end.
+struct Playable;
+
+impl MigrationName for Playable {
+    fn name(&self) -> &str {
+        "m0002_playable"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Playable {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        use videos::Column;
+        let text = |column| ColumnDef::new(column).text().to_owned();
+        let columns = [
+            blob_null(Column::Options),
+            big_integer_null(Column::CompleteTime),
+            big_integer_null(Column::PlayableTime),
+            text(Column::DashManifestKey),
+            text(Column::ThumbnailsKey),
+            blob_null(Column::DownloadKeys),
+        ];
+        let add = |table: TableRef, column| Table::alter().table(table).add_column(column).to_owned();
+        let complete_time = big_integer_null(uploads::Column::CompleteTime);
+        manager.alter_table(add(uploads::Entity.into_table_ref(), complete_time)).await?;
+        // SQLite takes one column at a time.
+        for column in columns {
+            manager.alter_table(add(videos::Entity.into_table_ref(), column)).await?;
+        }
+        Ok(())
     }
 }
 
@@ -132,4 +165,32 @@ fn indexes() -> Vec<IndexCreateStatement> {
         on("videos_state", videos()).col(videos::Column::State).to_owned(),
         on("videos_cleanup", videos()).col(videos::Column::CleanupTime).to_owned(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::{ConnectionTrait as _, Database, EntityTrait as _};
+
+    use super::*;
+    use crate::domain::outputs::is_playable;
+
+    #[tokio::test]
+    async fn videos_of_the_first_version_go_on_playing() {
+        let database = Database::connect("sqlite::memory:").await.unwrap();
+        Migrator::up(&database, Some(1)).await.unwrap();
+        let rows = "INSERT INTO videos (id, owner, display_name, state, size_bytes, upload_id, create_time, \
+                    revision, job_revision, output_size_bytes, master_playlist_key) VALUES \
+                    ('v', 'ada', 'clip', 'READY', 1, 'u', 1, 1, 1, 1, 'outputs/v/1/master.m3u8')";
+        database.execute_unprepared(rows).await.unwrap();
+        let uploads = "INSERT INTO uploads (id, video_id, owner, state, file_name, size_bytes, part_size_bytes, \
+                       part_count, create_time, update_time, expire_time) VALUES \
+                       ('u', 'v', 'ada', 'COMPLETED', 'clip.mov', 1, 1, 1, 1, 1, 1)";
+        database.execute_unprepared(uploads).await.unwrap();
+        Migrator::up(&database, None).await.unwrap();
+        let video = videos::Entity::find_by_id("v").one(&database).await.unwrap().unwrap();
+        assert!(is_playable(video.state, video.playable_time));
+        assert_eq!((video.options, video.download_keys, video.complete_time), (None, None, None));
+        let upload = uploads::Entity::find_by_id("u").one(&database).await.unwrap().unwrap();
+        assert_eq!(upload.complete_time, None);
+    }
 }

@@ -116,7 +116,8 @@ impl Store {
         Ok(changed.rows_affected == 1)
     }
 
-    /// Begins to complete an upload, or takes a broken call over, if it still is as `seen`.
+    /// Begins to complete an upload, or takes a broken call over, if it still is as `seen`. The moment that
+    /// counts as the completion's is that of the first call since the upload was open.
     pub(crate) async fn claim(
         &self,
         seen: &uploads::Model,
@@ -126,10 +127,12 @@ impl Store {
         let Ok(next) = seen.state.on(Event::Complete) else { return Ok(None) };
         // Each claim has its own time, so that a slow one can't end the claim of its successor.
         let update_time = now.max(seen.update_time + 1);
+        let complete_time = seen.complete_time.filter(|_| seen.state == State::Completing).or(Some(now));
         let changed = uploads::Entity::update_many()
             .col_expr(uploads::Column::State, Expr::value(next))
             .col_expr(uploads::Column::UpdateTime, Expr::value(update_time))
             .col_expr(uploads::Column::ClaimedParts, Expr::value(Some(claimed_parts.clone())))
+            .col_expr(uploads::Column::CompleteTime, Expr::value(complete_time))
             .filter(uploads::Column::Id.eq(&seen.id))
             .filter(uploads::Column::State.eq(seen.state))
             .filter(uploads::Column::UpdateTime.eq(seen.update_time))
@@ -139,6 +142,7 @@ impl Store {
         claimed.state = next;
         claimed.update_time = update_time;
         claimed.claimed_parts = Some(claimed_parts);
+        claimed.complete_time = complete_time;
         Ok((changed.rows_affected == 1).then_some(claimed))
     }
 
@@ -149,6 +153,7 @@ impl Store {
             .col_expr(uploads::Column::State, Expr::value(next))
             .col_expr(uploads::Column::UpdateTime, Expr::value(now.max(claimed.update_time + 1)))
             .col_expr(uploads::Column::ClaimedParts, Expr::value(None::<Vec<u8>>))
+            .col_expr(uploads::Column::CompleteTime, Expr::value(None::<i64>))
             .filter(uploads::Column::Id.eq(&claimed.id))
             .filter(uploads::Column::State.eq(claimed.state))
             .filter(uploads::Column::UpdateTime.eq(claimed.update_time))
@@ -178,6 +183,7 @@ impl Store {
         let moved = videos::Entity::update_many()
             .col_expr(videos::Column::State, Expr::value(processing))
             .col_expr(videos::Column::Revision, Expr::value(revision))
+            .col_expr(videos::Column::CompleteTime, Expr::value(upload.complete_time))
             .filter(videos::Column::Id.eq(&upload.video_id))
             .filter(videos::Column::State.eq(video::State::Uploading))
             .filter(videos::Column::DeleteTime.is_null())

@@ -4,6 +4,7 @@
 mod completing;
 mod following;
 mod library;
+mod playable;
 mod sessions;
 mod transcode;
 mod world;

@@ -22,7 +22,7 @@ use reelmill_platform::{
     sessions,
 };
 use reelmill_proto::{
-    transcode::transcode_service_server::TranscodeServiceServer,
+    transcode::{TranscodeOptions, transcode_service_server::TranscodeServiceServer},
     upload::{
         CompleteUploadSessionRequest, CompletedPart, CreateUploadSessionRequest, CreateUploadSessionResponse,
         GetVideoRequest, SignedPart, UploadSession, Video, upload_service_client::UploadServiceClient,
@@ -234,8 +234,15 @@ impl World {
 
     /// Uploads a small file: the video is PROCESSING.
     pub async fn upload(&self, user: &str) -> Video {
+        self.upload_with(user, None).await
+    }
+
+    /// Uploads a small file to be encoded so.
+    pub async fn upload_with(&self, user: &str, options: Option<TranscodeOptions>) -> Video {
         let bytes = content(1000);
-        let (session, signed) = self.create(user, bytes.len()).await;
+        let request = CreateUploadSessionRequest { options, ..new_file(bytes.len()) };
+        let opened = self.uploads(user).create_upload_session(request).await.unwrap().into_inner();
+        let (session, signed) = (opened.upload_session.unwrap(), opened.signed_parts);
         let parts = self.put_all(&session, &signed, &bytes).await;
         self.complete(user, &session.name, &parts).await.unwrap()
     }

@@ -1,87 +1,121 @@
-//! Runs the one encoder of a task and pumps all that it writes.
+//! Runs the one encoder of a share and pumps all that it writes.
 
 use super::activity::Activity;
 use super::process::{self, Ended, Limits, Process};
-use super::progress::{Lines, Progress};
-use super::pump::{self, Outlet, PumpError, Track};
-use super::source::SourceReader;
-use super::verdict::{self, Encoded};
-use super::{Engine, crashed, unreadable};
-use bytes::Bytes;
-use reelmill_media::command::{self, Encode, FIRST_FD, Stream};
+use super::progress::Lines;
+use super::pump::{self, Outlet, PumpError, Track, TrackPlan};
+use super::seek::{self, Way};
+use super::stills::{self, Sheets};
+use super::verdict::{self, Verdict};
+use super::{Engine, Place, Session, crashed, store_unavailable, unreadable};
+use reelmill_media::command::{self, Encode, FIRST_FD, Input, Stream};
 use reelmill_media::fragments::FragmentError;
-use reelmill_media::plan::Plan;
+use reelmill_media::plan::{Plan, Share};
 use reelmill_media::{Failure, Reason};
-use std::path::Path;
+use std::collections::HashMap;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::task::JoinSet;
 
+/// A share to make, and with what.
+pub(super) struct Work<'a> {
+    pub engine: &'a Engine,
+    pub session: &'a Session,
+    pub plan: &'a Plan,
+    pub share: &'a Share,
+    pub recorded: &'a HashMap<String, u32>,
+    pub place: &'a Place<'a>,
+}
+
 /// What one encoder made.
 #[derive(Default)]
-pub(super) struct Tracks {
-    /// One a rung, in the plan's order.
-    pub rungs: Vec<Track>,
-    /// The sound; none when there was nothing in it.
-    pub audio: Option<Track>,
-    /// A JPEG; empty when there was no frame for it.
-    pub poster: Bytes,
+pub(super) struct Encoded {
+    /// Rungs by their place in the plan.
+    pub rungs: Vec<(usize, Track)>,
+    /// Sound by its place in the plan.
+    pub audio: Vec<(usize, Track)>,
+    /// Whether much of what was decoded was damaged.
+    pub damaged: bool,
+    /// Whether a rung begins later than it should, because a seek went too far.
+    pub missed_its_start: bool,
+}
+
+impl Encoded {
+    /// What to tell the uploader.
+    pub fn warning(&self) -> Option<Failure> {
+        self.damaged.then(|| {
+            Failure::new(
+                Reason::PartlyDamaged,
+                "Parts of the file are damaged. Where they were, the picture may stand still or look broken.",
+            )
+        })
+    }
 }
 
 /// What one pump made.
 enum Pumped {
     Track(Stream, Track),
-    Poster(Bytes),
-    Progress,
+    Other,
 }
 
-/// Encodes what is at `input` by `plan`, putting segments as they are made.
-pub(super) async fn encode(
-    engine: &Engine,
-    plan: &Plan,
-    input: &str,
-    reader: &SourceReader,
-    scratch: &Path,
-    outlet: &Outlet,
-    progress: &Progress,
-) -> Result<Tracks, Failure> {
-    let Encode { args, streams } = command::encode(plan, input);
-    let limits = limits(plan);
-    let started = process::start(&engine.ffmpeg, &args, &limits, scratch, FIRST_FD, streams.len());
+/// Encodes a share, putting segments as they are made.
+pub(super) async fn encode(work: &Work<'_>, outlet: &Outlet) -> Result<Encoded, Failure> {
+    let mut way = Way::Exact;
+    loop {
+        let encoded = attempt(work, outlet, way).await?;
+        match way.surer().filter(|_| encoded.missed_its_start) {
+            // Nothing has been put: what does not begin where it should is kept back.
+            Some(surer) => way = surer,
+            None => return Ok(encoded),
+        }
+    }
+}
+
+async fn attempt(work: &Work<'_>, outlet: &Outlet, way: Way) -> Result<Encoded, Failure> {
+    let Work { engine, session, plan, share, place, .. } = work;
+    let moment = match (&plan.picture, share.chunk) {
+        (Some(picture), Some(chunk)) => picture.start_of(chunk),
+        _ => 0.0,
+    };
+    let seek = seek::seek(engine, session, plan, moment, way, place.scratch).await?;
+    outlet.activity.touch();
+    let Encode { args, streams } =
+        command::encode(plan, share, &Input { address: session.proxy.address(), seek });
+    let jailed = engine.jail.for_source(place.scratch, session.proxy.port(), limits(plan, share));
+    // What makes a long video playable goes before the long work on it.
+    let jailed = jailed.urgent(share.priority == 0 && !plan.is_single());
+    let due = seek.map(|_| moment);
+    let started = process::start(&jailed, &engine.ffmpeg, &args, FIRST_FD, streams.len());
     let (mut process, pipes) = started.map_err(|error| crashed(&error))?;
     let mut pumps = JoinSet::new();
     for (stream, pipe) in streams.into_iter().zip(pipes) {
-        pumps.spawn(pump_one(
-            stream,
-            pipe,
-            plan.clone(),
-            scratch.to_owned(),
-            outlet.clone(),
-            progress.clone(),
-        ));
+        spawn(&mut pumps, work, outlet, due, stream, pipe);
     }
     let pumped = watch(&mut pumps, &mut process, &outlet.activity, engine.bounds.silence).await;
-    if pumped.is_err() {
+    if pumped.as_ref().is_ok_and(|encoded| encoded.missed_its_start) || pumped.is_err() {
         process.kill();
     }
     // Ending its pumps first closes the pipes, so the encoder cannot hang on a full one.
     pumps.shutdown().await;
     let ended = process.ended().await.map_err(|error| crashed(&error))?;
-    if let Some(error) = reader.fault() {
+    if let Some(error) = session.reader.fault() {
         return Err(unreadable(&error));
     }
-    let tracks = match pumped {
-        Ok(tracks) => tracks,
+    let mut encoded = match pumped {
+        Ok(encoded) => encoded,
         Err(Fault::Failed(failure)) => return Err(failure),
         // The encoder died in the middle of a segment: how it died says more.
         Err(Fault::CutShort(error)) => {
-            judge(&ended, &Tracks::default(), plan)?;
+            judge(&ended, &Encoded::default(), work)?;
             return Err(crashed(&error));
         }
     };
-    judge(&ended, &tracks, plan)?;
-    Ok(tracks)
+    if encoded.missed_its_start {
+        return Ok(encoded);
+    }
+    encoded.damaged = judge(&ended, &encoded, work)? == Verdict::Damaged;
+    Ok(encoded)
 }
 
 /// Why pumping stopped early.
@@ -96,9 +130,8 @@ async fn watch(
     process: &mut Process,
     activity: &Activity,
     silence: Duration,
-) -> Result<Tracks, Fault> {
-    let mut tracks = Tracks::default();
-    let mut rungs = Vec::new();
+) -> Result<Encoded, Fault> {
+    let mut encoded = Encoded::default();
     let mut cut_short = None;
     let mut tick = tokio::time::interval(Duration::from_secs(1).min(silence));
     loop {
@@ -115,12 +148,9 @@ async fn watch(
             }
         };
         match joined {
-            Some(Ok(Ok(Pumped::Track(Stream::Rung(place), track)))) => rungs.push((place, track)),
-            Some(Ok(Ok(Pumped::Track(_, track)))) => {
-                tracks.audio = Some(track).filter(|track| !track.segments.is_empty());
-            }
-            Some(Ok(Ok(Pumped::Poster(image)))) => tracks.poster = image,
-            Some(Ok(Ok(Pumped::Progress))) => {}
+            Some(Ok(Ok(Pumped::Track(Stream::Rung(place), track)))) => encoded.rungs.push((place, track)),
+            Some(Ok(Ok(Pumped::Track(Stream::Audio(place), track)))) => encoded.audio.push((place, track)),
+            Some(Ok(Ok(_))) => {}
             Some(Ok(Err(error @ PumpError::Stream(_)))) => {
                 // Cut short, the encoder has ended by itself; otherwise it writes what nobody reads.
                 if !matches!(error, PumpError::Stream(FragmentError::CutShort)) {
@@ -128,47 +158,78 @@ async fn watch(
                 }
                 cut_short.get_or_insert(error);
             }
-            Some(Ok(Err(PumpError::Sink(error)))) => {
-                tracing::warn!(%error, "an output could not be put");
-                return Err(Fault::Failed(store_unavailable()));
+            Some(Ok(Err(PumpError::Late))) => {
+                process.kill();
+                encoded.missed_its_start = true;
+                return Ok(encoded);
             }
+            Some(Ok(Err(PumpError::Sink(error)))) => return Err(Fault::Failed(store_unavailable(&error))),
             Some(Ok(Err(error))) => return Err(Fault::Failed(crashed(&error))),
             Some(Err(error)) => return Err(Fault::Failed(crashed(&error))),
             None => break,
         }
     }
-    rungs.sort_by_key(|(place, _)| *place);
-    tracks.rungs = rungs.into_iter().map(|(_, track)| track).collect();
-    cut_short.map_or(Ok(tracks), |error| Err(Fault::CutShort(error)))
+    encoded.rungs.sort_by_key(|(place, _)| *place);
+    encoded.audio.sort_by_key(|(place, _)| *place);
+    cut_short.map_or(Ok(encoded), |error| Err(Fault::CutShort(error)))
 }
 
-/// Outputs cannot be put.
-pub(super) fn store_unavailable() -> Failure {
-    Failure::new(Reason::StoreUnavailable, "The object store did not take the outputs. It is tried again.")
-}
-
-async fn pump_one(
+fn spawn(
+    pumps: &mut JoinSet<Result<Pumped, PumpError>>,
+    work: &Work<'_>,
+    outlet: &Outlet,
+    due: Option<f64>,
     stream: Stream,
     pipe: pipe::Receiver,
-    plan: Plan,
-    scratch: std::path::PathBuf,
-    outlet: Outlet,
-    progress: Progress,
-) -> Result<Pumped, PumpError> {
+) {
+    let (plan, share, outlet) = (work.plan, work.share, outlet.clone());
+    let track = |rendition: &str, first_segment: u32| TrackPlan {
+        rendition: rendition.to_owned(),
+        first_segment,
+        recorded: work.recorded.get(rendition).copied().unwrap_or(0),
+        // What the progressive files are joined of.
+        due: None,
+        copy: plan.is_single().then(|| work.place.scratch.join(format!("{rendition}.fragments"))),
+    };
+    let chunk = plan.picture.as_ref().and_then(|picture| picture.chunks.get(share.chunk?)).copied();
     match stream {
         Stream::Rung(place) => {
-            let folder = plan.rungs.get(place).map_or_else(|| place.to_string(), |rung| rung.id.clone());
-            let file = scratch.join(format!("{folder}.fragments"));
-            Ok(Pumped::Track(stream, pump::track(pipe, folder, file, outlet).await?))
+            let rung = plan.picture.as_ref().and_then(|picture| picture.rungs.get(place));
+            let first = chunk.map_or(0, |chunk| chunk.first_segment);
+            let track = TrackPlan { due, ..track(rung.map_or("", |rung| &rung.id), first) };
+            pumps.spawn(async move { Ok(Pumped::Track(stream, pump::track(pipe, track, outlet).await?)) });
         }
-        Stream::Audio => {
-            let file = scratch.join("audio.fragments");
-            Ok(Pumped::Track(stream, pump::track(pipe, "audio".into(), file, outlet).await?))
+        Stream::Audio(place) => {
+            let track = track(plan.audio.get(place).map_or("", |audio| &audio.id), 0);
+            pumps.spawn(async move { Ok(Pumped::Track(stream, pump::track(pipe, track, outlet).await?)) });
         }
-        Stream::Poster => Ok(Pumped::Poster(pump::poster(pipe).await?)),
+        Stream::Subtitles(place) => {
+            let id = plan.subtitles.get(place).map(|text| text.id.clone()).unwrap_or_default();
+            let seconds = plan.duration();
+            pumps.spawn(async move {
+                stills::subtitles(pipe, &id, seconds, &outlet).await?;
+                Ok(Pumped::Other)
+            });
+        }
+        Stream::Poster => {
+            pumps.spawn(async move {
+                stills::poster(pipe, &outlet).await?;
+                Ok(Pumped::Other)
+            });
+        }
+        Stream::Thumbnails => {
+            let Some(sheets) = Sheets::of(plan, share) else { return };
+            pumps.spawn(async move {
+                stills::thumbnails(pipe, sheets, &outlet).await?;
+                Ok(Pumped::Other)
+            });
+        }
         Stream::Progress => {
-            read_progress(pipe, Lines::new(progress, plan.expected_frames()), &outlet.activity).await?;
-            Ok(Pumped::Progress)
+            let lines = Lines::new(work.place.progress.clone());
+            pumps.spawn(async move {
+                read_progress(pipe, lines, &outlet.activity).await?;
+                Ok(Pumped::Other)
+            });
         }
     }
 }
@@ -190,20 +251,34 @@ async fn read_progress(
     }
 }
 
-fn judge(ended: &Ended, tracks: &Tracks, plan: &Plan) -> Result<(), Failure> {
-    let frames = tracks.rungs.iter().map(|track| track.frames).min().unwrap_or(0);
-    let covered = tracks.rungs.iter().chain(&tracks.audio).map(Track::seconds).fold(0.0, f64::max);
-    verdict::encoding(&Encoded { ended, frames, covered, expected: plan.duration })
+fn judge(ended: &Ended, encoded: &Encoded, work: &Work<'_>) -> Result<Verdict, Failure> {
+    let tracks = if work.share.rungs.is_empty() { &encoded.audio } else { &encoded.rungs };
+    let empty = tracks.iter().all(|(_, track)| track.segments == 0);
+    // A later chunk finds nothing where the file ends before it says. What is there counts.
+    let may_be_empty = work.share.chunk.is_some_and(|chunk| chunk > 0) || tracks.is_empty();
+    verdict::encoding(ended, empty, may_be_empty)
 }
 
 /// CPU time by the pixels of a second of it, many times what any honest file needs; without a
 /// playing time, enough for two hours of 1080p on the slowest of machines.
-fn limits(plan: &Plan) -> Limits {
-    let megapixels = plan.stored.pixels().div_ceil(1_000_000).max(1);
-    let per_second = 20 + 10 * megapixels;
-    let seconds = plan.duration.unwrap_or(7200.0).ceil() as u64;
+fn limits(plan: &Plan, share: &Share) -> Limits {
+    let stored =
+        plan.source.video.as_ref().filter(|_| share.chunk.is_some()).map_or(0, |video| video.stored.pixels());
+    let megapixels = stored.div_ceil(1_000_000).max(1);
+    let slower = plan.picture.as_ref().map_or(1, |picture| {
+        let encodings =
+            share.rungs.iter().filter_map(|&rung| picture.rungs.get(rung)).map(|rung| &rung.encoding);
+        encodings.map(|encoding| if encoding.codec == Default::default() { 1 } else { 6 }).max().unwrap_or(1)
+    });
+    let whole = plan.duration().unwrap_or(7200.0);
+    let chunk = plan.picture.as_ref().and_then(|picture| {
+        let frames = picture.chunks.get(share.chunk?)?.frames?;
+        // What is decoded before the chunk comes on top.
+        Some(picture.rate.seconds_of(frames) + 60.0)
+    });
+    let seconds = chunk.unwrap_or(whole).ceil() as u64;
     Limits {
-        cpu_seconds: 300 + seconds * per_second,
+        cpu_seconds: 300 + seconds * (20 + 10 * megapixels) * slower,
         memory_bytes: (6 << 30) + megapixels * (256 << 20),
         file_bytes: 0,
     }

@@ -1,10 +1,8 @@
 //! The first look at a source: its first bytes, then ffprobe through the proxy.
 
-use super::activity::Activity;
-use super::process::{self, Limits};
-use super::proxy::SourceProxy;
+use super::process::{self, Ended, Limits};
 use super::source::SourceReader;
-use super::{Engine, crashed, unreadable, verdict};
+use super::{Engine, Session, crashed, unreadable, verdict};
 use reelmill_media::probe::{Source, parse};
 use reelmill_media::sniff::{SNIFF_BYTES, sniff};
 use reelmill_media::{Failure, Reason, command};
@@ -17,21 +15,16 @@ const MAX_JSON_BYTES: u64 = 4 * 1024 * 1024;
 /// ffprobe's descriptor for its answer.
 const STDOUT: i32 = 1;
 
-/// Looks at the source that `reader` reads and `proxy` serves.
-pub(super) async fn inspect(
-    engine: &Engine,
-    reader: &SourceReader,
-    activity: &Activity,
-    proxy: &SourceProxy,
-    scratch: &Path,
-) -> Result<Source, Failure> {
+/// Looks at the source of a session.
+pub(super) async fn inspect(engine: &Engine, session: &Session, scratch: &Path) -> Result<Source, Failure> {
+    let reader = &session.reader;
     let mut head = reader.read(0).await.map_err(|error| unreadable(&error))?;
     head.truncate(SNIFF_BYTES);
     let kind = sniff(&head)?;
     // Pinned, so that it is not yet dropped when it is asked what it waits for.
-    let mut probing = pin!(run(engine, proxy, scratch));
+    let mut probing = pin!(run(engine, session, scratch));
     let Ok(probed) = tokio::time::timeout(engine.bounds.probe, probing.as_mut()).await else {
-        let late = activity.is_waiting().then(SourceReader::late);
+        let late = session.activity.is_waiting().then(SourceReader::late);
         return Err(reader.fault().or(late).map_or_else(
             || Failure::new(Reason::LimitExceeded, "The file's description takes too long to read."),
             |error| unreadable(&error),
@@ -47,14 +40,11 @@ pub(super) async fn inspect(
     parse(&json)
 }
 
-async fn run(
-    engine: &Engine,
-    proxy: &SourceProxy,
-    scratch: &Path,
-) -> Result<(process::Ended, Vec<u8>), Failure> {
+async fn run(engine: &Engine, session: &Session, scratch: &Path) -> Result<(Ended, Vec<u8>), Failure> {
     let limits = Limits { cpu_seconds: engine.bounds.probe.as_secs(), memory_bytes: 4 << 30, file_bytes: 0 };
-    let args = command::probe(proxy.address());
-    let started = process::start(&engine.ffprobe, &args, &limits, scratch, STDOUT, 1);
+    let args = command::probe(session.proxy.address());
+    let jailed = engine.jail.for_source(scratch, session.proxy.port(), limits);
+    let started = process::start(&jailed, &engine.ffprobe, &args, STDOUT, 1);
     let (process, pipes) = started.map_err(|error| crashed(&error))?;
     let mut json = Vec::new();
     for pipe in pipes {

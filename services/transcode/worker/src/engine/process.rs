@@ -1,11 +1,14 @@
-//! Child processes with limits: CPU seconds, address space, file size, lowest priority, nothing
-//! inherited, and killed with whoever waits for them.
+//! Child processes in a jail: no files but their own folder, no network but the source's port, limits, low priority,
+//! nothing inherited, and killed with whoever waits for them.
 
 use command_fds::{CommandFdExt, FdMapping};
+pub use reelmill_jail::Mode;
+use reelmill_jail::{Confinement, Limits as JailLimits};
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::unix::pipe;
@@ -23,9 +26,42 @@ pub struct Limits {
     pub file_bytes: u64,
 }
 
-/// Sets the limits, then becomes the program. The soft CPU limit lets ffmpeg end by itself.
-const LIMITED: &str = "ulimit -c 0; ulimit -Ht $(($1 + 10)); ulimit -St \"$1\"; ulimit -f \"$2\"; \
-                       ulimit -v \"$3\" 2>/dev/null; shift 3; exec nice -n 10 \"$@\"";
+/// Files a program may have open.
+const OPEN_FILES: u64 = 256;
+/// How far it stands back behind other programs.
+const NICE: i32 = 10;
+
+/// How programs are confined.
+#[derive(Clone, Debug)]
+pub struct Jail {
+    /// How strictly.
+    pub mode: Mode,
+    /// The program that confines itself and then becomes the other, with its first arguments: this program's own
+    /// `jail` command.
+    pub helper: Vec<OsString>,
+}
+
+/// One program's confinement.
+pub struct Jailed<'a> {
+    jail: &'a Jail,
+    folder: PathBuf,
+    port: Option<u16>,
+    limits: Limits,
+    nice: i32,
+}
+
+impl Jail {
+    /// For a program that reads the source at `port` of the loopback, in `folder`.
+    pub fn for_source(&self, folder: &Path, port: u16, limits: Limits) -> Jailed<'_> {
+        Jailed { jail: self, folder: folder.to_owned(), port: Some(port), limits, nice: NICE }
+    }
+
+    /// For a program that has all it needs in `folder`.
+    pub fn for_files(&self, folder: &Path, limits: Limits) -> Jailed<'_> {
+        Jailed { jail: self, folder: folder.to_owned(), port: None, limits, nice: NICE }
+    }
+}
+
 /// How much of what it says at the end is kept.
 const TAIL_BYTES: usize = 8 * 1024;
 /// The unit of times in `/proc`, on every Linux there is.
@@ -49,15 +85,22 @@ pub struct Ended {
     pub out_of_cpu: bool,
 }
 
-/// Starts `program` in `folder` with a pipe from each of the `pipes` descriptors from `first_fd` on.
+impl Jailed<'_> {
+    /// Somebody waits for this: it stands back behind nothing.
+    pub fn urgent(mut self, urgent: bool) -> Self {
+        self.nice = if urgent { 0 } else { NICE };
+        self
+    }
+}
+
+/// Starts `program` with a pipe from each of the `pipes` descriptors from `first_fd` on.
 ///
 /// # Errors
 /// When it cannot be started.
 pub fn start(
+    jailed: &Jailed<'_>,
     program: &str,
     args: &[String],
-    limits: &Limits,
-    folder: &Path,
     first_fd: i32,
     pipes: usize,
 ) -> io::Result<(Process, Vec<pipe::Receiver>)> {
@@ -68,7 +111,7 @@ pub fn start(
         receivers.push(pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?);
         mappings.push(FdMapping { parent_fd: writer.into(), child_fd });
     }
-    let mut command = limited(program, args, limits, folder);
+    let mut command = command(jailed, program, args)?;
     command.fd_mappings(mappings).map_err(io::Error::other)?;
     let mut child = command.spawn()?;
     // The command holds the pipes' writing ends: with them open the readers would never end.
@@ -81,24 +124,38 @@ pub fn start(
         }
     });
     let tail = AbortOnDropHandle::new(tail);
-    Ok((Process { child, tail, cpu_seconds: limits.cpu_seconds }, receivers))
+    Ok((Process { child, tail, cpu_seconds: jailed.limits.cpu_seconds }, receivers))
 }
 
-fn limited(program: &str, args: &[String], limits: &Limits, folder: &Path) -> Command {
-    let mut command = Command::new("/bin/sh");
-    command.args(["-c", LIMITED, "limited"]);
-    command.arg(limits.cpu_seconds.to_string());
-    command.arg(limits.file_bytes.div_ceil(512).to_string());
-    command.arg(limits.memory_bytes.div_ceil(1024).to_string());
-    command.arg(program).args(args);
-    command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+fn command(jailed: &Jailed<'_>, program: &str, args: &[String]) -> io::Result<Command> {
+    let (helper, first) = jailed
+        .jail
+        .helper
+        .split_first()
+        .ok_or_else(|| io::Error::other("no program that confines is given"))?;
+    let confinement = Confinement {
+        mode: jailed.jail.mode,
+        read: Vec::new(),
+        write: Some(jailed.folder.clone()),
+        connect: jailed.port,
+        limits: JailLimits {
+            cpu_seconds: jailed.limits.cpu_seconds,
+            memory_bytes: jailed.limits.memory_bytes,
+            file_bytes: jailed.limits.file_bytes,
+            open_files: OPEN_FILES,
+        },
+        nice: jailed.nice,
+    };
+    let mut command = Command::new(helper);
+    command.args(first).args(reelmill_jail::arguments(&confinement, program, args));
+    command.current_dir(&jailed.folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command.env_clear().env("LC_ALL", "C");
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", path);
     }
     // A group of its own: a Ctrl-C in the terminal is the worker's to handle.
     command.kill_on_drop(true).process_group(0);
-    command
+    Ok(command)
 }
 
 impl Process {
@@ -140,28 +197,4 @@ async fn read_tail(mut stderr: impl AsyncRead + Unpin) -> String {
         tail.drain(..tail.len().saturating_sub(TAIL_BYTES));
     }
     String::from_utf8_lossy(tail.make_contiguous()).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Ended, Limits, start};
-    use std::path::Path;
-
-    async fn ended(script: &str) -> Ended {
-        let limits = Limits { cpu_seconds: 1, memory_bytes: 1 << 30, file_bytes: 0 };
-        let args = ["-c".to_owned(), script.to_owned()];
-        let (process, _) = start("sh", &args, &limits, Path::new("/"), 3, 0).expect("started");
-        process.ended().await.expect("ended")
-    }
-
-    #[cfg(target_os = "linux")]
-    #[tokio::test]
-    async fn the_cpu_limit_is_told_from_other_endings() {
-        // As ffmpeg does, which ends by itself whichever signal it gets.
-        let trap = "trap 'exit 255' TERM XCPU";
-        let limited = ended(&format!("{trap}; while :; do :; done")).await;
-        assert_eq!((limited.status.code(), limited.out_of_cpu), (Some(255), true));
-        let stopped = ended(&format!("{trap}; kill -TERM $$; sleep 10")).await;
-        assert_eq!((stopped.status.code(), stopped.out_of_cpu), (Some(255), false));
-    }
 }

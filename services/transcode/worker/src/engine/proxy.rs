@@ -16,6 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 /// A running proxy; dropping it ends it.
 pub struct SourceProxy {
     address: String,
+    port: u16,
     _server: AbortOnDropHandle<()>,
 }
 
@@ -35,7 +36,12 @@ impl SourceProxy {
             }
         });
         let address = format!("http://127.0.0.1:{port}{path}");
-        Ok(Self { address, _server: AbortOnDropHandle::new(server) })
+        Ok(Self { address, port, _server: AbortOnDropHandle::new(server) })
+    }
+
+    /// The port it listens at, on the loopback.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// The address to read the source at.

@@ -1,11 +1,12 @@
-//! From an encoder's pipe to the store: cuts the stream into segments as it comes and puts each one
-//! as soon as it is whole. A slow store slows the encoder down; it does not fill memory.
+//! From an encoder's pipe to the store: cuts the stream into segments as it comes, puts each one as soon as it is
+//! whole, and records them in their order. A slow store slows the encoder down; it does not fill memory.
 
 use super::activity::Activity;
-use super::sink::{Content, OutputSink, SinkError};
+use super::recorder::Recording;
+use super::sink::{Content, Output, OutputSink, Role, SinkError};
 use bytes::{Bytes, BytesMut};
-use reelmill_media::fragments::{FragmentError, Fragments, Part};
-use reelmill_media::playlists::Segment;
+use reelmill_media::fragments::{Fragment, FragmentError, Fragments, Init, Part};
+use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,16 +14,14 @@ use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
 
 /// Segments of one track on their way at once.
 const TRACK_PUTS: usize = 2;
 /// Segments of all tracks on their way at once.
-pub(super) const TASK_PUTS: usize = 6;
-/// The largest poster that is kept.
-const MAX_POSTER_BYTES: u64 = 4 * 1024 * 1024;
-/// Media segments are numbered from here.
-const FIRST_SEGMENT: usize = 1;
+const TASK_PUTS: usize = 6;
+/// A stream that begins so much later than it should lacks a frame, seconds.
+const LATE: f64 = 0.005;
 /// Segments hold video, audio or both in MP4 boxes.
 const SEGMENT_TYPE: &str = "video/mp4";
 
@@ -37,6 +36,8 @@ pub(super) enum PumpError {
     Scratch(io::Error),
     #[error("pipe: {0}")]
     Pipe(io::Error),
+    #[error("the stream begins later than it should")]
+    Late,
     #[error("a put panicked")]
     Panicked,
 }
@@ -45,63 +46,103 @@ pub(super) enum PumpError {
 #[derive(Clone)]
 pub(super) struct Outlet {
     pub sink: Arc<dyn OutputSink>,
+    pub recording: Recording,
     pub activity: Activity,
-    pub permits: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 impl Outlet {
-    pub fn new(sink: Arc<dyn OutputSink>, activity: Activity) -> Self {
-        Self { sink, activity, permits: Arc::new(Semaphore::new(TASK_PUTS)) }
+    pub fn new(sink: Arc<dyn OutputSink>, recording: Recording, activity: Activity) -> Self {
+        Self { sink, recording, activity, permits: Arc::new(Semaphore::new(TASK_PUTS)) }
+    }
+
+    /// Puts and records one output.
+    pub async fn put(
+        &self,
+        output: Output,
+        content: Content,
+        content_type: &'static str,
+    ) -> Result<(), SinkError> {
+        // The semaphore is never closed.
+        let _permit = self.permits.acquire().await;
+        let _waiting = self.activity.waiting();
+        let put = self.sink.put(&output.name, content, content_type).await;
+        self.activity.touch();
+        put.map(|()| self.recording.record(output))
     }
 }
 
-/// A track (a rung, or the sound) as it was put.
+/// What a track is to become.
+pub(super) struct TrackPlan {
+    /// The rendition, and folder of its outputs: `720p`, `audio-0`.
+    pub rendition: String,
+    /// Place of its first segment in the rendition.
+    pub first_segment: u32,
+    /// So many of its segments are recorded already.
+    pub recorded: u32,
+    /// When its first frame is due, seconds, where a seek may have gone too far.
+    pub due: Option<f64>,
+    /// Where a copy of the whole stream is kept.
+    pub copy: Option<PathBuf>,
+}
+
+/// A track (a rung, or sound) as it was put.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Track {
-    /// Folder of its outputs: `720p`, `audio`.
-    pub folder: String,
-    /// RFC 6381 codec string; empty when nothing came.
-    pub codec: String,
-    /// Size of the initialisation segment, bytes.
-    pub init_bytes: u64,
-    /// The media segments, names relative to the folder.
-    pub segments: Vec<Segment>,
-    /// Frames in all.
-    pub frames: u64,
-    /// The same stream as one file in the scratch folder.
-    pub scratch: PathBuf,
+    /// The rendition.
+    pub rendition: String,
+    /// Media segments in it.
+    pub segments: u32,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// The same stream as one file, where a copy was wanted.
+    pub copy: Option<PathBuf>,
 }
 
-impl Track {
-    /// Seconds in all.
-    pub fn seconds(&self) -> f64 {
-        self.segments.iter().map(|segment| segment.seconds).sum()
-    }
-}
+/// A put on its way; what it put is recorded when those before it are.
+type Put = (Output, AbortOnDropHandle<Result<(), SinkError>>);
 
 struct Pump {
     outlet: Outlet,
+    plan: TrackPlan,
     track: Track,
-    scratch: File,
-    puts: JoinSet<Result<(), SinkError>>,
+    init: Option<Init>,
+    copy: Option<File>,
+    puts: VecDeque<Put>,
 }
 
-/// Pumps one track until its pipe ends; `scratch` gets a copy for the progressive file.
+/// Pumps one track until its pipe ends.
 pub(super) async fn track(
     mut pipe: pipe::Receiver,
-    folder: String,
-    scratch: PathBuf,
+    plan: TrackPlan,
     outlet: Outlet,
 ) -> Result<Track, PumpError> {
-    let file = File::create(&scratch).await.map_err(PumpError::Scratch)?;
-    let track = Track { folder, scratch, ..Track::default() };
-    let mut pump = Pump { outlet, track, scratch: file, puts: JoinSet::new() };
+    let copy = match &plan.copy {
+        Some(path) => Some(File::create(path).await.map_err(PumpError::Scratch)?),
+        None => None,
+    };
+    let track = Track { rendition: plan.rendition.clone(), copy: plan.copy.clone(), ..Track::default() };
+    let mut pump = Pump { outlet, plan, track, init: None, copy, puts: VecDeque::new() };
     let mut reader = Fragments::new();
     let mut chunk = BytesMut::with_capacity(256 * 1024);
-    while pipe.read_buf(&mut chunk).await.map_err(PumpError::Pipe)? > 0 {
+    loop {
+        let read = tokio::select! {
+            read = pipe.read_buf(&mut chunk) => read.map_err(PumpError::Pipe)?,
+            // What is put counts at once, not only when there is more to put.
+            put = pump.put_ended(), if !pump.puts.is_empty() => {
+                put?;
+                continue;
+            }
+        };
+        if read == 0 {
+            break;
+        }
         pump.outlet.activity.touch();
         for part in reader.push(&chunk)? {
-            pump.part(part).await?;
+            match part {
+                Part::Init(init) => pump.init(init).await?,
+                Part::Fragment(fragment) => pump.fragment(fragment).await?,
+            }
         }
         chunk.clear();
     }
@@ -109,37 +150,64 @@ pub(super) async fn track(
     while !pump.puts.is_empty() {
         pump.put_ended().await?;
     }
-    pump.scratch.flush().await.map_err(PumpError::Scratch)?;
+    if let Some(copy) = &mut pump.copy {
+        copy.flush().await.map_err(PumpError::Scratch)?;
+    }
     Ok(pump.track)
 }
 
 impl Pump {
-    async fn part(&mut self, part: Part) -> Result<(), PumpError> {
-        match part {
-            Part::Init(init) => {
-                self.track.codec = init.codec;
-                self.track.init_bytes = init.bytes.len() as u64;
-                self.put("init.mp4".into(), init.bytes).await
-            }
-            Part::Fragment(fragment) => {
-                let name = format!("seg_{:05}.m4s", self.track.segments.len() + FIRST_SEGMENT);
-                self.track.frames += u64::from(fragment.frames);
-                let bytes = fragment.bytes.len() as u64;
-                self.track.segments.push(Segment { name: name.clone(), seconds: fragment.seconds, bytes });
-                self.put(name, fragment.bytes).await
-            }
+    /// Kept until there is a segment: a track without any is no track.
+    async fn init(&mut self, init: Init) -> Result<(), PumpError> {
+        self.keep(&init.bytes).await?;
+        self.init = Some(init);
+        Ok(())
+    }
+
+    async fn fragment(&mut self, fragment: Fragment) -> Result<(), PumpError> {
+        let place = self.track.segments;
+        if place == 0 && self.plan.due.is_some_and(|due| fragment.start > due + LATE) {
+            return Err(PumpError::Late);
+        }
+        self.keep(&fragment.bytes).await?;
+        self.track.segments += 1;
+        self.track.bytes += fragment.bytes.len() as u64;
+        let init = self.init.take();
+        if place < self.plan.recorded {
+            return Ok(());
+        }
+        if let Some(init) = init {
+            let role = Role::Init { codec: init.codec };
+            self.put("init.mp4", role, init.bytes).await?;
+        }
+        let sequence = self.plan.first_segment + place;
+        let role = Role::Segment {
+            sequence,
+            start: fragment.start,
+            seconds: fragment.seconds,
+            frames: fragment.frames,
+            keyframe_bytes: fragment.keyframe_bytes,
+        };
+        self.put(&format!("seg_{:05}.m4s", sequence + 1), role, fragment.bytes).await
+    }
+
+    async fn keep(&mut self, bytes: &Bytes) -> Result<(), PumpError> {
+        match &mut self.copy {
+            Some(copy) => copy.write_all(bytes).await.map_err(PumpError::Scratch),
+            None => Ok(()),
         }
     }
 
-    /// Keeps a copy, and starts to put it once fewer than the allowed number are on their way.
-    async fn put(&mut self, name: String, bytes: Bytes) -> Result<(), PumpError> {
-        self.scratch.write_all(&bytes).await.map_err(PumpError::Scratch)?;
+    /// Starts to put once fewer than the allowed number are on their way.
+    async fn put(&mut self, file: &str, role: Role, bytes: Bytes) -> Result<(), PumpError> {
         while self.puts.len() >= TRACK_PUTS {
             self.put_ended().await?;
         }
+        let rendition = self.plan.rendition.clone();
+        let name = format!("{rendition}/{file}");
+        let output = Output { name: name.clone(), size_bytes: bytes.len() as u64, rendition, role };
         let outlet = self.outlet.clone();
-        let name = format!("{}/{name}", self.track.folder);
-        self.puts.spawn(async move {
+        let put = tokio::spawn(async move {
             // The semaphore is never closed.
             let _permit = outlet.permits.acquire().await;
             let _waiting = outlet.activity.waiting();
@@ -147,21 +215,17 @@ impl Pump {
             outlet.activity.touch();
             put
         });
+        self.puts.push_back((output, AbortOnDropHandle::new(put)));
         Ok(())
     }
 
+    /// Waits for the earliest put and records what it put. It may be dropped and begun again.
     async fn put_ended(&mut self) -> Result<(), PumpError> {
-        match self.puts.join_next().await {
-            Some(Ok(put)) => Ok(put?),
-            Some(Err(_)) => Err(PumpError::Panicked),
-            None => Ok(()),
-        }
+        let Some((_, put)) = self.puts.front_mut() else { return Ok(()) };
+        let ended = put.await;
+        let Some((output, _)) = self.puts.pop_front() else { return Ok(()) };
+        ended.map_err(|_| PumpError::Panicked)??;
+        self.outlet.recording.record(output);
+        Ok(())
     }
-}
-
-/// Reads the whole poster; empty when there was no frame for it.
-pub(super) async fn poster(pipe: pipe::Receiver) -> Result<Bytes, PumpError> {
-    let mut image = Vec::new();
-    pipe.take(MAX_POSTER_BYTES).read_to_end(&mut image).await.map_err(PumpError::Pipe)?;
-    Ok(image.into())
 }

@@ -175,6 +175,44 @@ impl Inner {
     }
 }
 
+/// Reads a whole object that is small enough to be held.
+///
+/// # Errors
+/// When the store answers wrongly or not at all, for as long as `lasts`.
+pub(super) async fn fetch_whole(
+    http: &reqwest::Client,
+    uri: String,
+    size: u64,
+    lasts: Duration,
+) -> Result<Bytes, SourceError> {
+    let mut patience = Patience::new(lasts);
+    loop {
+        let (error, transient) = match fetch_once(http, &uri, size).await {
+            Ok(bytes) => return Ok(bytes),
+            Err(failed) => failed,
+        };
+        if !transient || !patience.try_again().await {
+            return Err(error);
+        }
+    }
+}
+
+async fn fetch_once(http: &reqwest::Client, uri: &str, size: u64) -> Result<Bytes, (SourceError, bool)> {
+    // Addresses are signed: they must not reach a log.
+    let passing = |error: reqwest::Error| (SourceError(error.without_url().to_string()), true);
+    let response = http.get(uri).timeout(Duration::from_secs(60)).send().await.map_err(passing)?;
+    let status = response.status();
+    if !status.is_success() {
+        let transient = status.is_server_error() || matches!(status.as_u16(), 408 | 429);
+        return Err((SourceError(format!("the store answered {status}")), transient));
+    }
+    let bytes = response.bytes().await.map_err(passing)?;
+    if bytes.len() as u64 != size {
+        return Err((SourceError(format!("{} bytes instead of {size}", bytes.len())), true));
+    }
+    Ok(bytes)
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

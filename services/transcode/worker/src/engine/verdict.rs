@@ -5,10 +5,6 @@ use reelmill_media::sniff::Kind;
 use reelmill_media::{Failure, Reason};
 use std::os::unix::process::ExitStatusExt;
 
-/// Shares of the playing time that may be missing before a file counts as cut short.
-const MISSING_SHARE: f64 = 0.05;
-/// The same in seconds, where the demuxer did not complain.
-const MISSING_SECONDS: f64 = 1.0;
 /// ffmpeg's exit codes when a signal asked it to end, and when several did: the CPU limit, or somebody
 /// who stops this machine's programs.
 const ENDED_BY_SIGNAL: [i32; 2] = [255, 123];
@@ -19,6 +15,14 @@ pub(super) fn probe(ended: &Ended, kind: Kind) -> Failure {
         return failure;
     }
     let tail = ended.tail.as_str();
+    if ended
+        .status
+        .code()
+        .is_some_and(|code| [reelmill_jail::FAILED, reelmill_jail::NOT_FOUND].map(i32::from).contains(&code))
+    {
+        tracing::error!(tail, "the prober could not be confined");
+        return Failure::new(Reason::EncoderCrashed, "The worker failed. It is tried again.");
+    }
     if tail.contains("moov atom not found") {
         return truncated();
     }
@@ -31,48 +35,56 @@ pub(super) fn probe(ended: &Ended, kind: Kind) -> Failure {
     Failure::new(Reason::FileTruncated, "The file is damaged or incomplete. Upload the whole file again.")
 }
 
-/// What an encoding came to.
-pub(super) struct Encoded<'a> {
-    pub ended: &'a Ended,
-    /// Frames of the first rung.
-    pub frames: u64,
-    /// Seconds of the longest track.
-    pub covered: f64,
-    /// Seconds that the container promised.
-    pub expected: Option<f64>,
+/// How good an encoding is that is good enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing to remark.
+    Good,
+    /// Much of what was decoded was damaged.
+    Damaged,
 }
 
-/// Why an encoding is no good, if it is not.
-pub(super) fn encoding(encoded: &Encoded<'_>) -> Result<(), Failure> {
-    let tail = encoded.ended.tail.as_str();
-    if let Some(failure) = killed(encoded.ended) {
+/// Whether an encoding that gave nothing, or something, is good enough, or why not.
+pub(super) fn encoding(ended: &Ended, empty: bool, may_be_empty: bool) -> Result<Verdict, Failure> {
+    let tail = ended.tail.as_str();
+    if let Some(failure) = killed(ended) {
         return Err(failure);
     }
-    let code = encoded.ended.status.code();
+    let code = ended.status.code();
     if tail.contains("Cannot allocate memory") {
         return Err(limit());
     }
     if code.is_some_and(|code| ENDED_BY_SIGNAL.contains(&code)) {
         return Err(Failure::new(Reason::EncoderCrashed, "The encoder was stopped. It is tried again."));
     }
+    if code == Some(i32::from(reelmill_jail::FAILED)) || code == Some(i32::from(reelmill_jail::NOT_FOUND)) {
+        tracing::error!(tail, "the encoder could not be confined");
+        return Err(Failure::new(Reason::EncoderCrashed, "The worker failed. It is tried again."));
+    }
     if tail.contains("No space left on device") {
         return Err(Failure::new(Reason::EncoderCrashed, "The worker's disk is full."));
     }
-    if encoded.frames == 0 {
+    if empty && !may_be_empty {
         return Err(nothing_decoded(tail));
     }
-    let missing = encoded.expected.map_or(0.0, |expected| expected - encoded.covered);
-    let share = missing / encoded.expected.unwrap_or(1.0).max(0.001);
-    if share > MISSING_SHARE && (missing > MISSING_SECONDS || says_truncated(tail)) {
-        return Err(truncated());
-    }
-    if code != Some(0) {
-        return Err(Failure::new(
-            Reason::DecodeFailed,
-            "The video is damaged: most of it cannot be decoded. Export it again.",
-        ));
-    }
-    Ok(())
+    Ok(if code != Some(0) || says_damaged(tail) || says_truncated(tail) {
+        Verdict::Damaged
+    } else {
+        Verdict::Good
+    })
+}
+
+/// A few complaints are nothing: many a sound file begins with pictures that refer to what was cut off before them.
+fn says_damaged(tail: &str) -> bool {
+    const HINTS: [&str; 5] = [
+        "error while decoding",
+        "Error while decoding",
+        "corrupt decoded frame",
+        "concealing",
+        "Error submitting packet",
+    ];
+    const MANY: usize = 8;
+    tail.lines().filter(|line| HINTS.iter().any(|hint| line.contains(hint))).count() >= MANY
 }
 
 fn nothing_decoded(tail: &str) -> Failure {
@@ -95,7 +107,7 @@ fn says_truncated(tail: &str) -> bool {
 }
 
 /// Ended by a limit, or by a signal that this worker did not send.
-fn killed(ended: &Ended) -> Option<Failure> {
+pub(super) fn killed(ended: &Ended) -> Option<Failure> {
     const XCPU: i32 = 24;
     const XFSZ: i32 = 25;
     if ended.out_of_cpu {
@@ -110,7 +122,7 @@ fn killed(ended: &Ended) -> Option<Failure> {
     }
 }
 
-pub(super) fn limit() -> Failure {
+fn limit() -> Failure {
     Failure::new(
         Reason::LimitExceeded,
         "The file needs more computing time or memory than one video may take. Export it again, smaller.",
@@ -126,7 +138,7 @@ fn truncated() -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use super::{Encoded, encoding, probe};
+    use super::{Verdict, encoding, probe};
     use crate::engine::process::Ended;
     use reelmill_media::Reason;
     use reelmill_media::sniff::Kind;
@@ -137,36 +149,42 @@ mod tests {
         Ended { status: ExitStatus::from_raw(raw), tail: tail.into(), out_of_cpu: false }
     }
 
-    fn reason(raw: i32, tail: &str, frames: u64, covered: f64) -> Option<Reason> {
-        let ended = ended(raw, tail);
-        let encoded = Encoded { ended: &ended, frames, covered, expected: Some(100.0) };
-        encoding(&encoded).err().map(|failure| failure.reason)
+    fn reason(raw: i32, tail: &str, empty: bool) -> Option<Reason> {
+        encoding(&ended(raw, tail), empty, false).err().map(|failure| failure.reason)
     }
 
     #[test]
     fn endings_of_an_encoding() {
-        assert_eq!(reason(0, "some noise", 10, 96.0), None);
-        assert_eq!(reason(0, "", 10, 90.0), Some(Reason::FileTruncated));
-        assert_eq!(reason(0, "", 0, 0.0), Some(Reason::DecodeFailed));
-        assert_eq!(reason(0, "x: partial file", 0, 0.0), Some(Reason::FileTruncated));
-        assert_eq!(reason(256, "Decoder (codec vvc) not found", 0, 0.0), Some(Reason::CodecUnsupported));
-        assert_eq!(reason(69 << 8, "", 10, 100.0), Some(Reason::DecodeFailed));
-        for stopped in [255 << 8, 123 << 8, 9, 11, 15] {
-            assert_eq!(reason(stopped, "", 10, 100.0), Some(Reason::EncoderCrashed), "{stopped}");
+        assert_eq!(reason(0, "some noise", false), None);
+        assert_eq!(reason(0, "", true), Some(Reason::DecodeFailed));
+        assert_eq!(reason(0, "x: partial file", true), Some(Reason::FileTruncated));
+        assert_eq!(reason(256, "Decoder (codec vvc) not found", true), Some(Reason::CodecUnsupported));
+        for stopped in [255 << 8, 123 << 8, 9, 11, 15, 125 << 8] {
+            assert_eq!(reason(stopped, "", false), Some(Reason::EncoderCrashed), "{stopped}");
         }
+        assert_eq!(encoding(&ended(0, ""), true, true), Ok(Verdict::Good), "behind the end of the file");
+        assert_eq!(
+            encoding(&ended(69 << 8, ""), false, false),
+            Ok(Verdict::Damaged),
+            "what is there can be played"
+        );
+        let cut = encoding(&ended(0, "x: File ended prematurely"), false, false);
+        assert_eq!(cut, Ok(Verdict::Damaged), "the end is missing");
     }
 
     #[test]
     fn endings_at_a_limit() {
         let (xcpu, xfsz) = (24, 25);
         for raw in [xcpu, xfsz] {
-            assert_eq!(reason(raw, "", 10, 100.0), Some(Reason::LimitExceeded));
+            assert_eq!(reason(raw, "", false), Some(Reason::LimitExceeded));
         }
-        assert_eq!(reason(256, "x: Cannot allocate memory", 10, 100.0), Some(Reason::LimitExceeded));
+        assert_eq!(reason(256, "x: Cannot allocate memory", false), Some(Reason::LimitExceeded));
         for raw in [255 << 8, 123 << 8, 9] {
             let ended = Ended { out_of_cpu: true, ..ended(raw, "") };
-            let encoded = Encoded { ended: &ended, frames: 10, covered: 100.0, expected: Some(100.0) };
-            assert_eq!(encoding(&encoded).map_err(|failure| failure.reason), Err(Reason::LimitExceeded));
+            assert_eq!(
+                encoding(&ended, false, true).map_err(|failure| failure.reason),
+                Err(Reason::LimitExceeded)
+            );
             assert_eq!(probe(&ended, Kind::Mp4).reason, Reason::LimitExceeded);
         }
     }

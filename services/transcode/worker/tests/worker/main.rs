@@ -1,12 +1,23 @@
-//! The worker, tried with real ffmpeg: its engine alone, and the whole role against a dispatch, a
-//! queue and a store of the tests' own.
+//! The worker, tried with real ffmpeg in its jail: its engine alone, and the whole role against a dispatch, a queue and
+//! a store of the tests' own.
 
+mod board;
 mod cancel;
+mod codecs;
+mod exact;
 mod faults;
 mod hostile;
+mod identity;
+mod jail;
+mod job;
+mod numbered;
+mod pictures;
 mod real;
 mod renditions;
 mod role;
+mod role_dispatch;
 mod role_support;
+mod stills;
 mod support;
 mod sync;
+mod tracks;

@@ -1,18 +1,13 @@
 //! Files that phones and cameras wrote.
 
-use crate::support::{Run, Store, ffprobe, gray_frames, real_media, transcode};
+use crate::job::{done, options};
+use crate::support::{assert_seconds, ffprobe, gray_frames, real_media};
 use std::path::Path;
-
-async fn done(file: &Path) -> Run {
-    let run = transcode(&Store::start().await, file).await;
-    assert!(run.result.is_ok(), "{}: {:?}", file.display(), run.result);
-    run
-}
 
 /// Mean difference of the first frames as ffmpeg itself shows them (it turns pictures by default).
 fn difference(source: &Path, output: &Path) -> f64 {
     const SIDE: u32 = 32;
-    let (a, b) = (gray_frames(source, SIDE), gray_frames(output, SIDE));
+    let (a, b) = (gray_frames(source, SIDE, SIDE), gray_frames(output, SIDE, SIDE));
     let pixels = (SIDE * SIDE) as usize;
     let sum: f64 = a[..pixels].iter().zip(&b[..pixels]).map(|(a, b)| f64::from(a.abs_diff(*b))).sum();
     sum / f64::from(SIDE * SIDE)
@@ -30,8 +25,8 @@ async fn phone_videos_are_turned() {
     ];
     for (name, rung, size) in cases {
         let file = media.join("valid").join(name);
-        let run = done(&file).await;
-        let output = run.path(&format!("{rung}.mp4"));
+        let job = done(&file, &options(&[])).await;
+        let output = job.progressive(rung);
         assert_eq!(ffprobe("-select_streams v -show_entries stream=width,height", &output), size, "{name}");
         let difference = difference(&file, &output);
         assert!(difference < 8.0, "{name}: {difference}");
@@ -50,13 +45,9 @@ async fn real_files_keep_their_length() {
         ("pytorch+torchcodec/nasa_13013.mp4", 13.0, true),
     ];
     for (name, seconds, sound) in cases {
-        let run = done(&media.join("valid").join(name)).await;
-        let outcome = &run.done().outcome;
-        let output = run.path(&format!("{}.mp4", outcome.rungs[0].id));
-        let actual: f64 = ffprobe("-show_entries format=duration", &output).parse().expect("duration");
-        let slack = 0.15;
-        assert!((actual - seconds).abs() < slack, "{name}: {actual} s, not {seconds} s");
-        assert_eq!(run.path("audio/index.m3u8").exists(), sound, "{name}");
-        assert!(!outcome.poster.is_empty(), "{name}");
+        let job = done(&media.join("valid").join(name), &options(&[])).await;
+        assert_seconds(&job.progressive(job.rungs()[0]), seconds, 0.15);
+        assert_eq!(job.path("audio-0.m3u8").exists(), sound, "{name}");
+        assert!(job.poster().exists(), "{name}");
     }
 }

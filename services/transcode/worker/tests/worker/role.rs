@@ -1,119 +1,188 @@
 //! The whole role: a message in, outputs and a settled task out.
 
-use crate::role_support::{Role, TASK, World};
-use crate::support::{ffmpeg, processes_in, terminate_in, wait_until};
-use reelmill_proto::transcode::rendition::State;
-use std::path::PathBuf;
+use crate::job::options;
+use crate::role_support::{Event, HINT, Role, Task, World};
+use crate::support::{Clip, engine, processes_in, seconds, terminate_in, wait_until};
+use reelmill_media::plan::plan;
+use reelmill_proto::transcode::{Output, output};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tempfile::TempDir;
 
 const LONG_DRAIN: Duration = Duration::from_secs(60);
 
-fn clip(folder: &TempDir, size: &str, seconds: u32) -> PathBuf {
-    let file = folder.path().join("clip.mp4");
-    ffmpeg(
+fn clip(size: &str, seconds: u32) -> Clip {
+    Clip::new(
+        "clip.mp4",
         &format!(
             "-f lavfi -i testsrc2=s={size}:r=30:d={seconds} -f lavfi -i sine=440:d={seconds} -c:v libx264 \
              -preset ultrafast -c:a aac"
         ),
-        &file,
-    );
-    file
+    )
+}
+
+/// One that keeps the encoder busy until it is stopped.
+fn slow_clip() -> Clip {
+    clip("1280x720", 25)
+}
+
+fn names(outputs: &[Output]) -> Vec<&str> {
+    outputs.iter().map(|output| output.name.as_str()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_is_done_through_every_stumble() {
-    let folder = TempDir::new().expect("folder");
-    let world = World::default();
+    let world = World::with_rungs(&[180]);
     world.broken_streams.store(1, Ordering::SeqCst);
-    world.busy.store(2, Ordering::SeqCst);
+    let methods = ["StartTask", "PlanJob", "SignOutputs", "RecordOutputs", "CompleteTask"];
+    *world.busy.lock().expect("lock") = methods.into_iter().map(|method| (method, 2)).collect();
     world.failing_puts.store(3, Ordering::SeqCst);
-    let role = Role::start(&clip(&folder, "640x360", 10), world, LONG_DRAIN).await;
-    role.message_deleted().await;
+    let clip = clip("320x180", 10);
+    let role = Role::start(&clip.file, world, LONG_DRAIN).await;
+    role.messages_deleted(1).await;
     let world = role.stop().await;
 
     let started = world.started.lock().expect("lock");
-    assert_eq!((started.len(), started[0].task.as_str()), (1, TASK));
-    assert!(started[0].encoder_build.starts_with("ffmpeg version"), "{}", started[0].encoder_build);
-    let completed = world.completed.lock().expect("lock").clone().expect("completed");
-    assert_eq!(completed.lease.expect("lease").fencing_token, 7);
-    assert_eq!(
-        (completed.master_playlist.as_str(), completed.poster.as_str()),
-        ("master.m3u8", "poster.jpg")
-    );
-    let rendition = &completed.renditions[0];
-    assert_eq!((rendition.rendition_id.as_str(), rendition.state()), ("360p", State::Ready));
-    assert!(rendition.size_bytes > 0 && rendition.bandwidth_bps >= rendition.average_bandwidth_bps);
-    let source = completed.source.expect("source");
-    assert_eq!((source.width, source.height, source.video_codec.as_str()), (640, 360, "h264"));
+    assert_eq!((started.len(), started[0].task.as_str()), (1, HINT));
+    let build = &started[0].encoder_build;
+    assert!(build.starts_with("reelmill ") && build.contains("ffmpeg version"), "{build}");
+    let events = world.events();
+    let Some(Event::Planned(planned)) = events.first() else { panic!("{events:?}") };
+    let info = planned.source_info.as_ref().expect("source");
+    assert_eq!((info.width, info.height, info.video_codec.as_str()), (320, 180, "h264"));
+    assert_eq!((info.audio_codec.as_str(), info.audio_tracks, info.video_range.as_str()), ("aac", 1, "SDR"));
+    let Some(Event::Completed(completed)) = events.last() else { panic!("{events:?}") };
+    assert!(completed.outputs.is_empty() && completed.warnings.is_empty(), "all was recorded before");
 
+    let recorded = world.recorded();
+    let told: BTreeSet<_> = names(&recorded).into_iter().collect();
+    assert_eq!(told.len(), recorded.len(), "nothing is recorded twice");
     let objects = world.objects.lock().expect("lock");
-    let told: Vec<_> = completed.outputs.iter().map(|output| (&output.name, output.size_bytes)).collect();
-    assert_eq!(told.len(), objects.len());
-    for (name, size) in told {
-        assert_eq!(objects.get(name).map(|&size| i64::try_from(size).expect("size")), Some(size), "{name}");
-    }
+    assert_eq!(told, objects.keys().map(String::as_str).collect());
+    let segments: Vec<_> = world.segments("180p").into_iter().map(|output| output.role).collect();
+    let Some(Some(output::Role::Segment(last))) = segments.last() else { panic!("{segments:?}") };
+    assert_eq!((segments.len(), last.sequence, last.start_seconds, last.frames), (3, 2, 8.0, 60));
+    assert!(last.keyframe_bytes > 0 && (last.seconds - 2.0).abs() < 0.001, "{last:?}");
 
     let reports = world.reports.lock().expect("lock");
     let percents: Vec<_> =
         reports.iter().filter_map(|report| report.progress.as_ref()).map(|p| p.percent).collect();
     assert!(percents.is_sorted(), "{percents:?}");
-    let planned = reports.iter().find(|report| !report.renditions.is_empty()).expect("planned");
-    assert_eq!(planned.source.as_ref().map(|source| source.width), Some(640));
-    assert!(world.failed.lock().expect("lock").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_video_is_planned_encoded_and_joined() {
+    let clip = clip("320x180", 42);
+    let role = Role::start(&clip.file, World::with_rungs(&[180, 144]), LONG_DRAIN).await;
+    wait_until(Duration::from_secs(60), "the plan", || !role.world.shares().is_empty()).await;
+    let shares = role.world.shares().len() as u64;
+    assert!(shares >= 5, "sound and four chunks: {shares}");
+    role.messages_deleted(shares + 1).await;
+    let world = role.stop().await;
+
+    // Of each task all is recorded before it is completed.
+    let mut ended = BTreeSet::new();
+    for event in world.events() {
+        match event {
+            Event::Recorded(task, _) => assert!(!ended.contains(&task), "{task} goes on after its end"),
+            Event::Completed(completed) => {
+                assert!(ended.insert(completed.lease.expect("lease").task));
+            }
+            Event::Failed(failed) => panic!("{failed:?}"),
+            Event::Planned(_) => {}
+        }
+    }
+    assert_eq!(ended.len() as u64, shares + 1);
+    for rung in ["180p", "144p"] {
+        let segments = world.segments(rung);
+        let frames = segments.iter().map(|output| match &output.role {
+            Some(output::Role::Segment(segment)) => segment.frames,
+            _ => 0,
+        });
+        assert_eq!((segments.len(), frames.sum::<i32>()), (11, 1260), "{rung}");
+        let file = clip.beside("joined.mp4");
+        let object = world.objects.lock().expect("lock")[&format!("{rung}.mp4")].clone();
+        std::fs::write(&file, object).expect("write");
+        assert!((seconds(&file) - 42.0).abs() < 0.1, "{rung}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_puts_what_its_predecessor_did_not_record() {
+    let clip = clip("320x180", 42);
+    let engine = engine();
+    let store = crate::support::Store::start().await;
+    let session = engine.open(store.add(&clip.file)).await.expect("open");
+    let source = engine.inspect(&session, &clip.beside("")).await.expect("probed");
+    let plan = plan(&source, &options(&[144]));
+    let world = World::with_rungs(&[144]);
+    let last = plan.shares.len() - 1;
+    *world.plan.lock().expect("lock") = Some(plan);
+    let recorded = HashMap::from([("144p".to_owned(), 3)]);
+    *world.tasks.lock().expect("lock") = vec![Task::Encode(last, recorded)];
+    let role = Role::start(&clip.file, world, LONG_DRAIN).await;
+    role.messages_deleted(1).await;
+    let world = role.stop().await;
+    assert!(matches!(world.events().last(), Some(Event::Completed(_))));
+    let outputs = world.segments("144p");
+    assert_eq!(names(&outputs), ["144p/seg_00011.m4s"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_task_stops_within_a_second() {
-    let folder = TempDir::new().expect("folder");
-    let role = Role::start(&clip(&folder, "1280x720", 90), World::default(), LONG_DRAIN).await;
+    let clip = slow_clip();
+    let role = Role::start(&clip.file, World::with_rungs(&[]), LONG_DRAIN).await;
     role.encoding().await;
     role.world.cancel.store(true, Ordering::SeqCst);
     let scratch = role.scratch.path().to_owned();
     wait_until(Duration::from_millis(1500), "the encoder's end", || processes_in(&scratch) == 0).await;
-    role.message_deleted().await;
-    let world = role.stop().await;
-    assert!(world.completed.lock().expect("lock").is_none() && world.failed.lock().expect("lock").is_none());
+    role.messages_deleted(1).await;
+    assert!(!role.stop().await.is_settled());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_lease_ends_the_work() {
-    let folder = TempDir::new().expect("folder");
-    let role = Role::start(&clip(&folder, "1280x720", 90), World::default(), LONG_DRAIN).await;
+    let clip = slow_clip();
+    let role = Role::start(&clip.file, World::with_rungs(&[]), LONG_DRAIN).await;
     role.encoding().await;
     role.world.lease_lost.store(true, Ordering::SeqCst);
-    role.message_deleted().await;
-    let world = role.stop().await;
-    assert!(world.completed.lock().expect("lock").is_none() && world.failed.lock().expect("lock").is_none());
+    role.messages_deleted(1).await;
+    assert!(!role.stop().await.is_settled());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_worker_hands_its_task_back() {
-    let folder = TempDir::new().expect("folder");
-    let role =
-        Role::start(&clip(&folder, "1280x720", 90), World::default(), Duration::from_millis(100)).await;
+    let clip = slow_clip();
+    let role = Role::start(&clip.file, World::with_rungs(&[]), Duration::from_millis(100)).await;
     role.encoding().await;
     let world = role.stop().await;
-    let failed = world.failed.lock().expect("lock").clone().expect("handed back");
+    let failed = world.failed().expect("handed back");
     assert!(failed.retryable);
     assert_eq!(failed.failure.expect("failure").reason, "WORKER_STOPPED");
     assert_eq!(world.deleted.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_worker_finishes_what_it_can() {
+    let clip = clip("320x180", 10);
+    let role = Role::start(&clip.file, World::with_rungs(&[180]), LONG_DRAIN).await;
+    wait_until(Duration::from_secs(60), "the plan", || !role.world.shares().is_empty()).await;
+    let world = role.stop().await;
+    assert!(matches!(world.events().last(), Some(Event::Completed(_))), "{:?}", world.events());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_encoder_that_is_stopped_is_not_the_files_fault() {
-    let folder = TempDir::new().expect("folder");
+    let clip = slow_clip();
     for (stopping, reason) in [(true, "WORKER_STOPPED"), (false, "ENCODER_CRASHED")] {
-        let role = Role::start(&clip(&folder, "1280x720", 90), World::default(), LONG_DRAIN).await;
+        let role = Role::start(&clip.file, World::with_rungs(&[]), LONG_DRAIN).await;
         role.encoding().await;
         if stopping {
             role.shutdown.cancel();
         }
         terminate_in(role.scratch.path());
-        role.message_deleted().await;
-        let world = role.stop().await;
-        let failed = world.failed.lock().expect("lock").clone().expect("failed");
+        role.messages_deleted(1).await;
+        let failed = role.stop().await.failed().expect("failed");
         assert!(failed.retryable);
         assert_eq!(failed.failure.expect("failure").reason, reason);
     }
@@ -121,28 +190,41 @@ async fn an_encoder_that_is_stopped_is_not_the_files_fault() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_video_fails_for_good() {
-    let folder = TempDir::new().expect("folder");
-    let file = folder.path().join("notes.mp4");
-    std::fs::write(&file, "just some notes\n").expect("write");
-    let role = Role::start(&file, World::default(), LONG_DRAIN).await;
-    role.message_deleted().await;
-    let world = role.stop().await;
-    let failed = world.failed.lock().expect("lock").clone().expect("failed");
+    let file = Clip::named("notes.mp4");
+    std::fs::write(&file.file, "just some notes\n").expect("write");
+    let role = Role::start(&file.file, World::default(), LONG_DRAIN).await;
+    role.messages_deleted(1).await;
+    let failed = role.stop().await.failed().expect("failed");
     assert!(!failed.retryable);
     assert_eq!(failed.failure.expect("failure").reason, "FILE_NOT_VIDEO");
 }
 
+async fn refused(reason: &'static str) -> Role {
+    let any = Clip::named("any");
+    std::fs::write(&any.file, "x").expect("write");
+    let world = World::default();
+    *world.refuse_start.lock().expect("lock") = Some(reason);
+    Role::start(&any.file, world, LONG_DRAIN).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_about_nothing_is_deleted() {
-    let folder = TempDir::new().expect("folder");
-    let file = folder.path().join("any");
-    std::fs::write(&file, "x").expect("write");
     for reason in ["TASK_ENDED", "TASK_LEASED", "TASK_NOT_FOUND"] {
-        let world = World::default();
-        *world.refuse_start.lock().expect("lock") = Some(reason);
-        let role = Role::start(&file, world, LONG_DRAIN).await;
-        role.message_deleted().await;
+        let role = refused(reason).await;
+        role.messages_deleted(1).await;
         let world = role.stop().await;
         assert!(world.reports.lock().expect("lock").is_empty());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_of_another_build_is_left_to_whoever_has_it() {
+    let role = refused("TASK_OTHER_BUILD").await;
+    let extended = || !role.world.extended.lock().expect("lock").is_empty();
+    wait_until(Duration::from_secs(10), "the message goes back", extended).await;
+    let world = role.stop().await;
+    assert_eq!(world.deleted.load(Ordering::SeqCst), 0, "others must find it");
+    let soon = Duration::from_secs(1)..=Duration::from_secs(10);
+    assert!(world.extended.lock().expect("lock").iter().all(|later| soon.contains(later)));
+    assert!(world.reports.lock().expect("lock").is_empty());
 }

@@ -1,50 +1,69 @@
 //! A dispatch, a queue and a store of the tests' own, with the worker between them.
 
-use crate::support::wait_until;
+use crate::role_dispatch::Dispatch;
+use crate::support::{jail, wait_until};
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path as UrlPath, State};
-use axum::http::{HeaderMap, Response, StatusCode};
+use axum::http::{HeaderMap, Response, StatusCode, header};
 use axum::routing::get;
-use futures::{Stream, StreamExt};
-use reelmill_mesh::{Channel, MeshKey, Refusal};
+use reelmill_media::plan::{Options, Plan, Share};
+use reelmill_mesh::{Channel, MeshKey};
 use reelmill_platform::queue::{Message, Queue, QueueError};
 use reelmill_proto::transcode::worker_service_client::WorkerServiceClient;
-use reelmill_proto::transcode::worker_service_server::{WorkerService, WorkerServiceServer};
+use reelmill_proto::transcode::worker_service_server::WorkerServiceServer;
 use reelmill_proto::transcode::{
-    CompleteTaskRequest, CompleteTaskResponse, FailTaskRequest, FailTaskResponse, Lease,
-    ReportProgressRequest, ReportProgressResponse, SignOutputsRequest, SignOutputsResponse, StartTaskRequest,
-    StartTaskResponse, WholeVideoTask, start_task_response::Work,
+    CompleteTaskRequest, FailTaskRequest, Output, PlanJobRequest, ReportProgressRequest, StartTaskRequest,
+    output,
 };
-use reelmill_proto::{duration, timestamp};
 use reelmill_worker::{WorkerConfig, WorkerError, run};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Request, Response as Answer, Status, Streaming};
 
-pub const TASK: &str = "jobs/j1/tasks/t1";
+/// What the first message names.
+pub const HINT: &str = "jobs/j1/tasks/hint";
+
+/// What dispatch heard, in its order.
+#[derive(Clone, Debug)]
+pub enum Event {
+    Planned(PlanJobRequest),
+    Recorded(String, Vec<Output>),
+    Completed(CompleteTaskRequest),
+    Failed(FailTaskRequest),
+}
+
+/// What there is to do.
+#[derive(Clone, Debug)]
+pub enum Task {
+    Prepare,
+    Encode(usize, HashMap<String, i32>),
+    Package,
+}
 
 /// What the worker did to the world.
 #[derive(Default)]
 pub struct World {
+    pub options: Options,
     pub source: Mutex<Vec<u8>>,
-    pub objects: Mutex<BTreeMap<String, usize>>,
+    /// Tasks that are queued, the next one first.
+    pub tasks: Mutex<Vec<Task>>,
+    pub plan: Mutex<Option<Plan>>,
+    pub objects: Mutex<BTreeMap<String, Bytes>>,
     pub messages: Mutex<Vec<String>>,
     pub deleted: AtomicU64,
+    pub extended: Mutex<Vec<Duration>>,
     pub started: Mutex<Vec<StartTaskRequest>>,
+    pub events: Mutex<Vec<Event>>,
     pub reports: Mutex<Vec<ReportProgressRequest>>,
-    pub completed: Mutex<Option<CompleteTaskRequest>>,
-    pub failed: Mutex<Option<FailTaskRequest>>,
     /// StartTask is refused with this reason.
     pub refuse_start: Mutex<Option<&'static str>>,
     /// The next report is answered with an order to stop.
@@ -53,14 +72,69 @@ pub struct World {
     pub lease_lost: AtomicBool,
     /// So many report streams break at their first report.
     pub broken_streams: AtomicU64,
-    /// So many calls of CompleteTask are answered UNAVAILABLE.
-    pub busy: AtomicU64,
+    /// So many calls of each other method are answered UNAVAILABLE.
+    pub busy: Mutex<HashMap<&'static str, u64>>,
     /// So many PUTs are answered 503.
     pub failing_puts: AtomicU64,
-    port: AtomicU64,
+    pub port: AtomicU64,
 }
 
-fn counted_down(counter: &AtomicU64) -> bool {
+impl World {
+    /// One in which a plan's rungs are these.
+    pub fn with_rungs(rungs: &[u32]) -> Self {
+        Self { options: crate::job::options(rungs), ..Self::default() }
+    }
+
+    /// What dispatch heard so far.
+    pub fn events(&self) -> Vec<Event> {
+        self.events.lock().expect("lock").clone()
+    }
+
+    pub fn hear(&self, event: Event) {
+        self.events.lock().expect("lock").push(event);
+    }
+
+    /// All that was recorded.
+    pub fn recorded(&self) -> Vec<Output> {
+        let recorded = |event| if let Event::Recorded(_, outputs) = event { outputs } else { Vec::new() };
+        self.events().into_iter().flat_map(recorded).collect()
+    }
+
+    /// The first failure.
+    pub fn failed(&self) -> Option<FailTaskRequest> {
+        self.events()
+            .into_iter()
+            .find_map(|event| if let Event::Failed(failed) = event { Some(failed) } else { None })
+    }
+
+    /// Whether a task was settled, either way.
+    pub fn is_settled(&self) -> bool {
+        self.events().iter().any(|event| matches!(event, Event::Completed(_) | Event::Failed(_)))
+    }
+
+    /// Recorded segments of a rendition, in their order.
+    pub fn segments(&self, rendition: &str) -> Vec<Output> {
+        let place = |output: &Output| match &output.role {
+            Some(output::Role::Segment(segment)) => Some(segment.sequence),
+            _ => None,
+        };
+        let mut segments = self.recorded();
+        segments.retain(|output| output.rendition_id == rendition && place(output).is_some());
+        segments.sort_by_key(place);
+        segments
+    }
+
+    pub fn address(&self, name: &str) -> String {
+        format!("http://127.0.0.1:{}/{name}", self.port.load(Ordering::SeqCst))
+    }
+
+    /// Shares of the plan.
+    pub fn shares(&self) -> Vec<Share> {
+        self.plan.lock().expect("lock").as_ref().map(|plan| plan.shares.clone()).unwrap_or_default()
+    }
+}
+
+pub fn counted_down(counter: &AtomicU64) -> bool {
     counter.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
 }
 
@@ -80,7 +154,8 @@ impl Queue for World {
         }
     }
 
-    async fn extend(&self, _receipt: &str, _visibility: Duration) -> Result<(), QueueError> {
+    async fn extend(&self, _receipt: &str, visibility: Duration) -> Result<(), QueueError> {
+        self.extended.lock().expect("lock").push(visibility);
         Ok(())
     }
 
@@ -94,91 +169,6 @@ impl Queue for World {
     }
 }
 
-struct Dispatch(Arc<World>);
-
-fn in_seconds(seconds: u64) -> prost_types::Timestamp {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("time");
-    timestamp(i64::try_from((now + Duration::from_secs(seconds)).as_millis()).expect("millis"))
-}
-
-fn lease_lost() -> Status {
-    Refusal::new(Code::FailedPrecondition, "LEASE_LOST", "another has it").into()
-}
-
-#[tonic::async_trait]
-impl WorkerService for Dispatch {
-    async fn start_task(
-        &self,
-        request: Request<StartTaskRequest>,
-    ) -> Result<Answer<StartTaskResponse>, Status> {
-        self.0.started.lock().expect("lock").push(request.into_inner());
-        if let Some(reason) = *self.0.refuse_start.lock().expect("lock") {
-            return Err(Refusal::new(Code::FailedPrecondition, reason, "refused").into());
-        }
-        let size = self.0.source.lock().expect("lock").len();
-        Ok(Answer::new(StartTaskResponse {
-            lease: Some(Lease { task: TASK.into(), fencing_token: 7 }),
-            lease_expire_time: Some(in_seconds(30)),
-            attempt: 1,
-            output_prefix: "v/7/".into(),
-            work: Some(Work::WholeVideo(WholeVideoTask {
-                source_uri: format!("http://127.0.0.1:{}/source", self.0.port.load(Ordering::SeqCst)),
-                source_size_bytes: i64::try_from(size).expect("size"),
-            })),
-        }))
-    }
-
-    async fn sign_outputs(
-        &self,
-        request: Request<SignOutputsRequest>,
-    ) -> Result<Answer<SignOutputsResponse>, Status> {
-        let port = self.0.port.load(Ordering::SeqCst);
-        let names = request.into_inner().names;
-        let uris = names.iter().map(|name| format!("http://127.0.0.1:{port}/{name}")).collect();
-        Ok(Answer::new(SignOutputsResponse { uris, expire_time: Some(in_seconds(900)) }))
-    }
-
-    type ReportProgressStream = Pin<Box<dyn Stream<Item = Result<ReportProgressResponse, Status>> + Send>>;
-
-    async fn report_progress(
-        &self,
-        request: Request<Streaming<ReportProgressRequest>>,
-    ) -> Result<Answer<Self::ReportProgressStream>, Status> {
-        let world = Arc::clone(&self.0);
-        let answers = request.into_inner().map(move |report| {
-            world.reports.lock().expect("lock").push(report?);
-            if counted_down(&world.broken_streams) {
-                return Err(Status::unavailable("gone"));
-            }
-            if world.lease_lost.load(Ordering::SeqCst) {
-                return Err(lease_lost());
-            }
-            Ok(ReportProgressResponse {
-                lease_expire_time: Some(in_seconds(30)),
-                report_interval: Some(duration(Duration::from_secs(10))),
-                cancel: world.cancel.load(Ordering::SeqCst),
-            })
-        });
-        Ok(Answer::new(Box::pin(answers)))
-    }
-
-    async fn complete_task(
-        &self,
-        request: Request<CompleteTaskRequest>,
-    ) -> Result<Answer<CompleteTaskResponse>, Status> {
-        if counted_down(&self.0.busy) {
-            return Err(Status::unavailable("busy"));
-        }
-        *self.0.completed.lock().expect("lock") = Some(request.into_inner());
-        Ok(Answer::new(CompleteTaskResponse {}))
-    }
-
-    async fn fail_task(&self, request: Request<FailTaskRequest>) -> Result<Answer<FailTaskResponse>, Status> {
-        *self.0.failed.lock().expect("lock") = Some(request.into_inner());
-        Ok(Answer::new(FailTaskResponse { will_retry: true }))
-    }
-}
-
 async fn get_source(State(world): State<Arc<World>>, headers: HeaderMap) -> Response<Body> {
     let source = world.source.lock().expect("lock");
     let range = headers["range"].to_str().expect("range").trim_start_matches("bytes=").to_owned();
@@ -187,15 +177,23 @@ async fn get_source(State(world): State<Arc<World>>, headers: HeaderMap) -> Resp
     Response::builder().status(StatusCode::PARTIAL_CONTENT).body(part.into()).expect("response")
 }
 
+async fn get_object(State(world): State<Arc<World>>, UrlPath(name): UrlPath<String>) -> Response<Body> {
+    let object = world.objects.lock().expect("lock").get(&name).cloned();
+    let status = if object.is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND };
+    Response::builder().status(status).body(object.unwrap_or_default().into()).expect("response")
+}
+
 async fn put_object(
     State(world): State<Arc<World>>,
     UrlPath(name): UrlPath<String>,
+    headers: HeaderMap,
     body: Bytes,
 ) -> StatusCode {
     if counted_down(&world.failing_puts) {
         return StatusCode::SERVICE_UNAVAILABLE;
     }
-    world.objects.lock().expect("lock").insert(name, body.len());
+    assert!(headers.contains_key(header::CONTENT_TYPE), "{name}");
+    world.objects.lock().expect("lock").insert(name, body);
     StatusCode::OK
 }
 
@@ -208,33 +206,37 @@ pub struct Role {
 }
 
 impl Role {
-    /// Starts a worker that finds one message, about `source`.
+    /// Starts a worker that finds one message, about `source`. What there is to do is to prepare it, unless the world
+    /// says otherwise.
     pub async fn start(source: &Path, world: World, drain: Duration) -> Self {
         // Another test of this process may have installed it.
         let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
         *world.source.lock().expect("lock") = std::fs::read(source).expect("source");
-        world.messages.lock().expect("lock").push(TASK.into());
+        world.messages.lock().expect("lock").push(HINT.into());
+        if world.tasks.lock().expect("lock").is_empty() {
+            world.tasks.lock().expect("lock").push(Task::Prepare);
+        }
         let world = Arc::new(world);
 
         let store = TcpListener::bind(("127.0.0.1", 0)).await.expect("port");
         world.port.store(store.local_addr().expect("address").port().into(), Ordering::SeqCst);
         let router = Router::new()
             .route("/source", get(get_source))
-            .route("/{*name}", axum::routing::put(put_object))
+            .route("/{*name}", axum::routing::put(put_object).get(get_object))
             .layer(axum::extract::DefaultBodyLimit::disable())
             .with_state(Arc::clone(&world));
         tokio::spawn(async move { axum::serve(store, router).await });
 
         let dispatch = TcpListener::bind(("127.0.0.1", 0)).await.expect("port");
         let address = format!("http://{}", dispatch.local_addr().expect("address"));
-        let service = WorkerServiceServer::new(Dispatch(Arc::clone(&world)));
+        let service = WorkerServiceServer::new(Dispatch::new(Arc::clone(&world)));
         let server = tonic::transport::Server::builder().add_service(service);
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(dispatch)));
 
         let key = MeshKey::new("a-key-of-the-tests-alone").expect("key");
         let channel = Channel::lazy(&address, &key, "worker").expect("channel");
         let scratch = TempDir::new().expect("scratch");
-        let mut config = WorkerConfig::new(scratch.path().to_owned());
+        let mut config = WorkerConfig::new(scratch.path().to_owned(), jail());
         config.drain = drain;
         let shutdown = CancellationToken::new();
         let queue: Arc<dyn Queue> = Arc::clone(&world) as Arc<dyn Queue>;
@@ -242,10 +244,10 @@ impl Role {
         Self { world, shutdown, scratch, worker }
     }
 
-    /// Waits until the message is deleted.
-    pub async fn message_deleted(&self) {
-        let deleted = || self.world.deleted.load(Ordering::SeqCst) == 1;
-        wait_until(Duration::from_secs(60), "the message is deleted", deleted).await;
+    /// Waits until so many messages are deleted.
+    pub async fn messages_deleted(&self, count: u64) {
+        let deleted = || self.world.deleted.load(Ordering::SeqCst) == count;
+        wait_until(Duration::from_secs(60), "messages are deleted", deleted).await;
     }
 
     /// Waits until a report tells of encoded frames.

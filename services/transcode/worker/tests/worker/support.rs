@@ -1,23 +1,33 @@
-//! What the engine's tests share: a store that serves one folder by ranged GET, a sink into a
-//! folder, and clips made by ffmpeg itself.
+//! What the engine's tests share: an engine in its jail, a store that serves files by ranged GET, clips made by ffmpeg
+//! itself, and ways to look at what came out.
 
-use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path as UrlPath, State};
 use axum::http::{HeaderMap, Response, StatusCode, header};
 use axum::routing::get;
-use reelmill_media::Failure;
-use reelmill_worker::engine::{
-    Bounds, Content, Engine, OutputSink, Progress, SinkError, Snapshot, SourceAddress, Transcoded,
-};
+use reelmill_jail::Mode;
+use reelmill_worker::engine::{Bounds, Engine, Jail, SourceAddress};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use tokio::sync::watch;
+
+/// The strictest jail, entered through the crate's own helper.
+pub fn jail() -> Jail {
+    Jail { mode: Mode::Required, helper: vec![jail_helper()] }
+}
+
+/// The program `reelmill-jail`, which cargo builds beside the folder of this test.
+pub fn jail_helper() -> OsString {
+    let test = std::env::current_exe().expect("the test's own file");
+    let helper = test.parent().and_then(Path::parent).expect("target folder").join("reelmill-jail");
+    assert!(helper.is_file(), "{} is missing: build the whole workspace", helper.display());
+    helper.into_os_string()
+}
 
 /// An engine as the worker builds it.
 pub fn engine() -> Engine {
@@ -26,7 +36,7 @@ pub fn engine() -> Engine {
     Engine {
         ffmpeg: "ffmpeg".into(),
         ffprobe: "ffprobe".into(),
-        threads: 2,
+        jail: jail(),
         bounds: Bounds::default(),
         http: reqwest::Client::new(),
     }
@@ -76,74 +86,46 @@ async fn serve(
         return answer(StatusCode::SERVICE_UNAVAILABLE, Body::empty());
     }
     let path = store.files.lock().expect("lock")[file].clone();
-    let range = headers[header::RANGE].to_str().expect("range").trim_start_matches("bytes=").to_owned();
+    let bytes = std::fs::read(path).expect("file");
+    // A source is read by ranges, a segment at once.
+    let Some(range) = headers.get(header::RANGE) else { return answer(StatusCode::OK, bytes.into()) };
+    let range = range.to_str().expect("range").trim_start_matches("bytes=").to_owned();
     let (first, last) = range.split_once('-').expect("range");
     let (first, last): (usize, usize) = (first.parse().expect("first"), last.parse().expect("last"));
     if store.hanging_from.lock().expect("lock").is_some_and(|from| first >= from) {
         std::future::pending::<()>().await;
     }
-    let bytes = std::fs::read(path).expect("file")[first..=last].to_vec();
-    store.served.fetch_add(bytes.len() as u64, Ordering::SeqCst);
-    answer(StatusCode::PARTIAL_CONTENT, bytes.into())
+    let part = bytes[first..=last].to_vec();
+    store.served.fetch_add(part.len() as u64, Ordering::SeqCst);
+    answer(StatusCode::PARTIAL_CONTENT, part.into())
 }
 
-/// Puts outputs in a folder.
-pub struct FolderSink(pub PathBuf);
-
-#[async_trait]
-impl OutputSink for FolderSink {
-    async fn put(&self, name: &str, content: Content, _content_type: &'static str) -> Result<(), SinkError> {
-        let path = self.0.join(name);
-        std::fs::create_dir_all(path.parent().expect("parent")).expect("folder");
-        match content {
-            Content::Bytes(bytes) => std::fs::write(path, bytes).expect("write"),
-            Content::File(file, size) => assert_eq!(std::fs::copy(file, path).expect("copy"), size),
-        }
-        Ok(())
-    }
+/// A file that ffmpeg makes by blank-separated arguments, in a folder of its own.
+pub struct Clip {
+    folder: TempDir,
+    /// The file.
+    pub file: PathBuf,
 }
 
-/// A transcoding that ended.
-pub struct Run {
-    /// What it came to.
-    pub result: Result<Transcoded, Failure>,
-    /// The outputs.
-    pub folder: TempDir,
-    /// The last progress.
-    pub progress: watch::Receiver<Snapshot>,
-    /// What was left in the scratch folder.
-    pub scratch: TempDir,
-}
-
-impl Run {
-    /// The outcome of a success.
-    pub fn done(&self) -> &Transcoded {
-        self.result.as_ref().expect("transcoded")
+impl Clip {
+    /// Makes it.
+    pub fn new(name: &str, args: &str) -> Self {
+        let clip = Self::named(name);
+        ffmpeg(args, &clip.file);
+        clip
     }
 
-    /// Path of an output.
-    pub fn path(&self, name: &str) -> PathBuf {
+    /// One whose file is still to be written.
+    pub fn named(name: &str) -> Self {
+        let folder = TempDir::new().expect("folder");
+        let file = folder.path().join(name);
+        Self { folder, file }
+    }
+
+    /// A place beside it.
+    pub fn beside(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
-
-    /// An output as text.
-    pub fn text(&self, name: &str) -> String {
-        std::fs::read_to_string(self.path(name)).expect(name)
-    }
-}
-
-/// Transcodes `file` into a new folder.
-pub async fn transcode(store: &Store, file: &Path) -> Run {
-    transcode_with(&engine(), store.add(file)).await
-}
-
-/// Transcodes what is at an address with an engine of the test's own.
-pub async fn transcode_with(engine: &Engine, source: SourceAddress) -> Run {
-    let (folder, scratch) = (TempDir::new().expect("folder"), TempDir::new().expect("scratch"));
-    let (reporter, progress) = Progress::new();
-    let sink = Arc::new(FolderSink(folder.path().to_owned()));
-    let result = engine.transcode(source, scratch.path(), sink, &reporter).await;
-    Run { result, folder, progress, scratch }
 }
 
 /// Runs ffmpeg with blank-separated arguments and a last one, the output.
@@ -166,16 +148,35 @@ pub fn ffprobe(args: &str, file: &Path) -> String {
         .arg(file)
         .output()
         .expect("ffprobe");
-    assert!(output.status.success(), "ffprobe {args} {}", file.display());
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "ffprobe {args} {}: {errors}", file.display());
     let text = String::from_utf8(output.stdout).expect("text");
     // Side data leaves empty columns and lines.
     let lines = text.lines().map(|line| line.trim_end_matches(',')).filter(|line| !line.is_empty());
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Decodes the first video stream to `frames` gray pictures of `side` x `side`, one byte a pixel.
-pub fn gray_frames(file: &Path, side: u32) -> Vec<u8> {
-    decode(file, &format!("-map 0:v:0 -vf scale={side}:{side},format=gray -vsync passthrough -f rawvideo -"))
+/// Frames of the first video stream, by decoding it.
+pub fn frames(file: &Path) -> u32 {
+    let counted = ffprobe("-select_streams v:0 -count_frames -show_entries stream=nb_read_frames", file);
+    counted.lines().next().and_then(|line| line.parse().ok()).expect("frames")
+}
+
+/// Playing time as the container says.
+pub fn seconds(file: &Path) -> f64 {
+    ffprobe("-show_entries format=duration", file).parse().expect("duration")
+}
+
+/// Holds a file's playing time against what it should be.
+pub fn assert_seconds(file: &Path, expected: f64, within: f64) {
+    let actual = seconds(file);
+    assert!((actual - expected).abs() <= within, "{}: {actual} s, not {expected} s", file.display());
+}
+
+/// Decodes the first video stream to gray pictures of `width` x `height`, one byte a pixel.
+pub fn gray_frames(file: &Path, width: u32, height: u32) -> Vec<u8> {
+    let scaled = format!("format=gray,scale={width}:{height}:flags=area");
+    decode(file, &format!("-map 0:v:0 -vf {scaled} -fps_mode passthrough -f rawvideo -"))
 }
 
 /// Decodes the first audio stream to mono samples, 48000 a second.
@@ -184,14 +185,16 @@ pub fn samples(file: &Path) -> Vec<i16> {
     bytes.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect()
 }
 
-fn decode(file: &Path, args: &str) -> Vec<u8> {
+/// What ffmpeg writes to its standard output, without a complaint about what it decodes.
+pub fn decode(file: &Path, args: &str) -> Vec<u8> {
     let output = Command::new("ffmpeg")
         .args(["-v", "error", "-nostdin", "-i"])
         .arg(file)
         .args(args.split_whitespace())
         .output()
         .expect("ffmpeg");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !errors.contains("decoding"), "{}: {errors}", file.display());
     output.stdout
 }
 
@@ -208,7 +211,8 @@ pub fn terminate_in(folder: &Path) {
     assert!(status.success());
 }
 
-fn pids_in(folder: &Path) -> Vec<String> {
+/// The processes that have their working folder in `folder` or below it.
+pub fn pids_in(folder: &Path) -> Vec<String> {
     let folder = folder.canonicalize().expect("folder");
     let running = std::fs::read_dir("/proc").expect("proc").filter_map(Result::ok);
     running

@@ -1,0 +1,171 @@
+use super::{FIRST_FD, Input, Stream, encode, packets, probe, remux};
+use crate::geometry::{Orientation, Size};
+use crate::plan::{Codec, Options, Plan, plan};
+use crate::probe::{Audio, Source, Subtitles, Video, VideoRange};
+use crate::rate::Rate;
+
+const INPUT: Input<'static> = Input { address: "http://127.0.0.1:1/x", seek: None };
+
+fn source(seconds: f64) -> Source {
+    let (language, title) = (String::new(), String::new());
+    Source {
+        container: "mov".into(),
+        start: 1.0,
+        first: 1.0,
+        reorders: false,
+        duration: Some(seconds),
+        audio: vec![Audio {
+            index: 3,
+            codec: "aac".into(),
+            channels: 2,
+            sample_rate: 44_100,
+            language,
+            title,
+        }],
+        subtitles: Vec::new(),
+        cover: None,
+        video: Some(Video {
+            index: 1,
+            codec: "h264".into(),
+            stored: Size { width: 1280, height: 720 },
+            pixel_aspect: (1, 1),
+            orientation: Orientation::Clockwise,
+            nominal_rate: Rate::new(25, 1),
+            mean_rate: Rate::new(25, 1),
+            pixel_format: "yuv420p".into(),
+            interlaced: true,
+            range: VideoRange::Sdr,
+            start: Some(1.0),
+            duration: None,
+        }),
+    }
+}
+
+fn planned(source: &Source, codec: Codec) -> Plan {
+    plan(source, &Options { codec, threads: 2, ..Options::default() })
+}
+
+fn value<'a>(args: &'a [String], name: &str) -> &'a str {
+    let place = args.iter().position(|arg| arg == name).expect(name);
+    &args[place + 1]
+}
+
+fn graph(plan: &Plan, share: usize) -> String {
+    value(&encode(plan, &plan.shares[share], &INPUT).args, "-filter_complex").to_owned()
+}
+
+#[test]
+fn every_input_has_its_whitelists_before_it() {
+    let plan = planned(&source(10.0), Codec::H264);
+    let encoded = encode(&plan, &plan.shares[0], &INPUT).args;
+    let joined = remux(Some("v.mp4"), Some("a.mp4"), "o.mp4");
+    for args in [probe(INPUT.address), packets(INPUT.address, 0, 0.0, 1.0), encoded, joined] {
+        for part in args.split_inclusive(|arg| arg == "-i").filter(|part| part.ends_with(&["-i".into()])) {
+            assert!(part.iter().any(|arg| arg == "-protocol_whitelist"), "{args:?}");
+            assert!(part.iter().any(|arg| arg == "-format_whitelist"), "{args:?}");
+        }
+    }
+}
+
+#[test]
+fn every_output_has_a_descriptor_of_its_own() {
+    let mut source = source(10.0);
+    let (language, title) = (String::new(), String::new());
+    source.subtitles = vec![Subtitles { index: 4, language, title, default: false, forced: false }];
+    let plan = planned(&source, Codec::H264);
+    let encode = encode(&plan, &plan.shares[0], &INPUT);
+    let pipes: Vec<_> = encode.args.iter().filter(|arg| arg.starts_with("pipe:")).collect();
+    let rungs = plan.picture.as_ref().expect("picture").rungs.len();
+    assert_eq!(encode.streams.len(), rungs + 5, "sound, text, poster, thumbnails, progress");
+    for (place, _) in encode.streams.iter().enumerate() {
+        let name = format!("pipe:{}", FIRST_FD as usize + place);
+        assert_eq!(pipes.iter().filter(|pipe| ***pipe == name).count(), 1);
+    }
+    assert_eq!(encode.streams.last(), Some(&Stream::Progress));
+}
+
+#[test]
+fn a_short_video_is_one_cascade() {
+    assert_eq!(
+        graph(&planned(&source(10.0), Codec::H264), 0),
+        "[0:1]scale=1280:720,bwdif=mode=send_frame:deint=interlaced,fps=fps=25/1:start_time=0,\
+         trim=start_pts=0:end=43200,\
+         transpose=clock[grid];\
+         [grid]scale=720:1280:flags=lanczos,setsar=1,format=yuv420p,split=2[g0][s0];[g0]null[v0];\
+         [s0]scale=480:854:flags=lanczos,setsar=1,format=yuv420p,split=2[g1][s1];[g1]null[v1];\
+         [s1]scale=360:640:flags=lanczos,setsar=1,format=yuv420p,split=2[g2][s2];[g2]null[v2];\
+         [s2]split=2[still0][still1];\
+         [still0]select=gte(t\\,1)*isnan(prev_selected_t),scale=360:640:flags=lanczos,format=yuvj420p[poster];\
+         [still1]select=not(mod(n\\,25)),scale=90:160:flags=bilinear,format=yuvj420p,tile=5x5[thumbnails];\
+         [0:3]aresample=48000:async=1:first_pts=0,aformat=sample_fmts=fltp:channel_layouts=stereo,\
+         atrim=start_sample=1024:end=43200[a0]"
+    );
+}
+
+#[test]
+fn a_chunk_is_cut_on_the_grid() {
+    let plan = planned(&source(100.0), Codec::H264);
+    let share = plan.shares.iter().position(|share| share.chunk == Some(2)).expect("chunk");
+    assert!(graph(&plan, share).contains("fps=fps=25/1:start_time=0,trim=start_pts=300:end_pts=700,"));
+    assert!(graph(&plan, share).ends_with(";[0:1]nullsink"));
+    let seek = Input { seek: Some(9.7), ..INPUT };
+    let args = encode(&plan, &plan.shares[share], &seek).args.join(" ");
+    assert!(args.contains("-ss 9.700000 -noaccurate_seek -copyts -itsoffset -1.000001 -i http"), "{args}");
+    assert!(args.contains("fps=fps=25/1,trim=start_pts=300:end_pts=700,"), "{args}");
+    assert!(
+        args.contains("-frames:v 400 ") && args.contains("-g 100 ") && args.contains("-fragment_index 4 "),
+        "{args}"
+    );
+    assert!(!args.contains(" -t "), "an output -t with -copyts makes empty chunks");
+}
+
+#[test]
+fn the_slower_rungs_keep_every_other_frame() {
+    let mut fast = source(100.0);
+    if let Some(video) = &mut fast.video {
+        (video.nominal_rate, video.mean_rate) = (Rate::new(50, 1), Rate::new(50, 1));
+    }
+    let plan = planned(&fast, Codec::H264);
+    let share = plan.shares.iter().position(|share| share.chunk == Some(1)).expect("chunk");
+    assert!(graph(&plan, share).contains("[g2]null,framestep=step=2[v2]"));
+    let args = encode(&plan, &plan.shares[share], &INPUT).args.join(" ");
+    assert!(args.contains("-map [v0] -frames:v 400 ") && args.contains("-map [v2] -frames:v 200 "), "{args}");
+    assert!(args.contains("-g 200 ") && args.contains("-g 100 "), "{args}");
+}
+
+#[test]
+fn each_codec_has_its_encoder() {
+    for (codec, encoder) in [
+        (Codec::H264, "libx264"),
+        (Codec::Hevc, "libx265"),
+        (Codec::Av1, "libsvtav1"),
+        (Codec::Vp9, "libvpx-vp9"),
+    ] {
+        let plan = planned(&source(10.0), codec);
+        assert_eq!(value(&encode(&plan, &plan.shares[0], &INPUT).args, "-c:v"), encoder);
+    }
+}
+
+#[test]
+fn bright_sources_are_mapped_once_and_kept_where_wanted() {
+    let mut bright = source(10.0);
+    if let Some(video) = &mut bright.video {
+        video.range = VideoRange::Pq;
+    }
+    let plan = plan(&bright, &Options { keep_hdr: true, threads: 2, ..Options::default() });
+    let graph = graph(&plan, 0);
+    assert_eq!(graph.matches("tonemap=tonemap").count(), 1);
+    assert!(
+        graph.contains("[b0]scale=720:1280:flags=lanczos,format=yuv420p10le[v0];[d0]scale=720:1280"),
+        "{graph}"
+    );
+}
+
+#[test]
+fn sound_alone_shows_its_wave_or_its_cover() {
+    let mut heard = source(10.0);
+    heard.video = None;
+    assert!(graph(&planned(&heard, Codec::H264), 0).contains("showwavespic=s=640x360"));
+    heard.cover = Some(7);
+    assert!(graph(&planned(&heard, Codec::H264), 0).starts_with("[0:7]scale=640:640"));
+}

@@ -1,0 +1,110 @@
+//! How a rung is encoded: codec, preset, quality and caps.
+
+use serde::{Deserialize, Serialize};
+
+/// A codec of the picture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Codec {
+    /// H.264, by x264.
+    #[default]
+    H264,
+    /// H.265, by x265.
+    Hevc,
+    /// AV1, by SVT-AV1.
+    Av1,
+    /// VP9, by libvpx.
+    Vp9,
+}
+
+/// Computing time against size at equal quality.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Preset {
+    /// Least computing time.
+    #[default]
+    Fast,
+    /// Twice the time, about a sixth smaller.
+    Balanced,
+    /// Three times the time, about a quarter smaller.
+    Small,
+}
+
+/// What may be wished for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Options {
+    /// The codec of the picture.
+    pub codec: Codec,
+    /// Computing time against size.
+    pub preset: Preset,
+    /// Rungs by their short side; empty: the ladder.
+    pub rungs: Vec<u32>,
+    /// Keep an HDR source's range in a rung of its own.
+    pub keep_hdr: bool,
+    /// The moment the poster shows, seconds.
+    pub poster_seconds: Option<f64>,
+    /// Threads of each encoder.
+    pub threads: u32,
+}
+
+/// How one rung is encoded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Encoding {
+    /// The codec.
+    pub codec: Codec,
+    /// The encoder's own name of the preset.
+    pub preset: String,
+    /// Constant rate factor, in the encoder's own scale.
+    pub crf: u32,
+    /// Peak bit rate, bits a second.
+    pub max_rate: u32,
+    /// Decoder buffer, bits.
+    pub buffer: u32,
+    /// 8 or 10 bits a sample.
+    pub depth: u32,
+}
+
+impl Encoding {
+    /// For a rung of that short side, at more than 30 frames a second where `fast`.
+    pub(super) fn of(options: &Options, short: u32, fast: bool) -> Self {
+        Self::with(options.codec, options.preset, 8, short, fast)
+    }
+
+    /// The same in ten bits. H.264 has no profile for it that players know.
+    pub(super) fn hdr(options: &Options, short: u32, fast: bool) -> Self {
+        let codec = if options.codec == Codec::H264 { Codec::Hevc } else { options.codec };
+        Self::with(codec, options.preset, 10, short, fast)
+    }
+
+    fn with(codec: Codec, preset: Preset, depth: u32, short: u32, fast: bool) -> Self {
+        let (crf, presets, percent) = match codec {
+            Codec::H264 => (23, ["veryfast", "faster", "medium"], 100),
+            Codec::Hevc => (25, ["superfast", "fast", "medium"], 70),
+            Codec::Av1 => (35, ["10", "8", "6"], 60),
+            Codec::Vp9 => (33, ["5", "3", "2"], 70),
+        };
+        let preset = presets[match preset {
+            Preset::Fast => 0,
+            Preset::Balanced => 1,
+            Preset::Small => 2,
+        }];
+        // Twice the frames need about half as much again, as each differs less from the last.
+        let rate = cap(short) / if fast { 2 } else { 3 } * 3;
+        let max_rate = rate / 100 * percent;
+        Self { codec, preset: preset.to_owned(), crf, max_rate, buffer: max_rate * 2, depth }
+    }
+}
+
+/// Peak bit rate of H.264 at up to 30 frames a second.
+fn cap(short: u32) -> u32 {
+    match short {
+        2160.. => 18_000_000,
+        1440.. => 10_000_000,
+        1080.. => 6_000_000,
+        720.. => 3_500_000,
+        480.. => 1_700_000,
+        360.. => 1_000_000,
+        240.. => 600_000,
+        _ => 400_000,
+    }
+}

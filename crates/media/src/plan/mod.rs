@@ -1,0 +1,377 @@
+//! The plan of a job as a pure function: a probed source and options in, everything that is decided out. It is made
+//! once, stored, and handed to every worker of the job, so that their outputs fit together whoever makes them.
+
+mod chunks;
+mod encoding;
+mod shares;
+
+pub use chunks::Chunk;
+pub use encoding::{Codec, Encoding, Options, Preset};
+pub use shares::Share;
+
+use crate::geometry::Size;
+use crate::ladder::{ladder, step};
+use crate::probe::{Audio, MAX_SECONDS, Source, Video, VideoRange};
+use crate::rate::{Rate, output_rate};
+use serde::{Deserialize, Serialize};
+
+/// Seconds from one keyframe, and so one segment, to the next, as near as whole frames come to it.
+pub const SEGMENT_SECONDS: u32 = 4;
+/// Samples a second of the sound.
+pub const AUDIO_SAMPLE_RATE: u32 = 48_000;
+/// The long side of the poster, at most.
+const POSTER_LONG_SIDE: u32 = 640;
+/// The long side of a thumbnail.
+const THUMBNAIL_LONG_SIDE: u32 = 160;
+/// The poster shows a moment not later than this, so that there is one soon.
+const POSTER_LATEST: f64 = 12.0;
+/// The short side from which on rungs keep more than 30 frames a second.
+const FAST_RUNG: u32 = 720;
+
+/// Everything that is decided about a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// What the source is.
+    pub source: Source,
+    /// The moment of the source, in its own time, that is the plan's zero.
+    pub zero: f64,
+    /// The picture; none where sound is all there is.
+    pub picture: Option<Picture>,
+    /// The sound, the rendition to play first in front.
+    pub audio: Vec<AudioRendition>,
+    /// Text.
+    pub subtitles: Vec<SubtitleRendition>,
+    /// The still that stands for the video.
+    pub poster: Option<Poster>,
+    /// The tasks, each a share of the work; the first is the preparing worker's own, the others are queued in
+    /// this order.
+    pub shares: Vec<Share>,
+    /// Threads of each encoder. Part of the plan, because output bytes depend on it.
+    pub threads: u32,
+    /// Nothing after this many seconds is encoded.
+    pub end_seconds: f64,
+}
+
+/// How the picture is prepared and cut, and what is made of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Picture {
+    /// Constant output rate of the fastest rungs.
+    pub rate: Rate,
+    /// Frames of a segment at that rate; even where slower rungs keep every other one.
+    pub segment_frames: u32,
+    /// The stretches that are encoded by themselves, at segment boundaries.
+    pub chunks: Vec<Chunk>,
+    /// The rungs, highest first; each is scaled from the one before.
+    pub rungs: Vec<Rung>,
+    /// Stills for the seek bar.
+    pub thumbnails: Thumbnails,
+}
+
+/// One rung of the ladder and how it is encoded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rung {
+    /// Short name, as `720p`, by the short side.
+    pub id: String,
+    /// Pixels, even.
+    pub size: Size,
+    /// Every how many-th frame of the grid it keeps: 1 or 2.
+    pub every: u32,
+    /// Range of brightness.
+    pub range: VideoRange,
+    /// How it is encoded.
+    pub encoding: Encoding,
+}
+
+/// A track of sound as it is published.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AudioRendition {
+    /// Short name: `audio-0`; `audio-0-surround` for more than two channels.
+    pub id: String,
+    /// Index of its source stream.
+    pub index: u32,
+    /// Channels: 1, 2 or 6.
+    pub channels: u32,
+    /// Bits a second.
+    pub bit_rate: u32,
+    /// Language as the source names it; empty when unknown.
+    pub language: String,
+    /// Name for people.
+    pub name: String,
+    /// Whether it is the one to play unless the viewer chooses.
+    pub default: bool,
+}
+
+/// A text track as it is published.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SubtitleRendition {
+    /// Short name: `subtitles-0`.
+    pub id: String,
+    /// Index of its source stream.
+    pub index: u32,
+    /// Language as the source names it; empty when unknown.
+    pub language: String,
+    /// Name for people.
+    pub name: String,
+    /// Shown unless the viewer chooses.
+    pub default: bool,
+    /// Only what must be read to follow.
+    pub forced: bool,
+}
+
+/// The still that stands for the video.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Poster {
+    /// The first frame at or after this time, seconds, is taken.
+    pub at_seconds: f64,
+    /// Pixels.
+    pub size: Size,
+}
+
+/// Stills at even distances, for the seek bar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Thumbnails {
+    /// Frames of the grid from one to the next.
+    pub every_frames: u32,
+    /// Pixels of one.
+    pub size: Size,
+    /// Stills in a row of a sheet.
+    pub columns: u32,
+    /// Rows of a sheet.
+    pub rows: u32,
+}
+
+impl Picture {
+    /// The moment a chunk begins, seconds.
+    pub fn start_of(&self, chunk: usize) -> f64 {
+        self.chunks.get(chunk).map_or(0.0, |chunk| self.rate.seconds_of(chunk.first_frame))
+    }
+
+    /// Seconds of a full segment.
+    pub fn segment_seconds(&self) -> f64 {
+        self.rate.seconds_of(u64::from(self.segment_frames))
+    }
+}
+
+impl Rung {
+    /// Frames a second.
+    pub fn rate(&self, grid: Rate) -> Rate {
+        if self.every > 1 { grid.halved() } else { grid }
+    }
+}
+
+impl Plan {
+    /// Whether the whole job is one task.
+    pub fn is_single(&self) -> bool {
+        self.shares.len() == 1
+    }
+
+    /// Seconds of picture and sound, when the source says.
+    pub fn duration(&self) -> Option<f64> {
+        self.source.duration
+    }
+
+    /// Frames on the grid in the whole video, when its playing time is known.
+    pub fn expected_frames(&self) -> Option<f64> {
+        let picture = self.picture.as_ref()?;
+        let seconds = self.source.video.as_ref()?.duration.or(self.source.duration)?;
+        Some((seconds * picture.rate.fps()).max(1.0))
+    }
+
+    /// How much of the whole job's work a share is, 0 to 1, by the seconds of each rendition.
+    pub fn weight(&self, share: &Share) -> f64 {
+        let all: f64 = self.shares.iter().map(|share| self.work(share)).sum();
+        if all > 0.0 { self.work(share) / all } else { 1.0 / self.shares.len().max(1) as f64 }
+    }
+
+    fn work(&self, share: &Share) -> f64 {
+        const SOUND: f64 = 30_000.0;
+        let length = self.source.duration.unwrap_or(60.0);
+        let sound = share.audio.len() as f64 * SOUND * length;
+        let Some((picture, place)) = self.picture.as_ref().zip(share.chunk) else { return sound };
+        let pixels: u64 = share
+            .rungs
+            .iter()
+            .filter_map(|&rung| picture.rungs.get(rung))
+            .map(|rung| rung.size.pixels())
+            .sum();
+        let all = self.expected_frames().unwrap_or(60.0 * picture.rate.fps());
+        let frames = picture.chunks.get(place).map_or(0.0, |chunk| {
+            chunk.frames.map_or((all - chunk.first_frame as f64).max(1.0), |frames| frames as f64)
+        });
+        sound + pixels as f64 * frames / picture.rate.fps()
+    }
+}
+
+/// Plans the encoding of `source`.
+pub fn plan(source: &Source, options: &Options) -> Plan {
+    let picture = source.video.as_ref().map(|video| picture(source, video, options));
+    let audio = audio(&source.audio);
+    let subtitles = subtitles(source);
+    let poster = match &source.video {
+        Some(video) => Some(poster(video, video.duration.or(source.duration), options.poster_seconds)),
+        None => Some(Poster { at_seconds: 0.0, size: Size { width: 640, height: 360 } }),
+    };
+    let shares = shares::shares(picture.as_ref(), audio.len(), subtitles.len(), poster.as_ref());
+    let rate = picture.as_ref().map_or(Rate::new(25, 1), |picture| Some(picture.rate));
+    Plan {
+        source: source.clone(),
+        zero: zero(source, rate),
+        picture,
+        audio,
+        subtitles,
+        poster,
+        shares,
+        threads: options.threads.max(1),
+        end_seconds: MAX_SECONDS,
+    }
+}
+
+fn picture(source: &Source, video: &Video, options: &Options) -> Picture {
+    let shown = video.shown();
+    let rate = output_rate(video.nominal_rate, video.mean_rate);
+    let fast = rate.fps() > 31.0;
+    let mut rungs = Vec::new();
+    for step in ladder(shown, &options.rungs) {
+        let every = if fast && step.short < FAST_RUNG { 2 } else { 1 };
+        let encoding = Encoding::of(options, step.short, fast && every == 1);
+        rungs.push(Rung {
+            id: format!("{}p", step.short),
+            size: step.size,
+            every,
+            range: VideoRange::Sdr,
+            encoding,
+        });
+    }
+    if options.keep_hdr
+        && video.range != VideoRange::Sdr
+        && let Some(top) = rungs.first().cloned()
+    {
+        let encoding = Encoding::hdr(options, top.size.short(), fast);
+        rungs.insert(0, Rung { id: format!("{}-hdr", top.id), range: video.range, encoding, ..top });
+    }
+    let halved = rungs.iter().any(|rung| rung.every > 1);
+    let segment_frames = segment_frames(rate, halved);
+    let length = video.duration.or(source.duration).map(|seconds| seconds * rate.fps());
+    Picture {
+        rate,
+        segment_frames,
+        chunks: chunks::chunks(segment_frames, length),
+        rungs,
+        thumbnails: thumbnails(shown, rate, segment_frames, length),
+    }
+}
+
+/// Where time begins: so that the first frame lies on the grid, and sound keeps its distance to it.
+fn zero(source: &Source, rate: Option<Rate>) -> f64 {
+    /// So much sound may be cut off; where it is more the first frame is shown earlier instead.
+    const CUT: f64 = 0.045;
+    /// Times are given to the microsecond.
+    const TICK: f64 = 0.000_001;
+    let slot = rate.map_or(0.04, |rate| 1.0 / rate.fps());
+    let shown = source.video.as_ref().and_then(|video| video.start);
+    let phase = shown.map_or(0.0, |shown| (shown - source.first).rem_euclid(slot));
+    let phase = if slot - phase < 2.0 * TICK { 0.0 } else { phase };
+    let zero = if phase <= CUT { source.first + phase } else { source.first - (slot - phase) };
+    // At exactly the file's start ffmpeg would move the zero to the streams that a share uses.
+    if (zero - source.start).abs() < TICK { source.start + TICK } else { zero }
+}
+
+/// As many frames as come nearest to the segment's length; an even number where some rungs keep every other one.
+fn segment_frames(rate: Rate, even: bool) -> u32 {
+    let step = if even { 2.0 } else { 1.0 };
+    let steps = (rate.fps() * f64::from(SEGMENT_SECONDS) / step).round().max(1.0);
+    (steps * step) as u32
+}
+
+fn fitted(shown: Size, long_side: u32) -> Size {
+    let long = shown.width.max(shown.height);
+    let short = if long > long_side {
+        u64::from(shown.short()) * u64::from(long_side) / u64::from(long)
+    } else {
+        u64::from(shown.short())
+    };
+    let short = u32::try_from(short & !1).unwrap_or(2).max(2);
+    let size = step(shown, short).size;
+    Size { width: size.width.min(long_side), height: size.height.min(long_side) }
+}
+
+fn poster(video: &Video, duration: Option<f64>, wanted: Option<f64>) -> Poster {
+    let size = fitted(video.shown(), POSTER_LONG_SIDE);
+    let last = duration.map(|seconds| (seconds - 0.5).max(0.0));
+    let chosen = match wanted {
+        Some(wanted) => wanted.clamp(0.0, last.unwrap_or(0.0)),
+        // A clip of a frame or two may have nothing after its first moment.
+        None => duration
+            .filter(|&seconds| seconds >= 2.0)
+            .map_or(0.0, |seconds| (seconds * 0.1).min(POSTER_LATEST)),
+    };
+    Poster { at_seconds: (chosen * 1000.0).floor() / 1000.0, size }
+}
+
+fn thumbnails(shown: Size, rate: Rate, segment_frames: u32, length: Option<f64>) -> Thumbnails {
+    let segments = length.map_or(0.0, |frames| frames / f64::from(segment_frames));
+    // Short videos get one a second, the longest one in 32 seconds. From two segments on it divides the chunks'
+    // lengths, which keeps the distance even across them.
+    let every_frames = match segments {
+        ..=8.0 => (rate.fps().round() as u32).max(1),
+        ..=450.0 => segment_frames,
+        ..=1800.0 => segment_frames * 2,
+        ..=3600.0 => segment_frames * 4,
+        _ => segment_frames * 8,
+    };
+    Thumbnails { every_frames, size: fitted(shown, THUMBNAIL_LONG_SIDE), columns: 5, rows: 5 }
+}
+
+fn audio(tracks: &[Audio]) -> Vec<AudioRendition> {
+    let mut renditions = Vec::new();
+    for (place, track) in tracks.iter().enumerate() {
+        let name = name_of(&track.title, &track.language, "Audio", place);
+        let channels = track.channels.min(2);
+        let stereo = AudioRendition {
+            id: format!("audio-{place}"),
+            index: track.index,
+            channels,
+            bit_rate: 64_000 * channels,
+            language: track.language.clone(),
+            name,
+            default: place == 0,
+        };
+        let surround = (track.channels >= 6).then(|| AudioRendition {
+            id: format!("audio-{place}-surround"),
+            channels: 6,
+            bit_rate: 320_000,
+            default: false,
+            ..stereo.clone()
+        });
+        renditions.push(stereo);
+        renditions.extend(surround);
+    }
+    renditions
+}
+
+fn subtitles(source: &Source) -> Vec<SubtitleRendition> {
+    let rendition = |(place, text): (usize, &crate::probe::Subtitles)| SubtitleRendition {
+        id: format!("subtitles-{place}"),
+        index: text.index,
+        language: text.language.clone(),
+        name: name_of(&text.title, &text.language, "Subtitles", place),
+        default: text.default,
+        forced: text.forced,
+    };
+    source.subtitles.iter().enumerate().map(rendition).collect()
+}
+
+/// A name that no other track of its kind has.
+fn name_of(title: &str, language: &str, kind: &str, place: usize) -> String {
+    match (title, language) {
+        ("", "") if place == 0 => kind.to_owned(),
+        ("", "") => format!("{kind} {}", place + 1),
+        ("", language) if place == 0 => language.to_owned(),
+        ("", language) => format!("{language} ({})", place + 1),
+        (title, _) if place == 0 => title.to_owned(),
+        (title, _) => format!("{title} ({})", place + 1),
+    }
+}
+
+#[cfg(test)]
+mod tests;

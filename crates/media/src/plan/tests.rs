@@ -1,0 +1,197 @@
+use super::{Codec, Options, Plan, plan};
+use crate::geometry::{Orientation, Size};
+use crate::probe::{Audio, Source, Subtitles, Video, VideoRange};
+use crate::rate::Rate;
+use proptest::prelude::*;
+use std::collections::HashSet;
+
+fn source(width: u32, height: u32, rate: (u32, u32), duration: Option<f64>) -> Source {
+    Source {
+        container: "mov".into(),
+        start: 0.0,
+        first: 0.0,
+        reorders: false,
+        duration,
+        audio: vec![track(1, 2)],
+        subtitles: Vec::new(),
+        cover: None,
+        video: Some(Video {
+            index: 0,
+            codec: "h264".into(),
+            stored: Size { width, height },
+            pixel_aspect: (1, 1),
+            orientation: Orientation::Upright,
+            nominal_rate: Rate::new(rate.0, rate.1),
+            mean_rate: Rate::new(rate.0, rate.1),
+            pixel_format: "yuv420p".into(),
+            interlaced: false,
+            range: VideoRange::Sdr,
+            start: Some(0.0),
+            duration,
+        }),
+    }
+}
+
+fn track(index: u32, channels: u32) -> Audio {
+    let (language, title) = (String::new(), String::new());
+    Audio { index, codec: "aac".into(), channels, sample_rate: 48_000, language, title }
+}
+
+fn options() -> Options {
+    Options { threads: 2, ..Options::default() }
+}
+
+fn ids(plan: &Plan) -> Vec<&str> {
+    plan.picture.iter().flat_map(|picture| &picture.rungs).map(|rung| rung.id.as_str()).collect()
+}
+
+#[test]
+fn a_minute_begins_with_what_makes_it_playable() {
+    let plan = plan(&source(1920, 1080, (30, 1), Some(60.0)), &options());
+    assert_eq!(ids(&plan), ["1080p", "720p", "480p", "360p"]);
+    assert_eq!(plan.expected_frames(), Some(1800.0));
+    let poster = plan.poster.as_ref().expect("poster");
+    assert_eq!((poster.size.width, poster.size.height, poster.at_seconds), (640, 360, 6.0));
+    let picture = plan.picture.as_ref().expect("picture");
+    let starts: Vec<_> = (0..picture.chunks.len()).map(|chunk| picture.start_of(chunk)).collect();
+    assert_eq!(starts, [0.0, 4.0, 12.0, 28.0]);
+    let shares: Vec<_> =
+        plan.shares.iter().map(|share| (share.chunk, share.rungs.len(), share.audio.len())).collect();
+    assert_eq!(
+        shares,
+        [(Some(0), 1, 0), (None, 0, 1), (Some(0), 3, 0), (Some(1), 4, 0), (Some(2), 4, 0), (Some(3), 4, 0)]
+    );
+    assert_eq!(plan.shares[0].rungs, [3], "the lowest rung");
+    assert!(plan.shares[3].poster && plan.shares.iter().filter(|share| share.poster).count() == 1);
+    assert!((plan.shares.iter().map(|share| plan.weight(share)).sum::<f64>() - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn short_and_endless_videos_are_one_task() {
+    for duration in [Some(0.04), Some(10.0), Some(30.0), None] {
+        let plan = plan(&source(1920, 1080, (25, 1), duration), &options());
+        assert!(plan.is_single(), "{duration:?}");
+        let [share] = &plan.shares[..] else { panic!() };
+        assert!(share.poster && share.thumbnails && share.audio == [0] && share.rungs.len() == 4);
+    }
+}
+
+#[test]
+fn sound_alone_is_one_task() {
+    let mut heard = source(16, 16, (25, 1), Some(4000.0));
+    heard.video = None;
+    heard.audio = vec![track(3, 6), track(4, 1)];
+    let plan = plan(&heard, &options());
+    let audio: Vec<_> =
+        plan.audio.iter().map(|audio| (audio.id.as_str(), audio.channels, audio.default)).collect();
+    assert_eq!(audio, [("audio-0", 2, true), ("audio-0-surround", 6, false), ("audio-1", 1, false)]);
+    assert!(plan.is_single() && plan.shares[0].poster && plan.shares[0].audio == [0, 1, 2]);
+}
+
+#[test]
+fn fast_sources_are_halved_on_the_lower_rungs() {
+    let plan = plan(&source(1920, 1080, (60_000, 1001), Some(60.0)), &options());
+    let picture = plan.picture.expect("picture");
+    let every: Vec<_> = picture.rungs.iter().map(|rung| rung.every).collect();
+    assert_eq!(every, [1, 1, 2, 2]);
+    assert_eq!(
+        (picture.segment_frames, picture.rungs[3].rate(picture.rate).to_string()),
+        (240, "30000/1001".into())
+    );
+}
+
+#[test]
+fn the_first_frame_lies_on_the_grid() {
+    let zero = |shown: f64| {
+        let mut late = source(640, 360, (25, 1), None);
+        (late.start, late.first) = (10.0, 10.0);
+        if let Some(video) = &mut late.video {
+            video.start = Some(shown);
+        }
+        (plan(&late, &options()).zero * 1e6).round() / 1e6
+    };
+    assert_eq!(zero(10.0), 10.000_001, "never exactly the file's start");
+    assert_eq!(zero(10.021), 10.021);
+    assert_eq!(zero(10.51), 10.03, "every 0.04 s counted from the start");
+}
+
+#[test]
+fn wishes_are_granted() {
+    let mut bright = source(3840, 2160, (24, 1), Some(600.0));
+    if let Some(video) = &mut bright.video {
+        video.range = VideoRange::Pq;
+    }
+    let wishes = Options { rungs: vec![720], keep_hdr: true, poster_seconds: Some(1000.0), ..options() };
+    let made = plan(&bright, &wishes);
+    assert_eq!(ids(&made), ["720p-hdr", "720p"]);
+    let picture = made.picture.expect("picture");
+    assert_eq!((picture.rungs[0].encoding.codec, picture.rungs[0].encoding.depth), (Codec::Hevc, 10));
+    assert_eq!(picture.rungs[0].range, VideoRange::Pq);
+    assert_eq!(made.poster.expect("poster").at_seconds, 599.5, "not beyond the end");
+    assert_eq!(ids(&plan(&source(640, 360, (24, 1), None), &wishes)), ["360p"]);
+}
+
+#[test]
+fn text_tracks_are_kept_by_names_of_their_own() {
+    let text = |language: &str| Subtitles {
+        index: 5,
+        language: language.into(),
+        title: String::new(),
+        default: false,
+        forced: false,
+    };
+    let mut read = source(640, 360, (24, 1), None);
+    read.subtitles = vec![text("eng"), text("eng"), text("")];
+    let names: Vec<_> = plan(&read, &options()).subtitles.into_iter().map(|text| text.name).collect();
+    assert_eq!(names, ["eng", "eng (2)", "Subtitles 3"]);
+}
+
+proptest! {
+    #[test]
+    fn every_source_has_a_whole_plan(w in 1u32..16_000, h in 1u32..16_000, num in 1u32..100_000, den in 1u32..5000,
+                                     seconds in proptest::option::of(0.001f64..43_200.0), threads in 0u32..4) {
+        let plan = plan(&source(w, h, (num, den), seconds), &Options { threads, ..Options::default() });
+        let picture = plan.picture.as_ref().expect("picture");
+        prop_assert!(!picture.rungs.is_empty() && plan.threads >= 1);
+        prop_assert!(picture.rungs.windows(2).all(|pair| pair[0].size.pixels() > pair[1].size.pixels()));
+        let poster = plan.poster.as_ref().expect("poster");
+        prop_assert!(poster.size.width <= 640 && poster.size.height <= 640);
+        prop_assert!(poster.size.width.is_multiple_of(2) && poster.size.height >= 2);
+        prop_assert!(seconds.is_none_or(|seconds| poster.at_seconds <= seconds));
+        let json = serde_json::to_vec(&plan).expect("json");
+        let stored: Plan = serde_json::from_slice(&json).expect("plan");
+        prop_assert_eq!((&stored.picture, &stored.shares), (&plan.picture, &plan.shares), "it survives being stored");
+    }
+
+    /// Every frame of every rung is made by exactly one task, and so is everything else.
+    #[test]
+    fn the_shares_cover_the_plan_once(num in 1u32..61, seconds in 0.1f64..43_200.0, height in 100u32..2200) {
+        let plan = plan(&source(height * 16 / 9, height, (num, 1), Some(seconds)), &options());
+        let picture = plan.picture.as_ref().expect("picture");
+        let segment = u64::from(picture.segment_frames);
+        let mut next = 0;
+        for (place, chunk) in picture.chunks.iter().enumerate() {
+            prop_assert_eq!(chunk.first_frame, next);
+            prop_assert_eq!(u64::from(chunk.first_segment) * segment, next);
+            let is_last = place + 1 == picture.chunks.len();
+            prop_assert_eq!(chunk.frames.is_none(), is_last);
+            if let Some(frames) = chunk.frames {
+                prop_assert!(frames > 0 && frames % segment == 0 && frames <= 8 * segment);
+                next += frames;
+            }
+        }
+        prop_assert!((next as f64) < seconds * picture.rate.fps() + 1.0, "the last chunk begins inside the video");
+        let mut made = HashSet::new();
+        for share in &plan.shares {
+            prop_assert!(share.chunk.is_some() || share.rungs.is_empty());
+            for &rung in &share.rungs {
+                prop_assert!(made.insert((share.chunk, rung)));
+            }
+        }
+        prop_assert_eq!(made.len(), picture.chunks.len() * picture.rungs.len());
+        let all = |count: fn(&super::Share) -> usize| plan.shares.iter().map(count).sum::<usize>();
+        prop_assert_eq!(all(|share| share.audio.len()), plan.audio.len());
+        prop_assert_eq!(all(|share| usize::from(share.poster)), 1);
+        prop_assert!(plan.shares.windows(2).all(|pair| pair[0].priority <= pair[1].priority));
+    }
+}

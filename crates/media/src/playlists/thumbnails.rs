@@ -1,0 +1,86 @@
+//! The index of thumbnails: WebVTT cues that each name a rectangle of a sprite sheet, by media
+//! fragments (W3C Media Fragments URI 1.0, 4.2.2) as players read them.
+
+use super::address;
+use crate::geometry::Size;
+use serde::{Deserialize, Serialize};
+use std::fmt::Write;
+
+/// An image of thumbnails in rows, one every `interval` seconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sheet {
+    /// Address, relative to the presentation's root.
+    pub uri: String,
+    /// When the first thumbnail's time begins, seconds.
+    pub start: f64,
+    /// How long each stands for, seconds.
+    pub interval: f64,
+    /// Thumbnails in it.
+    pub count: u32,
+    /// Thumbnails in a row.
+    pub columns: u32,
+    /// Pixels of one.
+    pub tile: Size,
+}
+
+/// The text of `thumbnails.vtt`.
+pub fn webvtt(sheets: &[Sheet]) -> String {
+    let mut text = String::from("WEBVTT\n");
+    for sheet in sheets {
+        let uri = address(&sheet.uri);
+        let columns = sheet.columns.max(1);
+        let (width, height) = (sheet.tile.width, sheet.tile.height);
+        for place in 0..sheet.count {
+            let from = sheet.start + f64::from(place) * sheet.interval;
+            let x = u64::from(place % columns) * u64::from(width);
+            let y = u64::from(place / columns) * u64::from(height);
+            // Writing to a string cannot fail.
+            let _infallible = write!(
+                text,
+                "\n{} --> {}\n{uri}#xywh={x},{y},{width},{height}\n",
+                timestamp(from),
+                timestamp(from + sheet.interval)
+            );
+        }
+    }
+    text
+}
+
+fn timestamp(seconds: f64) -> String {
+    let all = (seconds.max(0.0) * 1000.0).round() as u64;
+    let (hours, minutes) = (all / 3_600_000, all / 60_000 % 60);
+    format!("{hours:02}:{minutes:02}:{:02}.{:03}", all / 1000 % 60, all % 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Sheet, webvtt};
+    use crate::geometry::Size;
+    use proptest::prelude::*;
+
+    fn sheet(uri: &str, start: f64, count: u32) -> Sheet {
+        let tile = Size { width: 160, height: 90 };
+        Sheet { uri: uri.into(), start, interval: 2.5, count, columns: 2, tile }
+    }
+
+    #[test]
+    fn each_thumbnail_has_its_time_and_place() {
+        assert_eq!(
+            webvtt(&[sheet("1a/sprite 0.jpg", 0.0, 3), sheet("2a/sprite_1.jpg", 7195.0, 1)]),
+            "WEBVTT\n\n00:00:00.000 --> 00:00:02.500\n1a/sprite%200.jpg#xywh=0,0,160,90\n\
+             \n00:00:02.500 --> 00:00:05.000\n1a/sprite%200.jpg#xywh=160,0,160,90\n\
+             \n00:00:05.000 --> 00:00:07.500\n1a/sprite%200.jpg#xywh=0,90,160,90\n\
+             \n01:59:55.000 --> 01:59:57.500\n2a/sprite_1.jpg#xywh=0,0,160,90\n"
+        );
+        assert_eq!(webvtt(&[]), "WEBVTT\n");
+    }
+
+    proptest! {
+        #[test]
+        fn cues_are_as_many_as_thumbnails(uri in any::<String>(), count in 0u32..50, columns in 0u32..9) {
+            let text = webvtt(&[Sheet { columns, ..sheet(&uri, 0.0, count) }]);
+            prop_assert_eq!(text.lines().count() as u32, 1 + 3 * count);
+            prop_assert_eq!(text.matches("-->").count() as u32, count);
+        }
+    }
+}

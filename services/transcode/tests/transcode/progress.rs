@@ -1,0 +1,136 @@
+//! How far a job is, from the reports of several workers.
+
+use std::time::Duration;
+
+use futures::channel::mpsc;
+use reelmill_proto::transcode::{
+    Job, Lease, Progress, ReportProgressRequest, ReportProgressResponse, WatchJobRequest, WatchJobResponse,
+    rendition::Kind,
+};
+use tokio::time::timeout;
+use tonic::Streaming;
+
+use crate::{
+    fake::{job_of, source},
+    jobs::on_every_database,
+    world::World,
+};
+
+const SOON: Duration = Duration::from_secs(5);
+
+/// A worker that reports.
+struct Reporter {
+    lease: Lease,
+    reports: mpsc::UnboundedSender<ReportProgressRequest>,
+    _answers: Streaming<ReportProgressResponse>,
+}
+
+impl Reporter {
+    async fn of(world: &World, lease: &Lease) -> Self {
+        let (reports, sent) = mpsc::unbounded();
+        let answers = world.worker().report_progress(sent).await.unwrap().into_inner();
+        Self { lease: lease.clone(), reports, _answers: answers }
+    }
+
+    fn report(&self, percent: f64, frames: i64) {
+        let progress = Progress { percent, frames, fps: 50.0, speed: 2.0, ..Progress::default() };
+        let report = ReportProgressRequest { lease: Some(self.lease.clone()), progress: Some(progress) };
+        self.reports.unbounded_send(report).unwrap();
+    }
+}
+
+/// The next that is told of a job for which `wanted` holds, when nothing told meanwhile goes back.
+async fn told(
+    changes: &mut Streaming<WatchJobResponse>,
+    last: &mut f64,
+    wanted: impl Fn(&Job) -> bool,
+) -> Job {
+    timeout(SOON, async {
+        loop {
+            let job = changes.message().await.unwrap().unwrap().job.unwrap();
+            let percent = job.progress.unwrap().percent;
+            assert!(percent >= *last, "{percent} after {last}");
+            *last = percent;
+            if wanted(&job) {
+                return job;
+            }
+        }
+    })
+    .await
+    .expect("it is told")
+}
+
+fn percent(job: &Job, id: &str) -> f64 {
+    job.renditions.iter().find(|one| one.rendition_id == id).unwrap().progress.unwrap().percent
+}
+
+async fn progress_is_put_together_and_never_goes_back(world: World) {
+    let first = world.planned("v1", &source(60.0, true)).await;
+    let name = job_of(&first.lease);
+    let watch = WatchJobRequest { name: name.clone(), revision: 0 };
+    let mut changes = world.user("ann").watch_job(watch).await.unwrap().into_inner();
+    let mut last = 0.0;
+    let sound = world.encoding(&first.lease.task).await;
+    let chunk = world.encoding(&first.lease.task).await;
+    let one = Reporter::of(&world, &first.lease).await;
+    one.report(50.0, 50);
+    let weight = |share: &reelmill_media::plan::Share| first.plan.weight(share) * 100.0;
+    let expected = weight(&first.share) / 2.0;
+    let job = told(&mut changes, &mut last, |job| job.progress.unwrap().percent > 0.0).await;
+    assert!((job.progress.unwrap().percent - expected).abs() < 1e-6);
+    // 50 of 1,500 frames of both rungs, none of the sound.
+    assert!((percent(&job, "360p") - 100.0 / 30.0).abs() < 1e-6, "{}", percent(&job, "360p"));
+    assert_eq!((percent(&job, "audio-0"), job.progress.unwrap().fps), (0.0, 50.0));
+    assert_eq!(job.renditions.iter().filter(|one| one.kind() == Kind::Video).count(), 2);
+    // A second worker adds its part.
+    world.pass(2);
+    let two = Reporter::of(&world, &sound.lease).await;
+    two.report(40.0, 0);
+    let both = expected + weight(&sound.share) * 0.4;
+    let job = told(&mut changes, &mut last, |job| percent(job, "audio-0") > 0.0).await;
+    assert!((job.progress.unwrap().percent - both).abs() < 1e-6);
+    assert_eq!((percent(&job, "audio-0"), job.progress.unwrap().fps), (40.0, 100.0));
+    assert!(job.progress.unwrap().eta.is_some());
+    // The first is killed: what was told stays, and what its successor does counts once it is more.
+    drop(one);
+    world.pass(2);
+    two.report(41.0, 0);
+    told(&mut changes, &mut last, |job| percent(job, "audio-0") == 41.0).await;
+    let row = world.look(&name).await;
+    assert_eq!(row.progress.unwrap().percent, last, "a look at the job tells the same");
+    // A task that is done counts whole.
+    world.make(&chunk, 15).await;
+    world.pass(2);
+    two.report(42.0, 0);
+    let job = told(&mut changes, &mut last, |job| percent(job, "audio-0") == 42.0).await;
+    assert!(percent(&job, "360p") >= 200.0 / 15.0, "{}", percent(&job, "360p"));
+}
+
+async fn watchers_hear_of_a_job_at_most_four_times_a_second(world: World) {
+    let first = world.planned("v1", &source(60.0, true)).await;
+    let watch = WatchJobRequest { name: job_of(&first.lease), revision: 0 };
+    let mut changes = world.user("ann").watch_job(watch).await.unwrap().into_inner();
+    changes.message().await.unwrap().unwrap();
+    let reporter = Reporter::of(&world, &first.lease).await;
+    for percent in 1..=50 {
+        reporter.report(f64::from(percent), i64::from(percent));
+    }
+    // The clock stands still: of the fifty only the first is told, and another with each second that passes.
+    let mut last = 0.0;
+    let job = told(&mut changes, &mut last, |_| true).await;
+    assert!((percent(&job, "360p") - 1.0 / 15.0).abs() < 1e-6, "{}", percent(&job, "360p"));
+    let mut passed = 0;
+    while last < first.plan.weight(&first.share) * 60.0 - 1e-6 {
+        passed += 1;
+        world.pass(1);
+        reporter.report(60.0, 60);
+        told(&mut changes, &mut last, |_| true).await;
+    }
+    assert!(passed < 5, "{passed}");
+    assert!(timeout(Duration::from_millis(300), changes.message()).await.is_err(), "more was told");
+}
+
+on_every_database!(
+    progress_is_put_together_and_never_goes_back,
+    watchers_hear_of_a_job_at_most_four_times_a_second,
+);

@@ -1,0 +1,103 @@
+//! Where a chunk's decoding begins: with the last keyframe that is shown at or before its first frame.
+
+use super::process::{self, Limits};
+use super::{Engine, Session, crashed, unreadable, verdict};
+use reelmill_media::plan::Plan;
+use reelmill_media::probe::{Keyframe, last_keyframe, seek_safely, seek_to};
+use reelmill_media::{Failure, command};
+use std::path::Path;
+use tokio::io::AsyncReadExt;
+
+/// How far back the keyframe is looked for, seconds; at last from the beginning. The first packets after a seek may
+/// carry guessed times, so that the first window is wider than groups of pictures usually are.
+const WINDOWS: [f64; 3] = [30.0, 120.0, 600.0];
+/// How far beyond the moment packets are read: they are stored in the order of decoding.
+const BEYOND: f64 = 1.0;
+/// The longest list of packets that is read.
+const MAX_LIST_BYTES: u64 = 64 * 1024 * 1024;
+/// ffprobe's descriptor for its answer.
+const STDOUT: i32 = 1;
+
+/// Ways to begin, from the quickest to the surest. A demuxer that lands behind the keyframe makes fewer frames than
+/// were asked for; then the next way is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// As exactly as the container allows.
+    Exact,
+    /// With a wide margin.
+    Safe,
+    /// From the beginning of the file.
+    Whole,
+}
+
+impl Way {
+    /// The next surer one.
+    pub fn surer(self) -> Option<Self> {
+        match self {
+            Self::Exact => Some(Self::Safe),
+            Self::Safe => Some(Self::Whole),
+            Self::Whole => None,
+        }
+    }
+}
+
+/// Seconds after the file's start to seek to for the plan's moment; none to begin at the beginning.
+pub(super) async fn seek(
+    engine: &Engine,
+    session: &Session,
+    plan: &Plan,
+    moment: f64,
+    way: Way,
+    scratch: &Path,
+) -> Result<Option<f64>, Failure> {
+    if moment <= 0.0 || way == Way::Whole {
+        return Ok(None);
+    }
+    let found = keyframe(engine, session, plan, moment + plan.zero, scratch).await?;
+    let rule = if way == Way::Exact { seek_to } else { seek_safely };
+    Ok(found.and_then(|key| rule(&plan.source, &key)))
+}
+
+async fn keyframe(
+    engine: &Engine,
+    session: &Session,
+    plan: &Plan,
+    moment: f64,
+    scratch: &Path,
+) -> Result<Option<Keyframe>, Failure> {
+    let Some(video) = &plan.source.video else { return Ok(None) };
+    for window in WINDOWS {
+        let from = (moment - window).max(plan.source.start);
+        let list = packets(engine, session, video.index, from, moment + BEYOND, scratch).await?;
+        let found = last_keyframe(&list, moment);
+        if found.is_some() || from <= plan.source.start {
+            return Ok(found);
+        }
+    }
+    // Only a file without keyframes comes here, or one that can't be sought in.
+    Ok(None)
+}
+
+async fn packets(
+    engine: &Engine,
+    session: &Session,
+    index: u32,
+    from: f64,
+    to: f64,
+    scratch: &Path,
+) -> Result<String, Failure> {
+    let args = command::packets(session.proxy.address(), index, from, to);
+    let limits = Limits { cpu_seconds: 60, memory_bytes: 4 << 30, file_bytes: 0 };
+    let jailed = engine.jail.for_source(scratch, session.proxy.port(), limits);
+    let started = process::start(&jailed, &engine.ffprobe, &args, STDOUT, 1);
+    let (process, pipes) = started.map_err(|error| crashed(&error))?;
+    let mut list = Vec::new();
+    for pipe in pipes {
+        pipe.take(MAX_LIST_BYTES).read_to_end(&mut list).await.map_err(|error| crashed(&error))?;
+    }
+    let ended = process.ended().await.map_err(|error| crashed(&error))?;
+    if let Some(error) = session.reader.fault() {
+        return Err(unreadable(&error));
+    }
+    verdict::killed(&ended).map_or_else(|| Ok(String::from_utf8_lossy(&list).into_owned()), Err)
+}

@@ -1,0 +1,212 @@
+//! What was recorded of a job, over all attempts at its tasks, and the playlists that follow from it.
+
+use async_trait::async_trait;
+use reelmill_media::plan::{AUDIO_SAMPLE_RATE, Plan};
+use reelmill_media::playlists::thumbnails::{self, Sheet};
+use reelmill_media::playlists::{Presentation, Segment, Track, TrackKind, dash, hls};
+use reelmill_worker::engine::{Content, Output, OutputSink, Role, SinkError};
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// An object that counts, and under which attempt's prefix it lies.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    pub prefix: String,
+    pub output: Output,
+}
+
+impl Recorded {
+    /// Its address relative to the presentation.
+    pub fn uri(&self) -> String {
+        format!("{}/{}", self.prefix, self.output.name)
+    }
+}
+
+/// All that was put and recorded, in a folder.
+#[derive(Clone, Default)]
+pub struct Board {
+    root: PathBuf,
+    recorded: Arc<Mutex<Vec<Recorded>>>,
+    /// Names that were put, by attempt, whether recorded or not.
+    put: Arc<Mutex<HashMap<String, Vec<String>>>>,
+}
+
+impl Board {
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_owned(), ..Self::default() }
+    }
+
+    /// Where an attempt's outputs go. After `gate` segments no more are taken: putting them never ends.
+    pub fn sink(&self, prefix: &str, gate: Option<usize>) -> Arc<FolderSink> {
+        let left = gate.map(AtomicUsize::new);
+        Arc::new(FolderSink { board: self.clone(), prefix: prefix.to_owned(), left })
+    }
+
+    /// What counts, in the order it was recorded.
+    pub fn recorded(&self) -> Vec<Recorded> {
+        self.recorded.lock().expect("lock").clone()
+    }
+
+    /// What was put in an attempt.
+    pub fn put_in(&self, prefix: &str) -> Vec<String> {
+        self.put.lock().expect("lock").get(prefix).cloned().unwrap_or_default()
+    }
+
+    /// A file's contents.
+    pub fn bytes(&self, recorded: &Recorded) -> Vec<u8> {
+        std::fs::read(self.root.join(recorded.uri())).expect("object")
+    }
+
+    /// The contents of all that counts, by name.
+    pub fn contents(&self) -> BTreeMap<String, Vec<u8>> {
+        let recorded = self.recorded();
+        recorded.iter().map(|recorded| (recorded.output.name.clone(), self.bytes(recorded))).collect()
+    }
+
+    /// The one output for which `is`.
+    pub fn one(&self, is: impl Fn(&Output) -> bool) -> Option<Recorded> {
+        self.recorded().into_iter().find(|recorded| is(&recorded.output))
+    }
+
+    /// A rendition's initialisation segment and media segments.
+    pub fn track(&self, kind: TrackKind, id: &str) -> Track {
+        let recorded = self.recorded();
+        let of_it: Vec<_> = recorded.iter().filter(|recorded| recorded.output.rendition == id).collect();
+        let mut track = Track {
+            id: id.to_owned(),
+            init: String::new(),
+            codec: String::new(),
+            kind,
+            segments: Vec::new(),
+            complete: true,
+        };
+        let mut segments = BTreeMap::new();
+        for recorded in of_it {
+            match &recorded.output.role {
+                Role::Init { codec } => {
+                    track.init = recorded.uri();
+                    track.codec.clone_from(codec);
+                }
+                Role::Segment { sequence, start, seconds, keyframe_bytes, .. } => {
+                    let segment = Segment {
+                        uri: recorded.uri(),
+                        start: *start,
+                        seconds: *seconds,
+                        bytes: recorded.output.size_bytes,
+                        keyframe_bytes: *keyframe_bytes,
+                    };
+                    segments.insert(*sequence, segment);
+                }
+                _ => {}
+            }
+        }
+        let places: Vec<u32> = segments.keys().copied().collect();
+        assert_eq!(places, (0..places.len() as u32).collect::<Vec<_>>(), "{id}: no segment is missing");
+        track.segments = segments.into_values().collect();
+        track
+    }
+
+    /// Sheets of thumbnails, in their order.
+    pub fn sheets(&self) -> Vec<Sheet> {
+        let mut sheets = BTreeMap::new();
+        for recorded in self.recorded() {
+            if let Role::Thumbnails { sequence, start, interval, count, columns, tile } = recorded.output.role
+            {
+                sheets.insert(sequence, Sheet { uri: recorded.uri(), start, interval, count, columns, tile });
+            }
+        }
+        sheets.into_values().collect()
+    }
+
+    /// All there is to play.
+    pub fn presentation(&self, plan: &Plan) -> Presentation {
+        let tracks = kinds(plan).into_iter().map(|(id, kind)| self.track(kind, &id));
+        let tracks = tracks.filter(|track| !track.segments.is_empty()).collect();
+        Presentation { tracks, complete: true }
+    }
+
+    /// Writes the playlists, as dispatch does once all is recorded.
+    pub fn publish(&self, plan: &Plan) {
+        let presentation = self.presentation(plan);
+        let write = |name: &str, text: String| std::fs::write(self.root.join(name), text).expect("write");
+        for track in &presentation.tracks {
+            write(&track.playlist(), hls::media(track));
+            if let Some(text) = hls::iframes(track) {
+                write(&track.iframe_playlist(), text);
+            }
+        }
+        write("master.m3u8", hls::master(&presentation));
+        write("manifest.mpd", dash::manifest(&presentation));
+        write("thumbnails.vtt", thumbnails::webvtt(&self.sheets()));
+    }
+}
+
+/// Every track that a plan names.
+fn kinds(plan: &Plan) -> Vec<(String, TrackKind)> {
+    let mut kinds = Vec::new();
+    if let Some(picture) = &plan.picture {
+        kinds.extend(picture.rungs.iter().map(|rung| {
+            let kind = TrackKind::Video { size: rung.size, rate: rung.rate(picture.rate), range: rung.range };
+            (rung.id.clone(), kind)
+        }));
+    }
+    kinds.extend(plan.audio.iter().map(|audio| {
+        let kind = TrackKind::Audio {
+            channels: audio.channels,
+            sample_rate: AUDIO_SAMPLE_RATE,
+            language: audio.language.clone(),
+            name: audio.name.clone(),
+            default: audio.default,
+        };
+        (audio.id.clone(), kind)
+    }));
+    kinds.extend(plan.subtitles.iter().map(|text| {
+        let (language, name) = (text.language.clone(), text.name.clone());
+        let kind = TrackKind::Subtitles { language, name, default: text.default, forced: text.forced };
+        (text.id.clone(), kind)
+    }));
+    kinds
+}
+
+/// Puts one attempt's outputs in the board's folder.
+pub struct FolderSink {
+    board: Board,
+    prefix: String,
+    /// Segments that are still taken.
+    left: Option<AtomicUsize>,
+}
+
+#[async_trait]
+impl OutputSink for FolderSink {
+    async fn put(&self, name: &str, content: Content, _content_type: &'static str) -> Result<(), SinkError> {
+        if let Some(left) = self.left.as_ref().filter(|_| name.ends_with(".m4s"))
+            && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_err()
+        {
+            std::future::pending::<()>().await;
+        }
+        let path = self.board.root.join(&self.prefix).join(name);
+        std::fs::create_dir_all(path.parent().expect("parent")).expect("folder");
+        match content {
+            Content::Bytes(bytes) => std::fs::write(path, bytes).expect("write"),
+            Content::File(file, size) => assert_eq!(std::fs::copy(file, path).expect("copy"), size),
+        }
+        let mut put = self.board.put.lock().expect("lock");
+        put.entry(self.prefix.clone()).or_default().push(name.to_owned());
+        Ok(())
+    }
+
+    async fn record(&self, outputs: &[Output]) -> Result<(), SinkError> {
+        let put = self.board.put_in(&self.prefix);
+        let mut recorded = self.board.recorded.lock().expect("lock");
+        for output in outputs {
+            assert!(put.contains(&output.name), "{} is recorded before it is put", output.name);
+            // What is recorded already stays.
+            if !recorded.iter().any(|recorded| recorded.output.name == output.name) {
+                recorded.push(Recorded { prefix: self.prefix.clone(), output: output.clone() });
+            }
+        }
+        Ok(())
+    }
+}

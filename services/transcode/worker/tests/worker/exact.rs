@@ -1,0 +1,140 @@
+//! Exact seams: of a video that is cut into chunks every frame is at its place, none missing, repeated or wrong.
+
+use crate::job::{Job, options};
+use crate::numbered::{H264, numbered, numbered_with, numbers};
+use crate::support::{Clip, ffmpeg, ffprobe};
+use std::path::Path;
+
+/// Frames of 42 seconds at 25 a second: chunks of 1, 2, 4 and 4 segments.
+const COUNT: u32 = 1050;
+const OPEN_GOP: &str =
+    "-c:v libx264 -preset ultrafast -g 75 -x264-params open-gop=1:bframes=3:b-pyramid=normal";
+
+/// Encodes in chunks, and looks at the joined segments: all that players get.
+async fn chunked(file: &Path) -> Job {
+    let job = Job::of(file, &options(&[144])).await;
+    assert!(job.plan.shares.len() >= 5, "sound and four chunks: {:?}", job.plan.shares);
+    job.run().await.unwrap_or_else(|failure| panic!("{}: {failure}", file.display()));
+    job
+}
+
+/// Holds the times of a rung's frames against the grid: one after the other, from zero.
+fn assert_on_grid(job: &Job, name: &str) {
+    let track = job.track("144p");
+    let rate = job.plan.picture.as_ref().expect("picture").rate;
+    let mut due = 0.0;
+    for segment in &track.segments {
+        assert!((segment.start - due).abs() < 0.0001, "{name}: {} begins late or early", segment.uri);
+        due += segment.seconds;
+    }
+    let times = ffprobe("-select_streams v:0 -show_entries packet=pts_time", &job.joined("144p"));
+    let mut times: Vec<f64> = times.lines().map(|time| time.parse().expect("time")).collect();
+    times.sort_by(f64::total_cmp);
+    for (frame, time) in times.iter().enumerate() {
+        let expected = rate.seconds_of(frame as u64);
+        assert!((time - times[0] - expected).abs() < 0.000_1, "{name}: frame {frame} at {time}");
+    }
+}
+
+async fn assert_exact(clip: &Clip, count: u32) {
+    assert_exact_after(0, clip, count).await;
+}
+
+/// The same for a picture that begins so many frames later than the sound: its first one is held until then.
+async fn assert_exact_after(held: usize, clip: &Clip, count: u32) {
+    let name = clip.file.file_name().expect("name").to_string_lossy().into_owned();
+    let job = chunked(&clip.file).await;
+    let seen = numbers(&job.joined("144p"));
+    let due: Vec<u32> = std::iter::repeat_n(0, held).chain(0..count).collect();
+    let wrong = seen.iter().zip(&due).enumerate().find(|(_, (seen, due))| seen != due);
+    assert_eq!(wrong, None, "{name}: the first frame that is not the one that is due");
+    assert_eq!(seen.len(), due.len(), "{name}");
+    assert_on_grid(&job, &name);
+    assert_eq!(numbers(&job.progressive("144p")), seen, "{name}: the file to download has the same frames");
+}
+
+/// Where the source has no frame for every place on the grid, one pass says what is due.
+async fn assert_as_in_one_pass(clip: &Clip) -> Vec<u32> {
+    let name = clip.file.display();
+    let one = Job::of(&clip.file, &options(&[144])).await.in_one_pass();
+    one.run().await.unwrap_or_else(|failure| panic!("{name}: {failure}"));
+    let job = chunked(&clip.file).await;
+    let (due, seen) = (numbers(&one.joined("144p")), numbers(&job.joined("144p")));
+    let wrong = due.iter().zip(&seen).enumerate().find(|(_, (due, seen))| due != seen);
+    assert_eq!(wrong, None, "{name}: the first frame that differs from one pass");
+    assert_eq!(due.len(), seen.len(), "{name}");
+    assert_on_grid(&job, &name.to_string());
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mp4_of_every_group_of_pictures() {
+    let aac = "-c:a aac -b:a 64k";
+    assert_exact(
+        &numbered("closed.mp4", "25", COUNT, &format!("{H264} -g 50 {aac} -movflags +faststart")),
+        COUNT,
+    )
+    .await;
+    assert_exact(&numbered("open.mp4", "25", COUNT, &format!("{OPEN_GOP} {aac}")), COUNT).await;
+    let long = format!("{H264} -g 600 -keyint_min 600 -sc_threshold 0 {aac}");
+    assert_exact(&numbered("long.mp4", "25", COUNT, &long), COUNT).await;
+    let fragments = format!("{H264} -g 50 {aac} -movflags +frag_keyframe+empty_moov+default_base_moof");
+    // Written without an edit list, reordered pictures begin late.
+    assert_exact_after(2, &numbered("fragments.mp4", "25", COUNT, &fragments), COUNT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn matroska_and_webm() {
+    assert_exact(&numbered("open.mkv", "30000/1001", 1260, &format!("{OPEN_GOP} -c:a libopus")), 1260).await;
+    let vp9 = "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -row-mt 1 -b:v 300k -g 128 -auto-alt-ref 1 \
+               -lag-in-frames 16 -c:a libopus";
+    assert_exact(&numbered("hidden.webm", "25", COUNT, vp9), COUNT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transport_streams_flash_and_avi() {
+    assert_exact(&numbered("open.ts", "25", COUNT, &format!("{OPEN_GOP} -c:a mp2")), COUNT).await;
+    let flash = format!("{H264} -g 50 -c:a libmp3lame -ar 44100");
+    assert_exact(&numbered("closed.flv", "25", COUNT, &flash), COUNT).await;
+    let avi = "-c:v mpeg4 -vtag DIVX -q:v 4 -bf 2 -g 100 -c:a libmp3lame -ar 44100";
+    // It has times of decoding only, so that reordered pictures are shown one frame late.
+    assert_exact_after(1, &numbered("reordered.avi", "25", COUNT, avi), COUNT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_variable_rate() {
+    // A phone in the dark: a third of the frames left out, the others a little early or late.
+    let filters = ",select=gt(random(7)\\,0.3),settb=1/600,setpts=PTS+trunc(random(5)*6)";
+    let args = format!(
+        "{H264} -g 60 -fps_mode passthrough -enc_time_base 1:600 -video_track_timescale 600 -c:a aac"
+    );
+    let clip = numbered_with("dark.mov", "30", 1260, filters, &args);
+    let seen = assert_as_in_one_pass(&clip).await;
+    assert!(seen.is_sorted(), "time never goes back");
+    let kept = numbers(&clip.file);
+    let shown: Vec<u32> = kept.iter().copied().filter(|number| seen.contains(number)).collect();
+    assert!(shown.len() * 100 >= kept.len() * 99, "{} of {} frames are shown", shown.len(), kept.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn edit_lists() {
+    // Cut without encoding: pictures before 3.7 s are there for decoding alone.
+    let whole = numbered("whole.mp4", "25", 1150, &format!("{OPEN_GOP} -c:a aac"));
+    let cut = Clip::new("cut.mov", &format!("-ss 3.7 -i {} -map 0 -c copy", whole.file.display()));
+    let seen = assert_as_in_one_pass(&cut).await;
+    let first = seen[0];
+    assert!((92..=93).contains(&first), "{first}");
+    assert!(seen.windows(2).all(|pair| pair[1] == pair[0] + 1), "{seen:?}");
+    assert_eq!(seen.last(), Some(&1149));
+
+    // The picture begins later than the sound: its first frame is held.
+    let late = Clip::named("late.mov");
+    ffmpeg(
+        &format!("-itsoffset 0.52 -i {0} -i {0} -map 0:v -map 1:a -c copy", whole.file.display()),
+        &late.file,
+    );
+    let seen = assert_as_in_one_pass(&late).await;
+    let held = seen.iter().take_while(|&&number| number == 0).count();
+    assert_eq!(held, 14, "0.52 s are 13 frames, and the first itself");
+    assert!(seen[held - 1..].windows(2).all(|pair| pair[1] == pair[0] + 1), "{seen:?}");
+}

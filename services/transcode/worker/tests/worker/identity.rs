@@ -1,0 +1,131 @@
+//! Output bytes depend on the plan alone: not on who made what, in which order, how often, or who died over it.
+
+use crate::job::{Job, options};
+use crate::numbered::{H264, numbered};
+use crate::support::Clip;
+use reelmill_media::plan::{Codec, Options};
+use std::collections::{BTreeMap, HashMap};
+
+fn source() -> Clip {
+    let open = "-g 75 -x264-params open-gop=1:bframes=3:b-pyramid=normal";
+    numbered("source.mp4", "25", 1050, &format!("{H264} {open} -c:a aac"))
+}
+
+fn two_rungs() -> Options {
+    options(&[144, 96])
+}
+
+fn assert_same(expected: &BTreeMap<String, Vec<u8>>, actual: &BTreeMap<String, Vec<u8>>) {
+    let names = |contents: &BTreeMap<String, Vec<u8>>| contents.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(expected), names(actual));
+    let differing: Vec<_> = expected
+        .iter()
+        .filter(|(name, bytes)| actual.get(*name) != Some(bytes))
+        .map(|(name, _)| name)
+        .collect();
+    assert!(differing.is_empty(), "{differing:?}");
+}
+
+/// What one worker makes that does one task after the other.
+async fn alone(clip: &Clip) -> Job {
+    let job = Job::of(&clip.file, &two_rungs()).await;
+    job.run().await.expect("done");
+    job
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_workers_in_another_order_make_the_same_bytes() {
+    let clip = source();
+    let one = alone(&clip).await;
+    let job = Job::of(&clip.file, &two_rungs()).await;
+    assert_eq!(job.plan, one.plan, "a plan depends on the source alone");
+    let last = job.plan.shares.len() - 1;
+    // Two at a time, the last ones first.
+    for pair in (0..=last).rev().collect::<Vec<_>>().chunks(2) {
+        let (first, second) = (pair[0], pair.get(1).copied());
+        let other =
+            async { if let Some(second) = second { job.encode(second).await.map(drop) } else { Ok(()) } };
+        let (first, second) = tokio::join!(job.encode(first), other);
+        first.and(second).expect("done");
+    }
+    job.package().await.expect("packaged");
+    let expected = one.board.contents();
+    assert!(expected.len() > 3 * 11, "{:?}", expected.keys());
+    assert_same(&expected, &job.board.contents());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_comes_twice_changes_nothing() {
+    let clip = source();
+    let job = Job::of(&clip.file, &two_rungs()).await;
+    for share in 0..job.plan.shares.len() {
+        job.encode(share).await.expect("done");
+    }
+    let before = job.board.recorded();
+    for share in [0, job.plan.shares.len() - 1] {
+        let prefix = format!("{share}.again");
+        job.attempt(share, &prefix, &HashMap::new()).await.expect("done again");
+        let again = job.board.put_in(&prefix);
+        assert!(again.len() > 4, "{again:?}");
+        for recorded in before.iter().filter(|recorded| again.contains(&recorded.output.name)) {
+            let second =
+                std::fs::read(job.path(&format!("{prefix}/{}", recorded.output.name))).expect("object");
+            assert!(second == job.board.bytes(recorded), "{} differs", recorded.output.name);
+        }
+    }
+    let uris = |recorded: &[crate::board::Recorded]| recorded.iter().map(|one| one.uri()).collect::<Vec<_>>();
+    assert_eq!(uris(&job.board.recorded()), uris(&before), "what counts stays what it was");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_workers_leave_no_trace() {
+    let clip = source();
+    let one = alone(&clip).await;
+    let job = Job::of(&clip.file, &two_rungs()).await;
+    for share in 0..job.plan.shares.len() {
+        let rungs = job.plan.shares[share].rungs.len().max(1);
+        // In the middle of the first segment of each rung, or after it.
+        job.encode_with_a_death(share, share % 2 * rungs + 1).await;
+    }
+    job.package().await.expect("packaged");
+    assert_same(&one.board.contents(), &job.board.contents());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_puts_the_rest_and_no_more() {
+    let clip = source();
+    let job = Job::of(&clip.file, &two_rungs()).await;
+    let share = job.plan.shares.len() - 1;
+    let recorded = HashMap::from([("144p".to_owned(), 3), ("96p".to_owned(), 1)]);
+    job.attempt(share, "all", &HashMap::new()).await.expect("done");
+    let all = job.board.put_in("all");
+    job.attempt(share, "rest", &recorded).await.expect("done");
+    let mut rest = job.board.put_in("rest");
+    // Eleven segments in all, the last chunk from the eighth on.
+    let expected = |name: &String| {
+        let recorded = ["144p/seg_00008", "144p/seg_00009", "144p/seg_00010", "96p/seg_00008"];
+        !name.ends_with("init.mp4") && !recorded.iter().any(|recorded| name.starts_with(recorded))
+    };
+    let mut due: Vec<_> = all.iter().filter(|name| expected(name)).cloned().collect();
+    assert_eq!(all.len() - due.len(), 6, "{all:?}");
+    due.sort();
+    rest.sort();
+    assert_eq!(rest, due);
+    for name in rest {
+        let read = |prefix: &str| std::fs::read(job.path(&format!("{prefix}/{name}"))).expect("object");
+        assert!(read("all") == read("rest"), "{name} differs");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_codec_gives_the_same_bytes_after_a_death() {
+    let clip = numbered("tiny.mp4", "12", 144, &format!("{H264} -g 24 -c:a aac"));
+    for codec in [Codec::H264, Codec::Hevc, Codec::Av1, Codec::Vp9] {
+        let options = Options { codec, ..options(&[96]) };
+        let one = Job::of(&clip.file, &options).await;
+        one.encode(0).await.expect("done");
+        let job = Job::of(&clip.file, &options).await;
+        job.encode_with_a_death(0, 1).await;
+        assert_same(&one.board.contents(), &job.board.contents());
+    }
+}

@@ -1,0 +1,312 @@
+//! A small dispatch of the tests' own: looks at a source, plans it, has the shares encoded in whatever order and with
+//! whatever deaths, joins and publishes.
+
+use crate::board::{Board, Recorded};
+use crate::support::{Store, engine, wait_until};
+use reelmill_media::Failure;
+use reelmill_media::plan::{Chunk, Options, Plan, Share, plan};
+use reelmill_media::playlists::{Track, TrackKind};
+use reelmill_media::probe::Source;
+use reelmill_worker::engine::{
+    Done, Engine, Output, OutputSink, Place, Progress, Role, Session, Snapshot, SourceAddress,
+};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+/// The two threads an encoder has in production.
+pub fn options(rungs: &[u32]) -> Options {
+    Options { rungs: rungs.to_vec(), threads: 2, ..Options::default() }
+}
+
+/// A planned job.
+pub struct Job {
+    pub engine: Engine,
+    pub address: SourceAddress,
+    pub source: Source,
+    pub plan: Plan,
+    pub board: Board,
+    pub scratch: TempDir,
+    folder: TempDir,
+    progress: Progress,
+    snapshots: watch::Receiver<Snapshot>,
+}
+
+impl Job {
+    /// Looks at a source and plans it.
+    pub async fn new(
+        engine: &Engine,
+        address: SourceAddress,
+        options: &Options,
+    ) -> Result<Self, (Failure, TempDir)> {
+        let (folder, scratch) = (TempDir::new().expect("folder"), TempDir::new().expect("scratch"));
+        let inspected = async {
+            let session = engine.open(address.clone()).await?;
+            engine.inspect(&session, scratch.path()).await
+        };
+        let source = match inspected.await {
+            Ok(source) => source,
+            Err(failure) => return Err((failure, scratch)),
+        };
+        let (progress, snapshots) = Progress::new();
+        Ok(Self {
+            engine: engine.clone(),
+            address,
+            plan: plan(&source, options),
+            source,
+            board: Board::new(folder.path()),
+            scratch,
+            folder,
+            progress,
+            snapshots,
+        })
+    }
+
+    /// Of a file whose plan cannot fail.
+    pub async fn of(file: &Path, options: &Options) -> Self {
+        let store = Store::start().await;
+        let planned = Self::new(&engine(), store.add(file), options).await;
+        planned.map_err(|(failure, _)| failure).expect("planned")
+    }
+
+    /// The same plan for one worker that never stops: what a single pass over the source gives.
+    pub fn in_one_pass(mut self) -> Self {
+        let picture = self.plan.picture.as_mut().expect("picture");
+        picture.chunks = vec![Chunk { first_frame: 0, frames: None, first_segment: 0 }];
+        let first = self.plan.shares[0].clone();
+        self.plan.shares = vec![Share {
+            rungs: (0..picture.rungs.len()).collect(),
+            audio: (0..self.plan.audio.len()).collect(),
+            subtitles: (0..self.plan.subtitles.len()).collect(),
+            ..first
+        }];
+        self
+    }
+
+    /// Encodes a share under a prefix of its own, with nothing recorded before.
+    pub async fn encode(&self, share: usize) -> Result<Done, Failure> {
+        self.attempt(share, &format!("{share}.1"), &HashMap::new()).await
+    }
+
+    /// Encodes what is missing of a share.
+    pub async fn attempt(
+        &self,
+        share: usize,
+        prefix: &str,
+        recorded: &HashMap<String, u32>,
+    ) -> Result<Done, Failure> {
+        let session = self.open().await?;
+        let sink = self.board.sink(prefix, None);
+        self.engine.encode(&session, &self.plan, &self.plan.shares[share], recorded, self.place(sink)).await
+    }
+
+    /// Begins a share, kills its worker once `segments` are recorded of it, and has another one go on.
+    pub async fn encode_with_a_death(&self, share: usize, segments: usize) {
+        let prefix = format!("{share}.1");
+        let session = self.open().await.expect("open");
+        let sink = self.board.sink(&prefix, Some(segments));
+        let nothing = HashMap::new();
+        let plan = &self.plan;
+        let working = self.engine.encode(&session, plan, &plan.shares[share], &nothing, self.place(sink));
+        let killed = wait_until(Duration::from_secs(60), "segments", || {
+            let recorded = self.board.recorded();
+            let of_it = recorded.iter().filter(|recorded| recorded.prefix == prefix);
+            of_it.filter(|recorded| recorded.output.name.ends_with(".m4s")).count() >= segments
+        });
+        tokio::select! {
+            ended = working => panic!("the share is done before its worker dies: {ended:?}"),
+            () = killed => {}
+        }
+        let recorded = self.recorded_of(&plan.shares[share]);
+        self.attempt(share, &format!("{share}.2"), &recorded).await.expect("done by the successor");
+    }
+
+    /// How many segments of a share are recorded, by rendition.
+    pub fn recorded_of(&self, share: &Share) -> HashMap<String, u32> {
+        let mut counts = HashMap::new();
+        let own = self.segments_of(share);
+        for Recorded { output: Output { rendition, role, .. }, .. } in self.board.recorded() {
+            if let Role::Segment { sequence, .. } = role
+                && own(&rendition, sequence)
+            {
+                *counts.entry(rendition).or_insert(0) += 1;
+            }
+        }
+        counts
+    }
+
+    /// Whether a segment is one of a share's.
+    fn segments_of<'a>(&'a self, share: &'a Share) -> impl Fn(&str, u32) -> bool + 'a {
+        let chunks = self.plan.picture.as_ref().map(|picture| picture.chunks.as_slice()).unwrap_or_default();
+        let range = share.chunk.map(|chunk| {
+            let first = |chunk: usize| chunks.get(chunk).map_or(u32::MAX, |chunk| chunk.first_segment);
+            first(chunk)..first(chunk + 1)
+        });
+        move |rendition, sequence| {
+            let of_rung = |&rung: &usize| {
+                self.plan.picture.as_ref().is_some_and(|picture| picture.rungs[rung].id == rendition)
+            };
+            let of_audio = |&audio: &usize| self.plan.audio[audio].id == rendition;
+            share.rungs.iter().any(of_rung) && range.as_ref().is_some_and(|range| range.contains(&sequence))
+                || share.audio.iter().any(of_audio)
+        }
+    }
+
+    /// Joins each rendition's recorded segments into a progressive file, as the last task of a cut video does.
+    pub async fn package(&self) -> Result<(), Failure> {
+        let store = Store::start().await;
+        let sound = self.plan.audio.iter().find(|audio| audio.default);
+        let rungs = self.plan.picture.iter().flat_map(|picture| &picture.rungs);
+        for rung in rungs {
+            let video = self.addresses(&store, &rung.id);
+            let audio = sound.and_then(|sound| self.addresses(&store, &sound.id));
+            let place = self.place(self.board.sink("package.1", None));
+            self.engine.package(&rung.id, video, audio, place).await?;
+        }
+        Ok(())
+    }
+
+    fn addresses(&self, store: &Store, rendition: &str) -> Option<Vec<SourceAddress>> {
+        let track = self.track(rendition);
+        let uris = std::iter::once(&track.init).chain(track.segments.iter().map(|segment| &segment.uri));
+        let parts: Vec<_> = uris.map(|uri| store.add(&self.folder.path().join(uri))).collect();
+        (!track.segments.is_empty()).then_some(parts)
+    }
+
+    /// Encodes every share in the plan's order, packages and publishes.
+    pub async fn run(&self) -> Result<Done, Failure> {
+        let mut all = Done::default();
+        for share in 0..self.plan.shares.len() {
+            all.warnings.extend(self.encode(share).await?.warnings);
+        }
+        if !self.plan.is_single() {
+            self.package().await?;
+        }
+        self.board.publish(&self.plan);
+        Ok(all)
+    }
+
+    async fn open(&self) -> Result<Session, Failure> {
+        self.engine.open(self.address.clone()).await
+    }
+
+    fn place(&self, sink: Arc<dyn OutputSink>) -> Place<'_> {
+        Place { scratch: self.scratch.path(), sink, progress: &self.progress }
+    }
+
+    /// A rendition as it was recorded.
+    pub fn track(&self, id: &str) -> Track {
+        let kind = TrackKind::Subtitles {
+            language: String::new(),
+            name: String::new(),
+            default: false,
+            forced: false,
+        };
+        self.board.track(kind, id)
+    }
+
+    /// One file of a rendition's initialisation segment and all its media segments, as players see it.
+    pub fn joined(&self, id: &str) -> PathBuf {
+        let track = self.track(id);
+        let uris = std::iter::once(&track.init).chain(track.segments.iter().map(|segment| &segment.uri));
+        let bytes: Vec<u8> = uris.flat_map(|uri| std::fs::read(self.path(uri)).expect("object")).collect();
+        let file = self.path(&format!("{id}.joined.mp4"));
+        std::fs::write(&file, bytes).expect("write");
+        file
+    }
+
+    /// Path of what is named relative to the presentation.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A playlist's text.
+    pub fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).expect(name)
+    }
+
+    /// Path of a rendition's progressive file.
+    pub fn progressive(&self, rendition: &str) -> PathBuf {
+        self.file(|output| output.role == Role::Progressive && output.rendition == rendition)
+            .unwrap_or_else(|| panic!("no progressive file of {rendition}"))
+    }
+
+    /// Path of the poster.
+    pub fn poster(&self) -> PathBuf {
+        self.file(|output| output.role == Role::Poster).expect("poster")
+    }
+
+    /// Path of an output that counts.
+    pub fn file(&self, is: impl Fn(&Output) -> bool) -> Option<PathBuf> {
+        self.board.one(is).map(|recorded| self.path(&recorded.uri()))
+    }
+
+    /// How far the last share is.
+    pub fn progress(&self) -> Snapshot {
+        self.snapshots.borrow().clone()
+    }
+
+    /// Ids of the rungs, highest first.
+    pub fn rungs(&self) -> Vec<&str> {
+        let rungs = self.plan.picture.iter().flat_map(|picture| &picture.rungs);
+        rungs.map(|rung| rung.id.as_str()).collect()
+    }
+
+    /// Frames that were recorded of a rung.
+    pub fn frames(&self, rung: &str) -> u32 {
+        let recorded = self.board.recorded();
+        let of_it = recorded.iter().filter(|recorded| recorded.output.rendition == rung);
+        of_it
+            .map(|recorded| if let Role::Segment { frames, .. } = recorded.output.role { frames } else { 0 })
+            .sum()
+    }
+}
+
+/// A transcoding that ended.
+pub struct Run {
+    /// What it came to.
+    pub result: Result<Done, Failure>,
+    /// The job, unless the source was refused.
+    pub job: Option<Job>,
+    /// What was left in the scratch folder of a refused one.
+    scratch: Option<TempDir>,
+}
+
+impl Run {
+    /// The job of a success.
+    pub fn done(&self) -> &Job {
+        if let Err(failure) = &self.result {
+            panic!("{failure}");
+        }
+        self.job.as_ref().expect("planned")
+    }
+
+    /// The scratch folder.
+    pub fn scratch(&self) -> &Path {
+        let own = self.job.as_ref().map(|job| &job.scratch);
+        own.or(self.scratch.as_ref()).expect("one of the two").path()
+    }
+}
+
+/// Transcodes `file` by the default options.
+pub async fn transcode(file: &Path) -> Run {
+    transcode_with(&engine(), Store::start().await.add(file), &options(&[])).await
+}
+
+/// Transcodes what is at an address with an engine of the test's own.
+pub async fn transcode_with(engine: &Engine, source: SourceAddress, options: &Options) -> Run {
+    match Job::new(engine, source, options).await {
+        Ok(job) => Run { result: job.run().await, job: Some(job), scratch: None },
+        Err((failure, scratch)) => Run { result: Err(failure), job: None, scratch: Some(scratch) },
+    }
+}
+
+/// Transcodes a file that must succeed.
+pub async fn done(file: &Path, options: &Options) -> Job {
+    let job = Job::of(file, options).await;
+    job.run().await.unwrap_or_else(|failure| panic!("{}: {failure}", file.display()));
+    job
+}
