@@ -169,11 +169,11 @@ check_all() {
   have_venv || die "Python 3 with its venv module is missing"
 }
 
-# SeaweedFS and the SQS server, in a Python environment of our own.
+# SeaweedFS, the SQS server and the ffmpeg that knows VMAF, in a Python environment of our own.
 install_tools() {
   local stamp=$TOOLS/requirements.txt
   if cmp -s "$REQUIREMENTS" "$stamp"; then return 0; fi
-  say "installing the test servers into $TOOLS"
+  say "installing the servers and tools of the tests into $TOOLS"
   # Over what may be there: another run's servers may be at work in it.
   python3 -m venv "$TOOLS"
   "$TOOLS/bin/pip" install --quiet --disable-pip-version-check --no-input -r "$REQUIREMENTS" >&2

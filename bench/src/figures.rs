@@ -5,18 +5,45 @@ use std::{fs, io::Write as _, path::PathBuf};
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
+/// What a figure should be.
+#[derive(Clone, Copy)]
+pub enum Goal {
+    /// Not more than this.
+    AtMost(f64),
+    /// Not less than this.
+    AtLeast(f64),
+}
+
+impl Goal {
+    fn is_kept(self, value: f64) -> bool {
+        match self {
+            Self::AtMost(limit) => value <= limit,
+            Self::AtLeast(limit) => value >= limit,
+        }
+    }
+
+    fn words(self) -> String {
+        match self {
+            Self::AtMost(limit) => format!("at most {limit}"),
+            Self::AtLeast(limit) => format!("at least {limit}"),
+        }
+    }
+}
+
 /// The figures of one run.
 #[derive(Default)]
 pub struct Figures(Vec<Value>);
 
 impl Figures {
-    /// Notes a figure, and prints its line. `goal` is what it should not pass, where there is one.
-    pub fn note(&mut self, name: &str, value: f64, unit: &str, goal: Option<f64>) -> anyhow::Result<()> {
-        let aim = goal.map_or(String::new(), |goal| {
-            format!("  (at most {goal}: {})", if value <= goal { "kept" } else { "MISSED" })
+    /// Notes a figure, and prints its line. `goal` is what it should be, where there is one.
+    pub fn note(&mut self, name: &str, value: f64, unit: &str, goal: Option<Goal>) -> anyhow::Result<()> {
+        let kept = goal.map(|goal| goal.is_kept(value));
+        let aim = goal.zip(kept).map_or(String::new(), |(goal, kept)| {
+            format!("  ({}: {})", goal.words(), if kept { "kept" } else { "MISSED" })
         });
-        writeln!(std::io::stdout(), "{name:<58} {value:>10.2} {unit}{aim}")?;
-        self.0.push(json!({ "name": name, "value": value, "unit": unit, "goal": goal }));
+        writeln!(std::io::stdout(), "{name:<66} {value:>10.2} {unit}{aim}")?;
+        let goal = goal.map(Goal::words);
+        self.0.push(json!({ "name": name, "value": value, "unit": unit, "goal": goal, "kept": kept }));
         Ok(())
     }
 
@@ -33,7 +60,12 @@ impl Figures {
     }
 }
 
-/// The middle one.
+/// A line that is no figure: what is skipped, a command.
+pub fn say(line: &str) -> anyhow::Result<()> {
+    Ok(writeln!(std::io::stdout(), "{line}")?)
+}
+
+/// The middle one; of an even number the upper of the two in the middle.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)

@@ -1,8 +1,8 @@
 //! What the kernel says of a process, from /proc (Linux).
 
-use std::fs;
+use std::{fs, time::Duration};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 /// Clock ticks a second in /proc/PID/stat: 100 on every Linux there is.
 const TICKS: f64 = 100.0;
@@ -29,8 +29,46 @@ fn times(path: &str) -> anyhow::Result<Vec<f64>> {
 
 /// Resident memory of a process, MiB.
 pub fn resident_mib(pid: u32) -> anyhow::Result<f64> {
+    status_mib(pid, "VmRSS:")
+}
+
+/// The most resident memory it had since it became the program it is, MiB.
+pub fn peak_resident_mib(pid: u32) -> anyhow::Result<f64> {
+    status_mib(pid, "VmHWM:")
+}
+
+fn status_mib(pid: u32, field: &str) -> anyhow::Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
+    let line = status.lines().find(|line| line.starts_with(field)).context("no such field")?;
     let kib: f64 = line.split_whitespace().nth(1).context("no number")?.parse()?;
     Ok(kib / 1024.0)
+}
+
+/// The running children of a process that have this name.
+pub fn children(pid: u32, name: &str) -> anyhow::Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let Some(child) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        // It may have ended since it was listed.
+        let Ok(stat) = fs::read_to_string(format!("/proc/{child}/stat")) else { continue };
+        let Some((before, after)) = stat.rsplit_once(") ") else { continue };
+        let mut fields = after.split(' ');
+        let is_alive = fields.next() != Some("Z");
+        let is_child = fields.next().and_then(|parent| parent.parse().ok()) == Some(pid);
+        if is_alive && is_child && before.ends_with(&format!("({name}")) {
+            found.push(child);
+        }
+    }
+    Ok(found)
+}
+
+/// Returns when a process has no such child any more.
+pub async fn until_childless(pid: u32, name: &str) -> anyhow::Result<()> {
+    for _ in 0..600 {
+        if children(pid, name)?.is_empty() {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    bail!("a minute later {name} still runs")
 }

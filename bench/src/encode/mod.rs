@@ -1,0 +1,203 @@
+//! CPU seconds of the worker's commands against its peers' on the same clips, with the same ffmpeg.
+
+mod equal;
+mod ours;
+mod peers;
+mod quality;
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use reelmill_media::plan::{Plan, Preset};
+
+use crate::{
+    clips::{Clip, clips},
+    figures::{Figures, Goal, median, say},
+    options::Options,
+    process,
+};
+use equal::{Match, match_quality};
+use peers::Way;
+
+/// One way of making the rungs of a clip, done: its CPU seconds, and a file of each rung.
+struct Made {
+    cpu: f64,
+    files: Vec<String>,
+}
+
+/// What a measurement goes by.
+struct Bench<'a> {
+    folder: &'a Path,
+    clip: &'a Clip,
+    verbose: bool,
+    runs: usize,
+}
+
+/// The ratios of one clip.
+#[derive(Default)]
+struct Ratios {
+    peertube: Vec<f64>,
+    mediacms: Vec<f64>,
+    mediacms_bits: Vec<f64>,
+    naive: Vec<f64>,
+    /// Comparisons in which ours did not come to the peer's VMAF, so that they don't count.
+    unequal: f64,
+}
+
+/// All peers on all clips; goals are for the median over the clips.
+pub async fn measure(figures: &mut Figures, options: &Options) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut ratios = Ratios::default();
+    for clip in clips(folder.path(), options).await? {
+        let bench =
+            Bench { folder: folder.path(), clip: &clip, verbose: options.verbose, runs: options.runs(1) };
+        let source = bench.probe().await?;
+        let shown = source.video.as_ref().context("no picture")?.shown();
+        if shown.short() < 720 {
+            say(&format!("{}: skipped, for it has less than 720 lines", clip.name))?;
+            continue;
+        }
+        bench.peertube(figures, &source, &mut ratios).await?;
+        bench.mediacms(figures, &source, &mut ratios).await?;
+        bench.naive(figures, &source, &mut ratios).await?;
+    }
+    let Ratios { peertube, mediacms, mediacms_bits, naive, unequal } = ratios;
+    figures.note("CPU over PeerTube's, median of the clips", median(peertube), "x", at_most(0.62))?;
+    let name = "CPU over MediaCMS's at equal VMAF, median of the clips";
+    figures.note(name, median(mediacms), "x", at_most(0.65))?;
+    figures.note("bits over MediaCMS's at that VMAF, median", median(mediacms_bits), "x", at_most(1.0))?;
+    let name = "CPU over the naive way's at equal VMAF, median of the clips";
+    figures.note(name, median(naive), "x", at_most(0.45))?;
+    figures.note("comparisons left out, for equal VMAF was not reached", unequal, "", at_most(0.0))
+}
+
+fn at_most(limit: f64) -> Option<Goal> {
+    Some(Goal::AtMost(limit))
+}
+
+impl Bench<'_> {
+    /// The default plan against a process a rung with PeerTube's options: the same preset, so no VMAF.
+    async fn peertube(
+        &self,
+        figures: &mut Figures,
+        source: &reelmill_media::probe::Source,
+        ratios: &mut Ratios,
+    ) -> anyhow::Result<()> {
+        let plan = ours::plan(source, Preset::Fast, &[])?;
+        let commands = peers::commands(Way::PeerTube, &self.facts(&plan)?, 23, "peertube");
+        let mut pairs = Vec::new();
+        for _ in 0..self.runs {
+            let theirs = self.peer(&commands).await?;
+            pairs.push((self.ours(&plan, "fast").await?.cpu, theirs.cpu));
+        }
+        let ratio = median(pairs.iter().map(|(ours, theirs)| ours / theirs).collect());
+        let name = &self.clip.name;
+        let cpu = median(pairs.iter().map(|pair| pair.0).collect());
+        figures.note(&format!("{name}: CPU, the default plan"), cpu, "s", None)?;
+        let cpu = median(pairs.iter().map(|pair| pair.1).collect());
+        figures.note(&format!("{name}: CPU, PeerTube's commands"), cpu, "s", None)?;
+        figures.note(&format!("{name}: over PeerTube's"), ratio, "x", None)?;
+        ratios.peertube.push(ratio);
+        Ok(())
+    }
+
+    /// The quickest preset that needs no more bits than MediaCMS at its VMAF; when none does, the one with the fewest.
+    async fn mediacms(
+        &self,
+        figures: &mut Figures,
+        source: &reelmill_media::probe::Source,
+        ratios: &mut Ratios,
+    ) -> anyhow::Result<()> {
+        let mut best: Option<Match> = None;
+        let presets = [(Preset::Fast, "fast"), (Preset::Balanced, "balanced"), (Preset::Small, "small")];
+        let facts = self.facts(&ours::plan(source, Preset::Fast, &[])?)?;
+        let theirs = equal::Theirs::of(self, &facts, Way::MediaCms).await?;
+        for (preset, id) in presets {
+            let plan = ours::plan(source, preset, &[])?;
+            let found = match_quality(self, &theirs, plan, id).await?;
+            self.note_match(figures, &format!("MediaCMS's ({id})"), &found)?;
+            let is_enough = found.is_equal() && found.bits <= 1.0;
+            if found.is_equal() && best.as_ref().is_none_or(|best| found.bits < best.bits) {
+                best = Some(found);
+            }
+            if is_enough {
+                break;
+            }
+        }
+        match best {
+            Some(best) => {
+                ratios.mediacms.push(best.cpu);
+                ratios.mediacms_bits.push(best.bits);
+            }
+            None => ratios.unequal += 1.0,
+        }
+        Ok(())
+    }
+
+    /// 720p and 480p alone, at the quality that x264's defaults come to.
+    async fn naive(
+        &self,
+        figures: &mut Figures,
+        source: &reelmill_media::probe::Source,
+        ratios: &mut Ratios,
+    ) -> anyhow::Result<()> {
+        let plan = ours::plan(source, Preset::Fast, &[720, 480])?;
+        let theirs = equal::Theirs::of(self, &self.facts(&plan)?, Way::Naive).await?;
+        let found = match_quality(self, &theirs, plan, "two").await?;
+        self.note_match(figures, "the naive way's", &found)?;
+        if found.is_equal() {
+            ratios.naive.push(found.cpu);
+        } else {
+            ratios.unequal += 1.0;
+        }
+        Ok(())
+    }
+
+    fn note_match(&self, figures: &mut Figures, whose: &str, found: &Match) -> anyhow::Result<()> {
+        let name = &self.clip.name;
+        figures.note(&format!("{name}: CPU over {whose} at its VMAF"), found.cpu, "x", None)?;
+        figures.note(&format!("{name}: bits over {whose} at the same VMAF"), found.bits, "x", None)?;
+        figures.note(&format!("{name}: least VMAF of a rung over {whose}"), found.margin, "", None)
+    }
+
+    async fn probe(&self) -> anyhow::Result<reelmill_media::probe::Source> {
+        ours::probe(&self.clip.path).await
+    }
+
+    async fn ours(&self, plan: &Plan, name: &str) -> anyhow::Result<Made> {
+        ours::make(self, plan, name).await
+    }
+
+    /// Runs a peer's commands one after the other; all but the sprite's make a rung.
+    async fn peer(&self, commands: &peers::Commands) -> anyhow::Result<Made> {
+        let before = process::children_cpu_seconds()?;
+        for args in commands.rungs.iter().chain(&commands.others) {
+            self.ffmpeg(args).await?;
+        }
+        let cpu = process::children_cpu_seconds()? - before;
+        Ok(Made { cpu, files: commands.files.clone() })
+    }
+
+    async fn ffmpeg(&self, args: &[String]) -> anyhow::Result<()> {
+        if self.verbose {
+            say(&format!("  ffmpeg {}", args.join(" ")))?;
+        }
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        crate::system::run("ffmpeg", &args, self.folder).await
+    }
+
+    fn facts(&self, plan: &Plan) -> anyhow::Result<peers::Facts> {
+        let picture = plan.picture.as_ref().context("no picture")?;
+        let size = std::fs::metadata(&self.clip.path)?.len();
+        let seconds = plan.duration().context("no playing time")?;
+        let shown = plan.source.video.as_ref().context("no picture")?.shown();
+        Ok(peers::Facts {
+            input: self.clip.path.display().to_string(),
+            bit_rate: size as f64 * 8.0 / seconds,
+            rate: picture.rate,
+            ratio: f64::from(shown.width) / f64::from(shown.height),
+            has_sound: !plan.audio.is_empty(),
+            sizes: picture.rungs.iter().map(|rung| rung.size).collect(),
+        })
+    }
+}
