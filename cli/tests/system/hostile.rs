@@ -74,7 +74,8 @@ async fn files_that_are_not_whole_give_what_can_be_played() {
     std::fs::write(&half, &bytes[..bytes.len() / 2]).unwrap();
     let video = ann.upload(&half).await;
     assert_eq!(video["state"], "READY", "{video}\n{}", sandbox.logs());
-    assert_eq!(video["warnings"][0]["reason"], "FILE_TRUNCATED", "{video}");
+    let warnings = video["warnings"].as_array().expect("warnings");
+    assert!(warnings.iter().any(|warning| warning["reason"] == "FILE_TRUNCATED"), "{video}");
     let played = seconds(&probe(video["playbackUri"].as_str().unwrap()).await);
     assert!((2.0..6.0).contains(&played), "{played} s of 8 s");
 
