@@ -53,7 +53,7 @@ pub fn probe(input: &str) -> Vec<String> {
 }
 
 /// Arguments of an ffprobe that lists the packets of stream `index` between two moments, in the file's own times,
-/// as [`crate::probe::last_keyframe`] reads them.
+/// as [`crate::seek::last_keyframe`] reads them.
 pub fn packets(input: &str, index: u32, from: f64, to: f64) -> Vec<String> {
     let mut args = words("-v error -show_entries packet=pts_time,dts_time,flags -of csv=p=0 -select_streams");
     args.push(index.to_string());

@@ -2,8 +2,8 @@
 //! ladder a source gets, the ffmpeg command that encodes it, how its output stream is cut into
 //! segments, and the playlists that describe them.
 //!
-//! One video reads downhill: [`sniff`] → [`probe`] → [`plan`] (with [`ladder`]) → [`command`] →
-//! [`fragments`] → [`playlists`].
+//! One video reads downhill: [`sniff`] → [`probe`] → [`plan`] (with [`ladder`]) → [`command`] (with
+//! [`seek`]) → [`fragments`] → [`playlists`].
 
 pub mod boxes;
 pub mod command;
@@ -15,6 +15,7 @@ pub mod plan;
 pub mod playlists;
 pub mod probe;
 pub mod rate;
+pub mod seek;
 pub mod sniff;
 
 pub use failure::{Failure, Reason};

@@ -265,7 +265,7 @@ impl Tracked {
             for (place, rung) in picture.rungs.iter().enumerate() {
                 let mut frames = 0.0;
                 for (share, _, reported) in parts.iter().filter(|(share, ..)| share.rungs.contains(&place)) {
-                    let all = share.chunk.and_then(|chunk| chunk_frames(planned, chunk));
+                    let all = share.chunk.and_then(|chunk| planned.plan.frames_of(chunk));
                     frames += match (reported, all) {
                         (Some(reported), Some(all)) => (*reported as f64).min(all),
                         (Some(reported), None) => *reported as f64,
@@ -306,11 +306,4 @@ impl Tracked {
 /// How much of a task is done, 0 to 1.
 fn share_done(progress: &Progress) -> f64 {
     if progress.percent.is_finite() { (progress.percent / 100.0).clamp(0.0, 1.0) } else { 0.0 }
-}
-
-/// Frames of the grid in a chunk; none when its end is not known.
-fn chunk_frames(planned: &Planned, place: usize) -> Option<f64> {
-    let chunk = planned.plan.picture.as_ref()?.chunks.get(place)?;
-    let left = || Some((planned.plan.expected_frames()? - chunk.first_frame as f64).max(1.0));
-    chunk.frames.map(|frames| frames as f64).or_else(left)
 }

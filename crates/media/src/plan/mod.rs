@@ -145,11 +145,6 @@ impl Picture {
     pub fn start_of(&self, chunk: usize) -> f64 {
         self.chunks.get(chunk).map_or(0.0, |chunk| self.rate.seconds_of(chunk.first_frame))
     }
-
-    /// Seconds of a full segment.
-    pub fn segment_seconds(&self) -> f64 {
-        self.rate.seconds_of(u64::from(self.segment_frames))
-    }
 }
 
 impl Rung {
@@ -177,6 +172,13 @@ impl Plan {
         Some((seconds * picture.rate.fps()).max(1.0))
     }
 
+    /// Frames on the grid in a chunk; of the last one as far as the source says, none when it does not.
+    pub fn frames_of(&self, chunk: usize) -> Option<f64> {
+        let chunk = self.picture.as_ref()?.chunks.get(chunk)?;
+        let left = || Some((self.expected_frames()? - chunk.first_frame as f64).max(1.0));
+        chunk.frames.map(|frames| frames as f64).or_else(left)
+    }
+
     /// How much of the whole job's work a share is, 0 to 1, by the seconds of each rendition.
     pub fn weight(&self, share: &Share) -> f64 {
         let all: f64 = self.shares.iter().map(|share| self.work(share)).sum();
@@ -194,10 +196,7 @@ impl Plan {
             .filter_map(|&rung| picture.rungs.get(rung))
             .map(|rung| rung.size.pixels())
             .sum();
-        let all = self.expected_frames().unwrap_or(60.0 * picture.rate.fps());
-        let frames = picture.chunks.get(place).map_or(0.0, |chunk| {
-            chunk.frames.map_or((all - chunk.first_frame as f64).max(1.0), |frames| frames as f64)
-        });
+        let frames = self.frames_of(place).unwrap_or(60.0 * picture.rate.fps());
         sound + pixels as f64 * frames / picture.rate.fps()
     }
 }
@@ -212,10 +211,9 @@ pub fn plan(source: &Source, options: &Options) -> Plan {
         None => Some(Poster { at_seconds: 0.0, size: Size { width: 640, height: 360 } }),
     };
     let shares = shares::shares(picture.as_ref(), audio.len(), subtitles.len(), poster.as_ref());
-    let rate = picture.as_ref().map_or(Rate::new(25, 1), |picture| Some(picture.rate));
     Plan {
         source: source.clone(),
-        zero: zero(source, rate),
+        zero: zero(source, picture.as_ref().map(|picture| picture.rate)),
         picture,
         audio,
         subtitles,

@@ -19,7 +19,6 @@ mod verdict;
 pub use process::Jail;
 pub use progress::{Progress, Snapshot};
 pub use sink::{Content, Output, OutputSink, Role, SinkError};
-pub use source::SourceError;
 
 use activity::Activity;
 use proxy::SourceProxy;
@@ -28,7 +27,7 @@ use recorder::Recorder;
 use reelmill_media::plan::{Plan, Share};
 use reelmill_media::probe::Source;
 use reelmill_media::{Failure, Reason};
-use source::SourceReader;
+use source::{SourceError, SourceReader};
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::path::Path;
@@ -80,7 +79,7 @@ pub struct SourceAddress {
     pub size_bytes: u64,
 }
 
-/// What one task has made, and where it went.
+/// What is to be said of a task that is done; what it made is recorded.
 #[derive(Clone, Debug, Default)]
 pub struct Done {
     /// What is not as one may expect.

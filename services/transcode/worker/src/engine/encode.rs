@@ -65,7 +65,7 @@ pub(super) async fn encode(work: &Work<'_>, outlet: &Outlet) -> Result<Encoded, 
     loop {
         let encoded = attempt(work, outlet, way).await?;
         match way.surer().filter(|_| encoded.missed_its_start) {
-            // Nothing has been put: what does not begin where it should is kept back.
+            // No segment has been put: what does not begin where it should is kept back.
             Some(surer) => way = surer,
             None => return Ok(encoded),
         }
@@ -187,8 +187,8 @@ fn spawn(
         rendition: rendition.to_owned(),
         first_segment,
         recorded: work.recorded.get(rendition).copied().unwrap_or(0),
-        // What the progressive files are joined of.
         due: None,
+        // What the progressive files are joined of.
         copy: plan.is_single().then(|| work.place.scratch.join(format!("{rendition}.fragments"))),
     };
     let chunk = plan.picture.as_ref().and_then(|picture| picture.chunks.get(share.chunk?)).copied();

@@ -41,15 +41,27 @@ pub(super) async fn inspect(engine: &Engine, session: &Session, scratch: &Path) 
 }
 
 async fn run(engine: &Engine, session: &Session, scratch: &Path) -> Result<(Ended, Vec<u8>), Failure> {
-    let limits = Limits { cpu_seconds: engine.bounds.probe.as_secs(), memory_bytes: 4 << 30, file_bytes: 0 };
     let args = command::probe(session.proxy.address());
+    ask(engine, session, &args, engine.bounds.probe.as_secs(), MAX_JSON_BYTES, scratch).await
+}
+
+/// Asks ffprobe of a session's source; reads at most so many bytes of what it says.
+pub(super) async fn ask(
+    engine: &Engine,
+    session: &Session,
+    args: &[String],
+    cpu_seconds: u64,
+    max_bytes: u64,
+    scratch: &Path,
+) -> Result<(Ended, Vec<u8>), Failure> {
+    let limits = Limits { cpu_seconds, memory_bytes: 4 << 30, file_bytes: 0 };
     let jailed = engine.jail.for_source(scratch, session.proxy.port(), limits);
-    let started = process::start(&jailed, &engine.ffprobe, &args, STDOUT, 1);
+    let started = process::start(&jailed, &engine.ffprobe, args, STDOUT, 1);
     let (process, pipes) = started.map_err(|error| crashed(&error))?;
-    let mut json = Vec::new();
+    let mut said = Vec::new();
     for pipe in pipes {
-        pipe.take(MAX_JSON_BYTES).read_to_end(&mut json).await.map_err(|error| crashed(&error))?;
+        pipe.take(max_bytes).read_to_end(&mut said).await.map_err(|error| crashed(&error))?;
     }
     let ended = process.ended().await.map_err(|error| crashed(&error))?;
-    Ok((ended, json))
+    Ok((ended, said))
 }

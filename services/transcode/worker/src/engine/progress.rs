@@ -52,11 +52,7 @@ impl Progress {
 
     /// A share is begun, or begun anew.
     pub(super) fn begin(&self, plan: &Plan, share: &Share) {
-        let chunk = plan.picture.as_ref().and_then(|picture| picture.chunks.get(share.chunk?));
-        let frames = chunk.and_then(|chunk| {
-            let left = || plan.expected_frames().map(|all| (all - chunk.first_frame as f64).max(1.0));
-            chunk.frames.map(|frames| frames as f64).or_else(left)
-        });
+        let frames = share.chunk.and_then(|chunk| plan.frames_of(chunk));
         // ffmpeg counts the frames of its first output.
         let first = plan.picture.as_ref().and_then(|picture| picture.rungs.get(*share.rungs.first()?));
         let every = first.map_or(1, |rung| rung.every.max(1));

@@ -1,12 +1,10 @@
 //! Where a chunk's decoding begins: with the last keyframe that is shown at or before its first frame.
 
-use super::process::{self, Limits};
-use super::{Engine, Session, crashed, unreadable, verdict};
+use super::{Engine, Session, inspect, unreadable, verdict};
 use reelmill_media::plan::Plan;
-use reelmill_media::probe::{Keyframe, last_keyframe, seek_safely, seek_to};
+use reelmill_media::seek::{Keyframe, last_keyframe, seek_safely, seek_to};
 use reelmill_media::{Failure, command};
 use std::path::Path;
-use tokio::io::AsyncReadExt;
 
 /// How far back the keyframe is looked for, seconds; at last from the beginning. The first packets after a seek may
 /// carry guessed times, so that the first window is wider than groups of pictures usually are.
@@ -15,8 +13,8 @@ const WINDOWS: [f64; 3] = [30.0, 120.0, 600.0];
 const BEYOND: f64 = 1.0;
 /// The longest list of packets that is read.
 const MAX_LIST_BYTES: u64 = 64 * 1024 * 1024;
-/// ffprobe's descriptor for its answer.
-const STDOUT: i32 = 1;
+/// Seconds of CPU that a list may take.
+const CPU_SECONDS: u64 = 60;
 
 /// Ways to begin, from the quickest to the surest. A demuxer that lands behind the keyframe makes fewer frames than
 /// were asked for; then the next way is tried.
@@ -87,15 +85,7 @@ async fn packets(
     scratch: &Path,
 ) -> Result<String, Failure> {
     let args = command::packets(session.proxy.address(), index, from, to);
-    let limits = Limits { cpu_seconds: 60, memory_bytes: 4 << 30, file_bytes: 0 };
-    let jailed = engine.jail.for_source(scratch, session.proxy.port(), limits);
-    let started = process::start(&jailed, &engine.ffprobe, &args, STDOUT, 1);
-    let (process, pipes) = started.map_err(|error| crashed(&error))?;
-    let mut list = Vec::new();
-    for pipe in pipes {
-        pipe.take(MAX_LIST_BYTES).read_to_end(&mut list).await.map_err(|error| crashed(&error))?;
-    }
-    let ended = process.ended().await.map_err(|error| crashed(&error))?;
+    let (ended, list) = inspect::ask(engine, session, &args, CPU_SECONDS, MAX_LIST_BYTES, scratch).await?;
     if let Some(error) = session.reader.fault() {
         return Err(unreadable(&error));
     }

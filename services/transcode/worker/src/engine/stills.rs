@@ -3,7 +3,7 @@
 use super::pump::{Outlet, PumpError};
 use super::sink::{Content, Output, Role};
 use bytes::{Bytes, BytesMut};
-use reelmill_media::plan::{Picture, Plan, Share, Thumbnails};
+use reelmill_media::plan::{Plan, Share, Thumbnails};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
@@ -63,7 +63,7 @@ impl Sheets {
     pub fn of(plan: &Plan, share: &Share) -> Option<Self> {
         let picture = plan.picture.as_ref()?;
         let place = share.chunk?;
-        let frames = picture.chunks.get(place)?.frames.or(left(plan, picture, place));
+        let frames = plan.frames_of(place).map(|frames| frames.ceil() as u64);
         let every = u64::from(picture.thumbnails.every_frames.max(1));
         let count = frames.map(|frames| u32::try_from(frames.div_ceil(every)).unwrap_or(u32::MAX));
         Some(Self {
@@ -75,12 +75,6 @@ impl Sheets {
             count,
         })
     }
-}
-
-/// Frames from a chunk on to the end, as far as the source says.
-fn left(plan: &Plan, picture: &Picture, chunk: usize) -> Option<u64> {
-    let first = picture.chunks.get(chunk)?.first_frame;
-    Some((plan.expected_frames()? - first as f64).ceil().max(1.0) as u64)
 }
 
 /// Puts sheets of thumbnails as they come.

@@ -1,0 +1,103 @@
+use super::parse;
+use crate::Reason;
+use crate::geometry::Orientation;
+use proptest::prelude::*;
+
+const PHONE: &str = r#"{"streams":[
+  {"index":0,"codec_type":"audio","codec_name":"aac","channels":1,"sample_rate":"44100","disposition":{"default":1}},
+  {"index":1,"codec_type":"video","codec_name":"mjpeg","width":100,"height":100,"disposition":{"attached_pic":1}},
+  {"index":2,"codec_type":"video","codec_name":"h264","width":568,"height":320,"pix_fmt":"yuv420p",
+   "sample_aspect_ratio":"1:1","r_frame_rate":"30000/1001","avg_frame_rate":"37200/1241","duration":"2.07",
+   "field_order":"progressive","disposition":{"default":1},
+   "side_data_list":[{"side_data_type":"Display Matrix",
+     "displaymatrix":"\n00000000:            0       65536           0\n00000001:       -65536           0           0\n00000002:            0           0  1073741824\n",
+     "rotation":-90}]}],
+  "format":{"format_name":"mov,mp4","duration":"2.068333"}}"#;
+
+fn reason(json: &str) -> Reason {
+    parse(json.as_bytes()).map(|source| source.container).expect_err("refused").reason
+}
+
+#[test]
+fn a_phone_video_is_read() {
+    let source = parse(PHONE.as_bytes()).expect("probe");
+    let video = source.video.expect("video");
+    assert_eq!((video.index, source.cover), (2, Some(1)), "the cover picture is no video");
+    assert_eq!(video.orientation, Orientation::Clockwise);
+    assert_eq!((video.shown().width, video.shown().height), (320, 568));
+    assert_eq!(source.duration, Some(2.068333), "the sound's own is unknown");
+    assert_eq!(source.audio[0].channels, 1);
+}
+
+#[test]
+fn every_track_is_kept_the_default_first() {
+    let json = r#"{"streams":[
+      {"index":0,"codec_type":"audio","codec_name":"ac3","channels":6,"sample_rate":"48000","tags":{"language":"deu"}},
+      {"index":1,"codec_type":"audio","codec_name":"aac","channels":2,"sample_rate":"48000","disposition":{"default":1},
+       "tags":{"LANGUAGE":"eng","title":"Director\u0007"}},
+      {"index":2,"codec_type":"subtitle","codec_name":"subrip","tags":{"language":"und"},"disposition":{"forced":1}},
+      {"index":3,"codec_type":"subtitle","codec_name":"dvd_subtitle"}],
+      "format":{"format_name":"matroska","start_time":"-0.5","duration":"10"}}"#;
+    let source = parse(json.as_bytes()).expect("sound alone will do");
+    assert!(source.video.is_none());
+    assert_eq!(source.start, -0.5);
+    let audio: Vec<_> =
+        source.audio.iter().map(|a| (a.index, a.language.as_str(), a.title.as_str())).collect();
+    assert_eq!(audio, [(1, "eng", "Director"), (0, "deu", "")]);
+    let [text] = &source.subtitles[..] else { panic!("{:?}", source.subtitles) };
+    assert_eq!((text.index, text.language.as_str(), text.forced), (2, "", true), "pictures are no text");
+}
+
+#[test]
+fn only_the_chosen_streams_make_the_duration() {
+    let streams = |audio: &str| {
+        format!(
+            r#"{{"streams":[
+            {{"index":0,"codec_type":"video","codec_name":"h264","width":8,"height":8,"start_time":"1.5","duration":"13.0"}},
+            {{"index":1,"codec_type":"audio","codec_name":"aac","channels":2,"sample_rate":"48000",
+              "start_time":"1.0"{audio}}},
+            {{"index":2,"codec_type":"subtitle","duration":"16.57"}}],
+            "format":{{"format_name":"mov","start_time":"1.0","duration":"16.57"}}}}"#
+        )
+    };
+    let duration = |json: String| parse(json.as_bytes()).expect("probe").duration;
+    assert_eq!(duration(streams(r#","duration":"13.1""#)), Some(13.5));
+    assert_eq!(duration(streams("")), Some(16.57), "the sound's own is unknown");
+}
+
+#[test]
+fn each_refusal_has_its_reason() {
+    let with = |stream: &str| format!(r#"{{"streams":[{stream}],"format":{{"format_name":"x"}}}}"#);
+    assert_eq!(reason("not json"), Reason::FileNotVideo);
+    assert_eq!(reason("{}"), Reason::FileTruncated);
+    let silent = r#"{"index":0,"codec_type":"audio","codec_name":"unknown"}"#;
+    assert_eq!(reason(&with(silent)), Reason::NoVideoStream);
+    assert_eq!(reason(&with(r#"{"index":0,"codec_type":"data"}"#)), Reason::NoVideoStream);
+    let vvc = r#"{"index":0,"codec_type":"video","codec_tag_string":"vvc1","width":8,"height":8}"#;
+    assert_eq!(reason(&with(vvc)), Reason::CodecUnsupported);
+    let huge = r#"{"index":0,"codec_type":"video","codec_name":"h264","width":16000,"height":16000}"#;
+    assert_eq!(reason(&with(huge)), Reason::VideoTooLarge);
+    let blank = r#"{"index":0,"codec_type":"video","codec_name":"h264","width":0,"height":0}"#;
+    assert_eq!(reason(&with(blank)), Reason::DecodeFailed);
+    let long = r#"{"streams":[{"index":0,"codec_type":"video","codec_name":"h264","width":16,"height":16}],
+        "format":{"format_name":"x","duration":"80000"}}"#;
+    assert_eq!(reason(long), Reason::LimitExceeded);
+    let wrong = long.replace("80000", "143165.6\",\"size\":\"200000");
+    assert_eq!(parse(wrong.as_bytes()).expect("a short video").duration, None, "its header is wrong");
+}
+
+proptest! {
+    #[test]
+    fn any_values_are_answered(w in any::<u32>(), h in any::<u32>(), sar in "[0-9:]{0,12}",
+                               rate in "[0-9/.-]{0,12}", duration in "[0-9.eNaif+-]{0,8}") {
+        let json = format!(
+            r#"{{"streams":[{{"index":0,"codec_type":"video","codec_name":"h264","width":{w},"height":{h},
+            "sample_aspect_ratio":"{sar}","r_frame_rate":"{rate}","duration":"{duration}"}}],
+            "format":{{"format_name":"x","duration":"{duration}"}}}}"#
+        );
+        if let Ok(source) = parse(json.as_bytes()) {
+            prop_assert!(source.video.is_some_and(|video| video.shown().pixels() > 0));
+            prop_assert!(source.duration.is_none_or(|seconds| seconds > 0.0));
+        }
+    }
+}
