@@ -84,8 +84,9 @@ pub fn encode(plan: &Plan, share: &Share, input: &Input<'_>) -> Encode {
     let mut args = words("-v error -nostdin -y -stats_period 0.25 -progress");
     args.push(pipe(Stream::Progress));
     args.extend(source(plan, input));
-    args.push("-filter_complex".into());
-    args.push(graph::graph(plan, share, input.seek.is_some()));
+    for graph in graph::graphs(plan, share, input.seek.is_some()) {
+        args.extend(["-filter_complex".into(), graph]);
+    }
     for &stream in &streams {
         let output = match stream {
             Stream::Rung(place) => rung(plan, share, place),

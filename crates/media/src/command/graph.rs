@@ -1,4 +1,4 @@
-//! The filter graph: one decode feeds all. Frames are put on the constant grid first; then come the turn, the sizes,
+//! The filter graphs: one decode feeds all. Frames are put on the constant grid first; then come the turn, the sizes,
 //! each from the one above it, and the stills.
 
 use crate::plan::{AUDIO_SAMPLE_RATE, AudioRendition, Picture, Plan, Poster, Rung, Share};
@@ -7,26 +7,25 @@ use crate::probe::{Video, VideoRange};
 /// Frames the AAC encoder puts before the first sample.
 const AAC_PRIMING_SAMPLES: u32 = 1024;
 
-/// The graph of a share, decoding from the beginning of the file or, when it `seeks`, from somewhere before the share.
-pub(super) fn graph(plan: &Plan, share: &Share, seeks: bool) -> String {
-    let mut parts = Vec::new();
+/// The graphs of a share, decoding from the beginning of the file or, when it `seeks`, from somewhere before the share.
+///
+/// Each sound has its own: within one graph ffmpeg holds back every frame of the picture for as long as it waits for
+/// the sound, which is to the end where none can be decoded.
+pub(super) fn graphs(plan: &Plan, share: &Share, seeks: bool) -> Vec<String> {
+    let mut graphs = Vec::new();
     if let (Some(picture), Some(video)) = (&plan.picture, &plan.source.video) {
         if share.chunk.is_some() {
-            parts.push(grid(plan, picture, video, share, seeks));
-            parts.push(branches(plan, picture, video, share));
+            let grid = grid(plan, picture, video, share, seeks);
+            let branches = branches(plan, picture, video, share);
+            // From a graph with a single input ffmpeg copies the source's side data to every output, the
+            // turn with it: players would turn the picture a second time.
+            graphs.push(format!("{grid};{branches};[0:{}]nullsink", video.index));
         }
     } else if share.poster {
-        parts.push(poster_of_sound(plan));
+        graphs.push(poster_of_sound(plan));
     }
-    parts.extend(share.audio.iter().filter_map(|&place| Some(sound(plan, place, plan.audio.get(place)?))));
-    if share.audio.is_empty()
-        && let Some(video) = &plan.source.video
-    {
-        // From a graph with a single input ffmpeg copies the source's side data to every output, the
-        // turn with it: players would turn the picture a second time.
-        parts.push(format!("[0:{}]nullsink", video.index));
-    }
-    parts.join(";")
+    graphs.extend(share.audio.iter().filter_map(|&place| Some(sound(plan, place, plan.audio.get(place)?))));
+    graphs
 }
 
 /// The source's frames on the grid, upright, from the chunk's first to its last.

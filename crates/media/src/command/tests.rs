@@ -50,8 +50,13 @@ fn value<'a>(args: &'a [String], name: &str) -> &'a str {
     &args[place + 1]
 }
 
+fn graphs(plan: &Plan, share: usize) -> Vec<String> {
+    let args = encode(plan, &plan.shares[share], &INPUT).args;
+    args.windows(2).filter(|pair| pair[0] == "-filter_complex").map(|pair| pair[1].clone()).collect()
+}
+
 fn graph(plan: &Plan, share: usize) -> String {
-    value(&encode(plan, &plan.shares[share], &INPUT).args, "-filter_complex").to_owned()
+    graphs(plan, share).swap_remove(0)
 }
 
 #[test]
@@ -85,9 +90,11 @@ fn every_output_has_a_descriptor_of_its_own() {
 }
 
 #[test]
-fn a_short_video_is_one_cascade() {
+fn a_short_video_is_one_cascade_and_its_sound_is_apart() {
+    let graphs = graphs(&planned(&source(10.0), Codec::H264), 0);
+    let [picture, sound] = &graphs[..] else { panic!("{graphs:?}") };
     assert_eq!(
-        graph(&planned(&source(10.0), Codec::H264), 0),
+        picture,
         "[0:1]scale=1280:720,bwdif=mode=send_frame:deint=interlaced,fps=fps=25/1:start_time=0,\
          trim=start_pts=0:end=43200,\
          transpose=clock[grid];\
@@ -97,7 +104,11 @@ fn a_short_video_is_one_cascade() {
          [s2]split=2[still0][still1];\
          [still0]select=gte(t\\,1)*isnan(prev_selected_t),scale=360:640:flags=lanczos,format=yuvj420p[poster];\
          [still1]select=not(mod(n\\,25)),scale=90:160:flags=bilinear,format=yuvj420p,tile=5x5[thumbnails];\
-         [0:3]aresample=48000:async=1:first_pts=0,aformat=sample_fmts=fltp:channel_layouts=stereo,\
+         [0:1]nullsink"
+    );
+    assert_eq!(
+        sound,
+        "[0:3]aresample=48000:async=1:first_pts=0,aformat=sample_fmts=fltp:channel_layouts=stereo,\
          atrim=start_sample=1024:end=43200[a0]"
     );
 }
