@@ -3,9 +3,10 @@
 //! segments, and the playlists that describe them.
 //!
 //! One video reads downhill: [`sniff`] → [`probe`] → [`plan`] (with [`ladder`]) → [`command`] (with
-//! [`seek`]) → [`fragments`] → [`playlists`].
+//! [`seek`] and [`clock`]) → [`fragments`] → [`playlists`].
 
 pub mod boxes;
+pub mod clock;
 pub mod command;
 pub mod failure;
 pub mod fragments;

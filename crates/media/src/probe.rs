@@ -130,6 +130,16 @@ pub struct Subtitles {
     pub forced: bool,
 }
 
+impl Source {
+    /// Takes the playing time for unknown: the file is not cut then.
+    pub fn forget_duration(&mut self) {
+        self.duration = None;
+        if let Some(video) = &mut self.video {
+            video.duration = None;
+        }
+    }
+}
+
 /// Reads `ffprobe -show_streams -show_format -of json`.
 ///
 /// # Errors
@@ -139,7 +149,10 @@ pub fn parse(json: &[u8]) -> Result<Source, Failure> {
         .map_err(|_| Failure::new(Reason::FileNotVideo, "The file could not be read as a video."))?;
     let streams = &probed.streams;
     let audio = choose_audio(streams);
-    let video = choose_video(streams, !audio.is_empty())?.map(read_video).transpose()?;
+    let mut video = choose_video(streams, !audio.is_empty())?.map(read_video).transpose()?;
+    if let Some(video) = &mut video {
+        video.duration = video.duration.filter(|&seconds| probed.may_last(seconds));
+    }
     let chosen: Vec<u32> = match &video {
         Some(video) => std::iter::once(video.index).chain(audio.first().map(|audio| audio.index)).collect(),
         None => audio.iter().map(|audio| audio.index).collect(),
@@ -285,12 +298,13 @@ impl Probed {
         self.format.start_time.as_deref().and_then(number).unwrap_or(0.0)
     }
 
-    /// Whether a file of this size may last so long. Beyond the limit a claim that leaves it next to no bits a second
+    /// Whether a file of this size may last so long. Beyond a minute a claim that leaves it next to no bits a second
     /// is an error of its header, not a long video.
     fn may_last(&self, seconds: f64) -> bool {
         const FEWEST_BITS: f64 = 1000.0;
+        const BELIEVED: f64 = 60.0;
         let size = self.format.size.as_deref().and_then(number);
-        seconds <= MAX_SECONDS || size.is_none_or(|bytes| bytes * 8.0 / seconds >= FEWEST_BITS)
+        seconds <= BELIEVED || size.is_none_or(|bytes| bytes * 8.0 / seconds >= FEWEST_BITS)
     }
 
     /// When the first of the chosen streams begins.

@@ -18,8 +18,9 @@ pub(super) fn graphs(plan: &Plan, share: &Share, seeks: bool) -> Vec<String> {
             let grid = grid(plan, picture, video, share, seeks);
             let branches = branches(plan, picture, video, share);
             // From a graph with a single input ffmpeg copies the source's side data to every output, the
-            // turn with it: players would turn the picture a second time.
-            graphs.push(format!("{grid};{branches};[0:{}]nullsink", video.index));
+            // turn with it: players would turn the picture a second time. The other input ends at once, for
+            // as long as one is open the file is decoded.
+            graphs.push(format!("{grid};{branches};[0:{}]trim=end_frame=1,nullsink", video.index));
         }
     } else if share.poster {
         graphs.push(poster_of_sound(plan));
@@ -146,6 +147,8 @@ fn poster_of_sound(plan: &Plan) -> String {
     )
 }
 
+/// Gaps are filled with silence, down to what may be a container's inexactness.
+///
 /// The encoder puts one frame of silence before the sound; leaving out as much of it keeps sound and picture together
 /// without an edit list.
 fn sound(plan: &Plan, place: usize, audio: &AudioRendition) -> String {
@@ -155,7 +158,7 @@ fn sound(plan: &Plan, place: usize, audio: &AudioRendition) -> String {
         _ => "5.1",
     };
     format!(
-        "[0:{}]aresample={AUDIO_SAMPLE_RATE}:async=1:first_pts=0,aformat=sample_fmts=fltp:channel_layouts={layout},\
+        "[0:{}]aresample={AUDIO_SAMPLE_RATE}:async=1:min_hard_comp=0.04:first_pts=0,aformat=sample_fmts=fltp:channel_layouts={layout},\
          atrim=start_sample={AAC_PRIMING_SAMPLES}:end={}[a{place}]",
         audio.index, plan.end_seconds
     )

@@ -104,11 +104,11 @@ fn a_short_video_is_one_cascade_and_its_sound_is_apart() {
          [s2]split=2[still0][still1];\
          [still0]select=gte(t\\,1)*isnan(prev_selected_t),scale=360:640:flags=lanczos,format=yuvj420p[poster];\
          [still1]select=not(mod(n\\,25)),scale=90:160:flags=bilinear,format=yuvj420p,tile=5x5[thumbnails];\
-         [0:1]nullsink"
+         [0:1]trim=end_frame=1,nullsink"
     );
     assert_eq!(
         sound,
-        "[0:3]aresample=48000:async=1:first_pts=0,aformat=sample_fmts=fltp:channel_layouts=stereo,\
+        "[0:3]aresample=48000:async=1:min_hard_comp=0.04:first_pts=0,aformat=sample_fmts=fltp:channel_layouts=stereo,\
          atrim=start_sample=1024:end=43200[a0]"
     );
 }
@@ -118,7 +118,7 @@ fn a_chunk_is_cut_on_the_grid() {
     let plan = planned(&source(100.0), Codec::H264);
     let share = plan.shares.iter().position(|share| share.chunk == Some(2)).expect("chunk");
     assert!(graph(&plan, share).contains("fps=fps=25/1:start_time=0,trim=start_pts=300:end_pts=700,"));
-    assert!(graph(&plan, share).ends_with(";[0:1]nullsink"));
+    assert!(graph(&plan, share).ends_with(";[0:1]trim=end_frame=1,nullsink"));
     let seek = Input { seek: Some(9.7), ..INPUT };
     let args = encode(&plan, &plan.shares[share], &seek).args.join(" ");
     assert!(args.contains("-ss 9.700000 -noaccurate_seek -copyts -itsoffset -1.000001 -i http"), "{args}");

@@ -13,6 +13,7 @@ mod recorder;
 mod seek;
 mod sink;
 mod source;
+mod steady;
 mod stills;
 mod verdict;
 

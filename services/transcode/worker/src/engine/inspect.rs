@@ -2,6 +2,7 @@
 
 use super::process::{self, Ended, Limits};
 use super::source::SourceReader;
+use super::steady::is_steady;
 use super::{Engine, Session, crashed, unreadable, verdict};
 use reelmill_media::probe::{Source, parse};
 use reelmill_media::sniff::{SNIFF_BYTES, sniff};
@@ -12,6 +13,8 @@ use tokio::io::AsyncReadExt;
 
 /// The largest description that is read.
 const MAX_JSON_BYTES: u64 = 4 * 1024 * 1024;
+/// Containers that have a clock instead of an index.
+const CLOCKED: [&str; 2] = ["mpegts", "mpeg"];
 /// ffprobe's descriptor for its answer.
 const STDOUT: i32 = 1;
 
@@ -37,7 +40,14 @@ pub(super) async fn inspect(engine: &Engine, session: &Session, scratch: &Path) 
     if !ended.status.success() {
         return Err(verdict::probe(&ended, kind));
     }
-    parse(&json)
+    let mut source = parse(&json)?;
+    if CLOCKED.contains(&source.container.as_str())
+        && !is_steady(reader).await.map_err(|error| unreadable(&error))?
+    {
+        // The container knows its length only as the difference of two times.
+        source.forget_duration();
+    }
+    Ok(source)
 }
 
 async fn run(engine: &Engine, session: &Session, scratch: &Path) -> Result<(Ended, Vec<u8>), Failure> {

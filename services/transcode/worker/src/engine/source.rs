@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 
 /// Bytes of a block, the unit of a ranged GET.
 const BLOCK_BYTES: u64 = 1024 * 1024;
-/// Blocks that are kept: 32 MiB.
-const CACHED_BLOCKS: usize = 32;
+/// Blocks that are kept: 10 MiB.
+const CACHED_BLOCKS: usize = 10;
 /// Blocks that are fetched ahead of a reader that goes forward.
 const AHEAD_BLOCKS: u64 = 4;
 

@@ -2,8 +2,9 @@
 
 use crate::job::{Job, options};
 use crate::numbered::{H264, numbered, numbered_with, numbers};
-use crate::support::{Clip, ffmpeg, ffprobe};
+use crate::support::{Clip, Store, engine, ffmpeg, ffprobe};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 /// Frames of 42 seconds at 25 a second: chunks of 1, 2, 4 and 4 segments.
 const COUNT: u32 = 1050;
@@ -99,6 +100,51 @@ async fn transport_streams_flash_and_avi() {
     let avi = "-c:v mpeg4 -vtag DIVX -q:v 4 -bf 2 -g 100 -c:a libmp3lame -ar 44100";
     // It has times of decoding only, so that reordered pictures are shown one frame late.
     assert_exact_after(1, &numbered("reordered.avi", "25", COUNT, avi), COUNT).await;
+}
+
+/// What comes after a chunk is neither read nor decoded.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_costs_its_own_part_of_the_source() {
+    let clip = numbered(
+        "long.mp4",
+        "25",
+        2000,
+        &format!("{H264} -g 50 -b:v 8M -minrate 8M -x264-params nal-hrd=cbr -bufsize 8M -c:a aac"),
+    );
+    let store = Store::start().await;
+    let planned = Job::new(&engine(), store.add(&clip.file), &options(&[144])).await;
+    let job = planned.map_err(|(failure, _)| failure).expect("planned");
+    let share = job.plan.shares.iter().position(|share| share.chunk == Some(1)).expect("the second chunk");
+    assert!(job.plan.shares[share].thumbnails, "they end by the chunk's end alone");
+    let before = store.served.load(Ordering::SeqCst);
+    job.encode(share).await.expect("done");
+    let read = store.served.load(Ordering::SeqCst) - before;
+    let size = std::fs::metadata(&clip.file).expect("file").len();
+    // Ten per cent are its own; the index, the seek and what is read ahead come on top.
+    assert!(read * 100 < size * 40, "{read} of {size} bytes for a tenth of the video");
+}
+
+/// Recordings that were joined as they are: the clock leaps forward by minutes, then back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_leaps() {
+    let args = |begin: u32| format!("{H264} -g 50 -c:a mp2 -output_ts_offset {begin}");
+    let parts = [(100, 400), (700, 500), (20, 300)];
+    let clip = Clip::named("leaps.ts");
+    let mut joined = Vec::new();
+    for (begin, count) in parts {
+        let part = numbered("part.ts", "25", count, &args(begin));
+        joined.extend(std::fs::read(&part.file).expect("file"));
+    }
+    std::fs::write(&clip.file, joined).expect("write");
+    let job = Job::of(&clip.file, &options(&[144])).await;
+    assert!(job.plan.is_single(), "it is not cut: {:?}", job.plan.shares);
+    job.run().await.expect("done");
+    let seen = numbers(&job.joined("144p"));
+    let due: Vec<u32> = parts.into_iter().flat_map(|(_, count)| 0..count).collect();
+    let shown = due.iter().filter(|number| seen.contains(number)).count();
+    assert_eq!(shown, due.len(), "every frame is shown");
+    assert!(seen.len().abs_diff(due.len()) <= 50, "gaps are closed: {} frames of {}", seen.len(), due.len());
+    assert_on_grid(&job, "leaps.ts");
 }
 
 #[tokio::test(flavor = "multi_thread")]

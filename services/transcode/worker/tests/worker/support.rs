@@ -9,6 +9,7 @@ use axum::routing::get;
 use reelmill_jail::Mode;
 use reelmill_worker::engine::{Bounds, Engine, Jail, SourceAddress};
 use std::ffi::OsString;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -86,16 +87,19 @@ async fn serve(
         return answer(StatusCode::SERVICE_UNAVAILABLE, Body::empty());
     }
     let path = store.files.lock().expect("lock")[file].clone();
-    let bytes = std::fs::read(path).expect("file");
     // A source is read by ranges, a segment at once.
-    let Some(range) = headers.get(header::RANGE) else { return answer(StatusCode::OK, bytes.into()) };
+    let Some(range) = headers.get(header::RANGE) else {
+        return answer(StatusCode::OK, std::fs::read(path).expect("file").into());
+    };
     let range = range.to_str().expect("range").trim_start_matches("bytes=").to_owned();
     let (first, last) = range.split_once('-').expect("range");
     let (first, last): (usize, usize) = (first.parse().expect("first"), last.parse().expect("last"));
     if store.hanging_from.lock().expect("lock").is_some_and(|from| first >= from) {
         std::future::pending::<()>().await;
     }
-    let part = bytes[first..=last].to_vec();
+    let mut part = vec![0; last + 1 - first];
+    let file = std::fs::File::open(path).expect("file");
+    file.read_exact_at(&mut part, first as u64).expect("range");
     store.served.fetch_add(part.len() as u64, Ordering::SeqCst);
     answer(StatusCode::PARTIAL_CONTENT, part.into())
 }
