@@ -49,9 +49,9 @@ pub enum Profile {
 pub enum Preset {
     /// Least computing time
     Fast,
-    /// Twice the time, about a sixth smaller
+    /// With H.264 about 1.4 times the time, and a twentieth smaller
     Balanced,
-    /// Three times the time, about a quarter smaller
+    /// With H.264 about 3.6 times the time of fast, and a tenth smaller
     Small,
 }
 

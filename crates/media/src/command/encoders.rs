@@ -10,10 +10,14 @@ pub(super) fn video(rung: &Rung, group: u32, threads: u32) -> Vec<String> {
     let (preset, crf) = (&encoding.preset, encoding.crf);
     let (max, buffer) = (encoding.max_rate, encoding.buffer);
     words(&match encoding.codec {
-        Codec::H264 => format!(
-            "-c:v libx264 -threads {threads} -preset {preset} -crf {crf} -maxrate {max} -bufsize {buffer} \
-             -g {group} -keyint_min {group} -sc_threshold 0"
-        ),
+        Codec::H264 => {
+            let tuning = &encoding.tuning;
+            let tuned = if tuning.is_empty() { String::new() } else { format!(" -x264-params {tuning}") };
+            format!(
+                "-c:v libx264 -threads {threads} -preset {preset}{tuned} -crf {crf} -maxrate {max} -bufsize {buffer} \
+                 -g {group} -keyint_min {group} -sc_threshold 0"
+            )
+        }
         Codec::Hevc => format!(
             "-c:v libx265 -tag:v hvc1 -preset {preset} -crf {crf} -x265-params log-level=error:keyint={group}:\
              min-keyint={group}:scenecut=0:open-gop=0:frame-threads=1:pools={threads}:vbv-maxrate={}:vbv-bufsize={}",
