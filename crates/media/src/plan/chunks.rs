@@ -1,11 +1,20 @@
-//! Where a long video is cut: always at segment boundaries, the first pieces short, so that it plays at once.
+//! Where a long video is cut: always at segment boundaries; the first pieces short, so that it plays at once, and the
+//! last ones shorter again, so that many workers end together.
 
 use serde::{Deserialize, Serialize};
 
 /// Seconds of a video that is not cut.
 const WHOLE_SECONDS: u64 = 30;
-/// Segments of the first chunks; the last number is that of all that follow, about 30 seconds.
-const SEGMENTS: [u64; 4] = [1, 2, 4, 8];
+/// Segments of the first chunks.
+const FIRST: [u64; 3] = [1, 2, 4];
+/// Segments of the longest chunks: about 30 seconds.
+const LONGEST: u64 = 8;
+/// Segments of the shortest of the last chunks: each costs the start of an encoder and a seek.
+const SHORTEST: u64 = 4;
+/// From where on chunks shrink: each is that part of what is left.
+const PARTS: u64 = 5;
+/// So few segments are not worth a chunk of their own.
+const REST: u64 = 2;
 
 /// A stretch of the picture, counted in frames of the grid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,22 +35,21 @@ pub(super) fn chunks(segment_frames: u32, length: Option<f64>) -> Vec<Chunk> {
     if segments * u64::from(super::SEGMENT_SECONDS) <= WHOLE_SECONDS + 2 {
         return vec![whole];
     }
-    let longest = SEGMENTS[SEGMENTS.len() - 1];
     let mut chunks = Vec::new();
-    let mut first = 0;
-    let mut sizes = SEGMENTS.into_iter().chain(std::iter::repeat(longest));
+    let mut next = 0;
     loop {
-        let size = sizes.next().unwrap_or(longest);
-        // A last chunk of a segment or two is not worth a task of its own.
-        let is_last = first + size + longest / 4 >= segments;
+        let left = segments - next;
+        let size = FIRST.get(chunks.len()).copied();
+        let size = size.unwrap_or_else(|| left.div_ceil(PARTS).clamp(SHORTEST, LONGEST));
+        let is_last = left <= size + REST;
         chunks.push(Chunk {
-            first_frame: first * u64::from(segment_frames),
+            first_frame: next * u64::from(segment_frames),
             frames: (!is_last).then_some(size * u64::from(segment_frames)),
-            first_segment: u32::try_from(first).unwrap_or(u32::MAX),
+            first_segment: u32::try_from(next).unwrap_or(u32::MAX),
         });
         if is_last {
             return chunks;
         }
-        first += size;
+        next += size;
     }
 }

@@ -54,16 +54,41 @@ fn a_minute_begins_with_what_makes_it_playable() {
     assert_eq!((poster.size.width, poster.size.height, poster.at_seconds), (640, 360, 6.0));
     let picture = plan.picture.as_ref().expect("picture");
     let starts: Vec<_> = (0..picture.chunks.len()).map(|chunk| picture.start_of(chunk)).collect();
-    assert_eq!(starts, [0.0, 4.0, 12.0, 28.0]);
+    assert_eq!(starts, [0.0, 4.0, 12.0, 28.0, 44.0]);
     let shares: Vec<_> =
         plan.shares.iter().map(|share| (share.chunk, share.rungs.len(), share.audio.len())).collect();
     assert_eq!(
         shares,
-        [(Some(0), 1, 0), (None, 0, 1), (Some(0), 3, 0), (Some(1), 4, 0), (Some(2), 4, 0), (Some(3), 4, 0)]
+        [
+            (Some(0), 1, 0),
+            (None, 0, 1),
+            (Some(0), 3, 0),
+            (Some(1), 4, 0),
+            (Some(2), 4, 0),
+            (Some(3), 4, 0),
+            (Some(4), 4, 0)
+        ]
     );
     assert_eq!(plan.shares[0].rungs, [3], "the lowest rung");
     assert!(plan.shares[3].poster && plan.shares.iter().filter(|share| share.poster).count() == 1);
     assert!((plan.shares.iter().map(|share| plan.weight(share)).sum::<f64>() - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn chunks_grow_from_the_first_segment_and_shrink_to_the_end() {
+    let plan = plan(&source(1920, 1080, (30, 1), Some(600.0)), &options());
+    let firsts: Vec<_> =
+        plan.picture.iter().flat_map(|picture| &picture.chunks).map(|chunk| chunk.first_segment).collect();
+    let sizes: Vec<_> = firsts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(sizes[..4], [1, 2, 4, 8]);
+    assert!(sizes[3..].windows(2).all(|pair| pair[1] <= pair[0]), "{sizes:?}");
+    assert_eq!(sizes.last(), Some(&4));
+    // However they are handed to eight workers, none has much more to do than an eighth of all.
+    let mut busy = [0; 8];
+    for size in sizes.iter().chain([&(150 - firsts.last().copied().unwrap_or_default())]) {
+        *busy.iter_mut().min().expect("worker") += size;
+    }
+    assert!(busy.iter().max() <= Some(&(150 / 8 + 2)), "{busy:?}");
 }
 
 #[test]
