@@ -23,6 +23,9 @@ pub(super) fn probe(ended: &Ended, kind: Kind) -> Failure {
         tracing::error!(tail, "the prober could not be confined");
         return Failure::new(Reason::EncoderCrashed, "The worker failed. It is tried again.");
     }
+    if tail.contains("max_streams") {
+        return Failure::new(Reason::LimitExceeded, "The file has more tracks than are read (32).");
+    }
     if tail.contains("moov atom not found") {
         return truncated();
     }

@@ -272,7 +272,7 @@ pub struct Run {
     /// The job, unless the source was refused.
     pub job: Option<Job>,
     /// What was left in the scratch folder of a refused one.
-    scratch: Option<TempDir>,
+    pub scratch: Option<TempDir>,
 }
 
 impl Run {
