@@ -8,31 +8,17 @@
 // --seconds how long all of it may take (120).
 //
 // Prints one line of JSON. Exit codes: 0 it played to the end, 1 it did not, 2 usage.
-import { access, mkdir } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
+import { FLAGS, findBrowser, isThere } from "./browser.mjs";
 
 const TOTAL_SECONDS = 120;
 /** The last of them are for a picture of what went wrong. */
 const SPARE_MILLIS = 5000;
 /** How far the end of playback may lie from the stated duration, seconds. */
 const END_TOLERANCE = 0.5;
-const BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
-const MAC_BROWSERS = [
-  "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-  "/Applications/Chromium.app/Contents/MacOS/Chromium",
-];
-const FLAGS = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
-
 /** What is left to play once a video that was played early is READY, seconds. */
 const LAST_SECONDS = 6;
 /** Further than this a seek must land from the first segment's end, lest it shows nothing, seconds. */
@@ -76,22 +62,6 @@ function readArguments() {
     if (values[number] && !(Number(values[number]) > 0)) usage(`--${number} is a number above 0`);
   }
   return values;
-}
-
-async function isThere(file) {
-  return access(file).then(
-    () => true,
-    () => false,
-  );
-}
-
-async function findBrowser() {
-  const folders = (process.env.PATH ?? "").split(path.delimiter);
-  const candidates = BROWSERS.flatMap((name) => folders.map((folder) => path.join(folder, name)));
-  for (const candidate of [...candidates, ...MAC_BROWSERS]) {
-    if (await isThere(candidate)) return candidate;
-  }
-  throw new Error(`no browser found: none of ${BROWSERS.join(", ")} is on the PATH (see deploy/bootstrap.sh)`);
 }
 
 /** Collects what a healthy page never does. */

@@ -15,14 +15,18 @@ const SCREENSHOTS: &str = env!("CARGO_TARGET_TMPDIR");
 
 /// Runs a browser on the page; answers what it reports.
 async fn play(sandbox: &Sandbox, person: &Person, name: &str, more: &[&str]) -> Value {
-    let screenshots = Path::new(SCREENSHOTS).join(name);
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../web/test/play.mjs");
+    let screenshots = Path::new(SCREENSHOTS).join(name).display().to_string();
+    let own = ["--email", &person.email, "--password", PASSWORD, "--screenshots", &screenshots];
+    browse(sandbox, "play.mjs", &[&own, more].concat()).await
+}
+
+/// Runs one of the scripts that drive a browser; answers what it reports.
+async fn browse(sandbox: &Sandbox, script: &str, args: &[&str]) -> Value {
+    let scripts = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../web/test"));
     let ran = Command::new("node")
-        .arg(script)
-        .args(["--server", &sandbox.server, "--email", &person.email, "--password", PASSWORD])
-        .arg("--screenshots")
-        .arg(&screenshots)
-        .args(more)
+        .arg(scripts.join(script))
+        .args(["--server", &sandbox.server])
+        .args(args)
         .kill_on_drop(true)
         .output();
     let output = timeout(Duration::from_secs(260), ran).await.expect("the browser hangs").unwrap();
@@ -44,6 +48,24 @@ async fn a_video_plays_to_the_end_in_a_browser() {
     let video = ann.upload(&file).await;
     assert_eq!(video["state"], "READY", "{video}\n{}", sandbox.logs());
     play(&sandbox, &ann, "plays", &["--video", video["name"].as_str().unwrap()]).await;
+    sandbox.stop().await;
+}
+
+/// What players of others make of the same playlists and segments.
+#[tokio::test(flavor = "multi_thread")]
+async fn shaka_plays_hls_and_dash_through_every_rung() {
+    let sandbox = Sandbox::together().await;
+    let ann = Person::signed_up(&sandbox, "ann").await;
+    let file = clip(sandbox.folder.path(), "clip.mp4", "1280x720", 12).await;
+    let video = ann.upload(&file).await;
+    assert_eq!(video["state"], "READY", "{video}\n{}", sandbox.logs());
+    let uri = |name: &str| video[name].as_str().unwrap().to_owned();
+    let (hls, dash) = (uri("playbackUri"), uri("dashUri"));
+    let report = browse(&sandbox, "players.mjs", &["--hls", &hls, "--dash", &dash]).await;
+    for kind in ["hls", "dash"] {
+        assert_eq!(report[kind]["heights"], serde_json::json!([360, 480, 720]), "{report}");
+        assert!((report[kind]["duration"].as_f64().unwrap() - 12.0).abs() < 0.2, "{report}");
+    }
     sandbox.stop().await;
 }
 
