@@ -16,11 +16,14 @@ const KINDS: [(&str, &str); 3] = [
         "testsrc2=size=960x540:rate=30,scale=2560:1440:flags=bicubic,\
          crop=1920:1080:320+300*sin(n/120):180+170*cos(n/150),noise=alls=3:allf=t",
     ),
-    ("scroll", "cellauto=size=240x136:rate=3:rule=110:random_seed=1,fps=30,scale=1920:1080:flags=bicubic"),
+    (
+        "scroll",
+        "cellauto=size=240x136:rate=3:rule=110:random_seed=1,fps=30,scale=1920:1080:flags=bicubic,setsar=1",
+    ),
 ];
 /// Longer ones would be cut into chunks; how those fare is measured with the whole job.
 const LONGEST: u32 = 30;
-const USUAL: u32 = 6;
+const USUAL: u32 = 10;
 
 /// A file to encode.
 pub struct Clip {

@@ -22,7 +22,7 @@ const CRFS: [u32; 2] = [23, 20];
 const CRF_RANGE: std::ops::RangeInclusive<f64> = 14.0..=32.0;
 /// A rung that comes out worse by more than this is encoded again, at a lower CRF.
 const TOLERANCE: f64 = 0.1;
-const TRIES: usize = 4;
+const TRIES: usize = 6;
 /// VMAF that differs by no more does not differ.
 const SAME: f64 = 0.05;
 
@@ -63,10 +63,7 @@ impl Match {
 impl Theirs {
     /// Encodes as the peer does, and lower.
     pub async fn of(bench: &Bench<'_>, facts: &Facts, way: Way) -> anyhow::Result<Self> {
-        let size = *facts.sizes.first().context("no rungs")?;
-        // VMAF is made for pictures shown at the source's size, which need not be a rung.
-        let shown = bench.probe().await?.video.map_or(size, |video| video.shown());
-        let mut theirs = Self { cpu: 0.0, points: Vec::new(), size: shown, rate: facts.rate };
+        let mut theirs = Self::nothing_yet(bench, facts).await?;
         for crf in CRFS {
             let commands = peers::commands(way, facts, crf, "peer");
             let mut cpu = Vec::new();
@@ -86,6 +83,13 @@ impl Theirs {
         Ok(theirs)
     }
 
+    async fn nothing_yet(bench: &Bench<'_>, facts: &Facts) -> anyhow::Result<Self> {
+        let size = *facts.sizes.first().context("no rungs")?;
+        // VMAF is made for pictures shown at the source's size, which need not be a rung.
+        let size = bench.probe().await?.video.map_or(size, |video| video.shown());
+        Ok(Self { cpu: 0.0, points: Vec::new(), size, rate: facts.rate })
+    }
+
     async fn judge(&self, bench: &Bench<'_>, made: &Made, crfs: &[f64]) -> anyhow::Result<Vec<Point>> {
         let mut points = Vec::new();
         for (file, &crf) in made.files.iter().zip(crfs) {
@@ -98,6 +102,23 @@ impl Theirs {
         }
         Ok(points)
     }
+}
+
+/// Bits of ours over a peer's, and by how much VMAF ours is better on the rungs' average, each as it is.
+pub(super) async fn as_they_are(
+    bench: &Bench<'_>,
+    facts: &Facts,
+    ours: &Made,
+    theirs: &Made,
+) -> anyhow::Result<(f64, f64)> {
+    let judge = Theirs::nothing_yet(bench, facts).await?;
+    let crfs = vec![23.0; facts.sizes.len()];
+    let ours = judge.judge(bench, ours, &crfs).await?;
+    let theirs = judge.judge(bench, theirs, &crfs).await?;
+    let sum = |points: &[Point], value: fn(&Point) -> f64| points.iter().map(value).sum::<f64>();
+    let bits = sum(&ours, |point| point.bytes) / sum(&theirs, |point| point.bytes);
+    let vmaf = (sum(&ours, |point| point.vmaf) - sum(&theirs, |point| point.vmaf)) / ours.len() as f64;
+    Ok((bits, vmaf))
 }
 
 /// Finds the CRFs at which ours is as good, and compares.
@@ -171,10 +192,23 @@ fn compare(theirs: &Theirs, cpu: f64, points: &[Point]) -> Match {
     Match { cpu: cpu / theirs.cpu, bits: bytes.0 / bytes.1, margin }
 }
 
-/// The whole CRF nearest to what gives that VMAF, on its better side.
+/// The whole CRF nearest to what gives that VMAF, on its better side: between the nearest points on both sides, else a
+/// few steps on from the nearest one, as a line through two points may be nearly flat where a cap is in the way.
 fn crf_for(known: &BTreeMap<u32, Point>, vmaf: f64) -> u32 {
-    let points: Vec<Point> = known.values().copied().collect();
-    let crf = along(&points, vmaf, |point| point.crf);
+    const VMAF_PER_STEP: f64 = 1.5;
+    const STEPS: f64 = 4.0;
+    let by_vmaf = |a: &&Point, b: &&Point| a.vmaf.total_cmp(&b.vmaf);
+    let below = known.values().filter(|point| point.vmaf < vmaf).max_by(by_vmaf);
+    let above = known.values().filter(|point| point.vmaf >= vmaf).min_by(by_vmaf);
+    let on = |from: &Point| from.crf - ((vmaf - from.vmaf) / VMAF_PER_STEP).clamp(-STEPS, STEPS);
+    let crf = match (below, above) {
+        (Some(below), Some(above)) => {
+            above.crf + (below.crf - above.crf) * (above.vmaf - vmaf) / (above.vmaf - below.vmaf)
+        }
+        (Some(point), None) => (on(point) - 1.0).ceil(),
+        (None, Some(point)) => on(point).max(point.crf + 1.0),
+        (None, None) => *CRF_RANGE.start(),
+    };
     crf.clamp(*CRF_RANGE.start(), *CRF_RANGE.end()).floor() as u32
 }
 
@@ -213,9 +247,9 @@ mod tests {
         let known = [(23, point(23.0, 80.0, 100.0)), (20, point(20.0, 86.0, 140.0))].into();
         assert_eq!(crf_for(&known, 86.0), 20);
         assert_eq!(crf_for(&known, 83.0), 21, "21.5, rounded down");
-        assert_eq!(crf_for(&known, 90.0), 18);
-        assert_eq!(crf_for(&known, 70.0), 28);
-        assert_eq!(crf_for(&known, 10.0), 32, "not without end");
+        assert_eq!(crf_for(&known, 89.0), 17, "beyond the best point, a step more than it seems to need");
+        assert_eq!(crf_for(&known, 77.0), 25);
+        assert_eq!(crf_for(&known, 10.0), 27, "not far at once");
     }
 
     #[test]
@@ -236,6 +270,6 @@ mod tests {
         let flat = [point(23.0, 99.0, 100.0), point(20.0, 99.0, 150.0)];
         assert!((bytes_at(&flat, 95.0) - 100.0).abs() < 1e-9);
         let capped = [(23, point(23.0, 85.0, 100.0)), (20, point(20.0, 82.0, 101.0))].into();
-        assert_eq!(crf_for(&capped, 88.0), 23);
+        assert_eq!(crf_for(&capped, 83.0), 21, "between the two, whichever is the better one");
     }
 }
