@@ -209,12 +209,14 @@ impl Tracked {
         let is_picture = |progress: &Progress| progress.fps > 0.0 || planned.plan.picture.is_none();
         let fps = sum(&|progress: &Progress| progress.fps);
         let speed = sum(&|progress: &Progress| if is_picture(progress) { progress.speed } else { 0.0 });
+        let eta = self.time_left().map(duration);
         let (mut fastest, mut readiest) = (0, None);
         for (id, percent, frames) in self.renditions(&planned, percent) {
             let told = self.told.renditions.entry(id).or_default();
             told.percent = told.percent.max(percent).min(100.0);
             told.frames = told.frames.max(frames);
-            (told.fps, told.speed) = (fps, speed);
+            // All come of one decode, and end together.
+            (told.fps, told.speed, told.eta) = (fps, speed, eta);
             fastest = fastest.max(told.frames);
             readiest = readiest.max(Some(told.segments_ready));
         }
@@ -223,7 +225,7 @@ impl Tracked {
             frames: fastest.max(self.told.job.frames),
             fps,
             speed,
-            eta: self.time_left().map(duration),
+            eta,
             segments_ready: readiest.unwrap_or(0),
         };
     }

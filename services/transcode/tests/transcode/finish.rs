@@ -38,20 +38,20 @@ async fn a_long_video_ends_with_all_it_promised(world: World) {
     assert_eq!(told.master_playlist_key, format!("{folder}master.m3u8"));
     assert_eq!(told.dash_manifest_key, format!("{folder}manifest.mpd"));
     assert_eq!(told.thumbnails_key, format!("{folder}thumbnails.vtt"));
-    assert_eq!(told.download_keys["360p"], format!("{folder}0.5.1/360p/video.mp4"));
+    assert_eq!(told.download_keys["360p"], format!("{folder}0.6.1/360p/video.mp4"));
     assert_eq!(told.download_keys.len(), 2);
     for key in told.download_keys.values().chain([&told.poster_key]) {
         assert!(world.objects.head(key).await.unwrap().is_some(), "{key}");
     }
-    // 45 segments, 3 initialisation segments, 2 files, 4 sheets and a poster of 9 bytes.
-    assert_eq!(told.output_size_bytes, 55 * 9);
+    // 45 segments, 3 initialisation segments, 2 files, 5 sheets and a poster of 9 bytes.
+    assert_eq!(told.output_size_bytes, 56 * 9);
     let top = &job.renditions[0];
     assert_eq!((top.state(), top.codecs.as_str()), (rendition::State::Ready, "avc1.64001e,mp4a.40.2"));
     assert_eq!((top.bandwidth_bps, top.size_bytes), (36, 9));
     let progress = top.progress.unwrap();
     assert_eq!((progress.percent, progress.frames, progress.segments_ready), (100.0, 1500, 15));
     let thumbnails = world.text("v1", &name, "thumbnails.vtt").await.unwrap();
-    assert_eq!(thumbnails.matches("-->").count(), 8);
+    assert_eq!(thumbnails.matches("-->").count(), 10);
     assert!(world.text("v1", &name, "manifest.mpd").await.unwrap().contains("0.0.1/360p/seg_0.m4s"));
 }
 

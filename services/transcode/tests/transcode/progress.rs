@@ -91,6 +91,7 @@ async fn progress_is_put_together_and_never_goes_back(world: World) {
     assert!((job.progress.unwrap().percent - both).abs() < 1e-6);
     assert_eq!((percent(&job, "audio-0"), job.progress.unwrap().fps), (40.0, 100.0));
     assert!(job.progress.unwrap().eta.is_some());
+    assert!(job.renditions.iter().all(|one| one.progress.unwrap().eta.is_some()), "{:?}", job.renditions);
     // The first is killed: what was told stays, and what its successor does counts once it is more.
     drop(one);
     world.pass(2);
