@@ -5,6 +5,7 @@ use crate::job::{Job, Run, options};
 use crate::reference::Reference;
 use crate::support::{Store, engine, processes_in, real_media};
 use futures::StreamExt;
+use reelmill_media::Reason;
 use reelmill_media::plan::plan;
 use reelmill_media::probe::VideoRange;
 use std::fmt::Write as _;
@@ -100,11 +101,13 @@ fn row(file: String, path: &Path, run: &Run, must_be_right: bool) -> Row {
             assert!(!renditions.is_empty(), "{} is READY without anything to play", row.file);
             row.seconds = format!("{:.2}", playing_time(job));
             row.outcome = renditions.join(", ");
-            for warning in &done.warnings {
-                write!(row.outcome, "; {}", warning.reason).expect("text");
+            let mut warnings: Vec<_> = done.warnings.iter().map(|warning| warning.reason).collect();
+            warnings.dedup();
+            for reason in &warnings {
+                write!(row.outcome, "; {reason}").expect("text");
             }
             if must_be_right {
-                row.deviations = deviations(path, job);
+                row.deviations = deviations(path, job, warnings.contains(&Reason::PartlyDamaged));
             }
         }
         (Ok(_), None) => unreachable!("a success has a job"),
@@ -148,8 +151,9 @@ fn playing_time(job: &Job) -> f64 {
     job.track(&id).segments.iter().map(|segment| segment.seconds).sum()
 }
 
-/// How a job's outputs differ from what ffmpeg shows of the source.
-fn deviations(path: &Path, job: &Job) -> Vec<String> {
+/// How a job's outputs differ from what ffmpeg shows of the source. What decoders make of damaged pictures is never twice
+/// the same.
+fn deviations(path: &Path, job: &Job, is_damaged: bool) -> Vec<String> {
     let mut found = Vec::new();
     if let (Some(video), Some(picture)) = (&job.source.video, &job.plan.picture) {
         let reference = Reference::of(path, video.index);
@@ -167,7 +171,7 @@ fn deviations(path: &Path, job: &Job) -> Vec<String> {
         if (aspect - wanted).abs() > rounding {
             found.push(format!("an aspect of {aspect:.3} instead of {wanted:.3}"));
         }
-        if video.range == VideoRange::Sdr {
+        if video.range == VideoRange::Sdr && !is_damaged {
             let file = job.progressive(&rung.id);
             for (place, difference) in reference.differences(path, &file, rate).into_iter().enumerate() {
                 if difference > SAME_PICTURE {
@@ -294,7 +298,7 @@ holds the page against what it finds.
 
 Every valid and every heavy file must become READY, and what is made of it must be what ffmpeg alone shows: the picture
 as long to within a frame, of the same aspect, the same at its beginning and in its middle (upright, in its colours; HDR
-aside, which is tone-mapped), and every track of sound as long to within 60 ms. Files of more than a minute are made with
+aside, which is tone-mapped, and damaged files), and every track of sound as long to within 60 ms. Files of more than a minute are made with
 one low rung here, all others with the whole ladder. The second column is what the probe found, the fourth what can be
 played, then warnings; reasons are explained in [ERRORS.md](ERRORS.md).
 ";
