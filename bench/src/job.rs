@@ -63,7 +63,7 @@ async fn whole_job(system: &System) -> anyhow::Result<f64> {
     Ok(process::cpu_seconds(pid)? - before)
 }
 
-/// One decode, a cascade of lanczos scales, four x264 veryfast, AAC once, CMAF HLS, a poster, thumbnails; then one
+/// One decode, a cascade of lanczos scales, four x264 with the plan's options, AAC once, CMAF HLS, a poster, thumbnails; then one
 /// remux a rung. CPU seconds.
 async fn baseline(folder: &Path, seconds: u32, verbose: bool) -> anyhow::Result<f64> {
     let before = process::children_cpu_seconds()?;

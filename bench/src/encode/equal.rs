@@ -39,6 +39,11 @@ pub(super) struct Theirs {
     cpu: f64,
     /// The rungs at each CRF, in the CRFs' order.
     points: Vec<Vec<Point>>,
+    judge: Judge,
+}
+
+/// How VMAF is looked at: the size that pictures are shown at, and their rate.
+struct Judge {
     size: Size,
     rate: Rate,
 }
@@ -63,7 +68,7 @@ impl Match {
 impl Theirs {
     /// Encodes as the peer does, and lower.
     pub async fn of(bench: &Bench<'_>, facts: &Facts, way: Way) -> anyhow::Result<Self> {
-        let mut theirs = Self::nothing_yet(bench, facts).await?;
+        let mut theirs = Self { cpu: 0.0, points: Vec::new(), judge: Judge::of(bench, facts).await? };
         for crf in CRFS {
             let commands = peers::commands(way, facts, crf, "peer");
             let mut cpu = Vec::new();
@@ -77,20 +82,22 @@ impl Theirs {
                 theirs.cpu = median(cpu);
             }
             let crfs = vec![f64::from(crf); made.files.len()];
-            let points = theirs.judge(bench, &made, &crfs).await?;
+            let points = theirs.judge.points(bench, &made, &crfs).await?;
             theirs.points.push(points);
         }
         Ok(theirs)
     }
+}
 
-    async fn nothing_yet(bench: &Bench<'_>, facts: &Facts) -> anyhow::Result<Self> {
+impl Judge {
+    async fn of(bench: &Bench<'_>, facts: &Facts) -> anyhow::Result<Self> {
         let size = *facts.sizes.first().context("no rungs")?;
         // VMAF is made for pictures shown at the source's size, which need not be a rung.
         let size = bench.probe().await?.video.map_or(size, |video| video.shown());
-        Ok(Self { cpu: 0.0, points: Vec::new(), size, rate: facts.rate })
+        Ok(Self { size, rate: facts.rate })
     }
 
-    async fn judge(&self, bench: &Bench<'_>, made: &Made, crfs: &[f64]) -> anyhow::Result<Vec<Point>> {
+    async fn points(&self, bench: &Bench<'_>, made: &Made, crfs: &[f64]) -> anyhow::Result<Vec<Point>> {
         let mut points = Vec::new();
         for (file, &crf) in made.files.iter().zip(crfs) {
             let vmaf = vmaf(bench, file, self.size, self.rate).await?;
@@ -111,10 +118,10 @@ pub(super) async fn as_they_are(
     ours: &Made,
     theirs: &Made,
 ) -> anyhow::Result<(f64, f64)> {
-    let judge = Theirs::nothing_yet(bench, facts).await?;
+    let judge = Judge::of(bench, facts).await?;
     let crfs = vec![23.0; facts.sizes.len()];
-    let ours = judge.judge(bench, ours, &crfs).await?;
-    let theirs = judge.judge(bench, theirs, &crfs).await?;
+    let ours = judge.points(bench, ours, &crfs).await?;
+    let theirs = judge.points(bench, theirs, &crfs).await?;
     let sum = |points: &[Point], value: fn(&Point) -> f64| points.iter().map(value).sum::<f64>();
     let bits = sum(&ours, |point| point.bytes) / sum(&theirs, |point| point.bytes);
     let vmaf = (sum(&ours, |point| point.vmaf) - sum(&theirs, |point| point.vmaf)) / ours.len() as f64;
@@ -166,7 +173,7 @@ async fn encode_at(
     set_crfs(plan, crfs);
     let made = bench.ours(plan, name).await?;
     let exact: Vec<f64> = crfs.iter().copied().map(f64::from).collect();
-    let points = theirs.judge(bench, &made, &exact).await?;
+    let points = theirs.judge.points(bench, &made, &exact).await?;
     for ((rung, crf), &point) in known.iter_mut().zip(crfs).zip(&points) {
         rung.insert(*crf, point);
     }
@@ -235,7 +242,7 @@ fn along(points: &[Point], vmaf: f64, value: impl Fn(&Point) -> f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Match, Point, Size, Theirs, bytes_at, compare, crf_for};
+    use super::{Judge, Match, Point, Size, Theirs, bytes_at, compare, crf_for};
     use reelmill_media::rate::Rate;
 
     fn point(crf: f64, vmaf: f64, bytes: f64) -> Point {
@@ -257,8 +264,7 @@ mod tests {
         let theirs = Theirs {
             cpu: 10.0,
             points: vec![vec![point(23.0, 80.0, 100.0)], vec![point(20.0, 90.0, 400.0)]],
-            size: Size { width: 2, height: 2 },
-            rate: Rate::new(30, 1).expect("a rate"),
+            judge: Judge { size: Size { width: 2, height: 2 }, rate: Rate::new(30, 1).expect("a rate") },
         };
         let Match { cpu, bits, margin } = compare(&theirs, 5.0, &[point(21.0, 85.0, 300.0)]);
         assert_eq!((cpu, margin), (0.5, 5.0));
