@@ -117,7 +117,7 @@ pub(crate) fn role(
     Ok(Command::new(program()?)
         .args(args)
         .current_dir(folder)
-        .env("REELMILL_LOG__FILTER", "info,reelmill=debug")
+        .env("REELMILL_LOG__FILTER", "info")
         .envs(UNLIMITED)
         .envs(variables.iter().cloned())
         .stdin(Stdio::null())

@@ -39,13 +39,23 @@ pub fn seek_to(source: &Source, key: &Keyframe) -> Option<f64> {
     const EARLIER: f64 = 3.0 / 23.0;
     let earlier = if source.reorders { EARLIER } else { 0.0 };
     let before_next = |at: f64| key.next.map_or(at, |next| at.min((next - 0.001).max(key.shown)));
-    let at = match source.container.split(',').next().unwrap_or_default() {
+    let at = match family(source) {
         "mov" => key.shown + 0.001,
         "matroska" => before_next(key.shown + earlier + 0.001),
         "flv" => before_next(key.decoded + earlier + 0.001),
         _ => return seek_safely(source, key),
     };
     Some(at - source.start).filter(|&seek| seek > 0.0)
+}
+
+/// Whether the container lists its keyframes with exact times, so that its demuxer lands on one.
+pub fn lists_keyframes(source: &Source) -> bool {
+    family(source) == "mov"
+}
+
+/// The first of the names that the demuxer goes by.
+fn family(source: &Source) -> &str {
+    source.container.split(',').next().unwrap_or_default()
 }
 
 /// The same with a margin that has never been too small, at the price of a group of pictures decoded in vain.
@@ -56,7 +66,7 @@ pub fn seek_safely(source: &Source, key: &Keyframe) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Keyframe, last_keyframe, seek_to};
+    use super::{Keyframe, last_keyframe, lists_keyframes, seek_to};
     use crate::probe::parse;
 
     #[test]
@@ -83,6 +93,7 @@ mod tests {
         let seek = |format: &str| {
             let source = parse(json(format).as_bytes()).expect("probe");
             assert_eq!((source.first, source.reorders), (1.5, true));
+            assert_eq!(lists_keyframes(&source), format == "mov,mp4");
             seek_to(&source, &key).map(|seek| (seek * 1000.0).round())
         };
         assert_eq!(seek("mov,mp4"), Some(8001.0));

@@ -2,13 +2,16 @@
 
 use super::{Engine, Session, inspect, unreadable, verdict};
 use reelmill_media::plan::Plan;
-use reelmill_media::seek::{Keyframe, last_keyframe, seek_safely, seek_to};
+use reelmill_media::seek::{Keyframe, last_keyframe, lists_keyframes, seek_safely, seek_to};
 use reelmill_media::{Failure, command};
 use std::path::Path;
 
 /// How far back the keyframe is looked for, seconds; at last from the beginning. The first packets after a seek may
 /// carry guessed times, so that the first window is wider than groups of pictures usually are.
 const WINDOWS: [f64; 3] = [30.0, 120.0, 600.0];
+/// Where the container lists its keyframes, a demuxer begins with the last one before the window: a short one reads
+/// little. The others follow, for a keyframe that is decoded before the moment and shown after it.
+const SHORT_WINDOW: f64 = 1.0;
 /// How far beyond the moment packets are read: they are stored in the order of decoding.
 const BEYOND: f64 = 1.0;
 /// The longest list of packets that is read.
@@ -64,7 +67,8 @@ async fn keyframe(
     scratch: &Path,
 ) -> Result<Option<Keyframe>, Failure> {
     let Some(video) = &plan.source.video else { return Ok(None) };
-    for window in WINDOWS {
+    let short = lists_keyframes(&plan.source).then_some(SHORT_WINDOW);
+    for window in short.into_iter().chain(WINDOWS) {
         let from = (moment - window).max(plan.source.start);
         let list = packets(engine, session, video.index, from, moment + BEYOND, scratch).await?;
         let found = last_keyframe(&list, moment);
