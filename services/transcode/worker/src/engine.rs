@@ -44,13 +44,13 @@ pub struct Engine {
     pub ffprobe: String,
     /// What holds both.
     pub jail: Jail,
-    /// How long things may take.
+    /// How long things may take, and how large they may be.
     pub bounds: Bounds,
     /// Reads the source.
     pub http: reqwest::Client,
 }
 
-/// How long things may take.
+/// How long things may take, and how large they may be.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// The probe, of wall time and of CPU time.
@@ -59,6 +59,9 @@ pub struct Bounds {
     pub silence: Duration,
     /// How long a store that is away is tried again, for a part of the source or an output.
     pub patience: Duration,
+    /// The largest progressive MP4, bytes: what an object store takes in one request. A copy in the scratch folder is
+    /// never larger.
+    pub download: u64,
 }
 
 impl Default for Bounds {
@@ -67,6 +70,7 @@ impl Default for Bounds {
             probe: Duration::from_secs(20),
             silence: Duration::from_secs(60),
             patience: Duration::from_secs(100),
+            download: 5 << 30,
         }
     }
 }

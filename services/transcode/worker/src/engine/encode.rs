@@ -190,6 +190,7 @@ fn spawn(
         due: None,
         // What the progressive files are joined of.
         copy: plan.is_single().then(|| work.place.scratch.join(format!("{rendition}.fragments"))),
+        longest_copy: work.engine.bounds.download,
     };
     let chunk = plan.picture.as_ref().and_then(|picture| picture.chunks.get(share.chunk?)).copied();
     match stream {

@@ -14,8 +14,6 @@ use std::time::Duration;
 use tokio::fs::{self, File};
 use tokio::io::AsyncWriteExt;
 
-/// What an object store takes in one request.
-const MAX_BYTES: u64 = 5 << 30;
 /// Segments that are read at once.
 const READS: usize = 4;
 /// How long joining may take; it reads and writes files only.
@@ -79,7 +77,7 @@ pub(super) async fn join_stored(
     let size =
         |parts: &Option<Vec<SourceAddress>>| parts.iter().flatten().map(|part| part.size_bytes).sum::<u64>();
     let bytes = size(&video) + size(&audio);
-    if bytes > MAX_BYTES {
+    if bytes > engine.bounds.download {
         return Ok(Some(too_large(rendition)));
     }
     let mut names = [None, None];
@@ -113,7 +111,7 @@ async fn join(
     outlet: &Outlet,
     place: &Place<'_>,
 ) -> Result<Option<Failure>, Failure> {
-    if parts.bytes > MAX_BYTES {
+    if parts.bytes > engine.bounds.download {
         return Ok(Some(too_large(parts.rendition)));
     }
     let name = format!("{}.mp4", parts.rendition);
@@ -148,8 +146,6 @@ async fn join(
 fn too_large(rendition: &str) -> Failure {
     Failure::new(
         Reason::DownloadTooLarge,
-        format!(
-            "The {rendition} rendition is larger than 5 GiB, so there is no single file of it to download."
-        ),
+        format!("The {rendition} rendition is too large for a single file, so there is none to download."),
     )
 }

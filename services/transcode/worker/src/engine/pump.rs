@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::fs::File;
+use tokio::fs::{self, File};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
 use tokio::sync::Semaphore;
@@ -84,6 +84,8 @@ pub(super) struct TrackPlan {
     pub due: Option<f64>,
     /// Where a copy of the whole stream is kept.
     pub copy: Option<PathBuf>,
+    /// Bytes of the longest copy. A longer one is given up, so that a long stream does not fill the disk.
+    pub longest_copy: u64,
 }
 
 /// A track (a rung, or sound) as it was put.
@@ -95,7 +97,7 @@ pub(super) struct Track {
     pub segments: u32,
     /// Bytes of them.
     pub bytes: u64,
-    /// The same stream as one file, where a copy was wanted.
+    /// The same stream as one file, where a copy was wanted and did not get too long.
     pub copy: Option<PathBuf>,
 }
 
@@ -192,8 +194,13 @@ impl Pump {
     }
 
     async fn keep(&mut self, bytes: &Bytes) -> Result<(), PumpError> {
-        match &mut self.copy {
-            Some(copy) => copy.write_all(bytes).await.map_err(PumpError::Scratch),
+        let Some(copy) = &mut self.copy else { return Ok(()) };
+        if self.track.bytes + bytes.len() as u64 <= self.plan.longest_copy {
+            return copy.write_all(bytes).await.map_err(PumpError::Scratch);
+        }
+        self.copy = None;
+        match self.track.copy.take() {
+            Some(path) => fs::remove_file(path).await.map_err(PumpError::Scratch),
             None => Ok(()),
         }
     }

@@ -1,8 +1,11 @@
 //! What comes out of the engine, on clips that ffmpeg makes.
 
 use crate::job::{Job, done, options};
-use crate::support::{Clip, assert_seconds, ffmpeg, ffprobe, frames, processes_in};
+use crate::support::{Clip, Store, assert_seconds, engine, ffmpeg, ffprobe, frames, processes_in};
+use reelmill_worker::engine::Role;
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
 
 /// Lengths of the segments that a playlist lists, seconds.
 fn durations(playlist: &str) -> Vec<f64> {
@@ -183,4 +186,42 @@ async fn warnings_tell_of_damage_and_the_rest_plays() {
     let reasons: Vec<_> = done.warnings.iter().map(|warning| warning.reason.as_str()).collect();
     assert_eq!(reasons, ["PARTLY_DAMAGED"]);
     assert_eq!(job.frames("144p"), 250);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_for_one_file_has_none_and_no_copy() {
+    const MOST: u64 = 500_000;
+    let clip = Clip::new(
+        "clip.mp4",
+        "-f lavfi -i testsrc2=s=640x360:r=30:d=20,noise=alls=20:allf=t -c:v libx264 -preset ultrafast",
+    );
+    let mut engine = engine();
+    engine.bounds.download = MOST;
+    let address = Store::start().await.add(&clip.file);
+    let job = Job::new(&engine, address, &options(&[360, 72])).await.map_err(|(failure, _)| failure);
+    let job = job.expect("planned");
+    let mut largest = 0;
+    let done = {
+        let mut running = std::pin::pin!(job.run());
+        loop {
+            tokio::select! {
+                done = &mut running => break done.expect("done"),
+                () = tokio::time::sleep(Duration::from_millis(10)) => largest = largest.max(largest_in(job.scratch.path())),
+            }
+        }
+    };
+    let reasons: Vec<_> = done.warnings.iter().map(|warning| warning.reason.as_str()).collect();
+    assert_eq!(reasons, ["DOWNLOAD_TOO_LARGE"]);
+    let recorded = job.board.recorded();
+    let files: Vec<_> =
+        recorded.iter().filter(|recorded| recorded.output.role == Role::Progressive).collect();
+    assert_eq!(files.iter().map(|file| file.output.rendition.as_str()).collect::<Vec<_>>(), ["72p"]);
+    assert!(std::fs::metadata(job.joined("360p")).expect("segments").len() > 2 * MOST);
+    assert!((1..=MOST).contains(&largest), "{largest} bytes in the scratch folder");
+}
+
+/// Bytes of a folder's largest file.
+fn largest_in(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).expect("folder").filter_map(Result::ok);
+    entries.filter_map(|entry| entry.metadata().ok()).map(|about| about.len()).max().unwrap_or(0)
 }
