@@ -82,9 +82,10 @@ pub fn encode(plan: &Plan, share: &Share, input: &Input<'_>) -> Encode {
         format!("pipe:{}", FIRST_FD as usize + place)
     };
     let mut args = words("-v error -nostdin -y -stats_period 0.25 -progress");
-    args.push(pipe(Stream::Progress));
+    let progress = pipe(Stream::Progress);
+    args.push(progress.clone());
     args.extend(source(plan, input));
-    for graph in graph::graphs(plan, share, input.seek.is_some()) {
+    for graph in graph::graphs(plan, share, input.seek.is_some(), &progress) {
         args.extend(["-filter_complex".into(), graph]);
     }
     for &stream in &streams {

@@ -11,11 +11,14 @@ const AAC_PRIMING_SAMPLES: u32 = 1024;
 ///
 /// Each sound has its own: within one graph ffmpeg holds back every frame of the picture for as long as it waits for
 /// the sound, which is to the end where none can be decoded.
-pub(super) fn graphs(plan: &Plan, share: &Share, seeks: bool) -> Vec<String> {
+///
+/// Each frame of the grid is told to `progress`: ffmpeg itself tells nothing before every output has begun, and a sheet of
+/// thumbnails begins when it is full.
+pub(super) fn graphs(plan: &Plan, share: &Share, seeks: bool, progress: &str) -> Vec<String> {
     let mut graphs = Vec::new();
     if let (Some(picture), Some(video)) = (&plan.picture, &plan.source.video) {
         if share.chunk.is_some() {
-            let grid = grid(plan, picture, video, share, seeks);
+            let grid = grid(plan, picture, video, share, seeks, progress);
             let branches = branches(plan, picture, video, share);
             // From a graph with a single input ffmpeg copies the source's side data to every output, the
             // turn with it: players would turn the picture a second time. The other input ends at once, for
@@ -32,7 +35,7 @@ pub(super) fn graphs(plan: &Plan, share: &Share, seeks: bool) -> Vec<String> {
 /// The source's frames on the grid, upright, from the chunk's first to its last.
 ///
 /// The chunk is cut by whole frame numbers, not by times, which would be rounded to the source's own time base.
-fn grid(plan: &Plan, picture: &Picture, video: &Video, share: &Share, seeks: bool) -> String {
+fn grid(plan: &Plan, picture: &Picture, video: &Video, share: &Share, seeks: bool, progress: &str) -> String {
     let chunk = share.chunk.and_then(|chunk| picture.chunks.get(chunk));
     let first = chunk.map_or(0, |chunk| chunk.first_frame);
     let mut filters = vec![format!("scale={}:{}", video.stored.width, video.stored.height)];
@@ -46,6 +49,9 @@ fn grid(plan: &Plan, picture: &Picture, video: &Video, share: &Share, seeks: boo
         Some(frames) => format!("trim=start_pts={first}:end_pts={}", first + frames),
         None => format!("trim=start_pts={first}:end={}", plan.end_seconds),
     });
+    // What has no metadata is not printed.
+    let address = progress.replace(':', "\\:");
+    filters.push(format!("metadata=add:key=grid:value=1,metadata=print:file='{address}':direct=1"));
     filters.extend(video.orientation.filters().iter().map(|&filter| filter.to_owned()));
     format!("[0:{}]{}[grid]", video.index, filters.join(","))
 }

@@ -97,6 +97,7 @@ fn a_short_video_is_one_cascade_and_its_sound_is_apart() {
         picture,
         "[0:1]scale=1280:720,bwdif=mode=send_frame:deint=interlaced,fps=fps=25/1:start_time=0,\
          trim=start_pts=0:end=43200,\
+         metadata=add:key=grid:value=1,metadata=print:file='pipe\\:9':direct=1,\
          transpose=clock[grid];\
          [grid]scale=720:1280:flags=lanczos,setsar=1,format=yuv420p,split=2[g0][s0];[g0]null[v0];\
          [s0]scale=480:854:flags=lanczos,setsar=1,format=yuv420p,split=2[g1][s1];[g1]null[v1];\

@@ -13,7 +13,7 @@ use reelmill_media::fragments::FragmentError;
 use reelmill_media::plan::{Plan, Share};
 use reelmill_media::{Failure, Reason};
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::task::JoinSet;
@@ -246,7 +246,7 @@ async fn read_progress(
         if count == 0 {
             return Ok(());
         }
-        if lines.push(&String::from_utf8_lossy(&chunk[..count])) {
+        if lines.push(&String::from_utf8_lossy(&chunk[..count]), Instant::now()) {
             activity.touch();
         }
     }

@@ -113,6 +113,31 @@ async fn what_is_told_is_what_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn how_far_it_is_is_told_all_along() {
+    const FRAMES: u64 = 600;
+    let clip =
+        Clip::new("clip.mp4", "-f lavfi -i testsrc2=s=1280x720:r=30:d=20 -c:v libx264 -preset ultrafast");
+    let job = Job::of(&clip.file, &options(&[])).await;
+    let mut told = Vec::new();
+    {
+        let mut running = std::pin::pin!(job.encode(0));
+        loop {
+            tokio::select! {
+                done = &mut running => break drop(done.expect("done")),
+                () = tokio::time::sleep(Duration::from_millis(10)) => told.push(job.progress()),
+            }
+        }
+    }
+    assert_eq!(job.progress().frames, FRAMES);
+    told.retain(|told| told.frames < FRAMES);
+    assert!(told.is_sorted_by(|one, next| one.frames <= next.frames && one.percent <= next.percent));
+    assert!(told.iter().any(|told| told.fps > 0.0 && told.speed > 0.0 && told.eta.is_some()));
+    told.dedup_by_key(|told| told.frames);
+    assert!(told.len() > 4, "{told:?}");
+    assert!(told.iter().any(|told| (20.0..80.0).contains(&told.percent)), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn webm_without_sound() {
     let job = made(
         "clip.webm",
