@@ -3,7 +3,7 @@
 
 use crate::job::{Job, Run, options};
 use crate::reference::Reference;
-use crate::support::{Store, engine, processes_in, real_media};
+use crate::support::{Store, engine, processes_in, real_media, wait_until};
 use futures::StreamExt;
 use reelmill_media::Reason;
 use reelmill_media::plan::plan;
@@ -60,7 +60,7 @@ async fn rows(media: &Path, kind: &'static str) -> Vec<Row> {
         async move {
             let run = tokio::time::timeout(LIMIT, transcode(&file)).await;
             let run = run.unwrap_or_else(|_| panic!("{name} never ends"));
-            assert_eq!(processes_in(run.scratch()), 0, "{name}");
+            wait_until(Duration::from_secs(10), &name, || processes_in(run.scratch()) == 0).await;
             let must_be_right = matches!(kind, "valid" | "heavy");
             tokio::task::spawn_blocking(move || row(name, &file, &run, must_be_right)).await.expect("a row")
         }

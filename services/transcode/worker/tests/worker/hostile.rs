@@ -2,7 +2,7 @@
 //! as ever. Those that others made are in the formats' table.
 
 use crate::job::{Run, done, options, transcode};
-use crate::support::{Clip, processes_in};
+use crate::support::{Clip, processes_in, wait_until};
 use reelmill_media::Reason;
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
@@ -37,7 +37,8 @@ fn patched(clip: &Clip, name: &str, patch: impl FnOnce(&mut Vec<u8>)) -> std::pa
 /// Ends soon, leaves nothing running, and is not tried again.
 async fn ended(file: &Path) -> Run {
     let run = tokio::time::timeout(Duration::from_secs(120), transcode(file)).await.expect("bounded");
-    assert_eq!(processes_in(run.scratch()), 0, "{}", file.display());
+    // What was killed may take a moment to give back gigabytes.
+    wait_until(Duration::from_secs(10), "its end", || processes_in(run.scratch()) == 0).await;
     match &run.result {
         Ok(_) => assert!(!run.done().board.recorded().is_empty(), "{}: nothing to play", file.display()),
         Err(failure) => assert!(!failure.reason.retryable(), "{}: {failure}", file.display()),
