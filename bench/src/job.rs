@@ -83,7 +83,7 @@ async fn baseline(folder: &Path, seconds: u32, verbose: bool) -> anyhow::Result<
     args.push(graph);
     for (place, (name, _, maxrate, bufsize)) in RUNGS.iter().enumerate() {
         args.extend(words(&format!(
-            "-map [v{place}] -c:v libx264 -threads 2 -preset veryfast -x264-params {TUNING} -crf 23 -maxrate {maxrate} -bufsize {bufsize} \
+            "-map [v{place}] -c:v libx264 -threads 1 -preset veryfast -x264-params {TUNING} -crf 23 -maxrate {maxrate} -bufsize {bufsize} \
              -g 120 -keyint_min 120 -sc_threshold 0 -f hls -hls_time 4 \
              -hls_playlist_type vod -hls_segment_type fmp4 -hls_fmp4_init_filename {name}-init.mp4 \
              -hls_segment_filename {name}-%05d.m4s {name}.m3u8"

@@ -37,7 +37,7 @@ pub(super) fn plan(source: &Source, preset: Preset, rungs: &[u32]) -> anyhow::Re
 pub(super) async fn make(bench: &Bench<'_>, plan: &Plan, name: &str) -> anyhow::Result<Made> {
     let share = plan.shares.first().context("no share")?;
     let address = bench.clip.path.display().to_string();
-    let encode = command::encode(plan, share, &Input { address: &address, seek: None });
+    let encode = command::encode(plan, share, &Input { address: &address, seek: None, sound_changes: false });
     let picture = plan.picture.as_ref().context("no picture")?;
     let file_of = |stream: Stream| match stream {
         Stream::Rung(place) => format!("{name}-{}.fragments", picture.rungs[place].id),

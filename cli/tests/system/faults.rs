@@ -37,6 +37,13 @@ async fn uploaded(person: &Person, file: &Path) -> String {
     answer.json()["name"].as_str().unwrap().to_owned()
 }
 
+async fn downloaded(person: &Person, video: &str, rung: &str, folder: &Path) -> Vec<u8> {
+    let file = folder.join(format!("{}-{rung}.mp4", video.trim_start_matches("videos/")));
+    let output = file.display().to_string();
+    person.run(&["download", video, "--rendition", rung, "-o", &output, "--json"]).await.ended(0);
+    std::fs::read(file).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_worker_goes_on_where_a_killed_one_was() {
     let mut sandbox = Sandbox::apart().await;
@@ -81,6 +88,16 @@ async fn a_worker_killed_thrice_leaves_every_frame_at_its_place() {
     assert_eq!(video["warnings"], Value::Array(Vec::new()), "killed after {moments:?}");
     for rung in ["720p", "360p"] {
         frames_are(&playlists.address(&format!("{rung}.m3u8")), 30.0, 1500).await;
+    }
+    // And every byte: as of a worker that nobody kills.
+    let again = ann.run(&["upload", "--json", "--wait", "--no-resume", &file.display().to_string()]).await;
+    let again = again.ended(0).json();
+    for rung in ["720p", "480p", "360p"] {
+        let (killed, whole) = (
+            downloaded(&ann, &name, rung, sandbox.folder.path()).await,
+            downloaded(&ann, again["name"].as_str().unwrap(), rung, sandbox.folder.path()).await,
+        );
+        assert!(killed == whole, "{rung} differs, killed after {moments:?}");
     }
     sandbox.stop().await;
 }

@@ -4,14 +4,15 @@
 mod encoders;
 mod graph;
 
-use crate::plan::{Plan, SEGMENT_SECONDS, Share};
-use crate::probe::MAX_PIXELS;
+use crate::geometry::Size;
+use crate::plan::{Codec, Encoding, Options, Plan, Rung, SEGMENT_SECONDS, Share};
+use crate::probe::{MAX_PIXELS, VideoRange};
 
 /// The demuxers an upload may be read with. None of them opens another address.
 const FORMATS: &str = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,mpegvideo,avi,flv,live_flv,asf,ogg,mxf,dv,\
                        mp3,aac,flac,wav,w64,aiff,amr,ac3,eac3,caf,rm,nut,h264,hevc,m4v,ivf,gxf,wtv";
 /// Streams a file may have.
-const MAX_STREAMS: u32 = 32;
+pub const MAX_STREAMS: u32 = 128;
 /// What makes ffmpeg write fragments of a CMAF track that can be joined, with nothing at the end.
 const CMAF: &str = "+cmaf+frag_keyframe+empty_moov+default_base_moof+negative_cts_offsets+skip_trailer";
 
@@ -28,7 +29,7 @@ pub enum Stream {
     Poster,
     /// JPEGs one after the other, each a sheet of thumbnails.
     Thumbnails,
-    /// `key=value` lines.
+    /// A line `frame:N …` for each frame of the grid, from 0; other lines are nothing. There is none without a picture.
     Progress,
 }
 
@@ -72,6 +73,8 @@ pub struct Input<'a> {
     /// Seconds after the file's start to seek to; before the first frame that is wanted, by so much that a
     /// keyframe is met.
     pub seek: Option<f64>,
+    /// Whether channels or sample rate of a sound change in mid-stream.
+    pub sound_changes: bool,
 }
 
 /// Arguments of the one ffmpeg that makes all of a share from one decode.
@@ -81,11 +84,9 @@ pub fn encode(plan: &Plan, share: &Share, input: &Input<'_>) -> Encode {
         let place = streams.iter().position(|&stream| stream == wanted).unwrap_or(0);
         format!("pipe:{}", FIRST_FD as usize + place)
     };
-    let mut args = words("-v error -nostdin -y -stats_period 0.25 -progress");
-    let progress = pipe(Stream::Progress);
-    args.push(progress.clone());
+    let mut args = words("-v error -nostdin -y");
     args.extend(source(plan, input));
-    for graph in graph::graphs(plan, share, input.seek.is_some(), &progress) {
+    for graph in graph::graphs(plan, share, input, &pipe(Stream::Progress)) {
         args.extend(["-filter_complex".into(), graph]);
     }
     for &stream in &streams {
@@ -93,7 +94,10 @@ pub fn encode(plan: &Plan, share: &Share, input: &Input<'_>) -> Encode {
             Stream::Rung(place) => rung(plan, share, place),
             Stream::Audio(place) => sound(plan, place),
             Stream::Subtitles(place) => text(plan, place),
-            Stream::Poster => words("-map [poster] -frames:v 1 -c:v mjpeg -q:v 4 -f image2pipe"),
+            Stream::Poster => {
+                let images = plan.poster.as_ref().map_or(1, |poster| poster.images(plan));
+                words(&format!("-map [poster] -frames:v {images} -c:v mjpeg -q:v 4 -f image2pipe"))
+            }
             Stream::Thumbnails => {
                 words("-map [thumbnails] -fps_mode passthrough -c:v mjpeg -q:v 6 -f image2pipe")
             }
@@ -112,7 +116,7 @@ fn streams(share: &Share) -> Vec<Stream> {
     streams.extend(share.subtitles.iter().copied().map(Stream::Subtitles));
     streams.extend(share.poster.then_some(Stream::Poster));
     streams.extend(share.thumbnails.then_some(Stream::Thumbnails));
-    streams.push(Stream::Progress);
+    streams.extend(share.chunk.map(|_| Stream::Progress));
     streams
 }
 
@@ -120,7 +124,9 @@ fn source(plan: &Plan, input: &Input<'_>) -> Vec<String> {
     let mut args = demuxer_limits("http,tcp");
     // The turn is ours (`-noautorotate`), and a picture that changes size in mid-stream must not
     // rebuild the graph, which would begin its frame grid anew: the first scale absorbs it.
-    args.extend(words("-noautorotate -reinit_filter 0 -max_pixels"));
+    args.extend(words("-noautorotate"));
+    args.extend(words(if input.sound_changes { "-reinit_filter:v 0" } else { "-reinit_filter 0" }));
+    args.push("-max_pixels".into());
     args.push(MAX_PIXELS.to_string());
     if let Some(seek) = input.seek {
         args.extend(words(&format!("-ss {seek:.6} -noaccurate_seek")));
@@ -167,6 +173,21 @@ fn sound(plan: &Plan, place: usize) -> Vec<String> {
 fn text(plan: &Plan, place: usize) -> Vec<String> {
     let index = plan.subtitles.get(place).map_or(0, |text| text.index);
     words(&format!("-map 0:{index} -c:s webvtt -f webvtt"))
+}
+
+/// Arguments of an ffmpeg that encodes a second of test pictures and prints a digest of what comes out: it tells builds
+/// apart that do not make the same bytes.
+pub fn trial(codec: Codec) -> Vec<String> {
+    let options = Options { codec, threads: 2, ..Options::default() };
+    let size = Size { width: 128, height: 96 };
+    let encoding = Encoding::of(&options, size.short(), false);
+    let rung = Rung { id: String::new(), size, every: 1, range: VideoRange::Sdr, encoding };
+    let mut args = words("-v error -nostdin -f lavfi -i testsrc2=size=192x144:rate=25 -frames:v 25 -vf");
+    args.push(format!("scale={}:{}:flags=lanczos,format=yuv420p", size.width, size.height));
+    args.extend(encoders::video(&rung, 25, options.threads));
+    args.extend(bitexact());
+    args.extend(words("-f md5 -"));
+    args
 }
 
 /// Arguments of the ffmpeg that joins a rung's and the sound's fragments into one progressive MP4,

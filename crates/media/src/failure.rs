@@ -35,11 +35,13 @@ pub enum Reason {
     PartlyDamaged,
     /// As a warning: a rendition is too large for one MP4 file; it plays all the same.
     DownloadTooLarge,
+    /// As a warning: a rendition could not be joined into one MP4 file; it plays all the same.
+    DownloadFailed,
 }
 
 impl Reason {
     /// Every reason, in the order of documentation.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::FileNotVideo,
         Self::FileTruncated,
         Self::NoVideoStream,
@@ -55,6 +57,7 @@ impl Reason {
         Self::TrackSkipped,
         Self::PartlyDamaged,
         Self::DownloadTooLarge,
+        Self::DownloadFailed,
     ];
 
     /// The stable name.
@@ -75,6 +78,7 @@ impl Reason {
             Self::TrackSkipped => "TRACK_SKIPPED",
             Self::PartlyDamaged => "PARTLY_DAMAGED",
             Self::DownloadTooLarge => "DOWNLOAD_TOO_LARGE",
+            Self::DownloadFailed => "DOWNLOAD_FAILED",
         }
     }
 

@@ -12,6 +12,14 @@ pub const MAX_PIXELS: u64 = 35_389_440;
 pub const MAX_SECONDS: f64 = 12.0 * 3600.0;
 /// The most audio tracks, and the most subtitle tracks, that are kept.
 const MAX_TRACKS: usize = 8;
+/// So much more a container may claim than [`MAX_SECONDS`], for the last frames of what was cut to that length.
+const CLAIM_SLACK: f64 = 60.0;
+/// Beyond so many seconds a claim that leaves a file fewer than [`FEWEST_BITS`] a second is not believed.
+const BELIEVED_SECONDS: f64 = 60.0;
+/// Bits a second that every real video has.
+const FEWEST_BITS: f64 = 1000.0;
+/// Codecs of pictures that may be woven of two fields without the container saying so; their frames tell.
+const OFTEN_INTERLACED: [&str; 3] = ["dvvideo", "mpeg2video", "vc1"];
 /// Codecs of subtitles that are text, and so can become WebVTT.
 const TEXT_CODECS: [&str; 7] = ["mov_text", "subrip", "srt", "ass", "ssa", "webvtt", "text"];
 
@@ -28,6 +36,8 @@ pub struct Source {
     pub reorders: bool,
     /// Playing time, seconds. None when the container does not say.
     pub duration: Option<f64>,
+    /// The longest that a file of this size can be, seconds.
+    pub longest: f64,
     /// The picture.
     pub video: Option<Video>,
     /// The sound: every track that can be decoded, the one to play first.
@@ -57,8 +67,10 @@ pub struct Video {
     pub mean_rate: Option<Rate>,
     /// Pixel format, as `yuv420p`.
     pub pixel_format: String,
-    /// Whether lines alternate between two fields.
+    /// Whether lines may alternate between two fields. Of each frame the decoder knows it.
     pub interlaced: bool,
+    /// Whether the file says how colours are coded.
+    pub tagged: bool,
     /// Range of brightness.
     pub range: VideoRange,
     /// When its first frame is shown, seconds, when the container says.
@@ -150,15 +162,16 @@ pub fn parse(json: &[u8]) -> Result<Source, Failure> {
     let streams = &probed.streams;
     let audio = choose_audio(streams);
     let mut video = choose_video(streams, !audio.is_empty())?.map(read_video).transpose()?;
+    let longest = probed.longest();
     if let Some(video) = &mut video {
-        video.duration = video.duration.filter(|&seconds| probed.may_last(seconds));
+        video.duration = video.duration.filter(|&seconds| seconds <= longest.min(MAX_SECONDS + CLAIM_SLACK));
     }
     let chosen: Vec<u32> = match &video {
         Some(video) => std::iter::once(video.index).chain(audio.first().map(|audio| audio.index)).collect(),
         None => audio.iter().map(|audio| audio.index).collect(),
     };
-    let duration = probed.duration(&chosen).filter(|&seconds| probed.may_last(seconds));
-    if duration.is_some_and(|seconds| seconds > MAX_SECONDS) {
+    let duration = probed.duration(&chosen).filter(|&seconds| seconds <= longest);
+    if duration.is_some_and(|seconds| seconds > MAX_SECONDS + CLAIM_SLACK) {
         return Err(Failure::new(
             Reason::LimitExceeded,
             "The video is longer than 12 hours. Cut it into shorter ones.",
@@ -171,6 +184,7 @@ pub fn parse(json: &[u8]) -> Result<Source, Failure> {
             .first(video.iter().map(|video| video.index).chain(audio.iter().map(|audio| audio.index))),
         reorders: streams.iter().any(|stream| stream.has_b_frames > 0),
         duration,
+        longest,
         video,
         audio,
         subtitles: streams.iter().filter_map(Stream::subtitles).take(MAX_TRACKS).collect(),
@@ -210,7 +224,7 @@ fn read_video(stream: &Stream) -> Result<Video, Failure> {
             "The video's picture size is missing: the file is damaged.",
         ));
     }
-    if stored.pixels() > MAX_PIXELS || stored.width.max(stored.height) > 16_384 {
+    if is_too_large(stored) {
         return Err(Failure::new(
             Reason::VideoTooLarge,
             format!(
@@ -219,7 +233,7 @@ fn read_video(stream: &Stream) -> Result<Video, Failure> {
             ),
         ));
     }
-    Ok(Video {
+    let mut video = Video {
         index: stream.index,
         codec: stream.codec_name.clone().unwrap_or_default(),
         stored,
@@ -228,7 +242,8 @@ fn read_video(stream: &Stream) -> Result<Video, Failure> {
         nominal_rate: stream.r_frame_rate.as_deref().and_then(Rate::parse),
         mean_rate: stream.avg_frame_rate.as_deref().and_then(Rate::parse),
         pixel_format: stream.pix_fmt.clone().unwrap_or_default(),
-        interlaced: matches!(stream.field_order.as_deref(), Some("tt" | "bb" | "tb" | "bt")),
+        interlaced: stream.may_be_interlaced(),
+        tagged: stream.color_space.as_deref().is_some_and(|space| !matches!(space, "unknown" | "gbr")),
         range: match stream.color_transfer.as_deref() {
             Some("smpte2084") => VideoRange::Pq,
             Some("arib-std-b67") => VideoRange::Hlg,
@@ -236,7 +251,16 @@ fn read_video(stream: &Stream) -> Result<Video, Failure> {
         },
         start: stream.start_time.as_deref().and_then(number),
         duration: stream.duration.as_deref().and_then(seconds),
-    })
+    };
+    if is_too_large(video.shown()) {
+        // Only a broken file's pixels are that long.
+        video.pixel_aspect = (1, 1);
+    }
+    Ok(video)
+}
+
+fn is_too_large(size: Size) -> bool {
+    size.pixels() > MAX_PIXELS || size.width.max(size.height) > 16_384
 }
 
 /// Every track that can be decoded, the one to play first. A track that can't is left out: a silent video is
@@ -298,13 +322,10 @@ impl Probed {
         self.format.start_time.as_deref().and_then(number).unwrap_or(0.0)
     }
 
-    /// Whether a file of this size may last so long. Beyond a minute a claim that leaves it next to no bits a second
-    /// is an error of its header, not a long video.
-    fn may_last(&self, seconds: f64) -> bool {
-        const FEWEST_BITS: f64 = 1000.0;
-        const BELIEVED: f64 = 60.0;
+    /// How long a file of this size may be. A longer claim is an error of its header, and leaves next to no bits a second.
+    fn longest(&self) -> f64 {
         let size = self.format.size.as_deref().and_then(number);
-        seconds <= BELIEVED || size.is_none_or(|bytes| bytes * 8.0 / seconds >= FEWEST_BITS)
+        size.map_or(f64::MAX, |bytes| (bytes * 8.0 / FEWEST_BITS).max(BELIEVED_SECONDS))
     }
 
     /// When the first of the chosen streams begins.
@@ -357,6 +378,7 @@ struct Stream {
     #[serde(default)]
     has_b_frames: u32,
     field_order: Option<String>,
+    color_space: Option<String>,
     color_transfer: Option<String>,
     start_time: Option<String>,
     duration: Option<String>,
@@ -389,6 +411,16 @@ struct SideData {
 impl Stream {
     fn is_known(&self) -> bool {
         self.codec_name.as_deref().is_some_and(|name| !matches!(name, "" | "unknown" | "none"))
+    }
+
+    fn may_be_interlaced(&self) -> bool {
+        match self.field_order.as_deref() {
+            Some("tt" | "bb" | "tb" | "bt") => true,
+            None | Some("unknown") => {
+                self.codec_name.as_deref().is_some_and(|name| OFTEN_INTERLACED.contains(&name))
+            }
+            Some(_) => false,
+        }
     }
 
     fn tag(&self) -> &str {

@@ -15,6 +15,7 @@ pub(super) fn object(file: &File, object: GetObjectOutput) -> Response {
     let status = if object.content_range.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
     let mut response = with_headers(file, status, object.e_tag.as_deref());
     let headers = response.headers_mut();
+    set_age(headers, object.cache_control.as_deref());
     if let Some(range) = object.content_range.as_deref().and_then(|range| range.parse().ok()) {
         headers.insert(header::CONTENT_RANGE, range);
     }
@@ -30,6 +31,7 @@ pub(super) fn head(file: &File, object: &ObjectHead, asked: &HeaderMap) -> Respo
         return not_modified(file, Some(&object.etag));
     }
     let mut response = with_headers(file, StatusCode::OK, Some(&object.etag));
+    set_age(response.headers_mut(), object.cache_control.as_deref());
     set_length(response.headers_mut(), Some(object.size));
     response
 }
@@ -70,6 +72,13 @@ fn with_headers(file: &File, status: StatusCode, etag: Option<&str>) -> Response
         headers.insert(header::CONTENT_DISPOSITION, disposition.clone());
     }
     response
+}
+
+/// What was stored with an object goes before what its name says.
+fn set_age(headers: &mut HeaderMap, stored: Option<&str>) {
+    if let Some(stored) = stored.and_then(|stored| HeaderValue::from_str(stored).ok()) {
+        headers.insert(header::CACHE_CONTROL, stored);
+    }
 }
 
 fn set_length(headers: &mut HeaderMap, length: Option<i64>) {

@@ -9,8 +9,8 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 const MAX_SAVED_NAME: usize = 200;
 /// Segments, files and images never change once they are recorded.
 const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
-/// What lists them may grow while its video is being made. Players ask again every few seconds, and mostly hear that
-/// nothing changed; a second's age lets a cache answer many of them at once.
+/// What lists them may grow while its video is being made; once it is done, that is stored with it. Players ask again
+/// every few seconds, and mostly hear that nothing changed; a second's age lets a cache answer many of them at once.
 const BRIEFLY: HeaderValue = HeaderValue::from_static("public, max-age=1, must-revalidate");
 
 /// One output as it is shown.

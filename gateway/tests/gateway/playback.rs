@@ -77,6 +77,14 @@ async fn a_playlist_that_grows_is_seen_growing() {
     let etag = header(&first, "etag").to_owned();
     let same = get(&system, play(), &[("if-none-match", &etag)]).await;
     assert_eq!((same.status().as_u16(), header(&same, "cache-control")), (304, age.as_str()));
+    // Once it is whole, whoever put it says how long it may be kept.
+    let key = format!("{PREFIX}done.m3u8");
+    let done = Bytes::from_static(b"#EXTM3U\n#EXT-X-ENDLIST\n");
+    system.objects.put_cached(&key, done, "x/y", Some("public, max-age=3600")).await.unwrap();
+    let done = || system.playback_url(PREFIX, LATER, "done.m3u8");
+    assert_eq!(header(&get(&system, done(), &[]).await, "cache-control"), "public, max-age=3600");
+    let head = system.http.request(Method::HEAD, done()).send().await.unwrap();
+    assert_eq!(header(&head, "cache-control"), "public, max-age=3600");
     put("#EXTM3U\n0.m4s\n1.m4s\n").await;
     let grown = get(&system, play(), &[("if-none-match", &etag)]).await;
     assert_eq!(grown.status().as_u16(), 200);

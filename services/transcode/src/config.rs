@@ -21,7 +21,7 @@ pub struct TranscodeConfig {
     pub default_profile: Codec,
     /// The preset of videos that ask for none.
     pub default_preset: Preset,
-    /// Threads of each encoder. Part of every plan made from now on, because output bytes depend on it.
+    /// Threads of each encoder of HEVC and VP9. Part of every plan made from now on, because output bytes depend on it.
     pub encoder_threads: u32,
     /// How often a growing playlist is put, at most.
     pub publish_interval: Duration,

@@ -3,7 +3,7 @@
 use prost::Message as _;
 use reelmill_media::plan::Plan;
 use reelmill_proto::{
-    timestamp,
+    duration, timestamp,
     transcode::{
         Failure, Job, Progress, Rendition, SourceInfo, Warning, WatchJobsResponse,
         job::State,
@@ -58,6 +58,9 @@ pub(crate) fn feed_message(row: &JobRow) -> Result<WatchJobsResponse, TranscodeE
     })
 }
 
+/// Seconds by which a file may be wrong about its length without being corrected.
+const CLAIM_SLACK: f64 = 0.5;
+
 /// What is stored of a job beside its columns.
 #[derive(Clone, Debug)]
 pub(crate) struct Detail(Job);
@@ -101,6 +104,17 @@ impl Detail {
         let said: Vec<String> = self.0.warnings.iter().map(|warning| warning.reason.clone()).collect();
         let news = warnings.iter().filter(|warning| !said.contains(&warning.reason));
         self.0.warnings.extend(news.cloned());
+    }
+
+    /// Sets the playing time to what there is to play, in seconds, where the file said nothing or something else.
+    pub(crate) fn measured(&mut self, seconds: f64) {
+        let Some(source) = &mut self.0.source else { return };
+        let claimed = source.duration.map(|length| length.seconds as f64 + f64::from(length.nanos) / 1e9);
+        if claimed.is_none_or(|claimed| (claimed - seconds).abs() > CLAIM_SLACK)
+            && let Ok(length) = std::time::Duration::try_from_secs_f64(seconds)
+        {
+            source.duration = Some(duration(length));
+        }
     }
 
     /// As it is stored.

@@ -7,6 +7,7 @@ use crate::{
     error::TranscodeError,
     store::{JobRow, JobUnit, TaskRow},
 };
+use reelmill_media::Reason;
 use reelmill_proto::transcode::{CompleteTaskRequest, FailTaskRequest, Lease as LeaseMessage, Warning};
 
 /// The reason a worker gives that was told to stop and hands its task back.
@@ -112,6 +113,10 @@ impl Dispatch {
         };
 
         match verdict {
+            Verdict::GiveUp if row.kind == TaskKind::Package as i32 => {
+                self.do_without(unit, row).await?;
+                Ok(false)
+            }
             Verdict::GiveUp => {
                 let message = if request.retryable { GAVE_UP } else { &failure.message };
                 self.fail_job(unit, &failure.reason, message).await?;
@@ -130,6 +135,27 @@ impl Dispatch {
                 Ok(true)
             }
         }
+    }
+
+    /// Ends a PACKAGE task that came to nothing. The video plays without a file to download.
+    pub(crate) async fn do_without(&self, mut unit: JobUnit, task: TaskRow) -> Result<(), TranscodeError> {
+        tracing::warn!(job = task.job_id, rendition = task.rendition, "there is no file to download");
+        let warning = Warning {
+            reason: Reason::DownloadFailed.as_str().to_owned(),
+            message: format!(
+                "The {} rendition could not be joined into a single file, so there is none to download.",
+                task.rendition
+            ),
+        };
+        let mut detail = Detail::of(&unit.job)?;
+        detail.warn(&[warning]);
+        unit.job.detail = detail.stored();
+        let done = TaskRow { state: TaskState::Succeeded as i32, ..task };
+        unit.save_task(done.clone()).await?;
+        self.commit(unit).await?;
+        self.tracker.made(&done);
+        self.publisher.touch(&done.job_id);
+        Ok(())
     }
 
     pub(crate) fn lease_ms(&self) -> i64 {

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     convert::Detail,
     dispatch::Dispatch,
-    domain::{JobState, TaskState, Verdict},
+    domain::{JobState, TaskKind, TaskState, Verdict},
     error::TranscodeError,
     outputs::{MANIFEST, MASTER, THUMBNAILS, folder},
     publish,
@@ -127,6 +127,7 @@ async fn expire(dispatch: &Dispatch, seen: &TaskRow, now: i64) -> Result<(), Tra
     }
     tracing::info!(job = row.job_id, worker = row.worker, failures = row.failures, "a worker was lost");
     match task.retry(dispatch.config.max_failures) {
+        Verdict::GiveUp if row.kind == TaskKind::Package as i32 => dispatch.do_without(unit, row).await,
         Verdict::GiveUp => {
             let message = "the machines that worked at this video were lost again and again; \
                            the file may be more than they can bear";

@@ -1,5 +1,10 @@
 //! The encoders' options: closed groups of pictures of one length, capped constant quality, a fixed number of
 //! threads, so that bytes depend on the plan alone.
+//!
+//! x264 and SVT-AV1 have one thread each. With more, what a cap leaves for a picture depends on how far another thread is
+//! with its own (`update_vbv_plan` of x264's ratecontrol.c): wherever a cap is reached, no two runs give the same bytes. A
+//! task still uses more than one core, for decoding and scaling have threads of their own, and a worker has as many slots
+//! as cores. x265 has `const-vbv` against it; libvpx gives the same bytes as it is.
 
 use super::words;
 use crate::plan::{Codec, Rung};
@@ -14,19 +19,19 @@ pub(super) fn video(rung: &Rung, group: u32, threads: u32) -> Vec<String> {
             let tuning = &encoding.tuning;
             let tuned = if tuning.is_empty() { String::new() } else { format!(" -x264-params {tuning}") };
             format!(
-                "-c:v libx264 -threads {threads} -preset {preset}{tuned} -crf {crf} -maxrate {max} -bufsize {buffer} \
+                "-c:v libx264 -threads 1 -a53cc 0 -preset {preset}{tuned} -crf {crf} -maxrate {max} -bufsize {buffer} \
                  -g {group} -keyint_min {group} -sc_threshold 0"
             )
         }
         Codec::Hevc => format!(
             "-c:v libx265 -tag:v hvc1 -preset {preset} -crf {crf} -x265-params log-level=error:keyint={group}:\
-             min-keyint={group}:scenecut=0:open-gop=0:frame-threads=1:pools={threads}:vbv-maxrate={}:vbv-bufsize={}",
+             min-keyint={group}:scenecut=0:open-gop=0:frame-threads=1:pools={threads}:const-vbv=1:vbv-maxrate={}:vbv-bufsize={}",
             max / 1000,
             buffer / 1000
         ),
         Codec::Av1 => format!(
             "-c:v libsvtav1 -preset {preset} -crf {crf} -g {group} -svtav1-params \
-             lp={threads}:keyint={group}:irefresh-type=2:scd=0:mbr={}",
+             lp=1:keyint={group}:irefresh-type=2:scd=0:mbr={}",
             max / 1000
         ),
         Codec::Vp9 => format!(

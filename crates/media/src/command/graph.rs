@@ -1,24 +1,29 @@
 //! The filter graphs: one decode feeds all. Frames are put on the constant grid first; then come the turn, the sizes,
 //! each from the one above it, and the stills.
 
+use super::Input;
 use crate::plan::{AUDIO_SAMPLE_RATE, AudioRendition, Picture, Plan, Poster, Rung, Share};
 use crate::probe::{Video, VideoRange};
 
+/// Pixel formats of red, green and blue, by how their names begin.
+const RGB: [&str; 9] = ["rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "0bgr", "pal8", "x2"];
+/// From so many lines on pictures are of high definition, and coded by BT.709 unless they say otherwise.
+const FROM_HIGH: u32 = 720;
 /// Frames the AAC encoder puts before the first sample.
 const AAC_PRIMING_SAMPLES: u32 = 1024;
 
-/// The graphs of a share, decoding from the beginning of the file or, when it `seeks`, from somewhere before the share.
+/// The graphs of a share, decoding from the beginning of the file or from somewhere before the share.
 ///
 /// Each sound has its own: within one graph ffmpeg holds back every frame of the picture for as long as it waits for
 /// the sound, which is to the end where none can be decoded.
 ///
 /// Each frame of the grid is told to `progress`: ffmpeg itself tells nothing before every output has begun, and a sheet of
 /// thumbnails begins when it is full.
-pub(super) fn graphs(plan: &Plan, share: &Share, seeks: bool, progress: &str) -> Vec<String> {
+pub(super) fn graphs(plan: &Plan, share: &Share, input: &Input<'_>, progress: &str) -> Vec<String> {
     let mut graphs = Vec::new();
     if let (Some(picture), Some(video)) = (&plan.picture, &plan.source.video) {
         if share.chunk.is_some() {
-            let grid = grid(plan, picture, video, share, seeks, progress);
+            let grid = grid(plan, picture, video, share, input.seek.is_some(), progress);
             let branches = branches(plan, picture, video, share);
             // From a graph with a single input ffmpeg copies the source's side data to every output, the
             // turn with it: players would turn the picture a second time. The other input ends at once, for
@@ -28,7 +33,11 @@ pub(super) fn graphs(plan: &Plan, share: &Share, seeks: bool, progress: &str) ->
     } else if share.poster {
         graphs.push(poster_of_sound(plan));
     }
-    graphs.extend(share.audio.iter().filter_map(|&place| Some(sound(plan, place, plan.audio.get(place)?))));
+    let sounds = share
+        .audio
+        .iter()
+        .filter_map(|&place| Some(sound(plan, place, plan.audio.get(place)?, input.sound_changes)));
+    graphs.extend(sounds);
     graphs
 }
 
@@ -38,7 +47,13 @@ pub(super) fn graphs(plan: &Plan, share: &Share, seeks: bool, progress: &str) ->
 fn grid(plan: &Plan, picture: &Picture, video: &Video, share: &Share, seeks: bool, progress: &str) -> String {
     let chunk = share.chunk.and_then(|chunk| picture.chunks.get(chunk));
     let first = chunk.map_or(0, |chunk| chunk.first_frame);
-    let mut filters = vec![format!("scale={}:{}", video.stored.width, video.stored.height)];
+    let mut filters = vec![format!(
+        "scale={}:{}{}{}",
+        video.stored.width,
+        video.stored.height,
+        opaque(video),
+        colours(video)
+    )];
     if video.interlaced {
         filters.push("bwdif=mode=send_frame:deint=interlaced".into());
     }
@@ -63,37 +78,90 @@ fn branches(plan: &Plan, picture: &Picture, video: &Video, share: &Share) -> Str
         rungs.iter().partition(|(_, rung)| rung.range != VideoRange::Sdr);
     let mut parts = Vec::new();
     let mut from = "grid".to_owned();
-    for (place, rung) in bright {
+    for (place, rung) in &bright {
         parts.push(format!("[{from}]split=2[b{place}][d{place}]"));
-        parts.push(format!("[b{place}]{},format=yuv420p10le{}[v{place}]", scale(rung), every(rung)));
+        parts.push(format!("[b{place}]{},setsar=1,format=yuv420p10le{}[v{place}]", scale(rung), every(rung)));
         from = format!("d{place}");
     }
-    let mut stills = Vec::new();
-    stills.extend(plan.poster.as_ref().filter(|_| share.poster).map(poster));
-    stills.extend(share.thumbnails.then(|| thumbnails(picture)));
-    let last = standard.len().saturating_sub(1);
-    for (nth, (place, rung)) in standard.iter().enumerate() {
-        let range = if nth == 0 { tone_map(video.range) } else { "" };
-        let onwards = nth < last || !stills.is_empty();
-        let sized = format!("[{from}]{}{range},setsar=1,format=yuv420p", scale(rung));
-        if onwards {
-            parts.push(format!("{sized},split=2[g{place}][s{place}]"));
-            parts.push(format!("[g{place}]null{}[v{place}]", every(rung)));
-            from = format!("s{place}");
-        } else {
-            parts.push(format!("{sized}{}[v{place}]", every(rung)));
-        }
+    let poster = plan.poster.as_ref().filter(|_| share.poster);
+    // A still is taken from the lowest rung that is no smaller, so that it is never scaled up if it can be helped.
+    let of_poster = poster.map(|poster| {
+        let large = standard.iter().rposition(|(_, rung)| rung.size.width >= poster.size.width);
+        (large.unwrap_or(0), still(plan, poster))
+    });
+    let of_thumbnails = share.thumbnails.then(|| (standard.len().saturating_sub(1), thumbnails(picture)));
+    let stills: Vec<_> = of_poster.into_iter().chain(of_thumbnails).collect();
+    if let ([], Some((_, rung))) = (&standard[..], bright.last()) {
+        let plain = format!("[{from}]{},setsar=1,format=yuv420p", first_scale(rung, video));
+        parts.push(tapped(&plain, stills.iter().map(|(_, still)| still.as_str())));
     }
-    match &stills[..] {
-        [] => {}
-        [one] => parts.push(format!("[{from}]{one}")),
-        [one, other, ..] => {
-            parts.push(format!("[{from}]split=2[still0][still1]"));
-            parts.push(format!("[still0]{one}"));
-            parts.push(format!("[still1]{other}"));
-        }
+    for (nth, (place, rung)) in standard.iter().enumerate() {
+        let scale = if nth == 0 { first_scale(rung, video) } else { scale(rung) };
+        let sized = format!("[{from}]{scale},setsar=1,format=yuv420p");
+        let own = format!("null{}[v{place}]", every(rung));
+        let next = (nth + 1 < standard.len()).then(|| format!("null[s{place}]"));
+        let here = stills.iter().filter(|(of, _)| *of == nth).map(|(_, still)| still.as_str());
+        parts.push(tapped(&sized, std::iter::once(own.as_str()).chain(next.as_deref()).chain(here)));
+        from = format!("s{place}");
     }
     parts.join(";")
+}
+
+/// A chain whose pictures go to several others, each of which ends in an output.
+fn tapped<'a>(chain: &str, to: impl Iterator<Item = &'a str>) -> String {
+    let to: Vec<_> = to.collect();
+    match &to[..] {
+        [] => format!("{chain},nullsink"),
+        [one] => format!("{chain},{one}"),
+        all => {
+            // Named by the chain's own input, which no other has.
+            let name = chain.trim_start_matches('[').split(']').next().unwrap_or_default();
+            let label = |nth: usize| format!("[{name}_{nth}]");
+            let labels: String = (0..all.len()).map(label).collect();
+            let chains: Vec<_> =
+                all.iter().enumerate().map(|(nth, to)| format!("{}{to}", label(nth))).collect();
+            format!("{chain},split={}{labels};{}", all.len(), chains.join(";"))
+        }
+    }
+}
+
+/// The scale from the source to the first rung of the standard range.
+fn first_scale(rung: &Rung, video: &Video) -> String {
+    format!("{}{}", scale(rung), tone_map(video.range))
+}
+
+/// Says how colours are coded where the source does not: by its size, as players do that are not told. Else they
+/// would take the lower rungs for something else than the higher ones. What is red, green and blue is coded here.
+fn colours(video: &Video) -> String {
+    if video.range != VideoRange::Sdr {
+        return String::new();
+    }
+    let rgb = is_rgb(video);
+    let coded = if rgb { ",scale=out_color_matrix=bt709:out_range=tv,format=yuv420p" } else { "" };
+    let told = match video {
+        _ if video.tagged && !rgb => "",
+        _ if rgb || video.stored.short() >= FROM_HIGH => {
+            ",setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709"
+        }
+        _ => ",setparams=colorspace=smpte170m:color_primaries=smpte170m:color_trc=smpte170m",
+    };
+    format!("{coded}{told}")
+}
+
+fn is_rgb(video: &Video) -> bool {
+    RGB.iter().any(|prefix| video.pixel_format.starts_with(prefix))
+}
+
+/// What is seen through shows black.
+fn opaque(video: &Video) -> &'static str {
+    let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| video.pixel_format.starts_with(prefix));
+    match video {
+        _ if starts(&["yuva"]) => ",format=yuva444p,premultiply=inplace=1",
+        _ if starts(&["rgba", "bgra", "argb", "abgr", "gbrap", "ya8", "ya16"]) => {
+            ",format=gbrap,premultiply=inplace=1"
+        }
+        _ => "",
+    }
 }
 
 fn scale(rung: &Rung) -> String {
@@ -119,10 +187,17 @@ fn tone_map(range: VideoRange) -> &'static str {
     }
 }
 
-fn poster(poster: &Poster) -> String {
+/// Where the file does not say how long it is, the moment may be behind its end: then the first frame stands in.
+fn still(plan: &Plan, poster: &Poster) -> String {
+    let (at, first) = (poster.at_seconds, "isnan(prev_selected_t)");
+    let select = if poster.images(plan) > 1 {
+        format!("{first}+gte(t\\,{at})*lt(prev_selected_t\\,{at})")
+    } else {
+        format!("gte(t\\,{at})*{first}")
+    };
     format!(
-        "select=gte(t\\,{})*isnan(prev_selected_t),scale={}:{}:flags=lanczos,format=yuvj420p[poster]",
-        poster.at_seconds, poster.size.width, poster.size.height
+        "select={select},scale={}:{}:flags=lanczos,format=yuvj420p[poster]",
+        poster.size.width, poster.size.height
     )
 }
 
@@ -157,15 +232,19 @@ fn poster_of_sound(plan: &Plan) -> String {
 ///
 /// The encoder puts one frame of silence before the sound; leaving out as much of it keeps sound and picture together
 /// without an edit list.
-fn sound(plan: &Plan, place: usize, audio: &AudioRendition) -> String {
+///
+/// Where the sound `changes` in mid-stream ffmpeg makes the graph anew at each change. Then nothing may be filled up
+/// from zero on, or left out by count.
+fn sound(plan: &Plan, place: usize, audio: &AudioRendition, changes: bool) -> String {
     let layout = match audio.channels {
         1 => "mono",
         2 => "stereo",
         _ => "5.1",
     };
+    let (filled, priming) = if changes { ("", "start_pts") } else { (":first_pts=0", "start_sample") };
     format!(
-        "[0:{}]aresample={AUDIO_SAMPLE_RATE}:async=1:min_hard_comp=0.04:first_pts=0,aformat=sample_fmts=fltp:channel_layouts={layout},\
-         atrim=start_sample={AAC_PRIMING_SAMPLES}:end={}[a{place}]",
+        "[0:{}]aresample={AUDIO_SAMPLE_RATE}:async=1:min_hard_comp=0.04{filled},aformat=sample_fmts=fltp:channel_layouts={layout},\
+         atrim={priming}={AAC_PRIMING_SAMPLES}:end={}[a{place}]",
         audio.index, plan.end_seconds
     )
 }

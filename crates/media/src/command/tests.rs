@@ -4,7 +4,7 @@ use crate::plan::{Codec, Options, Plan, plan};
 use crate::probe::{Audio, Source, Subtitles, Video, VideoRange};
 use crate::rate::Rate;
 
-const INPUT: Input<'static> = Input { address: "http://127.0.0.1:1/x", seek: None };
+const INPUT: Input<'static> = Input { address: "http://127.0.0.1:1/x", seek: None, sound_changes: false };
 
 fn source(seconds: f64) -> Source {
     let (language, title) = (String::new(), String::new());
@@ -22,6 +22,7 @@ fn source(seconds: f64) -> Source {
             language,
             title,
         }],
+        longest: f64::MAX,
         subtitles: Vec::new(),
         cover: None,
         video: Some(Video {
@@ -34,6 +35,7 @@ fn source(seconds: f64) -> Source {
             mean_rate: Rate::new(25, 1),
             pixel_format: "yuv420p".into(),
             interlaced: true,
+            tagged: true,
             range: VideoRange::Sdr,
             start: Some(1.0),
             duration: None,
@@ -82,9 +84,11 @@ fn every_output_has_a_descriptor_of_its_own() {
     let pipes: Vec<_> = encode.args.iter().filter(|arg| arg.starts_with("pipe:")).collect();
     let rungs = plan.picture.as_ref().expect("picture").rungs.len();
     assert_eq!(encode.streams.len(), rungs + 5, "sound, text, poster, thumbnails, progress");
-    for (place, _) in encode.streams.iter().enumerate() {
+    for (place, &stream) in encode.streams.iter().enumerate() {
         let name = format!("pipe:{}", FIRST_FD as usize + place);
-        assert_eq!(pipes.iter().filter(|pipe| ***pipe == name).count(), 1);
+        // Progress is printed by a filter.
+        let outputs = usize::from(stream != Stream::Progress);
+        assert_eq!(pipes.iter().filter(|pipe| ***pipe == name).count(), outputs);
     }
     assert_eq!(encode.streams.last(), Some(&Stream::Progress));
 }
@@ -99,12 +103,13 @@ fn a_short_video_is_one_cascade_and_its_sound_is_apart() {
          trim=start_pts=0:end=43200,\
          metadata=add:key=grid:value=1,metadata=print:file='pipe\\:9':direct=1,\
          transpose=clock[grid];\
-         [grid]scale=720:1280:flags=lanczos,setsar=1,format=yuv420p,split=2[g0][s0];[g0]null[v0];\
-         [s0]scale=480:854:flags=lanczos,setsar=1,format=yuv420p,split=2[g1][s1];[g1]null[v1];\
-         [s1]scale=360:640:flags=lanczos,setsar=1,format=yuv420p,split=2[g2][s2];[g2]null[v2];\
-         [s2]split=2[still0][still1];\
-         [still0]select=gte(t\\,1)*isnan(prev_selected_t),scale=360:640:flags=lanczos,format=yuvj420p[poster];\
-         [still1]select=not(mod(n\\,25)),scale=90:160:flags=bilinear,format=yuvj420p,tile=5x5[thumbnails];\
+         [grid]scale=720:1280:flags=lanczos,setsar=1,format=yuv420p,split=2[grid_0][grid_1];\
+         [grid_0]null[v0];[grid_1]null[s0];\
+         [s0]scale=480:854:flags=lanczos,setsar=1,format=yuv420p,split=2[s0_0][s0_1];\
+         [s0_0]null[v1];[s0_1]null[s1];\
+         [s1]scale=360:640:flags=lanczos,setsar=1,format=yuv420p,split=3[s1_0][s1_1][s1_2];[s1_0]null[v2];\
+         [s1_1]select=gte(t\\,1)*isnan(prev_selected_t),scale=360:640:flags=lanczos,format=yuvj420p[poster];\
+         [s1_2]select=not(mod(n\\,25)),scale=90:160:flags=bilinear,format=yuvj420p,tile=5x5[thumbnails];\
          [0:1]trim=end_frame=1,nullsink"
     );
     assert_eq!(
@@ -139,7 +144,7 @@ fn the_slower_rungs_keep_every_other_frame() {
     }
     let plan = planned(&fast, Codec::H264);
     let share = plan.shares.iter().position(|share| share.chunk == Some(1)).expect("chunk");
-    assert!(graph(&plan, share).contains("[g2]null,framestep=step=2[v2]"));
+    assert!(graph(&plan, share).contains("null,framestep=step=2[v2]"));
     let args = encode(&plan, &plan.shares[share], &INPUT).args.join(" ");
     assert!(args.contains("-map [v0] -frames:v 400 ") && args.contains("-map [v2] -frames:v 200 "), "{args}");
     assert!(args.contains("-g 200 ") && args.contains("-g 100 "), "{args}");
@@ -168,9 +173,80 @@ fn bright_sources_are_mapped_once_and_kept_where_wanted() {
     let graph = graph(&plan, 0);
     assert_eq!(graph.matches("tonemap=tonemap").count(), 1);
     assert!(
-        graph.contains("[b0]scale=720:1280:flags=lanczos,format=yuv420p10le[v0];[d0]scale=720:1280"),
+        graph.contains("[b0]scale=720:1280:flags=lanczos,setsar=1,format=yuv420p10le[v0];[d0]scale=720:1280"),
         "{graph}"
     );
+}
+
+#[test]
+fn stills_of_a_bright_rung_alone_are_mapped_too() {
+    let mut bright = source(100.0);
+    if let Some(video) = &mut bright.video {
+        video.range = VideoRange::Pq;
+    }
+    let wishes = Options { keep_hdr: true, rungs: vec![720], threads: 2, ..Options::default() };
+    let plan = plan(&bright, &wishes);
+    let alone = |share: &crate::plan::Share| share.rungs == [0] && share.thumbnails;
+    let share = plan.shares.iter().position(alone).expect("the rest of the first chunk");
+    let graph = graph(&plan, share);
+    let (_, after) = graph.split_once("tonemap=tonemap").expect(&graph);
+    assert!(after.contains("tile=5x5[thumbnails]"), "{graph}");
+}
+
+#[test]
+fn the_poster_is_not_scaled_up() {
+    let mut small = source(10.0);
+    if let Some(video) = &mut small.video {
+        (video.stored, video.orientation) = (Size { width: 640, height: 360 }, Orientation::Upright);
+    }
+    let graph = graph(&planned(&small, Codec::H264), 0);
+    // Two rungs, 360p and 240p: the poster is of the first one's size, the thumbnails are of the second.
+    assert!(graph.contains("split=3[grid_0][grid_1][grid_2];"), "{graph}");
+    assert!(graph.contains("[grid_2]select=gte") && graph.contains("[s0_1]select=not(mod"), "{graph}");
+}
+
+#[test]
+fn a_poster_that_may_lie_behind_the_end_has_a_stand_in() {
+    let endless = Source { duration: None, ..source(10.0) };
+    let wishes = Options { poster_seconds: Some(7.5), threads: 2, ..Options::default() };
+    let made = plan(&endless, &wishes);
+    let args = encode(&made, &made.shares[0], &INPUT).args.join(" ");
+    assert!(args.contains("select=isnan(prev_selected_t)+gte(t\\,7.5)*lt(prev_selected_t\\,7.5),"), "{args}");
+    assert!(args.contains("-map [poster] -frames:v 2 "), "{args}");
+    let known = plan(&source(10.0), &wishes);
+    assert!(encode(&known, &known.shares[0], &INPUT).args.join(" ").contains("-map [poster] -frames:v 1 "));
+}
+
+#[test]
+fn colours_are_told_where_the_source_does_not() {
+    let of = |format: &str, tagged: bool, width: u32, height: u32| {
+        let mut coloured = source(10.0);
+        if let Some(video) = &mut coloured.video {
+            (video.pixel_format, video.tagged) = (format.to_owned(), tagged);
+            (video.stored, video.orientation) = (Size { width, height }, Orientation::Upright);
+        }
+        graph(&planned(&coloured, Codec::H264), 0)
+    };
+    assert!(!of("yuv420p", true, 1280, 720).contains("setparams"));
+    assert!(of("yuv420p", false, 1280, 720).contains("scale=1280:720,setparams=colorspace=bt709:"));
+    assert!(of("yuv420p", false, 720, 576).contains("setparams=colorspace=smpte170m:"));
+    let screen = of("bgr0", false, 640, 360);
+    assert!(
+        screen.contains(",scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,")
+            && screen.contains("setparams=colorspace=bt709")
+    );
+    let clear = of("yuva420p", true, 640, 360);
+    assert!(clear.contains("format=yuva444p,premultiply=inplace=1,"), "{clear}");
+    assert!(of("argb", false, 640, 360).contains("format=gbrap,premultiply=inplace=1,"));
+}
+
+#[test]
+fn sound_that_changes_is_not_counted_from_zero() {
+    let plan = planned(&source(10.0), Codec::H264);
+    let changes = Input { sound_changes: true, ..INPUT };
+    let args = encode(&plan, &plan.shares[0], &changes).args.join(" ");
+    assert!(args.contains("-reinit_filter:v 0 ") && !args.contains("-reinit_filter 0"), "{args}");
+    assert!(!args.contains("first_pts") && args.contains("atrim=start_pts=1024:"), "{args}");
 }
 
 #[test]

@@ -17,6 +17,20 @@ pub enum Codec {
     Vp9,
 }
 
+impl Codec {
+    /// Every codec.
+    pub const ALL: [Self; 4] = [Self::H264, Self::Hevc, Self::Av1, Self::Vp9];
+
+    /// Pixels of the shortest side that its encoder takes.
+    fn smallest(self) -> u32 {
+        match self {
+            Self::H264 | Self::Vp9 => 2,
+            Self::Hevc => 16,
+            Self::Av1 => 64,
+        }
+    }
+}
+
 /// Computing time against size at equal quality.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -54,7 +68,7 @@ pub struct Options {
     pub keep_hdr: bool,
     /// The moment the poster shows, seconds.
     pub poster_seconds: Option<f64>,
-    /// Threads of each encoder.
+    /// Threads of each encoder that may have several.
     pub threads: u32,
 }
 
@@ -79,15 +93,25 @@ pub struct Encoding {
 }
 
 impl Encoding {
-    /// For a rung of that short side, at more than 30 frames a second where `fast`.
-    pub(super) fn of(options: &Options, short: u32, fast: bool) -> Self {
-        Self::with(options.codec, options.preset, 8, short, fast)
+    /// For a rung of that short side, at more than 30 frames a second where `fast`. H.264 where the wanted codec's encoder
+    /// takes no pictures as small.
+    pub(crate) fn of(options: &Options, short: u32, fast: bool) -> Self {
+        let codec = if short < options.codec.smallest() { Codec::H264 } else { options.codec };
+        Self::with(codec, options.preset, 8, short, fast)
     }
 
     /// The same in ten bits. H.264 has no profile for it that players know.
     pub(super) fn hdr(options: &Options, short: u32, fast: bool) -> Self {
-        let codec = if options.codec == Codec::H264 { Codec::Hevc } else { options.codec };
-        Self::with(codec, options.preset, 10, short, fast)
+        Self::with(Self::hdr_codec(options), options.preset, 10, short, fast)
+    }
+
+    /// Whether there is an encoder for it.
+    pub(super) fn has_hdr(options: &Options, short: u32) -> bool {
+        short >= Self::hdr_codec(options).smallest()
+    }
+
+    fn hdr_codec(options: &Options) -> Codec {
+        if options.codec == Codec::H264 { Codec::Hevc } else { options.codec }
     }
 
     fn with(codec: Codec, preset: Preset, depth: u32, short: u32, fast: bool) -> Self {

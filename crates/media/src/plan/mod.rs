@@ -46,7 +46,7 @@ pub struct Plan {
     /// The tasks, each a share of the work; the first is the preparing worker's own, the others are queued in
     /// this order.
     pub shares: Vec<Share>,
-    /// Threads of each encoder. Part of the plan, because output bytes depend on it.
+    /// Threads of each encoder that may have several. Part of the plan, because output bytes depend on it.
     pub threads: u32,
     /// Nothing after this many seconds is encoded.
     pub end_seconds: f64,
@@ -147,6 +147,13 @@ impl Picture {
     }
 }
 
+impl Poster {
+    /// How many images are made of it, of which the last counts.
+    pub fn images(&self, plan: &Plan) -> u32 {
+        if plan.picture.is_some() && plan.duration().is_none() && self.at_seconds > 0.0 { 2 } else { 1 }
+    }
+}
+
 impl Rung {
     /// Frames a second.
     pub fn rate(&self, grid: Rate) -> Rate {
@@ -220,7 +227,7 @@ pub fn plan(source: &Source, options: &Options) -> Plan {
         poster,
         shares,
         threads: options.threads.max(1),
-        end_seconds: MAX_SECONDS,
+        end_seconds: if source.duration.is_some() { MAX_SECONDS } else { source.longest.min(MAX_SECONDS) },
     }
 }
 
@@ -230,8 +237,9 @@ fn picture(source: &Source, video: &Video, options: &Options) -> Picture {
     let fast = rate.fps() > 31.0;
     let mut rungs = Vec::new();
     for step in ladder(shown, &options.rungs) {
-        let every = if fast && step.short < FAST_RUNG { 2 } else { 1 };
-        let encoding = Encoding::of(options, step.short, fast && every == 1);
+        // The source's rate is kept by one rung at least.
+        let every = if fast && step.short < FAST_RUNG && !rungs.is_empty() { 2 } else { 1 };
+        let encoding = Encoding::of(options, step.size.short(), fast && every == 1);
         rungs.push(Rung {
             id: format!("{}p", step.short),
             size: step.size,
@@ -243,6 +251,7 @@ fn picture(source: &Source, video: &Video, options: &Options) -> Picture {
     if options.keep_hdr
         && video.range != VideoRange::Sdr
         && let Some(top) = rungs.first().cloned()
+        && Encoding::has_hdr(options, top.size.short())
     {
         let encoding = Encoding::hdr(options, top.size.short(), fast);
         rungs.insert(0, Rung { id: format!("{}-hdr", top.id), range: video.range, encoding, ..top });
@@ -297,7 +306,7 @@ fn poster(video: &Video, duration: Option<f64>, wanted: Option<f64>) -> Poster {
     let size = fitted(video.shown(), POSTER_LONG_SIDE);
     let last = duration.map(|seconds| (seconds - 0.5).max(0.0));
     let chosen = match wanted {
-        Some(wanted) => wanted.clamp(0.0, last.unwrap_or(0.0)),
+        Some(wanted) => wanted.clamp(0.0, last.unwrap_or(MAX_SECONDS)),
         // A clip of a frame or two may have nothing after its first moment.
         None => duration
             .filter(|&seconds| seconds >= 2.0)
@@ -322,8 +331,8 @@ fn thumbnails(shown: Size, rate: Rate, segment_frames: u32, length: Option<f64>)
 
 fn audio(tracks: &[Audio]) -> Vec<AudioRendition> {
     let mut renditions = Vec::new();
-    for (place, track) in tracks.iter().enumerate() {
-        let name = name_of(&track.title, &track.language, "Audio", place);
+    let names = names(tracks.iter().map(|track| (track.title.as_str(), track.language.as_str())), "Audio");
+    for ((place, track), name) in tracks.iter().enumerate().zip(names) {
         let channels = track.channels.min(2);
         let stereo = AudioRendition {
             id: format!("audio-{place}"),
@@ -348,27 +357,34 @@ fn audio(tracks: &[Audio]) -> Vec<AudioRendition> {
 }
 
 fn subtitles(source: &Source) -> Vec<SubtitleRendition> {
-    let rendition = |(place, text): (usize, &crate::probe::Subtitles)| SubtitleRendition {
+    let texts = &source.subtitles;
+    let names = names(texts.iter().map(|text| (text.title.as_str(), text.language.as_str())), "Subtitles");
+    let rendition = |((place, text), name): ((usize, &crate::probe::Subtitles), String)| SubtitleRendition {
         id: format!("subtitles-{place}"),
         index: text.index,
         language: text.language.clone(),
-        name: name_of(&text.title, &text.language, "Subtitles", place),
+        name,
         default: text.default,
         forced: text.forced,
     };
-    source.subtitles.iter().enumerate().map(rendition).collect()
+    texts.iter().enumerate().zip(names).map(rendition).collect()
 }
 
-/// A name that no other track of its kind has.
-fn name_of(title: &str, language: &str, kind: &str, place: usize) -> String {
-    match (title, language) {
-        ("", "") if place == 0 => kind.to_owned(),
-        ("", "") => format!("{kind} {}", place + 1),
-        ("", language) if place == 0 => language.to_owned(),
-        ("", language) => format!("{language} ({})", place + 1),
-        (title, _) if place == 0 => title.to_owned(),
-        (title, _) => format!("{title} ({})", place + 1),
+/// Names of tracks by their titles and languages, each of its own.
+fn names<'a>(tracks: impl Iterator<Item = (&'a str, &'a str)>, kind: &str) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for (place, (title, language)) in tracks.enumerate() {
+        let plain = match (title, language) {
+            ("", "") if place == 0 => kind.to_owned(),
+            ("", "") => format!("{kind} {}", place + 1),
+            ("", language) => language.to_owned(),
+            (title, _) => title.to_owned(),
+        };
+        let numbered = (2..).map(|number: u32| format!("{plain} ({number})"));
+        let name = std::iter::once(plain.clone()).chain(numbered).find(|name| !names.contains(name));
+        names.extend(name);
     }
+    names
 }
 
 #[cfg(test)]

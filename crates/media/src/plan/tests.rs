@@ -13,6 +13,7 @@ fn source(width: u32, height: u32, rate: (u32, u32), duration: Option<f64>) -> S
         reorders: false,
         duration,
         audio: vec![track(1, 2)],
+        longest: f64::MAX,
         subtitles: Vec::new(),
         cover: None,
         video: Some(Video {
@@ -25,6 +26,7 @@ fn source(width: u32, height: u32, rate: (u32, u32), duration: Option<f64>) -> S
             mean_rate: Rate::new(rate.0, rate.1),
             pixel_format: "yuv420p".into(),
             interlaced: false,
+            tagged: true,
             range: VideoRange::Sdr,
             start: Some(0.0),
             duration,
@@ -126,6 +128,40 @@ fn fast_sources_are_halved_on_the_lower_rungs() {
 }
 
 #[test]
+fn one_rung_at_least_keeps_the_sources_rate() {
+    let every =
+        |made: Plan| made.picture.expect("picture").rungs.iter().map(|rung| rung.every).collect::<Vec<_>>();
+    assert_eq!(every(plan(&source(854, 480, (60, 1), Some(60.0)), &options())), [1, 2]);
+    let wishes = Options { rungs: vec![480], ..options() };
+    assert_eq!(every(plan(&source(1920, 1080, (60, 1), Some(60.0)), &wishes)), [1]);
+}
+
+#[test]
+fn pictures_too_small_for_a_codec_are_h264() {
+    let codecs = |codec, width, height| {
+        let made = plan(&source(width, height, (25, 1), Some(5.0)), &Options { codec, ..options() });
+        made.picture.expect("picture").rungs.iter().map(|rung| rung.encoding.codec).collect::<Vec<_>>()
+    };
+    assert_eq!(codecs(Codec::Av1, 64, 36), [Codec::H264]);
+    assert_eq!(codecs(Codec::Av1, 320, 180), [Codec::Av1]);
+    assert_eq!(codecs(Codec::Hevc, 20, 12), [Codec::H264]);
+    assert_eq!(codecs(Codec::Hevc, 64, 36), [Codec::Hevc]);
+    let mut bright = source(20, 12, (25, 1), Some(5.0));
+    if let Some(video) = &mut bright.video {
+        video.range = VideoRange::Hlg;
+    }
+    assert_eq!(ids(&plan(&bright, &Options { keep_hdr: true, ..options() })), ["12p"]);
+}
+
+#[test]
+fn what_does_not_say_its_length_is_bounded_by_its_size() {
+    let small = Source { longest: 90.0, ..source(1920, 1080, (25, 1), None) };
+    assert_eq!(plan(&small, &options()).end_seconds, 90.0);
+    let known = Source { longest: 90.0, ..source(1920, 1080, (25, 1), Some(80.0)) };
+    assert_eq!(plan(&known, &options()).end_seconds, 43_200.0);
+}
+
+#[test]
 fn the_first_frame_lies_on_the_grid() {
     let zero = |shown: f64| {
         let mut late = source(640, 360, (25, 1), None);
@@ -169,6 +205,9 @@ fn text_tracks_are_kept_by_names_of_their_own() {
     read.subtitles = vec![text("eng"), text("eng"), text("")];
     let names: Vec<_> = plan(&read, &options()).subtitles.into_iter().map(|text| text.name).collect();
     assert_eq!(names, ["eng", "eng (2)", "Subtitles 3"]);
+    read.subtitles = vec![text("eng"), text("deu"), text("eng")];
+    let names: Vec<_> = plan(&read, &options()).subtitles.into_iter().map(|text| text.name).collect();
+    assert_eq!(names, ["eng", "deu", "eng (2)"], "a number only where it tells two apart");
 }
 
 proptest! {

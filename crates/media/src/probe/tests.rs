@@ -82,11 +82,39 @@ fn each_refusal_has_its_reason() {
     let long = r#"{"streams":[{"index":0,"codec_type":"video","codec_name":"h264","width":16,"height":16}],
         "format":{"format_name":"x","duration":"80000"}}"#;
     assert_eq!(reason(long), Reason::LimitExceeded);
+    let slack = long.replace("80000", "43200.5");
+    assert_eq!(parse(slack.as_bytes()).expect("twelve hours and a frame").duration, Some(43_200.5));
     let wrong = long.replace("80000", "143165.6\",\"size\":\"200000");
     let wrong = wrong.replace(r#""width":16,"#, r#""width":16,"duration":"143165.5","#);
     let parsed = parse(wrong.as_bytes()).expect("a short video");
     assert_eq!(parsed.duration, None, "its header is wrong");
     assert_eq!(parsed.video.expect("a picture").duration, None);
+}
+
+#[test]
+fn what_may_be_woven_is_told_by_the_container_or_by_its_codec() {
+    let interlaced = |codec: &str, order: &str| {
+        let json = format!(
+            r#"{{"streams":[{{"index":0,"codec_type":"video","codec_name":"{codec}","width":720,"height":576{order}}}],
+            "format":{{"format_name":"x","duration":"3"}}}}"#
+        );
+        parse(json.as_bytes()).expect("probe").video.expect("a picture").interlaced
+    };
+    assert!(interlaced("prores", r#","field_order":"tb""#));
+    assert!(interlaced("dvvideo", "") && interlaced("mpeg2video", r#","field_order":"unknown""#));
+    assert!(!interlaced("h264", r#","field_order":"progressive""#) && !interlaced("vp9", ""));
+}
+
+#[test]
+fn a_pixel_that_is_absurdly_long_is_square() {
+    let shown = |aspect: &str| {
+        let json = format!(
+            r#"{{"streams":[{{"index":0,"codec_type":"video","codec_name":"h264","width":1920,"height":1080,
+            "sample_aspect_ratio":"{aspect}"}}],"format":{{"format_name":"x","duration":"3"}}}}"#
+        );
+        parse(json.as_bytes()).expect("probe").video.expect("a picture").shown().width
+    };
+    assert_eq!((shown("4:3"), shown("8:1"), shown("10:1")), (2560, 15_360, 1920));
 }
 
 proptest! {

@@ -78,6 +78,8 @@ pub struct ObjectHead {
     pub etag: String,
     /// As it was stored.
     pub content_type: Option<String>,
+    /// As it was stored.
+    pub cache_control: Option<String>,
 }
 
 /// The bucket. Clones share one client and its connections.
@@ -148,6 +150,7 @@ impl Objects {
                 size: head.content_length.unwrap_or_default(),
                 etag: head.e_tag.unwrap_or_default(),
                 content_type: head.content_type,
+                cache_control: head.cache_control,
             })),
             Err(ObjectsError::NotFound) => Ok(None),
             Err(error) => Err(error),
@@ -178,11 +181,23 @@ impl Objects {
 
     /// Writes an object, over any that is there.
     pub async fn put(&self, key: &str, bytes: Bytes, content_type: &str) -> Result<(), ObjectsError> {
+        self.put_cached(key, bytes, content_type, None).await
+    }
+
+    /// The same; `cache_control` is kept with it, for whoever hands it on.
+    pub async fn put_cached(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        content_type: &str,
+        cache_control: Option<&str>,
+    ) -> Result<(), ObjectsError> {
         self.client()
             .put_object()
             .bucket(self.bucket())
             .key(key)
             .content_type(content_type)
+            .set_cache_control(cache_control.map(str::to_owned))
             .body(ByteStream::from(bytes))
             .send()
             .await

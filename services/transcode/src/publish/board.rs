@@ -114,13 +114,13 @@ impl Board {
     }
 
     /// Whether a text differs from what this process put last under that name.
-    pub fn differs(&self, name: &str, text: &str) -> bool {
-        self.put.get(name) != Some(&hash(text))
+    pub fn differs(&self, name: &str, text: &str, cache_control: Option<&str>) -> bool {
+        self.put.get(name) != Some(&hash(text, cache_control))
     }
 
     /// Notes that a text was put.
-    pub fn was_put(&mut self, name: String, text: &str) {
-        self.put.insert(name, hash(text));
+    pub fn was_put(&mut self, name: String, text: &str, cache_control: Option<&str>) {
+        self.put.insert(name, hash(text, cache_control));
     }
 }
 
@@ -160,9 +160,9 @@ fn segment(row: RecordedRow) -> Segment {
     }
 }
 
-fn hash(text: &str) -> u64 {
+fn hash(text: &str, cache_control: Option<&str>) -> u64 {
     let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
+    (text, cache_control).hash(&mut hasher);
     hasher.finish()
 }
 

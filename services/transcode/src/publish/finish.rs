@@ -14,7 +14,7 @@ use reelmill_proto::transcode::{
     Progress, Rendition, ThumbnailSheet, Warning, WatchJobsResponse, rendition::State,
 };
 
-use super::{Board, board::BoardTrack, put_changed, put_playlists};
+use super::{Board, KEPT, board::BoardTrack, put_changed, put_playlists};
 use crate::{
     convert::Detail,
     dispatch::Dispatch,
@@ -85,10 +85,10 @@ async fn put_final(
     let presentation = board.presentation(true);
     put_playlists(dispatch, job, board, &presentation, true).await?;
     let manifest = vec![(MANIFEST.to_owned(), dash::manifest(&presentation))];
-    put_changed(dispatch, job, board, manifest, "application/dash+xml").await?;
+    put_changed(dispatch, job, board, manifest, "application/dash+xml", Some(KEPT)).await?;
     if !sheets.is_empty() {
         let index = vec![(THUMBNAILS.to_owned(), thumbnails::webvtt(sheets))];
-        put_changed(dispatch, job, board, index, "text/vtt").await?;
+        put_changed(dispatch, job, board, index, "text/vtt", Some(KEPT)).await?;
     }
     Ok(())
 }
@@ -201,12 +201,27 @@ fn keep_final(
     detail.renditions().retain(|rendition| board.listed(&rendition.rendition_id).is_some());
     for rendition in detail.renditions() {
         if let Some(track) = board.listed(&rendition.rendition_id) {
-            let size = files.get(&rendition.rendition_id).map_or(0, |(_, size)| *size);
+            let size = files.get(&rendition.rendition_id).map_or_else(|| bytes(track), |(_, size)| *size);
             measure(rendition, track, heard, size);
         }
     }
+    let length = board.tracks.iter().filter(|track| track.is_listed()).map(seconds).fold(0.0, f64::max);
+    detail.measured(length);
     unit.job.detail = detail.stored();
     Ok(())
+}
+
+/// Bytes of a track's segments.
+fn bytes(track: &BoardTrack) -> i64 {
+    let bytes = track.track.segments.iter().map(|segment| segment.bytes).sum::<u64>();
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+/// When a track of picture or sound ends.
+fn seconds(track: &BoardTrack) -> f64 {
+    let is_text = matches!(track.track.kind, TrackKind::Subtitles { .. });
+    let last = track.track.segments.last().filter(|_| !is_text);
+    last.map_or(0.0, |last| last.start + last.seconds)
 }
 
 /// What is measured of a rendition that is done.

@@ -45,6 +45,9 @@ const LOOK_AROUND: Duration = Duration::from_secs(10);
 /// The playlists of long videos are large: each so many segments make one more second between two of them.
 const SEGMENTS_A_SECOND: f64 = 1000.0;
 
+/// How long a cache may keep what does not grow any more.
+const KEPT: &str = "public, max-age=3600";
+
 const PLAYLIST: &str = "application/vnd.apple.mpegurl";
 
 /// Which jobs have something new to be put.
@@ -341,10 +344,11 @@ async fn put_playlists(
         let iframes = hls::iframes(track).map(|text| (track.iframe_playlist(), text));
         std::iter::once((track.playlist(), hls::media(track))).chain(iframes)
     });
-    put_changed(dispatch, job, board, media.collect(), PLAYLIST).await?;
+    let kept = presentation.complete.then_some(KEPT);
+    put_changed(dispatch, job, board, media.collect(), PLAYLIST, kept).await?;
     if with_master {
         let master = vec![(MASTER.to_owned(), hls::master(presentation))];
-        put_changed(dispatch, job, board, master, PLAYLIST).await?;
+        put_changed(dispatch, job, board, master, PLAYLIST, kept).await?;
     }
     Ok(())
 }
@@ -355,18 +359,22 @@ async fn put_changed(
     board: &mut Board,
     texts: Vec<(String, String)>,
     content_type: &str,
+    cache_control: Option<&str>,
 ) -> Result<(), TranscodeError> {
-    let changed: Vec<_> = texts.into_iter().filter(|(name, text)| board.differs(name, text)).collect();
+    let changed: Vec<_> =
+        texts.into_iter().filter(|(name, text)| board.differs(name, text, cache_control)).collect();
     let folder = &folder(job);
     let mut puts = stream::iter(changed)
         .map(|(name, text)| async move {
             let bytes = Bytes::from(text.clone());
-            dispatch.objects.put(&format!("{folder}{name}"), bytes, content_type).await.map(|()| (name, text))
+            let key = format!("{folder}{name}");
+            let put = dispatch.objects.put_cached(&key, bytes, content_type, cache_control).await;
+            put.map(|()| (name, text))
         })
         .buffer_unordered(PUTS_AT_ONCE);
     // Noted one by one: what is cut short goes on from there.
     while let Some((name, text)) = puts.try_next().await? {
-        board.was_put(name, &text);
+        board.was_put(name, &text, cache_control);
     }
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! The end of a job: final playlists, files to download, verdicts, and what is removed.
 
 use reelmill_proto::transcode::{
-    CompleteTaskRequest, Job, ListSegmentsRequest, Warning, job::State, output, rendition,
+    CompleteTaskRequest, FailTaskRequest, Failure, Job, ListSegmentsRequest, Warning, job::State, output,
+    rendition,
 };
 
 use crate::{
@@ -87,6 +88,40 @@ async fn a_file_that_cannot_be_joined_does_not_keep_the_video(world: World) {
     let job = told.job.unwrap();
     assert_eq!((job.state(), job.warnings), (State::Succeeded, vec![large]), "said once");
     assert!(told.download_keys.is_empty());
+}
+
+/// Joining is tried again for as long as any task is; in the end the video is there without it.
+async fn a_file_that_is_never_joined_does_not_cost_the_video(world: World) {
+    let (name, hint) = encoded(&world, "v1", 15).await;
+    world.transcode.sweep().await.unwrap();
+    let failure = |reason: &str| Some(Failure { reason: reason.to_owned(), message: "no room".to_owned() });
+    let mut ended = 0;
+    while ended < 2 {
+        let started = world.worker().start_task(start(&hint)).await.unwrap().into_inner();
+        let request =
+            FailTaskRequest { lease: started.lease, failure: failure("ENCODER_CRASHED"), retryable: true };
+        let again = world.worker().fail_task(request).await.unwrap().into_inner().will_retry;
+        ended += i32::from(!again);
+        world.pass(60);
+    }
+    world.transcode.sweep().await.unwrap();
+    let told = world.told(&name).await;
+    let job = told.job.unwrap();
+    assert_eq!((job.state(), warnings(&job)), (State::Succeeded, vec!["DOWNLOAD_FAILED"; 2]));
+    assert!(told.download_keys.is_empty());
+    let top = &job.renditions[0];
+    assert_eq!((top.state(), top.size_bytes), (rendition::State::Ready, 15 * 9), "the segments together");
+}
+
+/// A file that says nothing of its length, or something else, is as long as what was made of it.
+async fn the_length_is_what_was_made(world: World) {
+    let length = |told: &Job| told.source.as_ref().unwrap().duration.unwrap().seconds;
+    let task = world.planned("v1", &source(16.0, true)).await;
+    world.record(&task, vec![progressive("360p"), progressive("240p")]).await;
+    world.make(&task, 3).await;
+    world.transcode.sweep().await.unwrap();
+    let told = world.told(&job_of(&task.lease)).await.job.unwrap();
+    assert_eq!((told.state(), length(&told)), (State::Succeeded, 12));
 }
 
 async fn segments_are_listed_for_joining_in_pages(world: World) {
@@ -301,6 +336,8 @@ on_every_database!(
     a_long_video_ends_with_all_it_promised,
     a_short_video_needs_no_more_tasks,
     a_file_that_cannot_be_joined_does_not_keep_the_video,
+    a_file_that_is_never_joined_does_not_cost_the_video,
+    the_length_is_what_was_made,
     segments_are_listed_for_joining_in_pages,
     a_missing_tail_is_warned_of,
     a_hole_or_nothing_at_all_fails_the_job,

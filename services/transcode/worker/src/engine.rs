@@ -22,6 +22,7 @@ pub use progress::{Progress, Snapshot};
 pub use sink::{Content, Output, OutputSink, Role, SinkError};
 
 use activity::Activity;
+use encode::Encoded;
 use proxy::SourceProxy;
 use pump::Outlet;
 use recorder::Recorder;
@@ -147,22 +148,30 @@ impl Engine {
         place.progress.begin(plan, share);
         let recorder = Recorder::start(Arc::clone(&place.sink), self.bounds.patience);
         let outlet = Outlet::new(Arc::clone(&place.sink), recorder.handle(), session.activity.clone());
-        let mut share = share.clone();
         let mut warnings = Vec::new();
+        let mut less = without(plan, share).into_iter();
+        let mut share = share.clone();
         let encoded = loop {
             session.activity.touch();
             let work = encode::Work { engine: self, session, plan, share: &share, recorded, place: &place };
             match encode::encode(&work, &outlet).await {
                 Ok(encoded) => break encoded,
-                // What cannot be decoded stops ffmpeg before the first frame. A video without its sound or its text
-                // is better than none.
-                Err(failure) => match fewer(&share, failure.reason) {
-                    Some(rest) => {
-                        warnings.push(skipped(&share, &rest));
-                        share = rest;
+                // What cannot be decoded stops ffmpeg before the first frame. A video without some of its sound or its
+                // text is better than none.
+                Err(failure) if matches!(failure.reason, Reason::DecodeFailed | Reason::CodecUnsupported) => {
+                    match less.next() {
+                        Some((rest, what)) => {
+                            share = rest;
+                            warnings = what.into_iter().map(left_out).collect();
+                        }
+                        None if share.rungs.is_empty() && plan.picture.is_some() => {
+                            warnings = vec![left_out("sound")];
+                            break Encoded::default();
+                        }
+                        None => return Err(failure),
                     }
-                    None => return Err(failure),
-                },
+                }
+                Err(failure) => return Err(failure),
             }
         };
         if encoded.audio.iter().any(|(_, track)| track.segments == 0) {
@@ -199,20 +208,35 @@ impl Engine {
     }
 }
 
-/// The share without what may be why nothing was decoded; none when there is nothing to leave out.
-fn fewer(share: &Share, reason: Reason) -> Option<Share> {
-    if !matches!(reason, Reason::DecodeFailed | Reason::CodecUnsupported) {
-        return None;
+/// A share without what may be why nothing was decoded, and what that is: the text, some of the sound, all of it, a
+/// cover. The least first.
+fn without(plan: &Plan, share: &Share) -> Vec<(Share, Vec<&'static str>)> {
+    let mut tries: Vec<(Share, Vec<&'static str>)> = Vec::new();
+    let is_song = share.rungs.is_empty() && plan.picture.is_none();
+    let (mut rest, mut what) = (share.clone(), Vec::new());
+    let has_more = |share: &Share| !share.rungs.is_empty() || !share.audio.is_empty();
+    if !rest.subtitles.is_empty() && has_more(&rest) {
+        rest.subtitles.clear();
+        what.push("subtitles");
+        tries.push((rest.clone(), what.clone()));
     }
-    let pictures = !share.rungs.is_empty();
-    if !share.subtitles.is_empty() && (pictures || !share.audio.is_empty()) {
-        return Some(Share { subtitles: Vec::new(), ..share.clone() });
+    if is_song && rest.poster {
+        rest.poster = false;
+        what.push("cover");
+        tries.push((rest.clone(), what.clone()));
     }
-    (pictures && !share.audio.is_empty()).then(|| Share { audio: Vec::new(), ..share.clone() })
-}
-
-fn skipped(share: &Share, rest: &Share) -> Failure {
-    left_out(if rest.audio.len() < share.audio.len() { "sound" } else { "subtitles" })
+    // Which one it is nobody tells: the main one alone, or all the others.
+    what.push("sound");
+    if let [main, others @ ..] = &share.audio[..]
+        && !others.is_empty()
+    {
+        tries.push((Share { audio: vec![*main], ..rest.clone() }, what.clone()));
+        tries.push((Share { audio: others.to_vec(), ..rest.clone() }, what.clone()));
+    }
+    if !rest.rungs.is_empty() && !rest.audio.is_empty() {
+        tries.push((Share { audio: Vec::new(), ..rest }, what));
+    }
+    tries
 }
 
 fn left_out(what: &str) -> Failure {

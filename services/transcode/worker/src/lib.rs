@@ -7,6 +7,7 @@
 mod config;
 mod convert;
 mod dispatch;
+mod encoder_build;
 mod error;
 mod lease;
 mod patience;
@@ -54,7 +55,7 @@ pub async fn run(
     reelmill_jail::check(config.jail.mode).map_err(WorkerError::Jail)?;
     let bench = Arc::new(Bench {
         name: config.name,
-        encoder_build: encoder_build(&config.ffmpeg).await?,
+        encoder_build: encoder_build::name(&config.ffmpeg).await?,
         drain: config.drain,
         engine: Engine {
             ffmpeg: config.ffmpeg,
@@ -102,24 +103,5 @@ async fn slot(bench: Arc<Bench>) {
                 }
             }
         }
-    }
-}
-
-/// Names the build of everything that the output's bytes depend on: this program and ffmpeg with its libraries.
-async fn encoder_build(ffmpeg: &str) -> Result<String, WorkerError> {
-    let failed = |cause: String| WorkerError::Encoder { program: ffmpeg.to_owned(), cause };
-    let ran = tokio::process::Command::new(ffmpeg).arg("-version").output().await;
-    let output = ran.map_err(|error| failed(error.to_string()))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    match text.lines().next().filter(|_| output.status.success()) {
-        Some(first) => {
-            let version = first.split(" Copyright").next().unwrap_or(first);
-            // The rest names the libraries and how they were built; FNV-1a tells builds apart well enough.
-            let rest = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-            });
-            Ok(format!("reelmill {}, {version}, {rest:016x}", env!("CARGO_PKG_VERSION")))
-        }
-        None => Err(failed(format!("-version ended with {}", output.status))),
     }
 }

@@ -22,10 +22,12 @@ impl Scratch {
         let failed = |cause| WorkerError::Scratch { path: parent.to_owned(), cause };
         fs::create_dir_all(parent).map_err(failed)?;
         remove_leftovers(parent).map_err(failed)?;
-        // The name is not known to `remove_leftovers` before it is locked.
-        let folder = tempfile::Builder::new().prefix(".new-").tempdir_in(parent).map_err(failed)?;
-        let lock = File::create(folder.path().join(LOCK)).map_err(failed)?;
+        let folder = tempfile::Builder::new().prefix("worker-").tempdir_in(parent).map_err(failed)?;
+        // Locked before it has its name: a folder without a lock is nobody's to remove.
+        let unnamed = folder.path().join("locking");
+        let lock = File::create(&unnamed).map_err(failed)?;
         lock.lock().map_err(failed)?;
+        fs::rename(unnamed, folder.path().join(LOCK)).map_err(failed)?;
         Ok(Self { folder, _lock: lock })
     }
 

@@ -39,6 +39,8 @@ pub(super) struct Encoded {
     pub damaged: bool,
     /// Whether a rung begins later than it should, because a seek went too far.
     pub missed_its_start: bool,
+    /// Whether it ended early because a sound changes in mid-stream.
+    pub sound_changes: bool,
 }
 
 impl Encoded {
@@ -59,11 +61,29 @@ enum Pumped {
     Other,
 }
 
+impl Encoded {
+    /// So many segments of each rendition are in the store.
+    fn segments(&self) -> impl Iterator<Item = (&str, u32)> {
+        let tracks = self.rungs.iter().chain(&self.audio);
+        tracks.map(|(_, track)| (track.rendition.as_str(), track.segments))
+    }
+}
+
 /// Encodes a share, putting segments as they are made.
 pub(super) async fn encode(work: &Work<'_>, outlet: &Outlet) -> Result<Encoded, Failure> {
     let mut way = Way::Exact;
+    let mut sound_changes = false;
+    let mut recorded = work.recorded.clone();
     loop {
-        let encoded = attempt(work, outlet, way).await?;
+        let encoded = attempt(work, &recorded, outlet, way, sound_changes).await?;
+        if encoded.sound_changes && !sound_changes {
+            sound_changes = true;
+            for (rendition, segments) in encoded.segments() {
+                let known = recorded.entry(rendition.to_owned()).or_default();
+                *known = segments.max(*known);
+            }
+            continue;
+        }
         match way.surer().filter(|_| encoded.missed_its_start) {
             // No segment has been put: what does not begin where it should is kept back.
             Some(surer) => way = surer,
@@ -72,16 +92,22 @@ pub(super) async fn encode(work: &Work<'_>, outlet: &Outlet) -> Result<Encoded, 
     }
 }
 
-async fn attempt(work: &Work<'_>, outlet: &Outlet, way: Way) -> Result<Encoded, Failure> {
+async fn attempt(
+    work: &Work<'_>,
+    recorded: &HashMap<String, u32>,
+    outlet: &Outlet,
+    way: Way,
+    sound_changes: bool,
+) -> Result<Encoded, Failure> {
     let Work { engine, session, plan, share, place, .. } = work;
     let moment = match (&plan.picture, share.chunk) {
         (Some(picture), Some(chunk)) => picture.start_of(chunk),
         _ => 0.0,
     };
-    let seek = seek::seek(engine, session, plan, moment, way, place.scratch).await?;
+    let seek = seek::seek(engine, session, plan, moment - before(plan), way, place.scratch).await?;
     outlet.activity.touch();
-    let Encode { args, streams } =
-        command::encode(plan, share, &Input { address: session.proxy.address(), seek });
+    let input = Input { address: session.proxy.address(), seek, sound_changes };
+    let Encode { args, streams } = command::encode(plan, share, &input);
     let jailed = engine.jail.for_source(place.scratch, session.proxy.port(), limits(plan, share));
     // What makes a long video playable goes before the long work on it.
     let jailed = jailed.urgent(share.priority == 0 && !plan.is_single());
@@ -90,7 +116,7 @@ async fn attempt(work: &Work<'_>, outlet: &Outlet, way: Way) -> Result<Encoded, 
     let (mut process, pipes) = started.map_err(|error| crashed(&error))?;
     let mut pumps = JoinSet::new();
     for (stream, pipe) in streams.into_iter().zip(pipes) {
-        spawn(&mut pumps, work, outlet, due, stream, pipe);
+        spawn(&mut pumps, work, recorded, outlet, due, stream, pipe);
     }
     let pumped = watch(&mut pumps, &mut process, &outlet.activity, engine.bounds.silence).await;
     if pumped.as_ref().is_ok_and(|encoded| encoded.missed_its_start) || pumped.is_err() {
@@ -98,7 +124,8 @@ async fn attempt(work: &Work<'_>, outlet: &Outlet, way: Way) -> Result<Encoded, 
     }
     // Ending its pumps first closes the pipes, so the encoder cannot hang on a full one.
     pumps.shutdown().await;
-    let ended = process.ended().await.map_err(|error| crashed(&error))?;
+    // With its pipes closed it has nothing left to do: what goes on all the same is ended.
+    let ended = process.ended_within(engine.bounds.silence).await.map_err(|error| crashed(&error))?;
     if let Some(error) = session.reader.fault() {
         return Err(unreadable(&error));
     }
@@ -111,11 +138,23 @@ async fn attempt(work: &Work<'_>, outlet: &Outlet, way: Way) -> Result<Encoded, 
             return Err(crashed(&error));
         }
     };
+    if !sound_changes && verdict::says_sound_changes(&ended) {
+        encoded.sound_changes = true;
+        return Ok(encoded);
+    }
+    encoded.missed_its_start |= is_empty(&encoded, work) && has_more_behind(work) && way != Way::Whole;
     if encoded.missed_its_start {
         return Ok(encoded);
     }
     encoded.damaged = judge(&ended, &encoded, work)? == Verdict::Damaged;
     Ok(encoded)
+}
+
+/// Seconds of picture that a chunk's first frame needs before it: to deinterlace it, one frame, however far the grid is off.
+fn before(plan: &Plan) -> f64 {
+    let interlaced = plan.source.video.as_ref().is_some_and(|video| video.interlaced);
+    let picture = plan.picture.as_ref().filter(|_| interlaced);
+    picture.map_or(0.0, |picture| 2.0 / picture.rate.fps())
 }
 
 /// Why pumping stopped early.
@@ -177,6 +216,7 @@ async fn watch(
 fn spawn(
     pumps: &mut JoinSet<Result<Pumped, PumpError>>,
     work: &Work<'_>,
+    recorded: &HashMap<String, u32>,
     outlet: &Outlet,
     due: Option<f64>,
     stream: Stream,
@@ -186,22 +226,29 @@ fn spawn(
     let track = |rendition: &str, first_segment: u32| TrackPlan {
         rendition: rendition.to_owned(),
         first_segment,
-        recorded: work.recorded.get(rendition).copied().unwrap_or(0),
+        heard: None,
+        recorded: recorded.get(rendition).copied().unwrap_or(0),
         due: None,
-        // What the progressive files are joined of.
-        copy: plan.is_single().then(|| work.place.scratch.join(format!("{rendition}.fragments"))),
+        copy: None,
         longest_copy: work.engine.bounds.download,
     };
+    // What the progressive files are joined of.
+    let copy =
+        |rendition: &str| plan.is_single().then(|| work.place.scratch.join(format!("{rendition}.fragments")));
     let chunk = plan.picture.as_ref().and_then(|picture| picture.chunks.get(share.chunk?)).copied();
     match stream {
         Stream::Rung(place) => {
             let rung = plan.picture.as_ref().and_then(|picture| picture.rungs.get(place));
             let first = chunk.map_or(0, |chunk| chunk.first_segment);
-            let track = TrackPlan { due, ..track(rung.map_or("", |rung| &rung.id), first) };
+            let id = rung.map_or("", |rung| &rung.id);
+            let track = TrackPlan { due, copy: copy(id), ..track(id, first) };
             pumps.spawn(async move { Ok(Pumped::Track(stream, pump::track(pipe, track, outlet).await?)) });
         }
         Stream::Audio(place) => {
-            let track = track(plan.audio.get(place).map_or("", |audio| &audio.id), 0);
+            let id = plan.audio.get(place).map_or("", |audio| &audio.id);
+            let heard = work.place.progress.clone();
+            // Any may have to stand in for the default one, when that can't be decoded.
+            let track = TrackPlan { copy: copy(id), heard: Some(heard), ..track(id, 0) };
             pumps.spawn(async move { Ok(Pumped::Track(stream, pump::track(pipe, track, outlet).await?)) });
         }
         Stream::Subtitles(place) => {
@@ -244,6 +291,7 @@ async fn read_progress(
     loop {
         let count = pipe.read(&mut chunk).await.map_err(PumpError::Pipe)?;
         if count == 0 {
+            lines.end();
             return Ok(());
         }
         if lines.push(&String::from_utf8_lossy(&chunk[..count]), Instant::now()) {
@@ -253,11 +301,24 @@ async fn read_progress(
 }
 
 fn judge(ended: &Ended, encoded: &Encoded, work: &Work<'_>) -> Result<Verdict, Failure> {
-    let tracks = if work.share.rungs.is_empty() { &encoded.audio } else { &encoded.rungs };
-    let empty = tracks.iter().all(|(_, track)| track.segments == 0);
     // A later chunk finds nothing where the file ends before it says. What is there counts.
-    let may_be_empty = work.share.chunk.is_some_and(|chunk| chunk > 0) || tracks.is_empty();
-    verdict::encoding(ended, empty, may_be_empty)
+    let later = work.share.chunk.is_some_and(|chunk| chunk > 0);
+    let only_text = work.share.rungs.is_empty() && work.share.audio.is_empty();
+    verdict::encoding(ended, is_empty(encoded, work), later || only_text)
+}
+
+/// Whether nothing was made of what the share is there for.
+fn is_empty(encoded: &Encoded, work: &Work<'_>) -> bool {
+    let tracks = if work.share.rungs.is_empty() { &encoded.audio } else { &encoded.rungs };
+    tracks.iter().all(|(_, track)| track.segments == 0)
+}
+
+/// Whether the share is a chunk in the middle of the video: where it comes out empty the seek led into what can't be
+/// decoded, and beginning earlier holds the last good picture in its place.
+fn has_more_behind(work: &Work<'_>) -> bool {
+    let chunks = work.plan.picture.as_ref().map(|picture| picture.chunks.as_slice()).unwrap_or_default();
+    let chunk = work.share.chunk.filter(|&chunk| chunk > 0).and_then(|chunk| chunks.get(chunk));
+    chunk.is_some_and(|chunk| chunk.frames.is_some())
 }
 
 /// CPU time by the pixels of a second of it, many times what any honest file needs; without a

@@ -2,7 +2,7 @@
 
 use super::encode::Encoded;
 use super::process::{self, Limits};
-use super::pump::{Outlet, Track};
+use super::pump::{Outlet, Track, scratch_file};
 use super::sink::{Content, Output, Role};
 use super::source::{SourceError, fetch_whole};
 use super::{Engine, Place, SourceAddress, crashed, store_unavailable, unreadable};
@@ -11,7 +11,7 @@ use reelmill_media::plan::Plan;
 use reelmill_media::{Failure, Reason, command};
 use std::path::Path;
 use std::time::Duration;
-use tokio::fs::{self, File};
+use tokio::fs;
 use tokio::io::AsyncWriteExt;
 
 /// Segments that are read at once.
@@ -94,7 +94,7 @@ pub(super) async fn join_stored(
 }
 
 async fn fetch(engine: &Engine, parts: Vec<SourceAddress>, file: &Path) -> Result<(), Failure> {
-    let mut copy = File::create(file).await.map_err(|error| crashed(&error))?;
+    let mut copy = scratch_file(file).await.map_err(|error| crashed(&error))?;
     let patience = engine.bounds.patience;
     let mut pieces = stream::iter(parts)
         .map(|part| fetch_whole(&engine.http, part.uri, part.size_bytes, patience))
@@ -131,7 +131,9 @@ async fn join(
         .map_err(|error| crashed(&error))?;
     if !ended.status.success() {
         tracing::warn!(status = %ended.status, tail = ended.tail, "joining segments failed");
-        return Err(crashed(&"joining the segments failed"));
+        // What ffmpeg itself gave up it gives up again, unless there was no room for it.
+        let for_good = ended.status.code() == Some(1) && !ended.tail.contains("No space left on device");
+        return if for_good { Ok(Some(unjoined(parts.rendition))) } else { Err(crashed(&"joining failed")) };
     }
     let file = place.scratch.join(&name);
     let size = fs::metadata(&file).await.map_err(|error| crashed(&error))?.len();
@@ -141,6 +143,15 @@ async fn join(
     put.map_err(|error| store_unavailable(&error))?;
     fs::remove_file(&file).await.map_err(|error| crashed(&error))?;
     Ok(None)
+}
+
+fn unjoined(rendition: &str) -> Failure {
+    Failure::new(
+        Reason::DownloadFailed,
+        format!(
+            "The {rendition} rendition could not be joined into a single file, so there is none to download."
+        ),
+    )
 }
 
 fn too_large(rendition: &str) -> Failure {

@@ -10,9 +10,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
+use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 /// What one process may use.
@@ -169,14 +171,34 @@ impl Process {
     ///
     /// # Errors
     /// When the system cannot tell.
-    pub async fn ended(mut self) -> io::Result<Ended> {
+    pub async fn ended(self) -> io::Result<Ended> {
+        self.ended_within(Duration::MAX).await
+    }
+
+    /// Waits for its end, and brings it about when that takes longer.
+    ///
+    /// # Errors
+    /// When the system cannot tell.
+    pub async fn ended_within(mut self, limit: Duration) -> io::Result<Ended> {
         // Stderr ends with the program, whose times can be read until it is waited for.
-        let tail = self.tail.await.unwrap_or_default();
+        let tail = match timeout(limit, &mut self.tail).await {
+            Ok(tail) => tail,
+            Err(_) => {
+                self.kill();
+                (&mut self.tail).await
+            }
+        };
         let used = self.child.id().and_then(cpu_ticks).unwrap_or(0);
-        let status = self.child.wait().await?;
+        let status = match timeout(limit, self.child.wait()).await {
+            Ok(status) => status?,
+            Err(_) => {
+                self.kill();
+                self.child.wait().await?
+            }
+        };
         // The limit is counted in a coarser way than the times.
         let out_of_cpu = !status.success() && used >= self.cpu_seconds * TICKS_PER_SECOND / 10 * 9;
-        Ok(Ended { status, tail, out_of_cpu })
+        Ok(Ended { status, tail: tail.unwrap_or_default(), out_of_cpu })
     }
 }
 

@@ -1,8 +1,9 @@
-//! How far an encoding is: what ffmpeg tells of it, read into a snapshot that others may watch. Of each frame of the grid
-//! it prints `frame:N`, and four times a second the lines of `-progress`.
+//! How far an encoding is: what ffmpeg prints of each frame of the grid, `frame:N`, or how far sound without a picture has
+//! come, read into a snapshot that others may watch.
 
 use reelmill_media::plan::{Plan, Share};
 use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -47,13 +48,15 @@ struct Goal {
 pub struct Progress {
     snapshot: watch::Sender<Snapshot>,
     goal: watch::Sender<Goal>,
+    /// Of sound without a picture.
+    heard: Arc<Mutex<Pace>>,
 }
 
 impl Progress {
     /// A progress and a way to watch it.
     pub fn new() -> (Self, watch::Receiver<Snapshot>) {
         let (snapshot, receiver) = watch::channel(Snapshot::default());
-        (Self { snapshot, goal: watch::Sender::default() }, receiver)
+        (Self { snapshot, goal: watch::Sender::default(), heard: Arc::default() }, receiver)
     }
 
     /// A share is begun, or begun anew.
@@ -72,79 +75,111 @@ impl Progress {
         });
     }
 
-    fn report(&self, report: &Report) {
+    /// Sound was made up to a moment, seconds. Where there is a picture that is what counts.
+    pub(super) fn heard(&self, until: f64, now: Instant) {
+        let goal = *self.goal.borrow();
+        if goal.rate.is_some() {
+            return;
+        }
+        let mut pace = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        // Tracks are made side by side.
+        if pace.last() < until {
+            pace.note(now, until);
+            self.snapshot.send_modify(|snapshot| {
+                snapshot.speed = pace.a_second();
+                snapshot.advance(until, goal.seconds, snapshot.speed, goal.encoded);
+            });
+        }
+    }
+
+    /// So many frames of the grid were made.
+    fn seen(&self, frames: u64, fps: f64) {
         let goal = *self.goal.borrow();
         self.snapshot.send_modify(|snapshot| {
-            snapshot.frames = snapshot.frames.max(report.frames);
-            snapshot.fps = report.fps();
-            snapshot.speed = goal.rate.map_or(report.speed, |rate| snapshot.fps / rate);
-            let (done, all, rate) = match (goal.frames, goal.seconds) {
-                (Some(frames), _) => (snapshot.frames as f64, frames, snapshot.fps),
-                (None, Some(seconds)) => (report.out_time as f64 / 1e6, seconds, snapshot.speed),
-                (None, None) => return,
-            };
-            let share = (done / all.max(0.001)).clamp(0.0, 1.0);
-            snapshot.percent = snapshot.percent.max(share * goal.encoded);
-            let left = all - done;
-            snapshot.eta =
-                (rate > 0.0 && left >= 0.0).then(|| Duration::try_from_secs_f64(left / rate).ok()).flatten();
+            snapshot.frames = snapshot.frames.max(frames);
+            snapshot.fps = fps;
+            let rate = goal.rate.unwrap_or(f64::INFINITY);
+            snapshot.speed = fps / rate;
+            let seconds = || goal.seconds.map(|seconds| seconds * rate);
+            snapshot.advance(snapshot.frames as f64, goal.frames.or_else(seconds), fps, goal.encoded);
         });
     }
 }
 
-/// Reads lines `frame:N …`, and `key=value`; each block of these ends with `progress=`.
-pub(super) struct Lines {
-    progress: Progress,
-    report: Report,
-    rest: String,
+impl Snapshot {
+    /// So much is done, of so much if that is known, at so much a second; all of it is `encoded` percent.
+    fn advance(&mut self, done: f64, all: Option<f64>, a_second: f64, encoded: f64) {
+        let Some(all) = all else { return };
+        let share = (done / all.max(0.001)).clamp(0.0, 1.0);
+        self.percent = self.percent.max(share * encoded);
+        let left = all - done;
+        let seconds = (a_second > 0.0 && left >= 0.0).then(|| left / a_second);
+        self.eta = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    }
 }
 
+/// How fast something goes on, by the last seconds.
 #[derive(Default)]
-struct Report {
-    frames: u64,
-    out_time: i64,
-    speed: f64,
-    /// Moments of the past, and the frames that there were.
-    past: VecDeque<(Instant, u64)>,
+struct Pace {
+    /// Moments of the past, and how far it was.
+    past: VecDeque<(Instant, f64)>,
 }
 
-impl Report {
-    fn fps(&self) -> f64 {
+impl Pace {
+    fn note(&mut self, now: Instant, done: f64) {
+        self.past.push_back((now, done));
+        while self.past.front().is_some_and(|(first, _)| *first + WINDOW < now) {
+            self.past.pop_front();
+        }
+    }
+
+    fn last(&self) -> f64 {
+        self.past.back().map_or(0.0, |(_, done)| *done)
+    }
+
+    fn was_noted_since(&self, moment: Instant) -> bool {
+        self.past.back().is_some_and(|(last, _)| *last > moment)
+    }
+
+    fn a_second(&self) -> f64 {
         let (Some((from, before)), Some((to, after))) = (self.past.front(), self.past.back()) else {
             return 0.0;
         };
         let seconds = to.duration_since(*from).as_secs_f64();
-        if seconds > 0.0 { after.saturating_sub(*before) as f64 / seconds } else { 0.0 }
+        if seconds > 0.0 { (after - before).max(0.0) / seconds } else { 0.0 }
     }
+}
+
+/// Reads lines `frame:N …`; others are nothing.
+pub(super) struct Lines {
+    progress: Progress,
+    frames: u64,
+    pace: Pace,
+    rest: String,
 }
 
 impl Lines {
     pub(super) fn new(progress: Progress) -> Self {
-        Self { progress, report: Report::default(), rest: String::new() }
+        Self { progress, frames: 0, pace: Pace::default(), rest: String::new() }
     }
 
     /// Takes text as it comes. Tells whether the encoding went on.
     pub(super) fn push(&mut self, text: &str, now: Instant) -> bool {
-        let before = (self.report.frames, self.report.out_time);
+        let before = self.frames;
         self.rest.push_str(text);
         while let Some(end) = self.rest.find('\n') {
             let line: String = self.rest.drain(..=end).collect();
-            self.line(line.trim(), now);
+            if let Some(about) = line.strip_prefix("frame:") {
+                self.frame(about, now);
+            }
         }
-        before != (self.report.frames, self.report.out_time)
+        before != self.frames
     }
 
-    fn line(&mut self, line: &str, now: Instant) {
-        if let Some(frame) = line.strip_prefix("frame:") {
-            return self.frame(frame, now);
-        }
-        let Some((key, value)) = line.split_once('=') else { return };
-        let value = value.trim();
-        match key {
-            "out_time_us" => self.report.out_time = value.parse().unwrap_or(self.report.out_time),
-            "speed" => self.report.speed = value.trim_end_matches('x').trim().parse().unwrap_or(0.0),
-            "progress" => self.progress.report(&self.report),
-            _ => {}
+    /// There will be no more.
+    pub(super) fn end(&self) {
+        if self.frames > 0 {
+            self.progress.seen(self.frames, self.pace.a_second());
         }
     }
 
@@ -152,16 +187,12 @@ impl Lines {
     fn frame(&mut self, about: &str, now: Instant) {
         let number = about.split_whitespace().next().and_then(|number| number.parse::<u64>().ok());
         let Some(number) = number else { return };
-        self.report.frames = number + 1;
-        let past = &mut self.report.past;
-        if past.back().is_some_and(|(last, _)| now < *last + EVERY) {
+        self.frames = number + 1;
+        if now.checked_sub(EVERY).is_some_and(|before| self.pace.was_noted_since(before)) {
             return;
         }
-        past.push_back((now, self.report.frames));
-        while past.front().is_some_and(|(first, _)| *first + WINDOW < now) {
-            past.pop_front();
-        }
-        self.progress.report(&self.report);
+        self.pace.note(now, self.frames as f64);
+        self.progress.seen(self.frames, self.pace.a_second());
     }
 }
 
@@ -188,11 +219,9 @@ mod tests {
         assert_eq!(seen.eta.map(|eta| eta.as_millis()), Some(2990));
         lines.push("frame:110  pts:410     pts_time:8.2\n", after(1100));
         assert_eq!(watch.borrow().frames, 101, "not at every frame");
-        lines.push("frame=7\nout_time_us=-5\nspeed=N/A\nprogress=continue\n", after(1100));
-        assert_eq!(watch.borrow().frames, 111, "the frames of an output are not the grid's");
         // Another attempt counts from the beginning.
         Lines::new(progress.clone()).push("frame:9 pts:309\n", after(2000));
-        assert_eq!(watch.borrow().frames, 111);
+        assert_eq!(watch.borrow().frames, 101);
         progress.finished();
         assert_eq!(watch.borrow().percent, 100.0);
     }
@@ -214,7 +243,11 @@ mod tests {
     fn sound_is_measured_in_seconds() {
         let (progress, watch) = Progress::new();
         progress.goal.send_replace(Goal { frames: None, seconds: Some(10.0), rate: None, encoded: 100.0 });
-        Lines::new(progress).push("out_time_us=2500000\nspeed=5x\nprogress=continue\n", Instant::now());
+        let begun = Instant::now();
+        progress.heard(1.0, begun);
+        progress.heard(2.5, begun + Duration::from_millis(300));
+        // Another track, a little behind.
+        progress.heard(2.0, begun + Duration::from_millis(400));
         let seen = watch.borrow().clone();
         assert_eq!((seen.percent, seen.eta.map(|eta| eta.as_millis())), (25.0, Some(1500)));
     }

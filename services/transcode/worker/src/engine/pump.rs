@@ -2,14 +2,16 @@
 //! whole, and records them in their order. A slow store slows the encoder down; it does not fill memory.
 
 use super::activity::Activity;
+use super::progress::Progress;
 use super::recorder::Recording;
 use super::sink::{Content, Output, OutputSink, Role, SinkError};
 use bytes::{Bytes, BytesMut};
 use reelmill_media::fragments::{Fragment, FragmentError, Fragments, Init, Part};
 use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::fs::{self, File};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
@@ -20,6 +22,10 @@ use tokio_util::task::AbortOnDropHandle;
 const TRACK_PUTS: usize = 2;
 /// Segments of all tracks on their way at once.
 const TASK_PUTS: usize = 6;
+/// What a pipe holds.
+const PIPE_BYTES: usize = 64 * 1024;
+/// Bytes on their way to a file.
+const FILE_BUFFER: usize = 128 * 1024;
 /// A stream that begins so much later than it should lacks a frame, seconds.
 const LATE: f64 = 0.005;
 /// Segments hold video, audio or both in MP4 boxes.
@@ -82,6 +88,8 @@ pub(super) struct TrackPlan {
     pub recorded: u32,
     /// When its first frame is due, seconds, where a seek may have gone too far.
     pub due: Option<f64>,
+    /// Where it is told how far sound is that has no picture beside it.
+    pub heard: Option<Progress>,
     /// Where a copy of the whole stream is kept.
     pub copy: Option<PathBuf>,
     /// Bytes of the longest copy. A longer one is given up, so that a long stream does not fill the disk.
@@ -113,6 +121,13 @@ struct Pump {
     puts: VecDeque<Put>,
 }
 
+/// A new file that holds little in memory.
+pub(super) async fn scratch_file(path: &Path) -> io::Result<File> {
+    let mut file = File::create(path).await?;
+    file.set_max_buf_size(FILE_BUFFER);
+    Ok(file)
+}
+
 /// Pumps one track until its pipe ends.
 pub(super) async fn track(
     mut pipe: pipe::Receiver,
@@ -120,13 +135,13 @@ pub(super) async fn track(
     outlet: Outlet,
 ) -> Result<Track, PumpError> {
     let copy = match &plan.copy {
-        Some(path) => Some(File::create(path).await.map_err(PumpError::Scratch)?),
+        Some(path) => Some(scratch_file(path).await.map_err(PumpError::Scratch)?),
         None => None,
     };
     let track = Track { rendition: plan.rendition.clone(), copy: plan.copy.clone(), ..Track::default() };
     let mut pump = Pump { outlet, plan, track, init: None, copy, puts: VecDeque::new() };
     let mut reader = Fragments::new();
-    let mut chunk = BytesMut::with_capacity(256 * 1024);
+    let mut chunk = BytesMut::with_capacity(PIPE_BYTES);
     loop {
         let read = tokio::select! {
             read = pipe.read_buf(&mut chunk) => read.map_err(PumpError::Pipe)?,
@@ -170,6 +185,9 @@ impl Pump {
         let place = self.track.segments;
         if place == 0 && self.plan.due.is_some_and(|due| fragment.start > due + LATE) {
             return Err(PumpError::Late);
+        }
+        if let Some(progress) = &self.plan.heard {
+            progress.heard(fragment.start + fragment.seconds, Instant::now());
         }
         self.keep(&fragment.bytes).await?;
         self.track.segments += 1;

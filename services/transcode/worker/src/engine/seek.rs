@@ -3,8 +3,9 @@
 use super::{Engine, Session, inspect, unreadable, verdict};
 use reelmill_media::plan::Plan;
 use reelmill_media::seek::{Keyframe, last_keyframe, lists_keyframes, seek_safely, seek_to};
-use reelmill_media::{Failure, command};
+use reelmill_media::{Failure, Reason, command};
 use std::path::Path;
+use std::time::Duration;
 
 /// How far back the keyframe is looked for, seconds; at last from the beginning. The first packets after a seek may
 /// carry guessed times, so that the first window is wider than groups of pictures usually are.
@@ -15,9 +16,11 @@ const SHORT_WINDOW: f64 = 1.0;
 /// How far beyond the moment packets are read: they are stored in the order of decoding.
 const BEYOND: f64 = 1.0;
 /// The longest list of packets that is read.
-const MAX_LIST_BYTES: u64 = 64 * 1024 * 1024;
+const MAX_LIST_BYTES: u64 = 16 * 1024 * 1024;
 /// Seconds of CPU that a list may take.
 const CPU_SECONDS: u64 = 60;
+/// How long it may take to be read, from a slow store too.
+const LONGEST: Duration = Duration::from_secs(600);
 
 /// Ways to begin, from the quickest to the surest. A demuxer that lands behind the keyframe makes fewer frames than
 /// were asked for; then the next way is tried.
@@ -89,7 +92,10 @@ async fn packets(
     scratch: &Path,
 ) -> Result<String, Failure> {
     let args = command::packets(session.proxy.address(), index, from, to);
-    let (ended, list) = inspect::ask(engine, session, &args, CPU_SECONDS, MAX_LIST_BYTES, scratch).await?;
+    let asked = inspect::ask(engine, session, &args, CPU_SECONDS, MAX_LIST_BYTES, scratch);
+    let (ended, list) = tokio::time::timeout(LONGEST, asked).await.map_err(|_| {
+        Failure::new(Reason::EncoderStalled, "The source was not read in time. It is tried again.")
+    })??;
     if let Some(error) = session.reader.fault() {
         return Err(unreadable(&error));
     }

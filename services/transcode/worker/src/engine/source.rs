@@ -11,9 +11,9 @@ use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 
 /// Bytes of a block, the unit of a ranged GET.
-const BLOCK_BYTES: u64 = 1024 * 1024;
-/// Blocks that are kept: 10 MiB.
-const CACHED_BLOCKS: usize = 10;
+const BLOCK_BYTES: u64 = 512 * 1024;
+/// Blocks that are kept: 6 MiB.
+const CACHED_BLOCKS: usize = 12;
 /// Blocks that are fetched ahead of a reader that goes forward.
 const AHEAD_BLOCKS: u64 = 4;
 

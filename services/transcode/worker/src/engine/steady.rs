@@ -2,6 +2,7 @@
 //! for, and the video must not be cut.
 
 use super::source::{SourceError, SourceReader};
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use reelmill_media::clock::{Stretch, widest};
 
@@ -19,9 +20,10 @@ type Seen = (u64, Stretch);
 
 /// Reads the clock here and there, and where much time seems to pass, closer.
 pub(super) async fn is_steady(reader: &SourceReader) -> Result<bool, SourceError> {
-    let places = (0..PLACES).map(|place| reader.size() / PLACES * place);
-    let read =
-        futures::stream::iter(places).map(|place| async move { Ok((place, reader.read(place).await?)) });
+    let step = reader.size() / PLACES;
+    let places = (0..PLACES).map(|place| step * place);
+    let read = futures::stream::iter(places)
+        .map(|place| async move { Ok((place, read_until(reader, place, place + step).await?)) });
     let read: Vec<_> = read.buffered(AT_ONCE).try_collect().await?;
     let mut seen: Vec<Seen> = Vec::new();
     for (place, bytes) in read {
@@ -38,11 +40,20 @@ pub(super) async fn is_steady(reader: &SourceReader) -> Result<bool, SourceError
     }
 }
 
+/// Bytes from a place on, up to another one at most: of stretches that overlap the later one would begin before the
+/// earlier one ends.
+async fn read_until(reader: &SourceReader, place: u64, end: u64) -> Result<Bytes, SourceError> {
+    let mut bytes = reader.read(place).await?;
+    bytes.truncate(usize::try_from(end - place).unwrap_or(usize::MAX));
+    Ok(bytes)
+}
+
 /// Whether the time between two places passes little by little.
 async fn closes_in(reader: &SourceReader, mut before: Seen, mut after: Seen) -> Result<bool, SourceError> {
     while after.0 - before.0 > NEAR {
         let place = before.0.midpoint(after.0);
-        let Some(stretch) = Stretch::of(&reader.read(place).await?, Some(before.1.clock)) else { break };
+        let bytes = read_until(reader, place, after.0).await?;
+        let Some(stretch) = Stretch::of(&bytes, Some(before.1.clock)) else { break };
         if stretch.leaps {
             return Ok(false);
         }

@@ -10,17 +10,16 @@ use tokio::net::unix::pipe;
 /// The largest still that is kept.
 const MAX_STILL_BYTES: usize = 8 * 1024 * 1024;
 /// The longest text that is kept.
-const MAX_TEXT_BYTES: u64 = 32 * 1024 * 1024;
+const MAX_TEXT_BYTES: u64 = 8 * 1024 * 1024;
 
-/// Puts the poster; nothing when there was no frame for it.
+/// Puts the poster, the last image there is; nothing when there was no frame for it.
 pub(super) async fn poster(pipe: pipe::Receiver, outlet: &Outlet) -> Result<(), PumpError> {
-    let mut image = Vec::new();
-    pipe.take(MAX_STILL_BYTES as u64).read_to_end(&mut image).await.map_err(PumpError::Pipe)?;
-    if image.is_empty() {
-        return Ok(());
-    }
+    let mut images = Vec::new();
+    pipe.take(MAX_STILL_BYTES as u64).read_to_end(&mut images).await.map_err(PumpError::Pipe)?;
+    let mut images = BytesMut::from(&images[..]);
+    let Some(image) = std::iter::from_fn(|| next_jpeg(&mut images)).last() else { return Ok(()) };
     let output = output("poster.jpg", "", image.len(), Role::Poster);
-    Ok(outlet.put(output, Content::Bytes(image.into()), "image/jpeg").await?)
+    Ok(outlet.put(output, Content::Bytes(image), "image/jpeg").await?)
 }
 
 /// Puts a text track, unless it is empty.

@@ -2,7 +2,7 @@
 
 use super::process::Ended;
 use reelmill_media::sniff::Kind;
-use reelmill_media::{Failure, Reason};
+use reelmill_media::{Failure, Reason, command};
 use std::os::unix::process::ExitStatusExt;
 
 /// ffmpeg's exit codes when a signal asked it to end, and when several did: the CPU limit, or somebody
@@ -24,7 +24,10 @@ pub(super) fn probe(ended: &Ended, kind: Kind) -> Failure {
         return Failure::new(Reason::EncoderCrashed, "The worker failed. It is tried again.");
     }
     if tail.contains("max_streams") {
-        return Failure::new(Reason::LimitExceeded, "The file has more tracks than are read (32).");
+        return Failure::new(
+            Reason::LimitExceeded,
+            format!("The file has more tracks than are read ({}).", command::MAX_STREAMS),
+        );
     }
     if tail.contains("moov atom not found") {
         return truncated();
@@ -75,6 +78,11 @@ pub(super) fn encoding(ended: &Ended, empty: bool, may_be_empty: bool) -> Result
     } else {
         Verdict::Good
     })
+}
+
+/// Whether the encoder gave up because a sound has other channels, or another rate, from some moment on.
+pub(super) fn says_sound_changes(ended: &Ended) -> bool {
+    ended.tail.contains("Changing audio frame properties on the fly is not supported")
 }
 
 /// A few complaints are nothing: many a sound file begins with pictures that refer to what was cut off before them.

@@ -3,6 +3,7 @@
 use crate::job::{Job, options};
 use crate::numbered::{H264, numbered, numbered_with, numbers};
 use crate::support::{Clip, Store, engine, ffmpeg, ffprobe};
+use reelmill_media::Reason;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
@@ -185,4 +186,34 @@ async fn edit_lists() {
     let held = seen.iter().take_while(|&&number| number == 0).count();
     assert_eq!(held, 14, "0.52 s are 13 frames, and the first itself");
     assert!(seen[held - 1..].windows(2).all(|pair| pair[1] == pair[0] + 1), "{seen:?}");
+}
+
+/// The index still names keyframes where nothing can be decoded, at the very seams: the last good picture is held.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hole_across_seams_is_filled() {
+    let clip = numbered("hole.mp4", "25", COUNT, &format!("{H264} -g 50 -c:a aac"));
+    let packets = ffprobe("-select_streams v:0 -show_entries packet=pts_time,size,pos", &clip.file);
+    let mut bytes = std::fs::read(&clip.file).expect("file");
+    for line in packets.lines() {
+        let mut numbers = line.split(',').map(|number| number.parse::<f64>().expect("number"));
+        let (time, size, at) = (numbers.next(), numbers.next(), numbers.next());
+        let (Some(time), Some(size), Some(at)) = (time, size, at) else { panic!("{line}") };
+        // A whole chunk, from 4 to 12, and two seconds of the next.
+        if (3.99..13.99).contains(&time) {
+            bytes[at as usize..(at + size) as usize].fill(0);
+        }
+    }
+    std::fs::write(&clip.file, bytes).expect("write");
+    let job = Job::of(&clip.file, &options(&[144])).await;
+    let done = job.run().await.expect("what is there can be played");
+    assert!(
+        done.warnings.iter().any(|warning| warning.reason == Reason::PartlyDamaged),
+        "{:?}",
+        done.warnings
+    );
+    assert_eq!(job.frames("144p"), COUNT);
+    assert_on_grid(&job, "hole.mp4");
+    let seen = numbers(&job.joined("144p"));
+    assert_eq!(seen[..95], (0..95).collect::<Vec<_>>()[..], "before it");
+    assert_eq!(seen[350..], (350..COUNT).collect::<Vec<_>>()[..], "behind it");
 }

@@ -1,7 +1,7 @@
 //! What cannot be transcoded, and stores that fail.
 
 use crate::job::{Job, options, transcode, transcode_with};
-use crate::support::{Clip, Store, engine, jail_helper, processes_in, wait_until};
+use crate::support::{Clip, Store, engine, instead, processes_in, sleeper, wait_until};
 use async_trait::async_trait;
 use reelmill_media::plan::{Options, Plan, plan};
 use reelmill_media::{Failure, Reason};
@@ -304,18 +304,25 @@ async fn a_segment_counts_as_soon_as_it_is_put() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_encoder_that_says_nothing_is_ended() {
     let clip = Clip::new("clip.mp4", CLIP);
-    // In the encoder's place, a sleeper; the prober is itself.
-    let silent = clip.beside("silent");
-    let script = format!(
-        "#!/bin/sh\ncase \" $* \" in *' ffprobe '*) exec {} \"$@\";; esac\nexec sleep 600\n",
-        jail_helper().to_string_lossy()
-    );
-    std::fs::write(&silent, script).expect("write");
-    std::fs::set_permissions(&silent, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("mode");
     let mut engine = engine();
-    engine.jail.helper = vec![silent.into_os_string()];
+    engine.jail.helper = vec![sleeper(&clip)];
     engine.bounds.silence = Duration::from_millis(300);
     let run = transcode_with(&engine, Store::start().await.add(&clip.file), &options(&[])).await;
     assert_eq!(run.result.as_ref().expect_err("stalled").reason, Reason::EncoderStalled);
+    assert_eq!(processes_in(run.scratch()), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_encoder_that_does_not_end_is_ended() {
+    let clip = Clip::new("clip.mp4", CLIP);
+    let mut engine = engine();
+    // It closes its outputs, as one that is done, and stays.
+    engine.jail.helper = vec![instead(&clip, "exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- 2>&-; exec sleep 600")];
+    engine.bounds.silence = Duration::from_millis(300);
+    let source = Store::start().await.add(&clip.file);
+    let default = options(&[]);
+    let run = transcode_with(&engine, source, &default);
+    let run = tokio::time::timeout(Duration::from_secs(30), run).await.expect("it is not waited for");
+    assert!(run.result.is_err());
     assert_eq!(processes_in(run.scratch()), 0);
 }

@@ -3,6 +3,7 @@
 use crate::job::{Job, options};
 use crate::numbered::{H264, numbered};
 use crate::support::Clip;
+use futures::{StreamExt, stream};
 use reelmill_media::plan::{Codec, Options};
 use std::collections::{BTreeMap, HashMap};
 
@@ -34,24 +35,47 @@ async fn alone(clip: &Clip) -> Job {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_workers_in_another_order_make_the_same_bytes() {
+async fn two_and_eight_workers_in_another_order_make_the_same_bytes() {
     let clip = source();
     let one = alone(&clip).await;
-    let job = Job::of(&clip.file, &two_rungs()).await;
-    assert_eq!(job.plan, one.plan, "a plan depends on the source alone");
-    let last = job.plan.shares.len() - 1;
-    // Two at a time, the last ones first.
-    for pair in (0..=last).rev().collect::<Vec<_>>().chunks(2) {
-        let (first, second) = (pair[0], pair.get(1).copied());
-        let other =
-            async { if let Some(second) = second { job.encode(second).await.map(drop) } else { Ok(()) } };
-        let (first, second) = tokio::join!(job.encode(first), other);
-        first.and(second).expect("done");
-    }
-    job.package().await.expect("packaged");
     let expected = one.board.contents();
     assert!(expected.len() > 3 * 11, "{:?}", expected.keys());
-    assert_same(&expected, &job.board.contents());
+    for workers in [2, 8] {
+        let job = Job::of(&clip.file, &two_rungs()).await;
+        assert_eq!(job.plan, one.plan, "a plan depends on the source alone");
+        // Each takes what is left, the last ones first.
+        let left = (0..job.plan.shares.len()).rev();
+        let mut working = stream::iter(left).map(|share| job.encode(share)).buffer_unordered(workers);
+        while let Some(done) = working.next().await {
+            done.expect("done");
+        }
+        drop(working);
+        job.package().await.expect("packaged");
+        assert_same(&expected, &job.board.contents());
+    }
+}
+
+/// Noise needs more bits than a rung may have: what a cap leaves for a picture must not depend on who was quicker.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_cap_is_reached_the_bytes_are_the_same_too() {
+    let noise = "-f lavfi -i testsrc2=s=1280x720:r=25:d=4,noise=alls=60:allf=t -c:v libx264 -preset ultrafast -crf 20";
+    let clip = Clip::new("noise.mp4", noise);
+    for (codec, short) in [(Codec::H264, 720), (Codec::Hevc, 360), (Codec::Av1, 360), (Codec::Vp9, 360)] {
+        let options = Options { codec, ..options(&[short]) };
+        let one = Job::of(&clip.file, &options).await;
+        one.encode(0).await.expect("done");
+        let segments = &one.track(&format!("{short}p")).segments;
+        let rate = segments.iter().map(|segment| segment.bytes).sum::<u64>() * 8 / 4;
+        let cap = u64::from(one.plan.picture.as_ref().expect("picture").rungs[0].encoding.max_rate);
+        assert!(rate * 10 > cap * 6, "{codec:?}: {rate} of {cap} bits a second: no cap is reached");
+        // Side by side both are slower, each at other moments.
+        let (two, three) = (Job::of(&clip.file, &options).await, Job::of(&clip.file, &options).await);
+        let (second, third) = tokio::join!(two.encode(0), three.encode(0));
+        second.and(third).expect("done");
+        for other in [two, three] {
+            assert_same(&one.board.contents(), &other.board.contents());
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,7 +17,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-/// The two threads an encoder has in production.
+/// As in production.
 pub fn options(rungs: &[u32]) -> Options {
     Options { rungs: rungs.to_vec(), threads: 2, ..Options::default() }
 }

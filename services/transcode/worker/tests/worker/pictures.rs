@@ -2,7 +2,7 @@
 
 use crate::job::{Job, done, options};
 use crate::support::{Clip, decode, ffprobe, frames, gray_frames};
-use reelmill_media::plan::Options;
+use reelmill_media::plan::{Codec, Options};
 
 const ENCODE: &str = "-c:v libx264 -preset ultrafast";
 
@@ -83,10 +83,18 @@ async fn interlaced_video_is_deinterlaced() {
         "clip.ts",
         "-f lavfi -i testsrc2=s=320x240:r=50:d=2 -vf interlace -flags +ildct+ilme -c:v mpeg2video -q:v 4 -top 1",
     );
+    assert_deinterlaced(&clip, "240p").await;
+    // DV does not say it of the file, only of each frame.
+    let args =
+        "-f lavfi -i testsrc2=s=720x576:r=50:d=2 -vf interlace -flags +ildct -c:v dvvideo -pix_fmt yuv420p";
+    assert_deinterlaced(&Clip::new("clip.dv", args), "480p").await;
+}
+
+async fn assert_deinterlaced(clip: &Clip, rung: &str) {
     let job = done(&clip.file, &options(&[])).await;
     assert!(job.source.video.as_ref().is_some_and(|video| video.interlaced));
-    assert_eq!(job.frames("240p"), 50);
-    let order = ffprobe("-select_streams v:0 -show_entries stream=field_order", &job.joined("240p"));
+    assert_eq!(job.frames(rung), 50);
+    let order = ffprobe("-select_streams v:0 -show_entries stream=field_order", &job.joined(rung));
     assert_eq!(order, "progressive");
     // Between two fields of a moving picture every other line jumps; of a progressive one they don't.
     let combed = |file: &std::path::Path| {
@@ -96,8 +104,62 @@ async fn interlaced_video_is_deinterlaced() {
             rows.chunks_exact(200).flat_map(|frame| frame.windows(3).map(|r| (r[0] + r[2] - 2 * r[1]).abs()));
         jumps.sum::<i32>()
     };
-    let (before, after) = (combed(&clip.file), combed(&job.joined("240p")));
+    let (before, after) = (combed(&clip.file), combed(&job.joined(rung)));
     assert!(after * 2 < before, "{before} before, {after} after");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_seen_through_shows_black() {
+    let half = "geq=r=200:g=40:b=40:a='if(lt(X,128),255,0)'";
+    let clip = Clip::new(
+        "clear.mov",
+        &format!("-f lavfi -i color=black:s=256x144:r=25:d=1,format=argb,{half} -c:v qtrle -pix_fmt argb"),
+    );
+    let job = done(&clip.file, &options(&[])).await;
+    let pixels = decode(
+        &job.joined("144p"),
+        "-map 0:v -frames:v 1 -vf scale=8:1:flags=area -pix_fmt rgb24 -f rawvideo -",
+    );
+    assert!(pixels[0] > 180 && pixels[1] < 60, "what hides all is there: {pixels:?}");
+    assert!(pixels[21..].iter().all(|&part| part < 12), "the rest is black: {pixels:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn colours_come_out_as_they_are_told() {
+    // A recording of a screen, and a video that tells nothing: players go by what the rungs tell.
+    let green = "-f lavfi -i color=0x20c020:s=1280x720:r=25:d=1,format=rgb24";
+    let untold = "-vf scale=out_color_matrix=bt709 -pix_fmt yuv420p -c:v libx264 -preset ultrafast -qp 4";
+    for (name, args) in [("screen.mov", "-c:v qtrle"), ("untold.mkv", untold)] {
+        let clip = Clip::new(name, &format!("{green} {args}"));
+        let job = done(&clip.file, &options(&[720, 240])).await;
+        for rung in ["720p", "240p"] {
+            assert_eq!(format(&job, rung), "h264,yuv420p,bt709,bt709,bt709", "{name} {rung}");
+            let args = "-map 0:v -frames:v 1 -vf scale=in_color_matrix=bt709,format=rgb24,scale=1:1:flags=area -pix_fmt rgb24 -f rawvideo -";
+            let pixel = decode(&job.joined(rung), args);
+            let near = pixel.iter().zip([0x20, 0xc0, 0x20]).all(|(is, due): (&u8, u8)| is.abs_diff(due) < 8);
+            assert!(near, "{name} {rung}: {pixel:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bright_rung_alone_has_stills_too() {
+    let clip = bright("smpte2084", 572);
+    let mut job = Job::of(&clip.file, &Options { keep_hdr: true, ..options(&[]) }).await;
+    // As a share of a long video is.
+    job.plan.shares[0].rungs = vec![0];
+    job.encode(0).await.expect("done");
+    let white = gray_frames(&job.poster(), 1, 1)[0];
+    assert!((150..=250).contains(&white), "mapped to the standard range: {white}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_small_for_a_codec_is_made_in_another() {
+    let clip = Clip::new("tiny.mp4", &format!("-f lavfi -i testsrc2=s=64x36:r=25:d=1 {ENCODE}"));
+    for codec in [Codec::Av1, Codec::Hevc, Codec::Vp9] {
+        let job = done(&clip.file, &Options { codec, ..options(&[]) }).await;
+        assert_eq!(job.frames("36p"), 25, "{codec:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,7 +182,9 @@ async fn fast_video_is_halved_on_the_lower_rungs() {
 
     let clip = Clip::new("slow.mp4", &format!("-f lavfi -i testsrc2=s=128x96:r=240:d=1 {ENCODE}"));
     let job = done(&clip.file, &options(&[])).await;
-    assert_eq!(job.frames("96p"), 30, "60 a second at most, half of them on a low rung");
+    assert_eq!(job.frames("96p"), 60, "60 a second at most");
+    let job = done(&clip.file, &options(&[96, 72])).await;
+    assert_eq!(job.frames("72p"), 30, "half of them on a lower rung");
 }
 
 #[tokio::test(flavor = "multi_thread")]

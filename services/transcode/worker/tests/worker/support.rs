@@ -30,6 +30,23 @@ pub fn jail_helper() -> OsString {
     helper.into_os_string()
 }
 
+/// In the jail's place, what runs some shell commands instead of the encoder; the prober is itself.
+pub fn instead(clip: &Clip, commands: &str) -> OsString {
+    let program = clip.beside("instead");
+    let script = format!(
+        "#!/bin/sh\ncase \" $* \" in *' ffprobe '*) exec {} \"$@\";; esac\n{commands}\n",
+        jail_helper().to_string_lossy()
+    );
+    std::fs::write(&program, script).expect("write");
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("mode");
+    program.into_os_string()
+}
+
+/// An encoder that only waits.
+pub fn sleeper(clip: &Clip) -> OsString {
+    instead(clip, "exec sleep 600")
+}
+
 /// An engine as the worker builds it.
 pub fn engine() -> Engine {
     // Another test of this process may have installed it.

@@ -3,8 +3,10 @@
 use crate::job::{Job, done, options};
 use crate::support::{Clip, assert_seconds, decode, ffmpeg, ffprobe};
 use reelmill_media::playlists::Track;
+use reelmill_worker::engine::Done;
 use std::f64::consts::TAU;
 use std::path::Path;
+use std::time::Duration;
 
 const PICTURE: &str = "-f lavfi -i testsrc2=s=128x72:r=25:d=6";
 const ENCODE: &str = "-c:v libx264 -preset ultrafast";
@@ -195,13 +197,18 @@ async fn text_becomes_webvtt() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn sound_that_cannot_be_decoded_is_left_out_with_a_warning() {
-    let clip = Clip::new("clip.avi", &format!("{PICTURE} -f lavfi -i sine=440:d=6 {ENCODE} -c:a ac3"));
+fn reasons(done: &Done) -> Vec<&'static str> {
+    done.warnings.iter().map(|warning| warning.reason.as_str()).collect()
+}
+
+/// A video of so many seconds with sound of which every packet keeps its header and nothing else.
+fn with_broken_sound(seconds: u32) -> Clip {
+    let picture = format!("-f lavfi -i testsrc2=s=128x72:r=25:d={seconds}");
+    let clip =
+        Clip::new("clip.avi", &format!("{picture} -f lavfi -i sine=440:d={seconds} {ENCODE} -c:a ac3"));
     let mut bytes = std::fs::read(&clip.file).expect("file");
     let index = bytes.windows(4).position(|kind| kind == b"idx1").expect("index");
     let mut at = 0;
-    // Every chunk of sound keeps its header; what it carries is gone.
     while let Some(found) = bytes[at..index].windows(4).position(|kind| kind == b"01wb") {
         let body = at + found + 8;
         let size = u32::from_le_bytes(bytes[body - 4..body].try_into().expect("four")) as usize;
@@ -209,10 +216,110 @@ async fn sound_that_cannot_be_decoded_is_left_out_with_a_warning() {
         bytes[body..at].fill(0x11);
     }
     std::fs::write(&clip.file, bytes).expect("write");
+    clip
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sound_that_cannot_be_decoded_is_left_out_with_a_warning() {
+    // One task, and a task of its own.
+    for seconds in [6, 42] {
+        let clip = with_broken_sound(seconds);
+        let job = Job::of(&clip.file, &options(&[])).await;
+        assert_eq!(job.plan.is_single(), seconds == 6);
+        let done = job.run().await.expect("a silent video is better than none");
+        assert_eq!(reasons(&done), ["TRACK_SKIPPED"]);
+        assert_eq!(job.frames("72p"), seconds * 25);
+        assert!(job.track("audio-0").segments.is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_main_sound_is_kept_where_another_cannot_be_decoded() {
+    for seconds in [6, 42] {
+        let clip = Clip::new(
+            "clip.mp4",
+            &format!(
+                "-f lavfi -i testsrc2=s=128x72:r=25:d={seconds} -f lavfi -i sine=440:d={seconds} -f lavfi -i \
+                 sine=880:d={seconds} -map 0 -map 1 -map 2 {ENCODE} -c:a aac"
+            ),
+        );
+        // The second one claims to be MPEG-H, for which there is no decoder.
+        let mut bytes = std::fs::read(&clip.file).expect("file");
+        let places: Vec<_> =
+            (0..bytes.len() - 4).filter(|&at| bytes[at..].starts_with(b"mp4a\0\0\0\0\0\0\0\x01")).collect();
+        let [_, second] = places[..] else { panic!("{places:?}") };
+        bytes[second..second + 4].copy_from_slice(b"mhm1");
+        let about = bytes[second..].windows(4).position(|kind| kind == b"esds").expect("what it is") + second;
+        bytes[about..about + 4].copy_from_slice(b"free");
+        std::fs::write(&clip.file, bytes).expect("write");
+        let job = Job::of(&clip.file, &options(&[])).await;
+        assert_eq!(job.plan.audio.len(), 2, "{:?}", job.source.audio);
+        let done = job.run().await.expect("done");
+        assert_eq!(reasons(&done), ["TRACK_SKIPPED"]);
+        assert_tone(&job.joined("audio-0"), 0, 440.0);
+        assert!(job.track("audio-1").segments.is_empty());
+        assert_eq!(job.frames("72p"), seconds * 25);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_song_is_played_without_a_cover_that_is_broken() {
+    let cover = Clip::new("cover.png", "-f lavfi -i color=red:s=300x300 -frames:v 1");
+    let args = format!("-f lavfi -i sine=440:d=10 -i {} -map 0 -map 1 -c:a libmp3lame", cover.file.display());
+    let clip = Clip::new("song.mp3", &format!("{args} -c:v copy -disposition:v:0 attached_pic"));
+    let mut bytes = std::fs::read(&clip.file).expect("file");
+    let data = bytes.windows(4).position(|kind| kind == b"IDAT").expect("a picture");
+    bytes[data + 4..data + 40].fill(0);
+    std::fs::write(&clip.file, bytes).expect("write");
     let job = Job::of(&clip.file, &options(&[])).await;
-    let done = job.run().await.expect("a silent video is better than none");
-    let reasons: Vec<_> = done.warnings.iter().map(|warning| warning.reason.as_str()).collect();
-    assert_eq!(reasons, ["TRACK_SKIPPED"]);
-    assert_eq!(job.frames("72p"), 150);
-    assert!(job.track("audio-0").segments.is_empty());
+    assert!(job.source.cover.is_some());
+    let done = job.run().await.expect("done");
+    assert_plays(&job, 10.0);
+    assert!(reasons(&done).iter().all(|reason| *reason == "TRACK_SKIPPED"), "{:?}", reasons(&done));
+}
+
+/// Broadcasts change from two channels to six and back, as programmes and advertisements come.
+#[tokio::test(flavor = "multi_thread")]
+async fn sound_goes_on_where_its_channels_change() {
+    let part = |name: &str, hertz: u32, channels: u32, begin: u32| {
+        let args = format!(
+            "-f lavfi -i testsrc2=s=128x72:r=25:d=6 -f lavfi -i sine={hertz}:d=6 {ENCODE} -g 25 -c:a ac3 -ac {channels} \
+             -output_ts_offset {begin}"
+        );
+        std::fs::read(Clip::new(name, &args).file).expect("part")
+    };
+    let clip = Clip::named("clip.ts");
+    std::fs::write(&clip.file, [part("a.ts", 440, 2, 0), part("b.ts", 880, 6, 6)].concat()).expect("write");
+    let job = Job::of(&clip.file, &options(&[])).await;
+    let done = job.run().await.expect("done");
+    assert_eq!(reasons(&done), [""; 0]);
+    assert!((length(&job.track("audio-0")) - 12.0).abs() < 0.1, "{}", length(&job.track("audio-0")));
+    assert_eq!(job.frames("72p"), 300);
+    let heard = job.joined("audio-0");
+    assert_tone(&heard, 0, 440.0);
+    let late = decode(&heard, "-map 0:a:0 -ss 8 -t 1 -af pan=mono|c0=c0 -ar 48000 -f f32le -");
+    let late: Vec<f32> =
+        late.chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect();
+    assert!(strength(&late, 880.0) > strength(&late, 440.0) * 10.0, "the second programme's sound");
+}
+
+/// The waveform is drawn last, and ffmpeg tells nothing of an output before it begins.
+#[tokio::test(flavor = "multi_thread")]
+async fn how_far_a_song_is_is_told_all_along() {
+    let clip = Clip::new("song.wav", "-f lavfi -i sine=440:d=900:r=8000 -c:a pcm_s16le");
+    let job = Job::of(&clip.file, &options(&[])).await;
+    let mut told = Vec::new();
+    {
+        let mut running = std::pin::pin!(job.encode(0));
+        loop {
+            tokio::select! {
+                done = &mut running => break drop(done.expect("done")),
+                () = tokio::time::sleep(Duration::from_millis(5)) => told.push(job.progress()),
+            }
+        }
+    }
+    assert!(told.is_sorted_by(|one, next| one.percent <= next.percent));
+    assert!(told.iter().any(|told| told.speed > 1.0 && told.eta.is_some()), "{told:?}");
+    told.dedup_by_key(|told| told.percent.to_bits());
+    assert!(told.len() > 4 && told.iter().any(|told| (20.0..80.0).contains(&told.percent)), "{told:?}");
 }
