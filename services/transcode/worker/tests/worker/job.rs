@@ -249,6 +249,21 @@ impl Job {
         self.snapshots.borrow().clone()
     }
 
+    /// Encodes the first share, and says how far it was at each moment.
+    pub async fn told(&self) -> Vec<Snapshot> {
+        let mut told = Vec::new();
+        let mut running = std::pin::pin!(self.encode(0));
+        loop {
+            tokio::select! {
+                done = &mut running => {
+                    done.expect("done");
+                    return told;
+                }
+                () = tokio::time::sleep(Duration::from_millis(5)) => told.push(self.progress()),
+            }
+        }
+    }
+
     /// Ids of the rungs, highest first.
     pub fn rungs(&self) -> Vec<&str> {
         let rungs = self.plan.picture.iter().flat_map(|picture| &picture.rungs);

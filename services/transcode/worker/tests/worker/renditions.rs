@@ -118,16 +118,7 @@ async fn how_far_it_is_is_told_all_along() {
     let clip =
         Clip::new("clip.mp4", "-f lavfi -i testsrc2=s=1280x720:r=30:d=20 -c:v libx264 -preset ultrafast");
     let job = Job::of(&clip.file, &options(&[])).await;
-    let mut told = Vec::new();
-    {
-        let mut running = std::pin::pin!(job.encode(0));
-        loop {
-            tokio::select! {
-                done = &mut running => break drop(done.expect("done")),
-                () = tokio::time::sleep(Duration::from_millis(10)) => told.push(job.progress()),
-            }
-        }
-    }
+    let mut told = job.told().await;
     assert_eq!(job.progress().frames, FRAMES);
     told.retain(|told| told.frames < FRAMES);
     assert!(told.is_sorted_by(|one, next| one.frames <= next.frames && one.percent <= next.percent));

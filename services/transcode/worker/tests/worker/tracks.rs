@@ -6,7 +6,6 @@ use reelmill_media::playlists::Track;
 use reelmill_worker::engine::Done;
 use std::f64::consts::TAU;
 use std::path::Path;
-use std::time::Duration;
 
 const PICTURE: &str = "-f lavfi -i testsrc2=s=128x72:r=25:d=6";
 const ENCODE: &str = "-c:v libx264 -preset ultrafast";
@@ -308,16 +307,7 @@ async fn sound_goes_on_where_its_channels_change() {
 async fn how_far_a_song_is_is_told_all_along() {
     let clip = Clip::new("song.wav", "-f lavfi -i sine=440:d=900:r=8000 -c:a pcm_s16le");
     let job = Job::of(&clip.file, &options(&[])).await;
-    let mut told = Vec::new();
-    {
-        let mut running = std::pin::pin!(job.encode(0));
-        loop {
-            tokio::select! {
-                done = &mut running => break drop(done.expect("done")),
-                () = tokio::time::sleep(Duration::from_millis(5)) => told.push(job.progress()),
-            }
-        }
-    }
+    let mut told = job.told().await;
     assert!(told.is_sorted_by(|one, next| one.percent <= next.percent));
     assert!(told.iter().any(|told| told.speed > 1.0 && told.eta.is_some()), "{told:?}");
     told.dedup_by_key(|told| told.percent.to_bits());
