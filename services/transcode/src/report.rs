@@ -36,6 +36,8 @@ struct Held {
     id: String,
     lease: Lease,
     leased: Leased,
+    /// When the lease ends, as this stream last moved it.
+    until: Option<i64>,
 }
 
 /// One worker's report stream.
@@ -98,7 +100,7 @@ impl Report {
         let fresh = self.held.as_ref().is_none_or(|held| held.id != task || held.lease != lease);
         if fresh {
             let leased = self.dispatch.leased(&task, lease).await?;
-            self.held = Some(Held { id: task, lease, leased });
+            self.held = Some(Held { id: task, lease, leased, until: None });
         }
         let due = fresh || now >= self.renewed_at + self.dispatch.lease_ms() / 3;
         let Some(Held { leased: Leased { job, task }, .. }) = &self.held else { return Ok(None) };
@@ -111,8 +113,9 @@ impl Report {
     }
 
     async fn renewed(&mut self, now: i64) -> Result<ReportProgressResponse, TranscodeError> {
-        let Some(held) = &self.held else { return Err(LeaseRefusal::Lost.into()) };
+        let Some(held) = &mut self.held else { return Err(LeaseRefusal::Lost.into()) };
         let until = self.dispatch.renew(&held.id, held.lease).await?;
+        held.until = Some(until);
         self.renewed_at = now;
         Ok(ReportProgressResponse {
             lease_expire_time: Some(timestamp(until)),
@@ -153,19 +156,18 @@ impl Report {
 }
 
 impl Drop for Report {
-    /// A stream that breaks usually means a dead worker: its lease ends soon, unless it comes back.
+    /// A stream that breaks usually means a dead worker: its lease ends soon, unless it comes back. Where it has come
+    /// back already, before the old stream was seen to break, the new one has moved the lease's end: it stays there.
     fn drop(&mut self) {
         let Some(held) = self.held.take() else { return };
         self.dispatch.tracker.gone(&held.leased.task);
-        if self.over {
-            return;
-        }
+        let Some(seen) = held.until.filter(|_| !self.over) else { return };
         let dispatch = Arc::clone(&self.dispatch);
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
             let wait = i64::try_from(dispatch.config.lease_after_disconnect.as_millis()).unwrap_or(0);
             let until = dispatch.clock.now_millis() + wait;
-            match dispatch.store.shorten(&held.id, held.lease, until).await {
+            match dispatch.store.shorten(&held.id, held.lease, seen, until).await {
                 Ok(_) => dispatch.woken.notify_one(),
                 Err(error) => tracing::warn!(%error, "a lost worker's lease was not shortened"),
             }

@@ -119,6 +119,10 @@ impl Dispatch {
         if !waits_in_vain(hinted) {
             return Ok(None);
         }
+        // Its workers may be busy with other jobs: then it is their turn that it waits for.
+        if self.store.is_at_work(&hinted.required_build, self.clock.now_millis()).await? {
+            return Ok(None);
+        }
         let mut unit = self.store.hold(&hinted.job_id).await?;
         let row = match unit.task(&hinted.id).await {
             Err(TranscodeError::TaskNotFound(_)) => return Ok(None),

@@ -75,9 +75,25 @@ impl Store {
         self.move_lease(held(task, lease), until).await
     }
 
-    /// Brings a lease's end forward, if it still holds and ends later.
-    pub(crate) async fn shorten(&self, task: &str, lease: Lease, until: i64) -> Result<bool, TranscodeError> {
-        self.move_lease(held(task, lease).add(task::Column::LeaseExpiresAt.gt(until)), until).await
+    /// Brings a lease's end forward, if it still holds and nobody moved its end from where it was `seen`.
+    pub(crate) async fn shorten(
+        &self,
+        task: &str,
+        lease: Lease,
+        seen: i64,
+        until: i64,
+    ) -> Result<bool, TranscodeError> {
+        let unmoved = held(task, lease).add(task::Column::LeaseExpiresAt.eq(seen));
+        self.move_lease(unmoved.add(task::Column::LeaseExpiresAt.gt(until)), until).await
+    }
+
+    /// Whether a worker of that build is at work, at whatever task.
+    pub(crate) async fn is_at_work(&self, build: &str, now: i64) -> Result<bool, TranscodeError> {
+        let leased = Condition::all()
+            .add(task::Column::State.eq(TaskState::Running as i32))
+            .add(task::Column::EncoderBuild.eq(build))
+            .add(task::Column::LeaseExpiresAt.gt(now));
+        Ok(task::Entity::find().filter(leased).limit(1).one(&self.database).await?.is_some())
     }
 
     async fn move_lease(&self, wanted: Condition, until: i64) -> Result<bool, TranscodeError> {

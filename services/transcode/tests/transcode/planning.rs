@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use reelmill_media::probe::Source;
 use reelmill_proto::transcode::{
-    CreateJobRequest, RecordOutputsRequest, StartTaskRequest, TranscodeOptions, rendition,
-    start_task_response::Work, transcode_options::Profile,
+    CreateJobRequest, FailTaskRequest, Failure, RecordOutputsRequest, StartTaskRequest, TranscodeOptions,
+    rendition, start_task_response::Work, transcode_options::Profile,
 };
 
 use crate::{
@@ -141,6 +141,14 @@ async fn another_build_is_refused_until_nobody_has_the_first(world: World) {
     assert_eq!(reason(world.worker().start_task(new()).await), "TASK_OTHER_BUILD");
     world.pass(16);
     world.transcode.sweep().await.unwrap();
+    // Nor does it begin anew while its build is only busy with another job, which is more urgent.
+    world.job("ann", "v2").await;
+    let busy = world.start().await.lease.unwrap();
+    assert!(!busy.task.starts_with(&name), "{}", busy.task);
+    assert_eq!(reason(world.worker().start_task(new()).await), "TASK_OTHER_BUILD");
+    let failure = Failure { reason: "FILE_NOT_VIDEO".to_owned(), message: "not a video".to_owned() };
+    let ended = FailTaskRequest { lease: Some(busy), failure: Some(failure), retryable: false };
+    world.worker().fail_task(ended).await.unwrap();
     let started = world.worker().start_task(new()).await.unwrap().into_inner();
     assert!(started.output_prefix.ends_with("/1.0.1/"), "{}", started.output_prefix);
     assert_eq!(reason(world.try_record(&old, vec![segment("360p", 0)]).await), "LEASE_LOST");

@@ -97,6 +97,21 @@ async fn a_broken_report_stream_shortens_the_lease(world: World) {
     assert_eq!(claimed.await.unwrap().attempt, 2);
 }
 
+async fn a_stream_that_is_seen_to_break_late_takes_nothing_from_the_next_one(world: World) {
+    world.job("ann", "v1").await;
+    let lease = world.start().await.lease.unwrap();
+    let mut old = report(&world, &lease).await;
+    timeout(SOON, old.message()).await.unwrap().unwrap().unwrap();
+    world.pass(1);
+    let mut new = report(&world, &lease).await;
+    timeout(SOON, new.message()).await.unwrap().unwrap().unwrap();
+    drop(old);
+    // Time to notice it.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    world.pass(6);
+    assert_eq!(reason(world.worker().start_task(start(&lease.task)).await), "TASK_LEASED");
+}
+
 async fn a_task_that_keeps_failing_fails_its_job(world: World) {
     let made = world.job("ann", "v1").await;
     for _ in 0..5 {
@@ -173,6 +188,7 @@ on_every_database!(
     a_lease_keeps_others_out_until_it_ends,
     a_lost_worker_has_a_successor_and_its_leavings_go,
     a_broken_report_stream_shortens_the_lease,
+    a_stream_that_is_seen_to_break_late_takes_nothing_from_the_next_one,
     a_task_that_keeps_failing_fails_its_job,
     a_file_that_cannot_be_served_fails_at_once,
     a_fault_of_the_worker_is_tried_again_at_once,
