@@ -2,8 +2,10 @@
 //! playlists need. Every length comes from outside and is checked.
 
 mod codecs;
+mod shift;
 
 pub use codecs::codec;
+pub use shift::{Shift, shifted};
 
 /// A box's four-character kind and contents.
 #[derive(Clone, Copy)]

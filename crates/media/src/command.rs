@@ -53,6 +53,16 @@ pub fn probe(input: &str) -> Vec<String> {
     args
 }
 
+/// Arguments of an ffprobe that tells what the first picture of stream `index` says of its light, as
+/// [`crate::probe::parse_light`] reads it.
+pub fn light(input: &str, index: u32) -> Vec<String> {
+    let mut args = words("-v error -show_frames -read_intervals %+#1 -of json -select_streams");
+    args.push(index.to_string());
+    args.extend(demuxer_limits("http,tcp"));
+    args.extend(["-max_pixels".into(), MAX_PIXELS.to_string(), "-i".into(), input.into()]);
+    args
+}
+
 /// Arguments of an ffprobe that lists the packets of stream `index` between two moments, in the file's own times,
 /// as [`crate::seek::last_keyframe`] reads them.
 pub fn packets(input: &str, index: u32, from: f64, to: f64) -> Vec<String> {
@@ -151,7 +161,8 @@ fn rung(plan: &Plan, share: &Share, place: usize) -> Vec<String> {
         args.extend(words(&format!("-frames:v {}", frames / u64::from(rung.every.max(1)))));
     }
     args.extend(words("-fps_mode passthrough"));
-    args.extend(encoders::video(rung, picture.segment_frames / rung.every.max(1), plan.threads));
+    let light = plan.source.video.as_ref().map(|video| &video.light);
+    args.extend(encoders::video(rung, picture.segment_frames / rung.every.max(1), plan.threads, light));
     let first =
         share.chunk.and_then(|chunk| picture.chunks.get(chunk)).map_or(0, |chunk| chunk.first_segment);
     // Numbers and times of the fragments go on from one chunk to the next.
@@ -184,7 +195,7 @@ pub fn trial(codec: Codec) -> Vec<String> {
     let rung = Rung { id: String::new(), size, every: 1, range: VideoRange::Sdr, encoding };
     let mut args = words("-v error -nostdin -f lavfi -i testsrc2=size=192x144:rate=25 -frames:v 25 -vf");
     args.push(format!("scale={}:{}:flags=lanczos,format=yuv420p", size.width, size.height));
-    args.extend(encoders::video(&rung, 25, options.threads));
+    args.extend(encoders::video(&rung, 25, options.threads, None));
     args.extend(bitexact());
     args.extend(words("-f md5 -"));
     args

@@ -29,10 +29,12 @@ pub enum Reason {
     WorkerStopped,
     /// The file asks for more time, memory or disk than one task may take.
     LimitExceeded,
-    /// As a warning: a sound or text track could not be decoded and was left out.
+    /// As a warning: a sound or text track was left out.
     TrackSkipped,
     /// As a warning: parts of the video could not be decoded; what is missing shows the frame before.
     PartlyDamaged,
+    /// As a warning: the picture's colours can't be converted, and look wrong.
+    ColoursWrong,
     /// As a warning: a rendition is too large for one MP4 file; it plays all the same.
     DownloadTooLarge,
     /// As a warning: a rendition could not be joined into one MP4 file; it plays all the same.
@@ -41,7 +43,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of documentation.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::FileNotVideo,
         Self::FileTruncated,
         Self::NoVideoStream,
@@ -56,6 +58,7 @@ impl Reason {
         Self::LimitExceeded,
         Self::TrackSkipped,
         Self::PartlyDamaged,
+        Self::ColoursWrong,
         Self::DownloadTooLarge,
         Self::DownloadFailed,
     ];
@@ -77,6 +80,7 @@ impl Reason {
             Self::LimitExceeded => "LIMIT_EXCEEDED",
             Self::TrackSkipped => "TRACK_SKIPPED",
             Self::PartlyDamaged => "PARTLY_DAMAGED",
+            Self::ColoursWrong => "COLOURS_WRONG",
             Self::DownloadTooLarge => "DOWNLOAD_TOO_LARGE",
             Self::DownloadFailed => "DOWNLOAD_FAILED",
         }

@@ -1,7 +1,8 @@
 //! Cuts a stream of fragmented MP4 into its initialisation segment and its media segments as the
 //! bytes arrive, holding no more than the segment that is being read.
 
-use crate::boxes::{FragmentFacts, codec, fragment_facts, header, timescale};
+pub use crate::boxes::Shift;
+use crate::boxes::{FragmentFacts, codec, fragment_facts, header, shifted, timescale};
 use bytes::{Bytes, BytesMut};
 
 /// The largest box that is accepted: many times the four seconds that an encoder puts in one.
@@ -73,6 +74,8 @@ pub struct Fragments {
     /// Bytes at the start of `buffer` whose boxes have been read and belong to the next part.
     scanned: usize,
     timescale: Option<u32>,
+    /// How the times in the bytes are moved. What is told of a part is as it was.
+    shift: Shift,
     /// The last `moof`: where it begins in `buffer`, and what it says.
     moof: Option<(usize, FragmentFacts)>,
 }
@@ -81,6 +84,11 @@ impl Fragments {
     /// A reader at the start of a stream.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same, which moves the times in the bytes that it gives. What it tells of them stays as it was.
+    pub fn shifted(shift: Shift) -> Self {
+        Self { shift, ..Self::default() }
     }
 
     /// Takes the next bytes; gives the parts they complete.
@@ -93,9 +101,11 @@ impl Fragments {
         while let Some((head, size)) = self.next_box()? {
             let start = self.scanned;
             let Some(end) = start.checked_add(size).filter(|&end| end <= self.buffer.len()) else { break };
-            self.scanned = end;
             let mut kind = [0; 4];
             kind.copy_from_slice(&self.buffer[start + 4..start + 8]);
+            let moves = kind == *b"moof" && !self.shift.is_none();
+            let end = if moves { self.shift_box(start, head, end)? } else { end };
+            self.scanned = end;
             match &kind {
                 b"moov" => parts.push(Part::Init(self.init(start + head, end)?)),
                 b"moof" => {
@@ -128,6 +138,19 @@ impl Fragments {
         }
     }
 
+    /// Moves the times in a `moof`. Answers where the box ends now.
+    fn shift_box(&mut self, start: usize, head: usize, end: usize) -> Result<usize, FragmentError> {
+        let body = &self.buffer[start + head..end];
+        let moved = shifted(body, self.shift).ok_or(FragmentError::BadFragment)?;
+        let size = u32::try_from(head + moved.len()).map_err(|_| FragmentError::BadBox)?;
+        let rest = self.buffer.split_off(end);
+        self.buffer.truncate(start + head);
+        self.buffer[start..start + 4].copy_from_slice(&size.to_be_bytes());
+        self.buffer.extend_from_slice(&moved);
+        self.buffer.unsplit(rest);
+        Ok(start + head + moved.len())
+    }
+
     fn take(&mut self) -> Bytes {
         let bytes = self.buffer.split_to(self.scanned).freeze();
         self.scanned = 0;
@@ -146,12 +169,13 @@ impl Fragments {
         let (moof, facts) = self.moof.take().ok_or(FragmentError::BadFragment)?;
         let ticks = f64::from(self.timescale.ok_or(FragmentError::BadFragment)?);
         let bytes = self.take();
+        let start = facts.start - u64::from(self.shift.decoding).min(facts.start);
         let told = facts.starts_with_keyframe && facts.first_sample_end > 0;
         let keyframe = if told { moof as u64 + facts.first_sample_end } else { 0 };
         Ok(Fragment {
-            start: facts.start as f64 / ticks,
+            start: start as f64 / ticks,
             seconds: facts.ticks as f64 / ticks,
-            start_ticks: facts.start,
+            start_ticks: start,
             ticks: facts.ticks,
             frames: facts.samples,
             starts_with_keyframe: facts.starts_with_keyframe,
@@ -163,7 +187,7 @@ impl Fragments {
 
 #[cfg(test)]
 mod tests {
-    use super::{FragmentError, Fragments, Part};
+    use super::{FragmentError, Fragments, Part, Shift};
     use proptest::prelude::*;
 
     fn boxed(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {
@@ -243,6 +267,27 @@ mod tests {
         assert_eq!(told(0x09, offset, key), 0, "places count from elsewhere");
         assert_eq!(told(0x0002_0008, offset + 51, key), 0, "beyond the fragment");
         assert_eq!(told(0x0002_0008, -9, key), 0, "before the fragment");
+    }
+
+    #[test]
+    fn times_are_moved_in_the_bytes_alone() {
+        let mut reader = Fragments::shifted(Shift { decoding: 512, composition: 1024 });
+        let key = [2, 0, 0, 0];
+        let media = sized(0x0002_0008, 0, key).len() - 100;
+        let offset = i32::try_from(media - 12).expect("small");
+        let parts = reader.push(&[moov(), sized(0x0002_0008, offset, key), fragment(4096, 2, true)].concat());
+        let parts = parts.expect("parts");
+        reader.finish().expect("whole");
+        let [Part::Init(_), Part::Fragment(first), Part::Fragment(second)] = &parts[..] else {
+            panic!("{parts:?}");
+        };
+        assert_eq!((first.start_ticks, second.start_ticks), (0, 4096));
+        assert_eq!(first.keyframe_bytes, media as u64 + 3 * 4 + 50, "three offsets stand before it");
+        assert_eq!(first.bytes.len(), media + 3 * 4 + 100);
+        let mut again = Fragments::new();
+        again.push(&moov()).expect("a header");
+        let moved = again.push(&second.bytes).expect("a fragment");
+        assert!(matches!(&moved[..], [Part::Fragment(moved)] if moved.start_ticks == 4608), "{moved:?}");
     }
 
     #[test]

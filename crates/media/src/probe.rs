@@ -1,10 +1,15 @@
 //! What ffprobe says of a file, read into the few facts the plan needs, or a reason to refuse it.
 
+mod description;
+mod light;
+
+pub use light::{Light, parse_light};
+
 use crate::geometry::{Orientation, Size, display_size};
 use crate::rate::Rate;
 use crate::{Failure, Reason};
+use description::{Probed, Stream};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 
 /// The most pixels a stored picture may have: 8192 x 4320.
 pub const MAX_PIXELS: u64 = 35_389_440;
@@ -46,6 +51,9 @@ pub struct Source {
     pub subtitles: Vec<Subtitles>,
     /// Index of a still that stands for the file, as a record's cover.
     pub cover: Option<u32>,
+    /// Tracks of sound and text that are not kept.
+    #[serde(default)]
+    pub skipped: usize,
 }
 
 /// The video stream that is encoded.
@@ -73,6 +81,12 @@ pub struct Video {
     pub tagged: bool,
     /// Range of brightness.
     pub range: VideoRange,
+    /// Whether its colours are of a kind that can't be converted: Dolby's own.
+    #[serde(default)]
+    pub foreign_colours: bool,
+    /// What an HDR10 picture says of its light.
+    #[serde(default)]
+    pub light: Light,
     /// When its first frame is shown, seconds, when the container says.
     pub start: Option<f64>,
     /// Seconds of this stream alone, when the container says.
@@ -177,6 +191,9 @@ pub fn parse(json: &[u8]) -> Result<Source, Failure> {
             "The video is longer than 12 hours. Cut it into shorter ones.",
         ));
     }
+    let subtitles: Vec<_> = streams.iter().filter_map(Stream::subtitles).take(MAX_TRACKS).collect();
+    let heard_or_read =
+        streams.iter().filter(|stream| matches!(stream.codec_type.as_str(), "audio" | "subtitle")).count();
     let cover = streams.iter().find(|stream| stream.disposition.attached_pic != 0 && stream.is_known());
     Ok(Source {
         start: probed.start(),
@@ -185,9 +202,10 @@ pub fn parse(json: &[u8]) -> Result<Source, Failure> {
         reorders: streams.iter().any(|stream| stream.has_b_frames > 0),
         duration,
         longest,
+        skipped: heard_or_read - audio.len() - subtitles.len(),
         video,
         audio,
-        subtitles: streams.iter().filter_map(Stream::subtitles).take(MAX_TRACKS).collect(),
+        subtitles,
         cover: cover.map(|stream| stream.index),
         container: probed.format.format_name,
     })
@@ -249,6 +267,8 @@ fn read_video(stream: &Stream) -> Result<Video, Failure> {
             Some("arib-std-b67") => VideoRange::Hlg,
             _ => VideoRange::Sdr,
         },
+        foreign_colours: stream.is_dolby_vision_alone(),
+        light: Light::default(),
         start: stream.start_time.as_deref().and_then(number),
         duration: stream.duration.as_deref().and_then(seconds),
     };
@@ -295,178 +315,6 @@ fn seconds(text: &str) -> Option<f64> {
 fn aspect(text: &str) -> Option<(u32, u32)> {
     let (num, den) = text.split_once(':')?;
     Some((num.parse().ok().filter(|&n| n > 0)?, den.parse().ok().filter(|&n| n > 0)?))
-}
-
-/// `00000000:  0  65536  0` three times, as ffprobe prints a display matrix.
-fn matrix(text: &str) -> Option<[i64; 9]> {
-    let numbers: Vec<i64> = text
-        .lines()
-        .filter_map(|line| line.split_once(':'))
-        .flat_map(|(_, row)| row.split_whitespace())
-        .map(str::parse)
-        .collect::<Result<_, _>>()
-        .ok()?;
-    numbers.try_into().ok()
-}
-
-#[derive(Deserialize)]
-struct Probed {
-    #[serde(default)]
-    streams: Vec<Stream>,
-    #[serde(default)]
-    format: Format,
-}
-
-impl Probed {
-    fn start(&self) -> f64 {
-        self.format.start_time.as_deref().and_then(number).unwrap_or(0.0)
-    }
-
-    /// How long a file of this size may be. A longer claim is an error of its header, and leaves next to no bits a second.
-    fn longest(&self) -> f64 {
-        let size = self.format.size.as_deref().and_then(number);
-        size.map_or(f64::MAX, |bytes| (bytes * 8.0 / FEWEST_BITS).max(BELIEVED_SECONDS))
-    }
-
-    /// When the first of the chosen streams begins.
-    fn first(&self, chosen: impl Iterator<Item = u32>) -> f64 {
-        let begin = |index: u32| {
-            let stream = self.streams.iter().find(|stream| stream.index == index)?;
-            stream.start_time.as_deref().and_then(number)
-        };
-        chosen.filter_map(begin).reduce(f64::min).unwrap_or_else(|| self.start())
-    }
-
-    /// When the last of the chosen streams ends. Where the container does not say it of each, it
-    /// says it of the file, in which other streams may go on for longer.
-    fn duration(&self, chosen: &[u32]) -> Option<f64> {
-        let start = self.start();
-        let end = |&index: &u32| {
-            let stream = self.streams.iter().find(|stream| stream.index == index)?;
-            let length = stream.duration.as_deref().and_then(seconds)?;
-            let begin = stream.start_time.as_deref().and_then(number).unwrap_or(start);
-            Some(begin - start + length)
-        };
-        let ends: Option<Vec<f64>> = chosen.iter().map(end).collect();
-        let last = ends.map(|ends| ends.into_iter().fold(0.0, f64::max));
-        last.or(self.format.duration.as_deref().and_then(seconds)).filter(|&seconds| seconds > 0.0)
-    }
-}
-
-#[derive(Deserialize, Default)]
-struct Format {
-    #[serde(default)]
-    format_name: String,
-    start_time: Option<String>,
-    duration: Option<String>,
-    size: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Stream {
-    index: u32,
-    #[serde(default)]
-    codec_type: String,
-    codec_name: Option<String>,
-    codec_tag_string: Option<String>,
-    width: Option<u32>,
-    height: Option<u32>,
-    sample_aspect_ratio: Option<String>,
-    r_frame_rate: Option<String>,
-    avg_frame_rate: Option<String>,
-    pix_fmt: Option<String>,
-    #[serde(default)]
-    has_b_frames: u32,
-    field_order: Option<String>,
-    color_space: Option<String>,
-    color_transfer: Option<String>,
-    start_time: Option<String>,
-    duration: Option<String>,
-    channels: Option<u32>,
-    sample_rate: Option<String>,
-    #[serde(default)]
-    disposition: Disposition,
-    #[serde(default)]
-    tags: HashMap<String, String>,
-    #[serde(default)]
-    side_data_list: Vec<SideData>,
-}
-
-#[derive(Deserialize, Default)]
-struct Disposition {
-    #[serde(default)]
-    default: u8,
-    #[serde(default)]
-    attached_pic: u8,
-    #[serde(default)]
-    forced: u8,
-}
-
-#[derive(Deserialize)]
-struct SideData {
-    displaymatrix: Option<String>,
-    rotation: Option<f64>,
-}
-
-impl Stream {
-    fn is_known(&self) -> bool {
-        self.codec_name.as_deref().is_some_and(|name| !matches!(name, "" | "unknown" | "none"))
-    }
-
-    fn may_be_interlaced(&self) -> bool {
-        match self.field_order.as_deref() {
-            Some("tt" | "bb" | "tb" | "bt") => true,
-            None | Some("unknown") => {
-                self.codec_name.as_deref().is_some_and(|name| OFTEN_INTERLACED.contains(&name))
-            }
-            Some(_) => false,
-        }
-    }
-
-    fn tag(&self) -> &str {
-        self.codec_tag_string.as_deref().filter(|tag| tag.is_ascii()).unwrap_or("unknown")
-    }
-
-    fn sample_rate(&self) -> u32 {
-        self.sample_rate.as_deref().and_then(|rate| rate.parse().ok()).unwrap_or(0)
-    }
-
-    fn tag_named(&self, name: &str) -> &str {
-        let named = |(key, _): &(&String, &String)| key.eq_ignore_ascii_case(name);
-        self.tags.iter().find(named).map_or("", |(_, value)| value.as_str())
-    }
-
-    /// Three letters, or a BCP 47 tag; nothing where the file says something else or "undetermined".
-    fn language(&self) -> String {
-        let tag = self.tag_named("language");
-        let plain = tag.len() <= 16 && tag.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        if plain && tag.len() >= 2 && tag != "und" { tag.to_owned() } else { String::new() }
-    }
-
-    fn title(&self) -> String {
-        self.tag_named("title").chars().filter(|c| !c.is_control()).take(80).collect()
-    }
-
-    fn subtitles(&self) -> Option<Subtitles> {
-        let codec = self.codec_name.as_deref()?;
-        (self.codec_type == "subtitle" && TEXT_CODECS.contains(&codec)).then(|| Subtitles {
-            index: self.index,
-            language: self.language(),
-            title: self.title(),
-            default: self.disposition.default != 0,
-            forced: self.disposition.forced != 0,
-        })
-    }
-
-    fn orientation(&self) -> Orientation {
-        let found = |side: &SideData| {
-            let by_matrix = side.displaymatrix.as_deref().and_then(matrix);
-            by_matrix
-                .map(|matrix| Orientation::from_matrix(&matrix))
-                .or(side.rotation.map(Orientation::from_degrees))
-        };
-        self.side_data_list.iter().find_map(found).unwrap_or_default()
-    }
 }
 
 #[cfg(test)]

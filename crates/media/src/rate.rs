@@ -72,6 +72,11 @@ impl Rate {
         ticks
     }
 
+    /// How long so many frames are, in ticks of [`Self::timescale`].
+    pub fn ticks_of(self, frames: u32) -> u32 {
+        (self.timescale() / self.num).saturating_mul(self.den).saturating_mul(frames)
+    }
+
     fn near(self, other: Self, share: f64) -> bool {
         (self.fps() / other.fps() - 1.0).abs() <= share
     }
@@ -175,6 +180,8 @@ mod tests {
         {
             assert_eq!(Rate::parse(text).expect("rate").timescale(), ticks, "{text}");
         }
+        assert_eq!(Rate::parse("30/1").expect("rate").ticks_of(2), 1024);
+        assert_eq!(Rate::parse("24000/1001").expect("rate").ticks_of(2), 2002);
         assert_eq!(Rate::parse("60000/1001").expect("rate").halved().to_string(), "30000/1001");
         assert_eq!(Rate::parse("45/1").expect("rate").halved().to_string(), "45/2");
     }

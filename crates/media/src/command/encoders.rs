@@ -8,26 +8,30 @@
 
 use super::words;
 use crate::plan::{Codec, Rung};
+use crate::probe::{Light, VideoRange};
 
 /// The video encoder of a rung with `group` frames from one keyframe to the next.
-pub(super) fn video(rung: &Rung, group: u32, threads: u32) -> Vec<String> {
+pub(super) fn video(rung: &Rung, group: u32, threads: u32, light: Option<&Light>) -> Vec<String> {
     let encoding = &rung.encoding;
     let (preset, crf) = (&encoding.preset, encoding.crf);
     let (max, buffer) = (encoding.max_rate, encoding.buffer);
     words(&match encoding.codec {
         Codec::H264 => {
             let tuning = &encoding.tuning;
+            let order = if encoding.reordered == 0 { " -bf 0" } else { "" };
             let tuned = if tuning.is_empty() { String::new() } else { format!(" -x264-params {tuning}") };
             format!(
-                "-c:v libx264 -threads 1 -a53cc 0 -preset {preset}{tuned} -crf {crf} -maxrate {max} -bufsize {buffer} \
+                "-c:v libx264 -threads 1 -a53cc 0 -preset {preset}{tuned}{order} -crf {crf} -maxrate {max} -bufsize {buffer} \
                  -g {group} -keyint_min {group} -sc_threshold 0"
             )
         }
         Codec::Hevc => format!(
             "-c:v libx265 -tag:v hvc1 -preset {preset} -crf {crf} -x265-params log-level=error:keyint={group}:\
-             min-keyint={group}:scenecut=0:open-gop=0:frame-threads=1:pools={threads}:const-vbv=1:vbv-maxrate={}:vbv-bufsize={}",
+             min-keyint={group}:scenecut=0:open-gop=0:frame-threads=1:pools={threads}:const-vbv=1:vbv-maxrate={}:vbv-bufsize={}{}{}",
             max / 1000,
-            buffer / 1000
+            buffer / 1000,
+            if encoding.reordered == 0 { ":bframes=0" } else { "" },
+            light.filter(|_| rung.range == VideoRange::Pq).map(hdr10).unwrap_or_default()
         ),
         Codec::Av1 => format!(
             "-c:v libsvtav1 -preset {preset} -crf {crf} -g {group} -svtav1-params \
@@ -39,4 +43,14 @@ pub(super) fn video(rung: &Rung, group: u32, threads: u32) -> Vec<String> {
              -g {group} -keyint_min {group}"
         ),
     })
+}
+
+/// What x265 is to say of the light: the source's own words. Nothing where it says nothing: a display then takes its
+/// own measure.
+fn hdr10(light: &Light) -> String {
+    let display = light.display.map(|[gx, gy, bx, by, rx, ry, wx, wy, max, min]| {
+        format!(":master-display=G({gx},{gy})B({bx},{by})R({rx},{ry})WP({wx},{wy})L({max},{min})")
+    });
+    let content = light.content.map(|(most, mean)| format!(":max-cll={most},{mean}"));
+    display.into_iter().chain(content).collect()
 }

@@ -1,7 +1,7 @@
 use super::{FIRST_FD, Input, Stream, encode, packets, probe, remux};
 use crate::geometry::{Orientation, Size};
 use crate::plan::{Codec, Options, Plan, plan};
-use crate::probe::{Audio, Source, Subtitles, Video, VideoRange};
+use crate::probe::{Audio, Light, Source, Subtitles, Video, VideoRange};
 use crate::rate::Rate;
 
 const INPUT: Input<'static> = Input { address: "http://127.0.0.1:1/x", seek: None, sound_changes: false };
@@ -25,6 +25,7 @@ fn source(seconds: f64) -> Source {
         longest: f64::MAX,
         subtitles: Vec::new(),
         cover: None,
+        skipped: 0,
         video: Some(Video {
             index: 1,
             codec: "h264".into(),
@@ -37,6 +38,8 @@ fn source(seconds: f64) -> Source {
             interlaced: true,
             tagged: true,
             range: VideoRange::Sdr,
+            foreign_colours: false,
+            light: Light::default(),
             start: Some(1.0),
             duration: None,
         }),
@@ -179,6 +182,22 @@ fn bright_sources_are_mapped_once_and_kept_where_wanted() {
 }
 
 #[test]
+fn a_bright_rung_says_what_its_source_says_of_its_light() {
+    let mut bright = source(10.0);
+    if let Some(video) = &mut bright.video {
+        let display = Some([8500, 39850, 6550, 2300, 35400, 14600, 15635, 16450, 10_000_000, 50]);
+        (video.range, video.light) = (VideoRange::Pq, Light { display, content: Some((1000, 400)) });
+    }
+    let wishes = Options { keep_hdr: true, codec: Codec::Hevc, threads: 2, ..Options::default() };
+    let plan = plan(&bright, &wishes);
+    let args = encode(&plan, &plan.shares[0], &INPUT).args;
+    let params: Vec<_> = args.iter().filter(|arg| arg.contains("const-vbv")).collect();
+    let told = "master-display=G(8500,39850)B(6550,2300)R(35400,14600)WP(15635,16450)L(10000000,50):max-cll=1000,400";
+    assert!(params[0].ends_with(told), "{params:?}");
+    assert!(params.len() > 1 && params[1..].iter().all(|params| !params.contains("max-cll")), "{params:?}");
+}
+
+#[test]
 fn stills_of_a_bright_rung_alone_are_mapped_too() {
     let mut bright = source(100.0);
     if let Some(video) = &mut bright.video {
@@ -208,10 +227,13 @@ fn the_poster_is_not_scaled_up() {
 #[test]
 fn a_poster_that_may_lie_behind_the_end_has_a_stand_in() {
     let endless = Source { duration: None, ..source(10.0) };
-    let wishes = Options { poster_seconds: Some(7.5), threads: 2, ..Options::default() };
+    let wishes = Options { poster_seconds: Some(7.48), threads: 2, ..Options::default() };
     let made = plan(&endless, &wishes);
     let args = encode(&made, &made.shares[0], &INPUT).args.join(" ");
-    assert!(args.contains("select=isnan(prev_selected_t)+gte(t\\,7.5)*lt(prev_selected_t\\,7.5),"), "{args}");
+    assert!(
+        args.contains("select=isnan(prev_selected_t)+gte(t\\,7.48)*lt(prev_selected_t\\,7.48),"),
+        "{args}"
+    );
     assert!(args.contains("-map [poster] -frames:v 2 "), "{args}");
     let known = plan(&source(10.0), &wishes);
     assert!(encode(&known, &known.shares[0], &INPUT).args.join(" ").contains("-map [poster] -frames:v 1 "));

@@ -21,6 +21,14 @@ impl Codec {
     /// Every codec.
     pub const ALL: [Self; 4] = [Self::H264, Self::Hevc, Self::Av1, Self::Vp9];
 
+    /// Frames by which its encoder, with our options, decodes ahead of what is shown.
+    fn reordered(self) -> u32 {
+        match self {
+            Self::H264 | Self::Hevc => 2,
+            Self::Av1 | Self::Vp9 => 0,
+        }
+    }
+
     /// Pixels of the shortest side that its encoder takes.
     fn smallest(self) -> u32 {
         match self {
@@ -90,9 +98,17 @@ pub struct Encoding {
     pub buffer: u32,
     /// 8 or 10 bits a sample.
     pub depth: u32,
+    /// Frames by which it is decoded ahead of what is shown, since pictures that refer to later ones come after those.
+    #[serde(default)]
+    pub reordered: u32,
 }
 
 impl Encoding {
+    /// The same without pictures that refer to later ones.
+    pub(super) fn in_order(self) -> Self {
+        Self { reordered: 0, ..self }
+    }
+
     /// For a rung of that short side, at more than 30 frames a second where `fast`. H.264 where the wanted codec's encoder
     /// takes no pictures as small.
     pub(crate) fn of(options: &Options, short: u32, fast: bool) -> Self {
@@ -137,6 +153,7 @@ impl Encoding {
             max_rate,
             buffer: max_rate * 2,
             depth,
+            reordered: codec.reordered(),
         }
     }
 }

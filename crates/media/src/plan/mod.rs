@@ -9,6 +9,7 @@ pub use chunks::Chunk;
 pub use encoding::{Codec, Encoding, Options, Preset};
 pub use shares::Share;
 
+use crate::fragments::Shift;
 use crate::geometry::Size;
 use crate::ladder::{ladder, step};
 use crate::probe::{Audio, MAX_SECONDS, Source, Video, VideoRange};
@@ -25,6 +26,10 @@ const POSTER_LONG_SIDE: u32 = 640;
 const THUMBNAIL_LONG_SIDE: u32 = 160;
 /// The poster shows a moment not later than this, so that there is one soon.
 const POSTER_LATEST: f64 = 12.0;
+/// So much of a frame is an error of counting.
+const FRAME_TOLERANCE: f64 = 1e-6;
+/// With fewer frames a second no picture refers to a later one: everything would have to begin long after zero.
+const LIVELY: f64 = 10.0;
 /// The short side from which on rungs keep more than 30 frames a second.
 const FAST_RUNG: u32 = 720;
 
@@ -50,6 +55,10 @@ pub struct Plan {
     pub threads: u32,
     /// Nothing after this many seconds is encoded.
     pub end_seconds: f64,
+    /// So many frames of the grid after zero, in its segments' own times, everything begins: as many as a rung is decoded
+    /// ahead of what is shown.
+    #[serde(default)]
+    pub lead_frames: u32,
 }
 
 /// How the picture is prepared and cut, and what is made of it.
@@ -145,6 +154,11 @@ impl Picture {
     pub fn start_of(&self, chunk: usize) -> f64 {
         self.chunks.get(chunk).map_or(0.0, |chunk| self.rate.seconds_of(chunk.first_frame))
     }
+
+    /// The first frame of the grid that is shown at that moment or after it.
+    pub fn frame_from(&self, moment: f64) -> u64 {
+        (moment * self.rate.fps() - FRAME_TOLERANCE).ceil().max(0.0) as u64
+    }
 }
 
 impl Poster {
@@ -155,6 +169,11 @@ impl Poster {
 }
 
 impl Rung {
+    /// Frames of the grid by which it is decoded ahead of what is shown.
+    fn ahead(&self) -> u32 {
+        self.encoding.reordered * self.every.max(1)
+    }
+
     /// Frames a second.
     pub fn rate(&self, grid: Rate) -> Rate {
         if self.every > 1 { grid.halved() } else { grid }
@@ -162,6 +181,25 @@ impl Rung {
 }
 
 impl Plan {
+    /// When everything begins in its segments' own times, seconds.
+    pub fn lead(&self) -> f64 {
+        self.picture.as_ref().map_or(0.0, |picture| picture.rate.seconds_of(u64::from(self.lead_frames)))
+    }
+
+    /// How the times of a rung are moved, from where its encoder puts them.
+    pub fn shift_of_rung(&self, rung: usize) -> Shift {
+        let found = self.picture.as_ref().and_then(|picture| Some((picture.rate, picture.rungs.get(rung)?)));
+        found.filter(|_| self.lead_frames > 0).map_or(Shift::default(), |(rate, rung)| Shift {
+            decoding: rate.ticks_of(self.lead_frames.saturating_sub(rung.ahead())),
+            composition: rate.ticks_of(rung.ahead()),
+        })
+    }
+
+    /// How the times of sound are moved.
+    pub fn shift_of_sound(&self) -> Shift {
+        Shift { decoding: (self.lead() * f64::from(AUDIO_SAMPLE_RATE)).round() as u32, composition: 0 }
+    }
+
     /// Whether the whole job is one task.
     pub fn is_single(&self) -> bool {
         self.shares.len() == 1
@@ -214,11 +252,16 @@ pub fn plan(source: &Source, options: &Options) -> Plan {
     let audio = audio(&source.audio);
     let subtitles = subtitles(source);
     let poster = match &source.video {
-        Some(video) => Some(poster(video, video.duration.or(source.duration), options.poster_seconds)),
+        Some(video) => {
+            let rate = picture.as_ref().map(|picture| picture.rate);
+            Some(poster(video, rate, video.duration.or(source.duration), options.poster_seconds))
+        }
         None => Some(Poster { at_seconds: 0.0, size: Size { width: 640, height: 360 } }),
     };
     let shares = shares::shares(picture.as_ref(), audio.len(), subtitles.len(), poster.as_ref());
+    let ahead = picture.iter().flat_map(|picture| &picture.rungs).map(Rung::ahead);
     Plan {
+        lead_frames: ahead.max().unwrap_or(0),
         source: source.clone(),
         zero: zero(source, picture.as_ref().map(|picture| picture.rate)),
         picture,
@@ -255,6 +298,11 @@ fn picture(source: &Source, video: &Video, options: &Options) -> Picture {
     {
         let encoding = Encoding::hdr(options, top.size.short(), fast);
         rungs.insert(0, Rung { id: format!("{}-hdr", top.id), range: video.range, encoding, ..top });
+    }
+    if rate.fps() < LIVELY {
+        for rung in &mut rungs {
+            rung.encoding = rung.encoding.clone().in_order();
+        }
     }
     let halved = rungs.iter().any(|rung| rung.every > 1);
     let segment_frames = segment_frames(rate, halved);
@@ -302,7 +350,7 @@ fn fitted(shown: Size, long_side: u32) -> Size {
     Size { width: size.width.min(long_side), height: size.height.min(long_side) }
 }
 
-fn poster(video: &Video, duration: Option<f64>, wanted: Option<f64>) -> Poster {
+fn poster(video: &Video, rate: Option<Rate>, duration: Option<f64>, wanted: Option<f64>) -> Poster {
     let size = fitted(video.shown(), POSTER_LONG_SIDE);
     let last = duration.map(|seconds| (seconds - 0.5).max(0.0));
     let chosen = match wanted {
@@ -312,7 +360,9 @@ fn poster(video: &Video, duration: Option<f64>, wanted: Option<f64>) -> Poster {
             .filter(|&seconds| seconds >= 2.0)
             .map_or(0.0, |seconds| (seconds * 0.1).min(POSTER_LATEST)),
     };
-    Poster { at_seconds: (chosen * 1000.0).floor() / 1000.0, size }
+    // The frame that is shown then: the next one may not be in the same chunk, nor there at all.
+    let shown = rate.map_or(chosen, |rate| rate.seconds_of((chosen * rate.fps() + FRAME_TOLERANCE) as u64));
+    Poster { at_seconds: (shown * 1000.0).floor() / 1000.0, size }
 }
 
 fn thumbnails(shown: Size, rate: Rate, segment_frames: u32, length: Option<f64>) -> Thumbnails {

@@ -74,8 +74,9 @@ pub(super) fn shares(
     shares
 }
 
+/// Whether the frame that is shown at a moment, or the first one after it, is in a chunk.
 fn is_in(picture: &Picture, chunk: usize, moment: f64) -> bool {
-    let starts_before = picture.start_of(chunk) <= moment;
-    let next = (chunk + 1 < picture.chunks.len()).then(|| picture.start_of(chunk + 1));
-    starts_before && next.is_none_or(|next| moment < next)
+    let frame = picture.frame_from(moment);
+    let first = |chunk: usize| picture.chunks.get(chunk).map(|chunk| chunk.first_frame);
+    first(chunk).is_some_and(|first| first <= frame) && first(chunk + 1).is_none_or(|next| frame < next)
 }

@@ -1,6 +1,7 @@
 use super::{Codec, Options, Plan, plan};
+use crate::fragments::Shift;
 use crate::geometry::{Orientation, Size};
-use crate::probe::{Audio, Source, Subtitles, Video, VideoRange};
+use crate::probe::{Audio, Light, Source, Subtitles, Video, VideoRange};
 use crate::rate::Rate;
 use proptest::prelude::*;
 use std::collections::HashSet;
@@ -16,6 +17,7 @@ fn source(width: u32, height: u32, rate: (u32, u32), duration: Option<f64>) -> S
         longest: f64::MAX,
         subtitles: Vec::new(),
         cover: None,
+        skipped: 0,
         video: Some(Video {
             index: 0,
             codec: "h264".into(),
@@ -28,6 +30,8 @@ fn source(width: u32, height: u32, rate: (u32, u32), duration: Option<f64>) -> S
             interlaced: false,
             tagged: true,
             range: VideoRange::Sdr,
+            foreign_colours: false,
+            light: Light::default(),
             start: Some(0.0),
             duration,
         }),
@@ -101,6 +105,25 @@ fn short_and_endless_videos_are_one_task() {
         let [share] = &plan.shares[..] else { panic!() };
         assert!(share.poster && share.thumbnails && share.audio == [0] && share.rungs.len() == 4);
     }
+}
+
+#[test]
+fn all_tracks_begin_where_the_latest_rung_can() {
+    let all = |codec| plan(&source(1920, 1080, (60, 1), Some(60.0)), &Options { codec, ..options() });
+    let h264 = all(Codec::H264);
+    let shifts = [0, 3].map(|rung| h264.shift_of_rung(rung)).map(|shift| (shift.decoding, shift.composition));
+    // Two frames of sixty a second, and two of thirty: both are shown from the fourth frame of sixty on.
+    assert_eq!((h264.lead_frames, shifts), (4, [(512, 512), (0, 1024)]));
+    assert_eq!(h264.shift_of_sound(), Shift { decoding: 3200, composition: 0 });
+    for codec in [Codec::H264, Codec::Hevc] {
+        let slow = plan(&source(1920, 1080, (5, 1), Some(60.0)), &Options { codec, ..options() });
+        assert_eq!((slow.lead_frames, slow.shift_of_rung(0)), (0, Shift::default()), "nothing is reordered");
+    }
+    let av1 = all(Codec::Av1);
+    assert_eq!(
+        (av1.lead(), av1.shift_of_rung(0), av1.shift_of_sound()),
+        (0.0, Shift::default(), Shift::default())
+    );
 }
 
 #[test]
@@ -229,8 +252,11 @@ proptest! {
 
     /// Every frame of every rung is made by exactly one task, and so is everything else.
     #[test]
-    fn the_shares_cover_the_plan_once(num in 1u32..61, seconds in 0.1f64..43_200.0, height in 100u32..2200) {
-        let plan = plan(&source(height * 16 / 9, height, (num, 1), Some(seconds)), &options());
+    fn the_shares_cover_the_plan_once(num in 1u32..61, ntsc in any::<bool>(), seconds in 0.1f64..43_200.0,
+                                      height in 100u32..2200, moment in proptest::option::of(0.0f64..50.0)) {
+        let rate = if ntsc { (num * 1000, 1001) } else { (num, 1) };
+        let wishes = Options { poster_seconds: moment, ..options() };
+        let plan = plan(&source(height * 16 / 9, height, rate, Some(seconds)), &wishes);
         let picture = plan.picture.as_ref().expect("picture");
         let segment = u64::from(picture.segment_frames);
         let mut next = 0;
@@ -256,6 +282,13 @@ proptest! {
         let all = |count: fn(&super::Share) -> usize| plan.shares.iter().map(count).sum::<usize>();
         prop_assert_eq!(all(|share| share.audio.len()), plan.audio.len());
         prop_assert_eq!(all(|share| usize::from(share.poster)), 1);
+        // The frame that the poster shows is in the chunk that is to make it.
+        let poster = plan.poster.as_ref().expect("poster").at_seconds;
+        let frame = (0..).find(|&frame| picture.rate.seconds_of(frame) >= poster).expect("a frame");
+        prop_assert!(frame as f64 <= seconds * picture.rate.fps(), "not behind the end");
+        let chunk = plan.shares.iter().find(|share| share.poster).and_then(|share| share.chunk).expect("a chunk");
+        let chunk = picture.chunks[chunk];
+        prop_assert!(frame >= chunk.first_frame && chunk.frames.is_none_or(|frames| frame < chunk.first_frame + frames));
         prop_assert!(plan.shares.windows(2).all(|pair| pair[0].priority <= pair[1].priority));
     }
 }

@@ -192,13 +192,18 @@ fn representation_with(
     xml.open("Representation", &attributes);
     describe(xml);
     let timescale = timescale.max(1);
-    xml.open("SegmentList", &[("timescale", &timescale.to_string())]);
+    let lead = (track.lead * f64::from(timescale)).round() as u64;
+    let (ticks, offset) = (timescale.to_string(), lead.to_string());
+    let mut attributes = vec![("timescale", ticks.as_str())];
+    attributes.extend((lead > 0).then_some(("presentationTimeOffset", offset.as_str())));
+    xml.open("SegmentList", &attributes);
     if !track.init.is_empty() {
         xml.empty("Initialization", &[("sourceURL", &address(&track.init))]);
     }
     xml.open("SegmentTimeline", &[]);
     for (start, ticks) in timeline(&track.segments, timescale) {
-        let start = start.map(|start| ("t", start.to_string()));
+        // In the segments' own times.
+        let start = start.map(|start| ("t", (start + lead).to_string()));
         let attributes: Vec<_> = start.into_iter().chain([("d", ticks.to_string())]).collect();
         xml.empty("S", &attributes.iter().map(|(name, value)| (*name, value.as_str())).collect::<Vec<_>>());
     }
@@ -243,6 +248,15 @@ mod tests {
     use crate::playlists::{Segment, Track, TrackKind};
     use crate::probe::VideoRange;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_lead_is_taken_off() {
+        let track = Track { lead: 0.1, ..rung(720, 1_000_000, VideoRange::Sdr) };
+        let text = manifest(&presentation(vec![track]));
+        assert!(text.contains(r#"<SegmentList timescale="30000" presentationTimeOffset="3000">"#), "{text}");
+        assert!(text.contains(r#"<S t="3000" d="120000"/>"#), "{text}");
+        assert!(text.contains(r#"mediaPresentationDuration="PT9.000S""#), "{text}");
+    }
 
     #[test]
     fn a_manifest() {

@@ -46,6 +46,11 @@ fn every_track_is_kept_the_default_first() {
     assert_eq!(audio, [(1, "eng", "Director"), (0, "deu", "")]);
     let [text] = &source.subtitles[..] else { panic!("{:?}", source.subtitles) };
     assert_eq!((text.index, text.language.as_str(), text.forced), (2, "", true), "pictures are no text");
+    assert_eq!(source.skipped, 1, "which is told");
+    let sound = r#"{"index":9,"codec_type":"audio","codec_name":"aac","channels":1,"sample_rate":"8000"},"#;
+    let many = PHONE.replacen("[\n", &format!("[\n{}", sound.repeat(9)), 1);
+    let source = parse(many.as_bytes()).expect("probe");
+    assert_eq!((source.audio.len(), source.skipped), (8, 2));
 }
 
 #[test]
@@ -89,6 +94,18 @@ fn each_refusal_has_its_reason() {
     let parsed = parse(wrong.as_bytes()).expect("a short video");
     assert_eq!(parsed.duration, None, "its header is wrong");
     assert_eq!(parsed.video.expect("a picture").duration, None);
+}
+
+#[test]
+fn dolbys_own_colours_are_told() {
+    let with = |side: &str| PHONE.replace(r#""side_data_list":["#, &format!(r#""side_data_list":[{side},"#));
+    let five =
+        r#"{"side_data_type":"DOVI configuration record","dv_profile":5,"dv_bl_signal_compatibility_id":0}"#;
+    let foreign = |json: String| parse(json.as_bytes()).expect("probe").video.expect("video").foreign_colours;
+    assert!(foreign(with(five)) && !foreign(PHONE.to_owned()));
+    let eight =
+        r#"{"side_data_type":"DOVI configuration record","dv_profile":8,"dv_bl_signal_compatibility_id":4}"#;
+    assert!(!foreign(with(eight)), "HLG underneath");
 }
 
 #[test]

@@ -172,6 +172,7 @@ fn tracks(plan: &Plan) -> Vec<Track> {
         id: id.to_owned(),
         init: String::new(),
         codec: String::new(),
+        lead: if matches!(kind, TrackKind::Subtitles { .. }) { 0.0 } else { plan.lead() },
         kind,
         segments: Vec::new(),
         complete: false,

@@ -5,6 +5,9 @@ use futures::future::join_all;
 use reelmill_media::{command, plan::Codec};
 use tokio::process::Command;
 
+/// Counts what this program itself changed in what it makes of the same plan, its arguments to ffmpeg included.
+const MADE: u32 = 2;
+
 /// Names this program, ffmpeg, and what ffmpeg's encoders make of a second of test pictures: `-version` names neither the
 /// libraries it was not built with nor what they do on this processor.
 pub(crate) async fn name(ffmpeg: &str) -> Result<String, WorkerError> {
@@ -21,7 +24,7 @@ pub(crate) async fn name(ffmpeg: &str) -> Result<String, WorkerError> {
     let hash = said.flat_map(String::into_bytes).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    Ok(format!("reelmill {}, {first}, {hash:016x}", env!("CARGO_PKG_VERSION")))
+    Ok(format!("reelmill {}/{MADE}, {first}, {hash:016x}", env!("CARGO_PKG_VERSION")))
 }
 
 /// What it says; the input is our own.

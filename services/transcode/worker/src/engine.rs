@@ -15,6 +15,7 @@ mod sink;
 mod source;
 mod steady;
 mod stills;
+mod trial;
 mod verdict;
 
 pub use process::Jail;
@@ -178,6 +179,9 @@ impl Engine {
             warnings.push(left_out("sound"));
         }
         warnings.extend(encoded.warning());
+        if share.priority == 0 {
+            warnings.extend(remarks(&plan.source));
+        }
         if plan.is_single() {
             warnings.extend(join::join_local(self, plan, &encoded, &outlet, &place).await?);
         }
@@ -185,6 +189,14 @@ impl Engine {
         recorder.finish().await?;
         place.progress.finished();
         Ok(Done { warnings })
+    }
+
+    /// Encodes a second of test pictures in the jail, and writes to the scratch folder.
+    ///
+    /// # Errors
+    /// What keeps this machine from encoding anything, for its log.
+    pub async fn trial(&self, scratch: &Path) -> Result<(), String> {
+        trial::trial(self, scratch).await
     }
 
     /// Joins the recorded segments of a rendition with those of the sound into a progressive MP4.
@@ -237,6 +249,28 @@ fn without(plan: &Plan, share: &Share) -> Vec<(Share, Vec<&'static str>)> {
         tries.push((Share { audio: Vec::new(), ..rest }, what));
     }
     tries
+}
+
+/// What to tell of a source that is not served as one may expect, though nothing of it is broken.
+fn remarks(source: &Source) -> Vec<Failure> {
+    let mut remarks = Vec::new();
+    let left_out = match source.skipped {
+        0 => None,
+        1 => Some("A sound or subtitle track was left out".to_owned()),
+        more => Some(format!("{more} sound or subtitle tracks were left out")),
+    };
+    if let Some(left_out) = left_out {
+        let why = "at most eight of a kind are kept, if they can be decoded, and subtitles only where they are text";
+        remarks.push(Failure::new(Reason::TrackSkipped, format!("{left_out}: {why}.")));
+    }
+    if source.video.as_ref().is_some_and(|video| video.foreign_colours) {
+        remarks.push(Failure::new(
+            Reason::ColoursWrong,
+            "The colours of this kind of Dolby Vision (profile 5) can't be converted and look wrong. Export the video as \
+             HDR10, HLG or SDR.",
+        ));
+    }
+    remarks
 }
 
 fn left_out(what: &str) -> Failure {

@@ -28,6 +28,7 @@ use reelmill_platform::queue::Queue;
 use reelmill_proto::transcode::worker_service_client::WorkerServiceClient;
 use scratch::Scratch;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use task::{Bench, VISIBILITY};
 use tokio::task::JoinSet;
@@ -68,6 +69,7 @@ pub async fn run(
         queue,
         dispatch,
         shutdown,
+        unfit: AtomicBool::new(false),
     });
     let mut slots = JoinSet::new();
     for _ in 0..config.slots.max(1) {
@@ -83,6 +85,7 @@ pub async fn run(
 async fn slot(bench: Arc<Bench>) {
     let mut failures = 0;
     while !bench.shutdown.is_cancelled() {
+        bench.become_fit().await;
         let received = tokio::select! {
             received = bench.queue.receive(1, VISIBILITY, POLL) => received,
             () = bench.shutdown.cancelled() => return,

@@ -4,6 +4,7 @@ use crate::convert;
 use crate::dispatch::{ANSWER, CHECKED_ANSWER, Dispatch, insist, is_verdict};
 use crate::engine::{Done, Engine, Progress, Snapshot};
 use crate::lease::{Keeper, Lost};
+use crate::patience::pause;
 use crate::scratch::Scratch;
 use crate::work::Labour;
 use reelmill_media::{Failure, Reason};
@@ -15,6 +16,7 @@ use reelmill_proto::transcode::{
 };
 use reelmill_proto::unix_millis;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinError;
@@ -41,6 +43,8 @@ pub(crate) struct Bench {
     pub queue: Arc<dyn Queue>,
     pub dispatch: Dispatch,
     pub shutdown: CancellationToken,
+    /// This machine can encode nothing just now, as with a full disk.
+    pub unfit: AtomicBool,
 }
 
 /// What became of a task that was worked at.
@@ -137,6 +141,7 @@ impl Bench {
         let until = keeper.until();
         let settle = async {
             let verdict = self.labour(&lease, work, progress).await;
+            let verdict = self.own_fault(verdict).await;
             self.settle(&lease, verdict, until, &snapshots).await
         };
         tokio::select! {
@@ -189,6 +194,47 @@ impl Bench {
         Verdict::Failed(worker_stopped())
     }
 
+    /// Where an encoder failed for no fault of the file's, the machine may be to blame. One that can encode nothing at
+    /// all hands the task back, which does not count against the job, and takes no more until it can.
+    async fn own_fault(&self, verdict: Verdict) -> Verdict {
+        let doubtful = |reason| matches!(reason, Reason::EncoderCrashed | Reason::EncoderStalled);
+        match verdict {
+            Verdict::Failed(failure) if doubtful(failure.reason) => match self.trial().await {
+                Ok(()) => Verdict::Failed(failure),
+                Err(cause) => {
+                    tracing::error!(cause, "this worker can't encode: it takes no tasks until it can");
+                    self.unfit.store(true, Ordering::Relaxed);
+                    Verdict::Failed(unfit())
+                }
+            },
+            other => other,
+        }
+    }
+
+    /// Waits until this machine can encode again, or the worker stops.
+    pub(crate) async fn become_fit(&self) {
+        let mut trials = 0;
+        while self.unfit.load(Ordering::Relaxed) && !self.shutdown.is_cancelled() {
+            trials += 1;
+            tokio::select! {
+                () = tokio::time::sleep(pause(trials)) => {}
+                () = self.shutdown.cancelled() => return,
+            }
+            match self.trial().await {
+                Ok(()) => {
+                    tracing::info!("this worker can encode again");
+                    self.unfit.store(false, Ordering::Relaxed);
+                }
+                Err(cause) => tracing::warn!(cause, "this worker still can't encode"),
+            }
+        }
+    }
+
+    async fn trial(&self) -> Result<(), String> {
+        let scratch = self.scratch.task().map_err(|error| format!("no scratch folder: {error}"))?;
+        self.engine.trial(scratch.path()).await
+    }
+
     /// Tells dispatch how the task ended, until it has heard or the lease is surely lost.
     async fn settle(
         &self,
@@ -237,6 +283,10 @@ impl Bench {
 
 fn worker_stopped() -> Failure {
     Failure::new(Reason::WorkerStopped, "The worker was stopped. Another one goes on.")
+}
+
+fn unfit() -> Failure {
+    Failure::new(Reason::WorkerStopped, "The worker can't encode. Another one goes on.")
 }
 
 fn crashed() -> Failure {

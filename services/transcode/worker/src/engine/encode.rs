@@ -9,7 +9,7 @@ use super::stills::{self, Sheets};
 use super::verdict::{self, Verdict};
 use super::{Engine, Place, Session, crashed, store_unavailable, unreadable};
 use reelmill_media::command::{self, Encode, FIRST_FD, Input, Stream};
-use reelmill_media::fragments::FragmentError;
+use reelmill_media::fragments::{FragmentError, Shift};
 use reelmill_media::plan::{Plan, Share};
 use reelmill_media::{Failure, Reason};
 use std::collections::HashMap;
@@ -229,6 +229,7 @@ fn spawn(
         heard: None,
         recorded: recorded.get(rendition).copied().unwrap_or(0),
         due: None,
+        shift: Shift::default(),
         copy: None,
         longest_copy: work.engine.bounds.download,
     };
@@ -241,14 +242,16 @@ fn spawn(
             let rung = plan.picture.as_ref().and_then(|picture| picture.rungs.get(place));
             let first = chunk.map_or(0, |chunk| chunk.first_segment);
             let id = rung.map_or("", |rung| &rung.id);
-            let track = TrackPlan { due, copy: copy(id), ..track(id, first) };
+            let track =
+                TrackPlan { due, shift: plan.shift_of_rung(place), copy: copy(id), ..track(id, first) };
             pumps.spawn(async move { Ok(Pumped::Track(stream, pump::track(pipe, track, outlet).await?)) });
         }
         Stream::Audio(place) => {
             let id = plan.audio.get(place).map_or("", |audio| &audio.id);
             let heard = work.place.progress.clone();
             // Any may have to stand in for the default one, when that can't be decoded.
-            let track = TrackPlan { copy: copy(id), heard: Some(heard), ..track(id, 0) };
+            let shift = plan.shift_of_sound();
+            let track = TrackPlan { copy: copy(id), heard: Some(heard), shift, ..track(id, 0) };
             pumps.spawn(async move { Ok(Pumped::Track(stream, pump::track(pipe, track, outlet).await?)) });
         }
         Stream::Subtitles(place) => {

@@ -4,7 +4,7 @@ use super::process::{self, Ended, Limits};
 use super::source::SourceReader;
 use super::steady::is_steady;
 use super::{Engine, Session, crashed, unreadable, verdict};
-use reelmill_media::probe::{Source, parse};
+use reelmill_media::probe::{Source, VideoRange, parse, parse_light};
 use reelmill_media::sniff::{SNIFF_BYTES, sniff};
 use reelmill_media::{Failure, Reason, command};
 use std::path::Path;
@@ -41,6 +41,14 @@ pub(super) async fn inspect(engine: &Engine, session: &Session, scratch: &Path) 
         return Err(verdict::probe(&ended, kind));
     }
     let mut source = parse(&json)?;
+    if let Some(video) = source.video.as_mut().filter(|video| video.range == VideoRange::Pq) {
+        let args = command::light(session.proxy.address(), video.index);
+        let cpu = engine.bounds.probe.as_secs();
+        let asked = ask(engine, session, &args, cpu, MAX_JSON_BYTES, scratch);
+        // A display does without.
+        let told = tokio::time::timeout(engine.bounds.probe, asked).await.ok().and_then(Result::ok);
+        video.light = told.map(|(_, json)| parse_light(&json)).unwrap_or_default();
+    }
     if CLOCKED.contains(&source.container.as_str())
         && !is_steady(reader).await.map_err(|error| unreadable(&error))?
     {

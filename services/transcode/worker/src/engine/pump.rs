@@ -6,7 +6,7 @@ use super::progress::Progress;
 use super::recorder::Recording;
 use super::sink::{Content, Output, OutputSink, Role, SinkError};
 use bytes::{Bytes, BytesMut};
-use reelmill_media::fragments::{Fragment, FragmentError, Fragments, Init, Part};
+use reelmill_media::fragments::{Fragment, FragmentError, Fragments, Init, Part, Shift};
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -88,6 +88,8 @@ pub(super) struct TrackPlan {
     pub recorded: u32,
     /// When its first frame is due, seconds, where a seek may have gone too far.
     pub due: Option<f64>,
+    /// How its times are moved.
+    pub shift: Shift,
     /// Where it is told how far sound is that has no picture beside it.
     pub heard: Option<Progress>,
     /// Where a copy of the whole stream is kept.
@@ -139,8 +141,8 @@ pub(super) async fn track(
         None => None,
     };
     let track = Track { rendition: plan.rendition.clone(), copy: plan.copy.clone(), ..Track::default() };
+    let mut reader = Fragments::shifted(plan.shift);
     let mut pump = Pump { outlet, plan, track, init: None, copy, puts: VecDeque::new() };
-    let mut reader = Fragments::new();
     let mut chunk = BytesMut::with_capacity(PIPE_BYTES);
     loop {
         let read = tokio::select! {

@@ -71,13 +71,14 @@ impl Board {
     }
 
     /// A rendition's initialisation segment and media segments.
-    pub fn track(&self, kind: TrackKind, id: &str) -> Track {
+    pub fn track(&self, kind: TrackKind, id: &str, lead: f64) -> Track {
         let recorded = self.recorded();
         let of_it: Vec<_> = recorded.iter().filter(|recorded| recorded.output.rendition == id).collect();
         let mut track = Track {
             id: id.to_owned(),
             init: String::new(),
             codec: String::new(),
+            lead: if matches!(kind, TrackKind::Subtitles { .. }) { 0.0 } else { lead },
             kind,
             segments: Vec::new(),
             complete: true,
@@ -122,7 +123,7 @@ impl Board {
 
     /// All there is to play.
     pub fn presentation(&self, plan: &Plan) -> Presentation {
-        let tracks = kinds(plan).into_iter().map(|(id, kind)| self.track(kind, &id));
+        let tracks = kinds(plan).into_iter().map(|(id, kind)| self.track(kind, &id, plan.lead()));
         let tracks = tracks.filter(|track| !track.segments.is_empty()).collect();
         Presentation { tracks, complete: true }
     }

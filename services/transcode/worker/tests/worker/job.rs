@@ -205,7 +205,7 @@ impl Job {
             default: false,
             forced: false,
         };
-        self.board.track(kind, id)
+        self.board.track(kind, id, self.plan.lead())
     }
 
     /// One file of a rendition's initialisation segment and all its media segments, as players see it.

@@ -35,12 +35,17 @@ async fn deep_and_fully_sampled_pictures_become_what_every_player_decodes() {
 
 /// Two seconds of grey at 203 nits, the white of HDR programmes.
 fn bright(transfer: &str, level: u32) -> Clip {
+    mastered(transfer, level, "")
+}
+
+/// The same with more to tell of the light.
+fn mastered(transfer: &str, level: u32, told: &str) -> Clip {
     Clip::new(
         "bright.mp4",
         &format!(
             "-f lavfi -i color=black:s=256x144:r=24:d=2,format=yuv420p10le,geq=lum={level}:cb=512:cr=512 -c:v libx265 \
              -preset ultrafast -tag:v hvc1 -color_primaries bt2020 -color_trc {transfer} -colorspace bt2020nc \
-             -x265-params log-level=error:colorprim=bt2020:transfer={transfer}:colormatrix=bt2020nc"
+             -x265-params log-level=error:colorprim=bt2020:transfer={transfer}:colormatrix=bt2020nc{told}"
         ),
     )
 }
@@ -75,6 +80,21 @@ async fn a_high_range_is_kept_where_it_is_wished_for() {
         assert!(kept.abs_diff(level) <= 4, "{transfer}: {kept}, not {level}");
         assert!(job.text("master.m3u8").contains(&format!("VIDEO-RANGE={range}")));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_display_is_told_what_light_the_source_was_mastered_with() {
+    let told = ":master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50):max-cll=900,300";
+    let clip = mastered("smpte2084", 572, told);
+    let job = done(&clip.file, &Options { keep_hdr: true, ..options(&[]) }).await;
+    let light = |file: &std::path::Path| {
+        ffprobe("-select_streams v:0 -read_intervals %+#1 -show_entries frame_side_data", file)
+    };
+    let kept = light(&job.joined("144p-hdr"));
+    for part in ["13250/50000", "34000/50000", "10000000/10000", "900"] {
+        assert!(kept.contains(part), "{part} in {kept}, of {}", light(&clip.file));
+    }
+    assert!(!light(&job.joined("144p")).contains("/50000"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

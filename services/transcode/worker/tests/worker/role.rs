@@ -2,9 +2,12 @@
 
 use crate::job::options;
 use crate::role_support::{Event, HINT, Role, Task, World};
-use crate::support::{Clip, engine, processes_in, seconds, terminate_in, wait_until};
+use crate::support::{
+    Clip, engine, instead, jail, jail_helper, processes_in, seconds, terminate_in, wait_until,
+};
 use reelmill_media::plan::plan;
 use reelmill_proto::transcode::{Output, output};
+use reelmill_worker::engine::Jail;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -186,6 +189,31 @@ async fn an_encoder_that_is_stopped_is_not_the_files_fault() {
         assert!(failed.retryable);
         assert_eq!(failed.failure.expect("failure").reason, reason);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_can_encode_nothing_hands_its_task_back_and_rests() {
+    let clip = clip("320x180", 4);
+    let broken = clip.beside("broken");
+    std::fs::write(&broken, "").expect("write");
+    let helper = jail_helper();
+    let commands =
+        format!("[ -e {} ] && kill -9 $$; exec {} \"$@\"", broken.display(), helper.to_string_lossy());
+    let jail = Jail { helper: vec![instead(&clip, &commands)], ..jail() };
+    let role = Role::start_in(jail, &clip.file, World::with_rungs(&[180]), LONG_DRAIN).await;
+    role.messages_deleted(1).await;
+    let failed = role.world.failed().expect("handed back");
+    assert!(failed.retryable);
+    assert_eq!(failed.failure.expect("failure").reason, "WORKER_STOPPED", "which does not count");
+
+    *role.world.tasks.lock().expect("lock") = vec![Task::Prepare];
+    role.world.messages.lock().expect("lock").push(HINT.into());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(role.world.started.lock().expect("lock").len(), 1, "it takes no other task");
+    std::fs::remove_file(&broken).expect("mended");
+    role.messages_deleted(2).await;
+    let world = role.stop().await;
+    assert!(matches!(world.events().last(), Some(Event::Completed(_))), "{:?}", world.events());
 }
 
 #[tokio::test(flavor = "multi_thread")]

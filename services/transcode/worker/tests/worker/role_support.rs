@@ -17,6 +17,7 @@ use reelmill_proto::transcode::{
     CompleteTaskRequest, FailTaskRequest, Output, PlanJobRequest, ReportProgressRequest, StartTaskRequest,
     output,
 };
+use reelmill_worker::engine::Jail;
 use reelmill_worker::{WorkerConfig, WorkerError, run};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -209,6 +210,11 @@ impl Role {
     /// Starts a worker that finds one message, about `source`. What there is to do is to prepare it, unless the world
     /// says otherwise.
     pub async fn start(source: &Path, world: World, drain: Duration) -> Self {
+        Self::start_in(jail(), source, world, drain).await
+    }
+
+    /// The same, with another jail.
+    pub async fn start_in(jail: Jail, source: &Path, world: World, drain: Duration) -> Self {
         // Another test of this process may have installed it.
         let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
         *world.source.lock().expect("lock") = std::fs::read(source).expect("source");
@@ -236,7 +242,7 @@ impl Role {
         let key = MeshKey::new("a-key-of-the-tests-alone").expect("key");
         let channel = Channel::lazy(&address, &key, "worker").expect("channel");
         let scratch = TempDir::new().expect("scratch");
-        let mut config = WorkerConfig::new(scratch.path().to_owned(), jail());
+        let mut config = WorkerConfig::new(scratch.path().to_owned(), jail);
         config.drain = drain;
         let shutdown = CancellationToken::new();
         let queue: Arc<dyn Queue> = Arc::clone(&world) as Arc<dyn Queue>;

@@ -48,3 +48,13 @@ async fn thumbnails_of_a_cut_video_are_even_across_its_chunks() {
     }
     assert_eq!(number_in(&job.poster(), "null"), 175, "the moment that was wished for");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poster_between_two_chunks_is_made_by_one_of_them() {
+    // Segments are of 96 frames, 4.004 s: the moment lies behind the last frame of one, and before the first of the next.
+    let clip = numbered("film.mp4", "24000/1001", 1000, H264);
+    let wished = Options { poster_seconds: Some(4.0), ..options(&[144]) };
+    let job = done(&clip.file, &wished).await;
+    assert!(!job.plan.is_single());
+    assert_eq!(number_in(&job.poster(), "null"), 95, "the frame that is shown then");
+}

@@ -1,7 +1,9 @@
 //! Sound and picture stay together: a flash and a beep at every full second.
 
-use crate::job::{Job, options};
-use crate::support::{Clip, ffmpeg, gray_frames, samples};
+use crate::job::{Job, done, options};
+use crate::numbered::{H264, numbered};
+use crate::support::{Clip, ffmpeg, ffprobe, gray_frames, samples};
+use reelmill_media::plan::{Codec, Options};
 use std::path::Path;
 
 const FPS: f64 = 30.0;
@@ -11,12 +13,26 @@ const BEARABLE: f64 = 0.020;
 /// Times of the first bright frame after a dark one.
 fn flashes(file: &Path) -> Vec<f64> {
     let bright: Vec<bool> = gray_frames(file, 1, 1).iter().map(|&pixel| pixel > 128).collect();
+    let times = times(file, "v:0");
+    assert_eq!(times.len(), bright.len(), "each frame has its time");
     let onsets = (1..bright.len()).filter(|&at| bright[at] && !bright[at - 1]);
-    onsets.map(|at| at as f64 / FPS).collect()
+    onsets.map(|at| times[at]).collect()
+}
+
+/// When each packet is played, as the file says, in the order of time.
+fn times(file: &Path, stream: &str) -> Vec<f64> {
+    let told = ffprobe(&format!("-select_streams {stream} -show_entries packet=pts_time"), file);
+    let mut times: Vec<f64> =
+        told.split_whitespace().filter_map(|time| time.trim_matches(',').parse().ok()).collect();
+    times.sort_by(f64::total_cmp);
+    times
 }
 
 /// Times of the first loud sample after half a second of quiet.
 fn beeps(file: &Path) -> Vec<f64> {
+    let times = times(file, "a:0");
+    let gaps = times.windows(2).map(|pair| (pair[1] - pair[0] - 1024.0 / 48_000.0).abs());
+    assert!(gaps.fold(0.0, f64::max) < 0.000_1, "one packet follows the other");
     let mut quiet = 0;
     let mut onsets = Vec::new();
     for (at, sample) in samples(file).into_iter().enumerate() {
@@ -25,7 +41,7 @@ fn beeps(file: &Path) -> Vec<f64> {
             continue;
         }
         if quiet > 24_000 {
-            onsets.push(at as f64 / 48_000.0);
+            onsets.push(times[0] + at as f64 / 48_000.0);
         }
         quiet = 0;
     }
@@ -83,4 +99,29 @@ async fn they_stay_together_across_chunks() {
     assert_kept_together("aac.mp4", 42, "-c:a aac").await;
     assert_kept_together("opus.mkv", 42, "-c:a libopus").await;
     assert_kept_together("mp2.ts", 42, "-c:a mp2 -output_ts_offset 70").await;
+}
+
+/// Readers built on ffmpeg move a track later whose pictures are shown before they are decoded: none is, in any codec,
+/// at any rate, in a chunk of any length.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_track_begins_at_the_same_moment_whoever_reads_it() {
+    for (rate, frames, codec, lead) in [
+        ("60", 240, Codec::H264, 4.0 / 60.0),
+        ("30", 961, Codec::H264, 2.0 / 30.0),
+        ("5", 25, Codec::H264, 0.0),
+        ("24000/1001", 96, Codec::Hevc, 2002.0 / 24_000.0),
+        ("25", 50, Codec::Av1, 0.0),
+    ] {
+        let clip = numbered("clip.mp4", rate, frames, &format!("{H264} -c:a aac"));
+        let job = done(&clip.file, &Options { codec, ..options(&[144, 96]) }).await;
+        for track in ["144p", "96p", "audio-0"] {
+            let start: f64 =
+                ffprobe("-show_entries stream=start_time", &job.joined(track)).parse().expect("time");
+            assert!((start - lead).abs() < 0.0001, "{rate} {track}: {start}, not {lead}");
+        }
+        let shown = times(&job.joined("144p"), "v:0");
+        let gaps = shown.windows(2).map(|pair| pair[1] - pair[0]);
+        assert!(gaps.fold(0.0, f64::max) < shown[1] - shown[0] + 0.001, "{rate}: no picture is late");
+        assert_eq!(shown.len(), usize::try_from(frames).expect("frames"), "{rate}");
+    }
 }
