@@ -56,7 +56,7 @@ pub fn probe(input: &str) -> Vec<String> {
 /// Arguments of an ffprobe that tells what the first picture of stream `index` says of its light, as
 /// [`crate::probe::parse_light`] reads it.
 pub fn light(input: &str, index: u32) -> Vec<String> {
-    let mut args = words("-v error -show_frames -read_intervals %+#1 -of json -select_streams");
+    let mut args = words("-v error -show_frames -show_streams -read_intervals %+#1 -of json -select_streams");
     args.push(index.to_string());
     args.extend(demuxer_limits("http,tcp"));
     args.extend(["-max_pixels".into(), MAX_PIXELS.to_string(), "-i".into(), input.into()]);
@@ -95,6 +95,11 @@ pub fn encode(plan: &Plan, share: &Share, input: &Input<'_>) -> Encode {
         format!("pipe:{}", FIRST_FD as usize + place)
     };
     let mut args = words("-v error -nostdin -y");
+    // One of a long video's many tasks: the others keep the cores busy, and threads that wait for one another cost time.
+    let is_one_of_many = share.chunk.is_some() && share.priority > 0 && !plan.is_single();
+    if is_one_of_many {
+        args.extend(words("-filter_complex_threads 1 -threads 1"));
+    }
     args.extend(source(plan, input));
     for graph in graph::graphs(plan, share, input, &pipe(Stream::Progress)) {
         args.extend(["-filter_complex".into(), graph]);

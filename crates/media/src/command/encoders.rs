@@ -18,7 +18,7 @@ pub(super) fn video(rung: &Rung, group: u32, threads: u32, light: Option<&Light>
     words(&match encoding.codec {
         Codec::H264 => {
             let tuning = &encoding.tuning;
-            let order = if encoding.reordered == 0 { " -bf 0" } else { "" };
+            let order = if encoding.in_order { " -bf 0" } else { "" };
             let tuned = if tuning.is_empty() { String::new() } else { format!(" -x264-params {tuning}") };
             format!(
                 "-c:v libx264 -threads 1 -a53cc 0 -preset {preset}{tuned}{order} -crf {crf} -maxrate {max} -bufsize {buffer} \
@@ -30,7 +30,7 @@ pub(super) fn video(rung: &Rung, group: u32, threads: u32, light: Option<&Light>
              min-keyint={group}:scenecut=0:open-gop=0:frame-threads=1:pools={threads}:const-vbv=1:vbv-maxrate={}:vbv-bufsize={}{}{}",
             max / 1000,
             buffer / 1000,
-            if encoding.reordered == 0 { ":bframes=0" } else { "" },
+            if encoding.in_order { ":bframes=0" } else { "" },
             light.filter(|_| rung.range == VideoRange::Pq).map(hdr10).unwrap_or_default()
         ),
         Codec::Av1 => format!(

@@ -25,6 +25,7 @@ fn source(seconds: f64) -> Source {
         longest: f64::MAX,
         subtitles: Vec::new(),
         cover: None,
+        made: crate::MADE,
         skipped: 0,
         video: Some(Video {
             index: 1,
@@ -278,4 +279,17 @@ fn sound_alone_shows_its_wave_or_its_cover() {
     assert!(graph(&planned(&heard, Codec::H264), 0).contains("showwavespic=s=640x360"));
     heard.cover = Some(7);
     assert!(graph(&planned(&heard, Codec::H264), 0).starts_with("[0:7]scale=640:640"));
+}
+
+#[test]
+fn only_what_others_work_beside_has_one_thread() {
+    let one = |plan: &Plan, share: usize| {
+        let args = encode(plan, &plan.shares[share], &INPUT).args.join(" ");
+        let (before, _) = args.split_once(" -i ").expect("an input");
+        before.contains("-filter_complex_threads 1 -threads 1")
+    };
+    let long = planned(&source(100.0), Codec::H264);
+    assert!(!one(&long, 0), "it plays as soon as this is done");
+    assert!(long.shares[2].chunk.is_some() && one(&long, 2), "one of many");
+    assert!(!one(&planned(&source(10.0), Codec::H264), 0), "alone");
 }

@@ -10,9 +10,9 @@ const FIRST: [u64; 3] = [1, 2, 4];
 /// Segments of the longest chunks: about 30 seconds.
 const LONGEST: u64 = 8;
 /// Segments of the shortest of the last chunks: each costs the start of an encoder and a seek.
-const SHORTEST: u64 = 4;
+const SHORTEST: u64 = 5;
 /// From where on chunks shrink: each is that part of what is left.
-const PARTS: u64 = 5;
+const PARTS: u64 = 3;
 /// So few segments are not worth a chunk of their own.
 const REST: u64 = 2;
 

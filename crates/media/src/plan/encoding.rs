@@ -98,15 +98,15 @@ pub struct Encoding {
     pub buffer: u32,
     /// 8 or 10 bits a sample.
     pub depth: u32,
-    /// Frames by which it is decoded ahead of what is shown, since pictures that refer to later ones come after those.
+    /// Whether no picture refers to a later one.
     #[serde(default)]
-    pub reordered: u32,
+    pub in_order: bool,
 }
 
 impl Encoding {
-    /// The same without pictures that refer to later ones.
-    pub(super) fn in_order(self) -> Self {
-        Self { reordered: 0, ..self }
+    /// Frames by which it is decoded ahead of what is shown, since pictures that refer to later ones come after those.
+    pub(super) fn reordered(&self) -> u32 {
+        if self.in_order { 0 } else { self.codec.reordered() }
     }
 
     /// For a rung of that short side, at more than 30 frames a second where `fast`. H.264 where the wanted codec's encoder
@@ -153,7 +153,7 @@ impl Encoding {
             max_rate,
             buffer: max_rate * 2,
             depth,
-            reordered: codec.reordered(),
+            in_order: false,
         }
     }
 }

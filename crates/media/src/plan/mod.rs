@@ -171,7 +171,7 @@ impl Poster {
 impl Rung {
     /// Frames of the grid by which it is decoded ahead of what is shown.
     fn ahead(&self) -> u32 {
-        self.encoding.reordered * self.every.max(1)
+        self.encoding.reordered() * self.every.max(1)
     }
 
     /// Frames a second.
@@ -261,7 +261,7 @@ pub fn plan(source: &Source, options: &Options) -> Plan {
     let shares = shares::shares(picture.as_ref(), audio.len(), subtitles.len(), poster.as_ref());
     let ahead = picture.iter().flat_map(|picture| &picture.rungs).map(Rung::ahead);
     Plan {
-        lead_frames: ahead.max().unwrap_or(0),
+        lead_frames: ahead.max().filter(|_| source.made >= 2).unwrap_or(0),
         source: source.clone(),
         zero: zero(source, picture.as_ref().map(|picture| picture.rate)),
         picture,
@@ -301,7 +301,7 @@ fn picture(source: &Source, video: &Video, options: &Options) -> Picture {
     }
     if rate.fps() < LIVELY {
         for rung in &mut rungs {
-            rung.encoding = rung.encoding.clone().in_order();
+            rung.encoding.in_order = true;
         }
     }
     let halved = rungs.iter().any(|rung| rung.every > 1);

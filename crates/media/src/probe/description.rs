@@ -138,7 +138,10 @@ impl Stream {
     /// Whether the picture is in Dolby's own colours, which only its own decoders show rightly.
     pub(super) fn is_dolby_vision_alone(&self) -> bool {
         let mut sides = self.side_data_list.iter();
-        sides.any(|side| side.dv_profile == Some(5) && side.dv_bl_signal_compatibility_id.unwrap_or(0) == 0)
+        sides.any(|side| {
+            side.dv_profile.is_some_and(|profile| [5, 10, 20].contains(&profile))
+                && side.dv_bl_signal_compatibility_id.unwrap_or(0) == 0
+        })
     }
 
     pub(super) fn tag(&self) -> &str {

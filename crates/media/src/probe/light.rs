@@ -18,10 +18,11 @@ pub struct Light {
     pub content: Option<(u32, u32)>,
 }
 
-/// Reads `ffprobe -show_frames -of json`, of the first picture.
+/// Reads `ffprobe -show_frames -show_streams -of json`, of the first picture: it, or its container, may tell.
 pub fn parse_light(json: &[u8]) -> Light {
     let described: Described = serde_json::from_slice(json).unwrap_or_default();
-    let told: Vec<_> = described.frames.into_iter().flat_map(|frame| frame.side_data_list).collect();
+    let both = described.frames.into_iter().chain(described.streams);
+    let told: Vec<_> = both.flat_map(|teller| teller.side_data_list).collect();
     Light {
         display: told.iter().find_map(Told::display),
         content: told.iter().find_map(|told| Some((told.max_content?, told.max_average?))),
@@ -31,11 +32,13 @@ pub fn parse_light(json: &[u8]) -> Light {
 #[derive(Deserialize, Default)]
 struct Described {
     #[serde(default)]
-    frames: Vec<Frame>,
+    frames: Vec<Teller>,
+    #[serde(default)]
+    streams: Vec<Teller>,
 }
 
 #[derive(Deserialize)]
-struct Frame {
+struct Teller {
     #[serde(default)]
     side_data_list: Vec<Told>,
 }
@@ -103,6 +106,8 @@ mod tests {
             let light = parse_light(TOLD.replace(right, wrong).as_bytes());
             assert_eq!((light.display, light.content), (None, Some((1000, 400))), "{wrong}");
         }
+        let by_container = TOLD.replace("frames", "streams");
+        assert_eq!(parse_light(by_container.as_bytes()), parse_light(TOLD.as_bytes()));
         for nothing in ["", "{}", "{\"frames\":[{}]}"] {
             assert_eq!(parse_light(nothing.as_bytes()), Light::default());
         }

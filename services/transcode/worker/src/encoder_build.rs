@@ -2,11 +2,8 @@
 
 use crate::error::WorkerError;
 use futures::future::join_all;
-use reelmill_media::{command, plan::Codec};
+use reelmill_media::{MADE, command, plan::Codec};
 use tokio::process::Command;
-
-/// Counts what this program itself changed in what it makes of the same plan, its arguments to ffmpeg included.
-const MADE: u32 = 2;
 
 /// Names this program, ffmpeg, and what ffmpeg's encoders make of a second of test pictures: `-version` names neither the
 /// libraries it was not built with nor what they do on this processor.

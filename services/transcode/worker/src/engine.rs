@@ -266,7 +266,7 @@ fn remarks(source: &Source) -> Vec<Failure> {
     if source.video.as_ref().is_some_and(|video| video.foreign_colours) {
         remarks.push(Failure::new(
             Reason::ColoursWrong,
-            "The colours of this kind of Dolby Vision (profile 5) can't be converted and look wrong. Export the video as \
+            "The colours of this kind of Dolby Vision can't be converted and look wrong. Export the video as \
              HDR10, HLG or SDR.",
         ));
     }

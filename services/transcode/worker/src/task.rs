@@ -69,6 +69,10 @@ enum Started {
 impl Bench {
     /// Sees a message through. It is deleted once the database has the last word on its task.
     pub(crate) async fn handle(&self, message: Message) {
+        if self.unfit.load(Ordering::Relaxed) {
+            // Received before another slot found it out.
+            return self.leave(&message, UNSTARTED).await;
+        }
         let _hidden = self.keep_hidden(&message);
         let started = self.start(&message.body).await;
         let again = match started {
@@ -83,12 +87,20 @@ impl Bench {
                 Some(UNSTARTED)
             }
         };
-        let closed = match again {
-            None => self.queue.delete(&message.receipt).await,
-            Some(later) => self.queue.extend(&message.receipt, later).await,
-        };
-        if let Err(error) = closed {
-            tracing::debug!(%error, "the message comes back");
+        match again {
+            None => {
+                if let Err(error) = self.queue.delete(&message.receipt).await {
+                    tracing::debug!(%error, "the message comes back");
+                }
+            }
+            Some(later) => self.leave(&message, later).await,
+        }
+    }
+
+    /// Leaves a message to whoever receives it, so much later.
+    async fn leave(&self, message: &Message, later: Duration) {
+        if let Err(error) = self.queue.extend(&message.receipt, later).await {
+            tracing::debug!(%error, "the message comes back when it is no longer hidden");
         }
     }
 
@@ -200,6 +212,8 @@ impl Bench {
         let doubtful = |reason| matches!(reason, Reason::EncoderCrashed | Reason::EncoderStalled);
         match verdict {
             Verdict::Failed(failure) if doubtful(failure.reason) => match self.trial().await {
+                // Whoever stops the worker may have stopped its encoder first.
+                Ok(()) if self.shutdown.is_cancelled() => Verdict::Failed(worker_stopped()),
                 Ok(()) => Verdict::Failed(failure),
                 Err(cause) => {
                     tracing::error!(cause, "this worker can't encode: it takes no tasks until it can");
@@ -225,14 +239,18 @@ impl Bench {
                     tracing::info!("this worker can encode again");
                     self.unfit.store(false, Ordering::Relaxed);
                 }
-                Err(cause) => tracing::warn!(cause, "this worker still can't encode"),
+                Err(cause) => tracing::debug!(cause, "this worker still can't encode"),
             }
         }
     }
 
+    /// Tries whether this machine can encode. One that stops is not asked.
     async fn trial(&self) -> Result<(), String> {
         let scratch = self.scratch.task().map_err(|error| format!("no scratch folder: {error}"))?;
-        self.engine.trial(scratch.path()).await
+        tokio::select! {
+            tried = self.engine.trial(scratch.path()) => tried,
+            () = self.shutdown.cancelled() => Ok(()),
+        }
     }
 
     /// Tells dispatch how the task ended, until it has heard or the lease is surely lost.

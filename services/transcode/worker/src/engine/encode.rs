@@ -256,9 +256,9 @@ fn spawn(
         }
         Stream::Subtitles(place) => {
             let id = plan.subtitles.get(place).map(|text| text.id.clone()).unwrap_or_default();
-            let seconds = plan.duration();
+            let plan = plan.clone();
             pumps.spawn(async move {
-                stills::subtitles(pipe, &id, seconds, &outlet).await?;
+                stills::subtitles(pipe, &id, &plan, &outlet).await?;
                 Ok(Pumped::Other)
             });
         }

@@ -26,7 +26,7 @@ pub(super) async fn poster(pipe: pipe::Receiver, outlet: &Outlet) -> Result<(), 
 pub(super) async fn subtitles(
     pipe: pipe::Receiver,
     rendition: &str,
-    seconds: Option<f64>,
+    plan: &Plan,
     outlet: &Outlet,
 ) -> Result<(), PumpError> {
     let mut text = Vec::new();
@@ -34,10 +34,21 @@ pub(super) async fn subtitles(
     if !text.windows(3).any(|window| window == b"-->") {
         return Ok(());
     }
-    let seconds = seconds.unwrap_or(0.0);
+    let text = led(text, plan.lead());
+    let seconds = plan.duration().unwrap_or(0.0);
     let role = Role::Segment { sequence: 0, start: 0.0, seconds, frames: 1, keyframe_bytes: 0 };
     let output = output(&format!("{rendition}/text.vtt"), rendition, text.len(), role);
     Ok(outlet.put(output, Content::Bytes(text.into()), "text/vtt").await?)
+}
+
+/// Says in the header of a text how its times go with those of the segments (RFC 8216, 3.5), when these do not begin at
+/// zero.
+fn led(text: Vec<u8>, lead: f64) -> Vec<u8> {
+    const TICKS: f64 = 90_000.0;
+    let Some(end) = text.iter().position(|&byte| byte == b'\n').filter(|_| lead > 0.0) else { return text };
+    let (head, cues) = text.split_at(end + 1);
+    let map = format!("X-TIMESTAMP-MAP=LOCAL:00:00:00.000,MPEGTS:{:.0}\n", lead * TICKS);
+    [head, map.as_bytes(), cues].concat()
 }
 
 fn output(name: &str, rendition: &str, size: usize, role: Role) -> Output {

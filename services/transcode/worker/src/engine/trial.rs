@@ -8,29 +8,48 @@ use std::io::Error;
 use std::path::Path;
 use tokio::fs::{self, File};
 use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
 
-/// What must find room in the scratch folder, bytes: a few segments of the largest rung.
-const ROOM: usize = 16 << 20;
+/// What must find room in the scratch folder, a few segments of the largest rung: so many blocks of so many bytes.
+const BLOCKS: usize = 16;
+const BLOCK: usize = 1 << 20;
 
 pub(super) async fn trial(engine: &Engine, scratch: &Path) -> Result<(), String> {
-    has_room(scratch).await.map_err(|error| format!("the scratch folder takes nothing: {error}"))?;
+    match timeout(engine.bounds.probe, has_room(scratch)).await {
+        Ok(taken) => taken.map_err(|error| format!("the scratch folder takes nothing: {error}"))?,
+        Err(_) => return Err("the scratch folder does not answer".into()),
+    }
     let limits = Limits { cpu_seconds: 60, memory_bytes: 4 << 30, file_bytes: 0 };
     let jailed = engine.jail.for_files(scratch, limits);
     let args = command::trial(Codec::default());
     let started = process::start(&jailed, &engine.ffmpeg, &args, command::FIRST_FD, 0);
     let (process, _no_pipes) = started.map_err(|error| format!("the encoder can't be started: {error}"))?;
-    let ended = process.ended_within(engine.bounds.probe).await;
-    let ended = ended.map_err(|error| format!("the encoder's end can't be told: {error}"))?;
-    if !ended.status.success() {
-        return Err(format!("the encoder ended with {}: {}", ended.status, ended.tail));
+    match timeout(engine.bounds.probe, process.ended()).await {
+        // A machine with much to do may be this slow; one that is broken is quick.
+        Err(_) => Ok(()),
+        Ok(Err(error)) => Err(format!("the encoder's end can't be told: {error}")),
+        Ok(Ok(ended)) if ended.status.success() => Ok(()),
+        Ok(Ok(ended)) => Err(format!("the encoder ended with {}: {}", ended.status, ended.tail)),
     }
-    Ok(())
 }
 
 async fn has_room(scratch: &Path) -> Result<(), Error> {
     let path = scratch.join("room");
     let mut file = File::create(&path).await?;
-    file.write_all(&vec![0; ROOM]).await?;
+    let block = noise(BLOCK);
+    for _ in 0..BLOCKS {
+        file.write_all(&block).await?;
+    }
     file.sync_all().await?;
     fs::remove_file(path).await
+}
+
+/// Bytes that no file system makes less of: a linear congruential generator's, by Knuth's constants.
+fn noise(bytes: usize) -> Vec<u8> {
+    let mut state = 1u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 32) as u32
+    };
+    (0..bytes / 4).flat_map(|_| next().to_le_bytes()).collect()
 }

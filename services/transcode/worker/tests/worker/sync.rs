@@ -3,7 +3,7 @@
 use crate::job::{Job, done, options};
 use crate::numbered::{H264, numbered};
 use crate::support::{Clip, ffmpeg, ffprobe, gray_frames, samples};
-use reelmill_media::plan::{Codec, Options};
+use reelmill_media::plan::{Codec, Options, Preset};
 use std::path::Path;
 
 const FPS: f64 = 30.0;
@@ -105,15 +105,20 @@ async fn they_stay_together_across_chunks() {
 /// at any rate, in a chunk of any length.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_track_begins_at_the_same_moment_whoever_reads_it() {
-    for (rate, frames, codec, lead) in [
-        ("60", 240, Codec::H264, 4.0 / 60.0),
-        ("30", 961, Codec::H264, 2.0 / 30.0),
-        ("5", 25, Codec::H264, 0.0),
-        ("24000/1001", 96, Codec::Hevc, 2002.0 / 24_000.0),
-        ("25", 50, Codec::Av1, 0.0),
+    for (rate, frames, codec, preset, lead) in [
+        ("60", 240, Codec::H264, Preset::Fast, 4.0 / 60.0),
+        ("30", 961, Codec::H264, Preset::Fast, 2.0 / 30.0),
+        ("25", 101, Codec::H264, Preset::Balanced, 2.0 / 25.0),
+        ("25", 102, Codec::H264, Preset::Small, 2.0 / 25.0),
+        ("5", 25, Codec::H264, Preset::Fast, 0.0),
+        ("24000/1001", 96, Codec::Hevc, Preset::Fast, 2002.0 / 24_000.0),
+        ("25", 101, Codec::Hevc, Preset::Balanced, 2.0 / 25.0),
+        ("25", 102, Codec::Hevc, Preset::Small, 2.0 / 25.0),
+        ("25", 50, Codec::Av1, Preset::Fast, 0.0),
+        ("25", 50, Codec::Vp9, Preset::Fast, 0.0),
     ] {
         let clip = numbered("clip.mp4", rate, frames, &format!("{H264} -c:a aac"));
-        let job = done(&clip.file, &Options { codec, ..options(&[144, 96]) }).await;
+        let job = done(&clip.file, &Options { codec, preset, ..options(&[144, 96]) }).await;
         for track in ["144p", "96p", "audio-0"] {
             let start: f64 =
                 ffprobe("-show_entries stream=start_time", &job.joined(track)).parse().expect("time");
