@@ -51,9 +51,9 @@ pub struct Source {
     pub subtitles: Vec<Subtitles>,
     /// Index of a still that stands for the file, as a record's cover.
     pub cover: Option<u32>,
-    /// What the worker that looked makes of a plan: its [`crate::MADE`].
+    /// Of the worker that looked: its [`crate::OUTPUT_VERSION`].
     #[serde(default)]
-    pub made: u32,
+    pub output_version: u32,
     /// Tracks of sound and text that are not kept.
     #[serde(default)]
     pub skipped: usize,
@@ -205,7 +205,7 @@ pub fn parse(json: &[u8]) -> Result<Source, Failure> {
         reorders: streams.iter().any(|stream| stream.has_b_frames > 0),
         duration,
         longest,
-        made: crate::MADE,
+        output_version: crate::OUTPUT_VERSION,
         skipped: heard_or_read - audio.len() - subtitles.len(),
         video,
         audio,

@@ -25,7 +25,7 @@ fn source(seconds: f64) -> Source {
         longest: f64::MAX,
         subtitles: Vec::new(),
         cover: None,
-        made: crate::MADE,
+        output_version: crate::OUTPUT_VERSION,
         skipped: 0,
         video: Some(Video {
             index: 1,

@@ -251,17 +251,16 @@ pub fn plan(source: &Source, options: &Options) -> Plan {
     let picture = source.video.as_ref().map(|video| picture(source, video, options));
     let audio = audio(&source.audio);
     let subtitles = subtitles(source);
-    let poster = match &source.video {
-        Some(video) => {
-            let rate = picture.as_ref().map(|picture| picture.rate);
-            Some(poster(video, rate, video.duration.or(source.duration), options.poster_seconds))
+    let poster = match source.video.as_ref().zip(picture.as_ref()) {
+        Some((video, picture)) => {
+            Some(poster(video, picture.rate, video.duration.or(source.duration), options.poster_seconds))
         }
         None => Some(Poster { at_seconds: 0.0, size: Size { width: 640, height: 360 } }),
     };
     let shares = shares::shares(picture.as_ref(), audio.len(), subtitles.len(), poster.as_ref());
     let ahead = picture.iter().flat_map(|picture| &picture.rungs).map(Rung::ahead);
     Plan {
-        lead_frames: ahead.max().filter(|_| source.made >= 2).unwrap_or(0),
+        lead_frames: ahead.max().filter(|_| source.output_version >= 2).unwrap_or(0),
         source: source.clone(),
         zero: zero(source, picture.as_ref().map(|picture| picture.rate)),
         picture,
@@ -350,7 +349,7 @@ fn fitted(shown: Size, long_side: u32) -> Size {
     Size { width: size.width.min(long_side), height: size.height.min(long_side) }
 }
 
-fn poster(video: &Video, rate: Option<Rate>, duration: Option<f64>, wanted: Option<f64>) -> Poster {
+fn poster(video: &Video, rate: Rate, duration: Option<f64>, wanted: Option<f64>) -> Poster {
     let size = fitted(video.shown(), POSTER_LONG_SIDE);
     let last = duration.map(|seconds| (seconds - 0.5).max(0.0));
     let chosen = match wanted {
@@ -361,7 +360,7 @@ fn poster(video: &Video, rate: Option<Rate>, duration: Option<f64>, wanted: Opti
             .map_or(0.0, |seconds| (seconds * 0.1).min(POSTER_LATEST)),
     };
     // The frame that is shown then: the next one may not be in the same chunk, nor there at all.
-    let shown = rate.map_or(chosen, |rate| rate.seconds_of((chosen * rate.fps() + FRAME_TOLERANCE) as u64));
+    let shown = rate.seconds_of((chosen * rate.fps() + FRAME_TOLERANCE) as u64);
     Poster { at_seconds: (shown * 1000.0).floor() / 1000.0, size }
 }
 

@@ -17,7 +17,7 @@ fn source(width: u32, height: u32, rate: (u32, u32), duration: Option<f64>) -> S
         longest: f64::MAX,
         subtitles: Vec::new(),
         cover: None,
-        made: crate::MADE,
+        output_version: crate::OUTPUT_VERSION,
         skipped: 0,
         video: Some(Video {
             index: 0,
@@ -120,7 +120,7 @@ fn all_tracks_begin_where_the_latest_rung_can() {
         let slow = plan(&source(1920, 1080, (5, 1), Some(60.0)), &Options { codec, ..options() });
         assert_eq!((slow.lead_frames, slow.shift_of_rung(0)), (0, Shift::default()), "nothing is reordered");
     }
-    let older = Source { made: 0, ..source(1920, 1080, (60, 1), Some(60.0)) };
+    let older = Source { output_version: 0, ..source(1920, 1080, (60, 1), Some(60.0)) };
     assert_eq!(plan(&older, &options()).lead_frames, 0, "what is not known yet is not asked for");
     let av1 = all(Codec::Av1);
     assert_eq!(

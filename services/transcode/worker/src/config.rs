@@ -39,8 +39,8 @@ impl WorkerConfig {
     }
 }
 
-/// Tasks at once on this machine: a task keeps one core busy with encoding and a part of another with decoding; and with a
-/// second one a single core is not idle while the first waits for a source, a store or its last frames.
+/// Tasks at once on this machine: each keeps a core busy; and with a second one a single core is not idle while the first
+/// waits for a source, a store or its last frames.
 pub fn slots_of(cores: usize) -> usize {
     cores.max(2)
 }

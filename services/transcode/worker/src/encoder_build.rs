@@ -2,7 +2,7 @@
 
 use crate::error::WorkerError;
 use futures::future::join_all;
-use reelmill_media::{MADE, command, plan::Codec};
+use reelmill_media::{OUTPUT_VERSION, command, plan::Codec};
 use tokio::process::Command;
 
 /// Names this program, ffmpeg, and what ffmpeg's encoders make of a second of test pictures: `-version` names neither the
@@ -21,7 +21,7 @@ pub(crate) async fn name(ffmpeg: &str) -> Result<String, WorkerError> {
     let hash = said.flat_map(String::into_bytes).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    Ok(format!("reelmill {}/{MADE}, {first}, {hash:016x}", env!("CARGO_PKG_VERSION")))
+    Ok(format!("reelmill {}/{OUTPUT_VERSION}, {first}, {hash:016x}", env!("CARGO_PKG_VERSION")))
 }
 
 /// What it says; the input is our own.

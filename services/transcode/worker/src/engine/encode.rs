@@ -44,6 +44,12 @@ pub(super) struct Encoded {
 }
 
 impl Encoded {
+    /// So many segments of each rendition are in the store.
+    fn segments(&self) -> impl Iterator<Item = (&str, u32)> {
+        let tracks = self.rungs.iter().chain(&self.audio);
+        tracks.map(|(_, track)| (track.rendition.as_str(), track.segments))
+    }
+
     /// What to tell the uploader.
     pub fn warning(&self) -> Option<Failure> {
         self.damaged.then(|| {
@@ -59,14 +65,6 @@ impl Encoded {
 enum Pumped {
     Track(Stream, Track),
     Other,
-}
-
-impl Encoded {
-    /// So many segments of each rendition are in the store.
-    fn segments(&self) -> impl Iterator<Item = (&str, u32)> {
-        let tracks = self.rungs.iter().chain(&self.audio);
-        tracks.map(|(_, track)| (track.rendition.as_str(), track.segments))
-    }
 }
 
 /// Encodes a share, putting segments as they are made.

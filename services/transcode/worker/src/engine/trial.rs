@@ -36,20 +36,12 @@ pub(super) async fn trial(engine: &Engine, scratch: &Path) -> Result<(), String>
 async fn has_room(scratch: &Path) -> Result<(), Error> {
     let path = scratch.join("room");
     let mut file = File::create(&path).await?;
-    let block = noise(BLOCK);
+    // Random: no file system makes less of it.
+    let mut block = vec![0; BLOCK];
+    rand::fill(&mut block[..]);
     for _ in 0..BLOCKS {
         file.write_all(&block).await?;
     }
     file.sync_all().await?;
     fs::remove_file(path).await
-}
-
-/// Bytes that no file system makes less of: a linear congruential generator's, by Knuth's constants.
-fn noise(bytes: usize) -> Vec<u8> {
-    let mut state = 1u64;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 32) as u32
-    };
-    (0..bytes / 4).flat_map(|_| next().to_le_bytes()).collect()
 }
