@@ -45,9 +45,9 @@ pub struct Encode {
     pub streams: Vec<Stream>,
 }
 
-/// Arguments of an ffprobe that describes `input` as JSON.
+/// Arguments of an ffprobe that describes `input` as JSON, its first packets too.
 pub fn probe(input: &str) -> Vec<String> {
-    let mut args = words("-v error -show_streams -show_format -of json");
+    let mut args = words("-v error -show_streams -show_format -show_packets -read_intervals %+#4 -of json");
     args.extend(demuxer_limits("http,tcp"));
     args.extend(["-max_pixels".into(), MAX_PIXELS.to_string(), "-i".into(), input.into()]);
     args

@@ -94,6 +94,9 @@ pub struct Video {
     pub start: Option<f64>,
     /// Seconds of this stream alone, when the container says.
     pub duration: Option<f64>,
+    /// When its last picture ends as the container says, in the file's own times, where ffmpeg may take it for shorter.
+    #[serde(default)]
+    pub end: Option<f64>,
 }
 
 /// Range of brightness, as playlists name it.
@@ -164,12 +167,12 @@ impl Source {
     pub fn forget_duration(&mut self) {
         self.duration = None;
         if let Some(video) = &mut self.video {
-            video.duration = None;
+            (video.duration, video.end) = (None, None);
         }
     }
 }
 
-/// Reads `ffprobe -show_streams -show_format -of json`.
+/// Reads `ffprobe -show_streams -show_format -show_packets -of json`; of the packets the first ones are enough.
 ///
 /// # Errors
 /// `FILE_NOT_VIDEO`, `FILE_TRUNCATED`, `NO_VIDEO_STREAM`, `CODEC_UNSUPPORTED`, `VIDEO_TOO_LARGE`, `LIMIT_EXCEEDED`.
@@ -182,6 +185,8 @@ pub fn parse(json: &[u8]) -> Result<Source, Failure> {
     let longest = probed.longest();
     if let Some(video) = &mut video {
         video.duration = video.duration.filter(|&seconds| seconds <= longest.min(MAX_SECONDS + CLAIM_SLACK));
+        let stated = video.start.zip(video.duration).map(|(start, duration)| start + duration);
+        video.end = stated.filter(|_| !probed.has_steady_packets(video));
     }
     let chosen: Vec<u32> = match &video {
         Some(video) => std::iter::once(video.index).chain(audio.first().map(|audio| audio.index)).collect(),
@@ -275,6 +280,7 @@ fn read_video(stream: &Stream) -> Result<Video, Failure> {
         light: Light::default(),
         start: stream.start_time.as_deref().and_then(number),
         duration: stream.duration.as_deref().and_then(seconds),
+        end: None,
     };
     if is_too_large(video.shown()) {
         // Only a broken file's pixels are that long.

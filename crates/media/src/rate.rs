@@ -77,6 +77,11 @@ impl Rate {
         (self.timescale() / self.num).saturating_mul(self.den).saturating_mul(frames)
     }
 
+    /// Whether both count the same frames: a container's own rate and the mean.
+    pub(crate) fn agrees_with(self, mean: Self) -> bool {
+        self.near(mean, 0.03)
+    }
+
     fn near(self, other: Self, share: f64) -> bool {
         (self.fps() / other.fps() - 1.0).abs() <= share
     }
@@ -125,7 +130,7 @@ impl fmt::Display for Rate {
 /// there. Else (a timescale posing as a rate, as 90000/1) the next standard rate that loses no frame on average is taken.
 pub fn output_rate(nominal: Option<Rate>, mean: Option<Rate>) -> Rate {
     let chosen = match (nominal, mean) {
-        (Some(nominal), Some(mean)) if nominal.near(mean, 0.03) => nominal.snapped(),
+        (Some(nominal), Some(mean)) if nominal.agrees_with(mean) => nominal.snapped(),
         // A camera that left out frames, or a container that counts fields: no frame that was shot is lost.
         (Some(nominal), Some(mean)) if nominal.is_camera() && nominal.may_hold(mean) => nominal.snapped(),
         (Some(nominal), None) if nominal.fps() <= FASTEST.fps() => nominal.snapped(),

@@ -2,6 +2,9 @@
 
 use crate::probe::{Source, number};
 
+/// Seconds for which the last picture of a file may be held.
+pub const LONGEST_HOLD: f64 = 1.0;
+
 /// A keyframe of the picture, in the file's own times.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Keyframe {
@@ -30,6 +33,19 @@ pub fn last_keyframe(packets: &str, moment: f64) -> Option<Keyframe> {
         keyframes().filter(|&(shown, _)| shown <= due).max_by(|a, b| a.0.total_cmp(&b.0))?;
     let next = keyframes().map(|(shown, _)| shown).filter(|&later| later > due).reduce(f64::min);
     Some(Keyframe { shown, decoded, next })
+}
+
+/// Where the picture ends that is `stated` to end then, from the same list of its last packets: the last of them is shown
+/// before it, by no more than [`LONGEST_HOLD`], and lasts for `frame` seconds at least. A file of which the end is missing
+/// goes no further than it can.
+pub fn end(packets: &str, stated: f64, frame: f64) -> Option<f64> {
+    let shown = |line: &str| {
+        let mut fields = line.split(',');
+        number(fields.next()?).or(number(fields.next()?))
+    };
+    let last = packets.lines().filter_map(shown).reduce(f64::max)?;
+    // Times are printed to the microsecond.
+    (-0.000_001..=LONGEST_HOLD + 0.000_001).contains(&(stated - last)).then_some(stated.max(last + frame))
 }
 
 /// Where to seek, in seconds after the file's start, so that decoding begins with `key` and not with the keyframe
@@ -66,7 +82,7 @@ pub fn seek_safely(source: &Source, key: &Keyframe) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Keyframe, last_keyframe, lists_keyframes, seek_to};
+    use super::{Keyframe, end, last_keyframe, lists_keyframes, seek_to};
     use crate::probe::parse;
 
     #[test]
@@ -79,6 +95,17 @@ mod tests {
         assert_eq!(found(0.0), None);
         let avi = last_keyframe("N/A,1.0,K__", 1.0).expect("keyframe");
         assert_eq!((avi.shown, avi.decoded), (1.0, 1.0));
+    }
+
+    #[test]
+    fn the_last_picture_ends_when_the_container_says_so() {
+        let packets = "1.0,0.8,K__\n1.4,0.9,___\n1.2,1.0,___\nN/A,1.1,___\njunk\n";
+        let ends = |stated| end(packets, stated, 0.1).map(|end| (end * 1000.0).round());
+        assert_eq!((ends(1.5), ends(2.4)), (Some(1500.0), Some(2400.0)));
+        assert_eq!((ends(1.4), ends(1.42)), (Some(1500.0), Some(1500.0)), "it is seen");
+        assert_eq!(ends(1.3), None, "it says less than there is");
+        assert_eq!(ends(2.5), None, "the rest of the file is missing");
+        assert_eq!(end("", 1.0, 0.1), None);
     }
 
     #[test]

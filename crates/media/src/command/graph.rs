@@ -4,6 +4,7 @@
 use super::Input;
 use crate::plan::{AUDIO_SAMPLE_RATE, AudioRendition, Picture, Plan, Poster, Rung, Share};
 use crate::probe::{Video, VideoRange};
+use crate::seek::LONGEST_HOLD;
 
 /// Pixel formats of red, green and blue, by how their names begin.
 const RGB: [&str; 9] = ["rgb", "bgr", "gbr", "argb", "abgr", "0rgb", "0bgr", "pal8", "x2"];
@@ -47,6 +48,8 @@ pub(super) fn graphs(plan: &Plan, share: &Share, input: &Input<'_>, progress: &s
 fn grid(plan: &Plan, picture: &Picture, video: &Video, share: &Share, seeks: bool, progress: &str) -> String {
     let chunk = share.chunk.and_then(|chunk| picture.chunks.get(chunk));
     let first = chunk.map_or(0, |chunk| chunk.first_frame);
+    let frames = chunk.and_then(|chunk| chunk.frames);
+    let end = video.end.filter(|_| frames.is_none());
     let mut filters = vec![format!(
         "scale={}:{}{}{}",
         video.stored.width,
@@ -57,11 +60,15 @@ fn grid(plan: &Plan, picture: &Picture, video: &Video, share: &Share, seeks: boo
     if video.interlaced {
         filters.push("bwdif=mode=send_frame:deint=interlaced".into());
     }
+    if end.is_some() {
+        filters.push(format!("tpad=stop_mode=clone:stop_duration={LONGEST_HOLD}"));
+    }
     // The grid begins at zero, with the first frame held backwards if need be; not where a seek has left it out.
     let start = if seeks { "" } else { ":start_time=0" };
     filters.push(format!("fps=fps={}{start}", picture.rate));
-    filters.push(match chunk.and_then(|chunk| chunk.frames) {
-        Some(frames) => format!("trim=start_pts={first}:end_pts={}", first + frames),
+    let known = end.map(|end| picture.frames_until((end - plan.zero).min(plan.end_seconds)));
+    filters.push(match frames.map(|frames| first + frames).or(known) {
+        Some(end) => format!("trim=start_pts={first}:end_pts={end}"),
         None => format!("trim=start_pts={first}:end={}", plan.end_seconds),
     });
     // What has no metadata is not printed.

@@ -41,6 +41,7 @@ fn source(seconds: f64) -> Source {
             range: VideoRange::Sdr,
             foreign_colours: false,
             light: Light::default(),
+            end: None,
             start: Some(1.0),
             duration: None,
         }),
@@ -138,6 +139,24 @@ fn a_chunk_is_cut_on_the_grid() {
         "{args}"
     );
     assert!(!args.contains(" -t "), "an output -t with -copyts makes empty chunks");
+}
+
+#[test]
+fn the_last_picture_is_held_until_the_known_end() {
+    let mut source = source(100.0);
+    if let Some(video) = &mut source.video {
+        video.end = Some(101.02);
+    }
+    let plan = planned(&source, Codec::H264);
+    let graphs: Vec<_> = (0..plan.shares.len()).map(|share| graph(&plan, share)).collect();
+    let held: Vec<_> = graphs.iter().filter(|graph| graph.contains("tpad")).collect();
+    let [last] = &held[..] else { panic!("{graphs:?}") };
+    // A hundredth more than 2500 frames after the beginning at one second.
+    assert!(
+        last.contains("tpad=stop_mode=clone:stop_duration=1,fps=fps=25/1:start_time=0,trim=start_pts="),
+        "{last}"
+    );
+    assert!(last.contains(":end_pts=2500,"), "{last}");
 }
 
 #[test]

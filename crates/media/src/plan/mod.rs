@@ -159,6 +159,11 @@ impl Picture {
     pub fn frame_from(&self, moment: f64) -> u64 {
         (moment * self.rate.fps() - FRAME_TOLERANCE).ceil().max(0.0) as u64
     }
+
+    /// How many frames of the grid come as near to that moment as can be.
+    pub fn frames_until(&self, moment: f64) -> u64 {
+        (moment * self.rate.fps()).round().max(1.0) as u64
+    }
 }
 
 impl Poster {

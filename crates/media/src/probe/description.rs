@@ -1,6 +1,8 @@
 //! The description of a file as ffprobe prints it.
 
-use super::{BELIEVED_SECONDS, FEWEST_BITS, OFTEN_INTERLACED, Subtitles, TEXT_CODECS, number, seconds};
+use super::{
+    BELIEVED_SECONDS, FEWEST_BITS, OFTEN_INTERLACED, Subtitles, TEXT_CODECS, Video, number, seconds,
+};
 use crate::geometry::Orientation;
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -23,6 +25,14 @@ pub(super) struct Probed {
     pub(super) streams: Vec<Stream>,
     #[serde(default)]
     pub(super) format: Format,
+    #[serde(default)]
+    packets: Vec<Packet>,
+}
+
+#[derive(Deserialize)]
+struct Packet {
+    stream_index: Option<u32>,
+    duration_time: Option<String>,
 }
 
 impl Probed {
@@ -43,6 +53,18 @@ impl Probed {
             stream.start_time.as_deref().and_then(number)
         };
         chosen.filter_map(begin).reduce(f64::min).unwrap_or_else(|| self.start())
+    }
+
+    /// Whether pictures last as long as their rate says, as far as the first packets tell: then ffmpeg knows it of the
+    /// last one too. Else it guesses, mostly next to nothing.
+    pub(super) fn has_steady_packets(&self, video: &Video) -> bool {
+        let rates = video.nominal_rate.zip(video.mean_rate);
+        let Some((rate, _)) = rates.filter(|(nominal, mean)| nominal.agrees_with(*mean)) else {
+            return false;
+        };
+        let length = |packet: &Packet| packet.duration_time.as_deref().and_then(number);
+        let own = self.packets.iter().find(|packet| packet.stream_index == Some(video.index));
+        own.and_then(length).is_some_and(|seconds| seconds * rate.fps() > 0.5)
     }
 
     /// When the last of the chosen streams ends. Where the container does not say it of each, it

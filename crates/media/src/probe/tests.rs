@@ -54,6 +54,27 @@ fn every_track_is_kept_the_default_first() {
 }
 
 #[test]
+fn an_end_is_told_where_packets_do_not_tell_it() {
+    let end = |rate: &str, mean: &str, packets: &str| {
+        let json = format!(
+            r#"{{"packets":[{{"stream_index":0,"duration_time":"0.02"}}{packets}],"streams":[
+            {{"index":1,"codec_type":"video","codec_name":"h264","width":8,"height":8,"r_frame_rate":"{rate}",
+            "avg_frame_rate":"{mean}","start_time":"0.5","duration":"9.0"}}],"format":{{"format_name":"mov"}}}}"#
+        );
+        parse(json.as_bytes()).expect("probe").video.expect("video").end
+    };
+    let packet = |length: &str| format!(r#",{{"stream_index":1,"duration_time":"{length}"}}"#);
+    assert_eq!(end("25/1", "25/1", &packet("0.04")), None);
+    assert_eq!(end("25/1", "25/1", &packet("0.001667")), Some(9.5), "a guess");
+    assert_eq!(end("25/1", "25/1", r#",{"stream_index":1}"#), Some(9.5));
+    assert_eq!(end("25/1", "25/1", ""), Some(9.5));
+    assert_eq!(end("600/1", "25/1", &packet("0.04")), Some(9.5), "no steady rate");
+    let mut source = parse(PHONE.as_bytes()).expect("probe");
+    source.forget_duration();
+    assert_eq!(source.video.expect("video").end, None);
+}
+
+#[test]
 fn only_the_chosen_streams_make_the_duration() {
     let streams = |audio: &str| {
         format!(

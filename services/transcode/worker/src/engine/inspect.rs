@@ -5,6 +5,8 @@ use super::source::SourceReader;
 use super::steady::is_steady;
 use super::{Engine, Session, crashed, unreadable, verdict};
 use reelmill_media::probe::{Source, VideoRange, parse, parse_light};
+use reelmill_media::rate::output_rate;
+use reelmill_media::seek::{end, lists_keyframes};
 use reelmill_media::sniff::{SNIFF_BYTES, sniff};
 use reelmill_media::{Failure, Reason, command};
 use std::path::Path;
@@ -13,6 +15,8 @@ use tokio::io::AsyncReadExt;
 
 /// The largest description that is read.
 const MAX_JSON_BYTES: u64 = 4 * 1024 * 1024;
+/// Seconds before and after the stated end in which the last pictures are looked for.
+const TAIL: f64 = 2.0;
 /// Containers that have a clock instead of an index.
 const CLOCKED: [&str; 2] = ["mpegts", "mpeg"];
 /// ffprobe's descriptor for its answer.
@@ -43,11 +47,18 @@ pub(super) async fn inspect(engine: &Engine, session: &Session, scratch: &Path) 
     let mut source = parse(&json)?;
     if let Some(video) = source.video.as_mut().filter(|video| video.range == VideoRange::Pq) {
         let args = command::light(session.proxy.address(), video.index);
-        let cpu = engine.bounds.probe.as_secs();
-        let asked = ask(engine, session, &args, cpu, MAX_JSON_BYTES, scratch);
-        // A display does without.
-        let told = tokio::time::timeout(engine.bounds.probe, asked).await.ok().and_then(Result::ok);
-        video.light = told.map(|(_, json)| parse_light(&json)).unwrap_or_default();
+        let told = asked(engine, session, &args, scratch).await;
+        video.light = told.map(|json| parse_light(&json)).unwrap_or_default();
+    }
+    // Only of an index is the end read at once; and others may show the last picture later than its packet says.
+    let is_indexed = lists_keyframes(&source);
+    if let Some(video) = source.video.as_mut()
+        && let Some(stated) = video.end.take().filter(|_| is_indexed)
+    {
+        let args = command::packets(session.proxy.address(), video.index, stated - TAIL, stated + TAIL);
+        let list = asked(engine, session, &args, scratch).await;
+        let frame = output_rate(video.nominal_rate, video.mean_rate).seconds_of(1);
+        video.end = list.and_then(|list| end(&String::from_utf8_lossy(&list), stated, frame));
     }
     if CLOCKED.contains(&source.container.as_str())
         && !is_steady(reader).await.map_err(|error| unreadable(&error))?
@@ -56,6 +67,13 @@ pub(super) async fn inspect(engine: &Engine, session: &Session, scratch: &Path) 
         source.forget_duration();
     }
     Ok(source)
+}
+
+/// What ffprobe says of something that can be done without.
+async fn asked(engine: &Engine, session: &Session, args: &[String], scratch: &Path) -> Option<Vec<u8>> {
+    let limit = engine.bounds.probe;
+    let asked = ask(engine, session, args, limit.as_secs(), MAX_JSON_BYTES, scratch);
+    tokio::time::timeout(limit, asked).await.ok().and_then(Result::ok).map(|(_, said)| said)
 }
 
 async fn run(engine: &Engine, session: &Session, scratch: &Path) -> Result<(Ended, Vec<u8>), Failure> {

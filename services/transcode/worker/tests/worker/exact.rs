@@ -165,6 +165,21 @@ async fn a_variable_rate() {
     assert!(shown.len() * 100 >= kept.len() * 99, "{} of {} frames are shown", shown.len(), kept.len());
 }
 
+/// ffmpeg is not told how long pictures of such a file last, and would let the last one fall away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_last_picture_of_untold_length() {
+    for (rate, timescale, length) in [("25", 600, COUNT), ("25", 90_000, 50), ("10", 1000, 50)] {
+        let args = format!(
+            "{H264} -g 50 -fps_mode passthrough -enc_time_base 1:{timescale} -video_track_timescale {timescale} -c:a aac"
+        );
+        let clip = numbered("untold.mp4", rate, length, &args);
+        let job = Job::of(&clip.file, &options(&[144])).await;
+        assert!(job.plan.source.video.as_ref().expect("video").end.is_some(), "{rate} {timescale}");
+        job.run().await.expect("done");
+        assert_eq!(numbers(&job.joined("144p")), (0..length).collect::<Vec<_>>(), "{rate} {timescale}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn edit_lists() {
     // Cut without encoding: pictures before 3.7 s are there for decoding alone.
