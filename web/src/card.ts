@@ -145,7 +145,7 @@ export class Card {
     }
     for (const rendition of renditions) {
       const { row, bar, chip } = this.#rows.get(rendition.renditionId) ?? this.#addRung(rendition);
-      const done = renditionPercent(rendition);
+      const done = renditionPercent(rendition) ?? bar.value;
       bar.value = done;
       setText(chip, CHIPS[rendition.state] ?? percent(done));
       row.dataset["state"] = Rendition_State[rendition.state] ?? "STATE_UNSPECIFIED";
@@ -226,6 +226,7 @@ function renditionTitle({ renditionId, kind, language }: Rendition): string {
   return renditionId;
 }
 
-function renditionPercent(rendition: Rendition): number {
-  return rendition.state === Rendition_State.READY ? 100 : (rendition.progress?.percent ?? 0);
+/** Undefined until something is known of it. */
+function renditionPercent(rendition: Rendition): number | undefined {
+  return rendition.state === Rendition_State.READY ? 100 : rendition.progress?.percent;
 }

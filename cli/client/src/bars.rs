@@ -72,7 +72,10 @@ impl VideoBars {
             video::State::Processing if video.playable => format!("{}  playable", words_of(&progress)),
             _ => words_of(&progress),
         };
-        let percent = if video.state() == video::State::Ready { 100.0 } else { progress.percent };
+        let percent = match video.state() {
+            video::State::Ready => Some(100.0),
+            _ => video.progress.map(|progress| progress.percent),
+        };
         set(&self.whole, percent, words);
         for rendition in &video.renditions {
             let all = &self.all;
@@ -105,11 +108,12 @@ impl Drop for VideoBars {
 
 fn show_rendition(bar: &ProgressBar, rendition: &Rendition) {
     let progress = rendition.progress.unwrap_or_default();
+    let percent = rendition.progress.map(|progress| progress.percent);
     match rendition.state() {
-        rendition::State::Ready => set(bar, 100.0, "ready".to_owned()),
-        rendition::State::Failed => set(bar, progress.percent, "failed".to_owned()),
-        rendition::State::Pending | rendition::State::Unspecified => set(bar, 0.0, "waiting".to_owned()),
-        rendition::State::Encoding => set(bar, progress.percent, words_of(&progress)),
+        rendition::State::Ready => set(bar, Some(100.0), "ready".to_owned()),
+        rendition::State::Failed => set(bar, percent, "failed".to_owned()),
+        rendition::State::Pending | rendition::State::Unspecified => set(bar, None, "waiting".to_owned()),
+        rendition::State::Encoding => set(bar, percent, words_of(&progress)),
     }
 }
 
@@ -124,9 +128,12 @@ fn words_of(progress: &Progress) -> String {
     words
 }
 
-fn set(bar: &ProgressBar, percent: f64, words: String) {
-    // A float cast saturates, so that a wrong figure can't break the bar.
-    bar.set_position((percent.clamp(0.0, 100.0) * 10.0) as u64);
+/// Where the percent is not known, as for a moment after a restart, the bar stays where it is.
+fn set(bar: &ProgressBar, percent: Option<f64>, words: String) {
+    if let Some(percent) = percent {
+        // A float cast saturates, so that a wrong figure can't break the bar.
+        bar.set_position((percent.clamp(0.0, 100.0) * 10.0) as u64);
+    }
     bar.set_message(words);
 }
 

@@ -1,6 +1,12 @@
 //! Processes killed in the middle of things.
 
-use std::{collections::BTreeSet, hash::BuildHasher as _, hash::RandomState, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::BuildHasher as _,
+    hash::RandomState,
+    path::Path,
+    time::Duration,
+};
 
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
@@ -136,6 +142,69 @@ async fn a_killed_system_loses_no_video() {
         }
     });
     assert!(settled.await.expect("everything ends") >= 5);
+    sandbox.stop().await;
+}
+
+/// How far a video and its renditions are, by name: percent, frames, segments. Nothing where it is not known.
+fn reached(video: &Value) -> BTreeMap<String, [f64; 3]> {
+    let of = |one: &Value| {
+        // JSON writes 64-bit numbers as text, and leaves zeros out.
+        let number = |key: &str| match &one["progress"][key] {
+            Value::String(text) => text.parse().unwrap(),
+            value => value.as_f64().unwrap_or(0.0),
+        };
+        one["progress"].is_object().then(|| [number("percent"), number("frames"), number("segmentsReady")])
+    };
+    let renditions = video["renditions"].as_array().into_iter().flatten();
+    let named = renditions.map(|one| (one["renditionId"].as_str().unwrap().to_owned(), one));
+    let all = named.chain([("video".to_owned(), video)]);
+    all.filter_map(|(name, one)| Some((name, of(one)?))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_system_takes_nothing_back_of_what_it_told() {
+    let mut sandbox = Sandbox::together().await;
+    let mut ann = Person::signed_up(&sandbox, "ann").await;
+    let file = clip(sandbox.folder.path(), "long.mp4", "640x360", 36).await;
+    uploaded(&ann, &file).await;
+    let mut most: BTreeMap<String, [f64; 3]> = BTreeMap::new();
+    let mut looks_after = 0;
+    // Seen to its end, killed in the middle of the second and of a later chunk.
+    let mut kills = vec![12.0, 45.0];
+    let seen = timeout(SOON * 4, async {
+        loop {
+            let videos = ann.run(&["videos", "--json"]).await.ended(0).json();
+            let video = &videos["videos"][0];
+            let now = reached(video);
+            for (name, [percent, frames, segments]) in &now {
+                let [most_percent, most_frames, most_segments] = most.get(name).copied().unwrap_or_default();
+                assert!(
+                    *percent >= most_percent && *frames >= most_frames && *segments >= most_segments,
+                    "{name}: {now:?} after {most:?}"
+                );
+            }
+            if video["state"] == "READY" {
+                return;
+            }
+            let percent = now.get("video").map_or(0.0, |video| video[0]);
+            looks_after += usize::from(kills.is_empty() && now.contains_key("video"));
+            most.extend(now);
+            if kills.first().is_some_and(|kill| percent >= *kill) {
+                kills.remove(0);
+                sandbox.take("up").kill().await;
+                sandbox.up("127.0.0.1:0").await;
+                let server = sandbox.server.clone();
+                ann.moved(&server);
+                ann.run(&["sign-in", "--email", &ann.email, "--password-file", &ann.password_file()])
+                    .await
+                    .ended(0);
+            }
+        }
+    });
+    assert!(seen.await.is_ok(), "never READY: {most:?}\n{}", sandbox.logs());
+    assert!(kills.is_empty() && looks_after > 3, "{kills:?} {looks_after}");
+    let [_, frames, segments] = most["360p"];
+    assert!(frames > 0.0 && segments > 0.0, "{most:?}");
     sandbox.stop().await;
 }
 

@@ -20,6 +20,7 @@ use crate::{
 /// The job as its callers see it.
 pub(crate) fn job_message(row: &JobRow) -> Result<Job, TranscodeError> {
     let detail = Job::decode(row.detail.as_slice())?;
+    let reached = detail.progress.unwrap_or_default();
     let state = JobState::from_stored(row.state).map_or(State::Unspecified, state_message);
     Ok(Job {
         name: job_name(&row.id),
@@ -29,8 +30,8 @@ pub(crate) fn job_message(row: &JobRow) -> Result<Job, TranscodeError> {
         start_time: row.started_at.map(timestamp),
         end_time: row.ended_at.map(timestamp),
         progress: Some(Progress {
-            percent: if state == State::Succeeded { 100.0 } else { 0.0 },
-            ..Progress::default()
+            percent: if state == State::Succeeded { 100.0 } else { reached.percent },
+            ..reached
         }),
         renditions: detail.renditions,
         source: detail.source,
@@ -86,6 +87,39 @@ impl Detail {
 
     pub(crate) fn renditions(&mut self) -> &mut Vec<Rendition> {
         &mut self.0.renditions
+    }
+
+    /// How far the job is at most, beside its renditions' own.
+    pub(crate) fn progress(&mut self) -> &mut Progress {
+        self.0.progress.get_or_insert_default()
+    }
+
+    /// Notes how many segments of renditions are published; says whether that is more than before.
+    pub(crate) fn published(&mut self, ready: &[(String, i64)]) -> bool {
+        let mut is_more = false;
+        for rendition in &mut self.0.renditions {
+            let reached = rendition.progress.get_or_insert_default();
+            let segments = ready.iter().find(|(id, _)| *id == rendition.rendition_id);
+            if let Some((_, segments)) = segments.filter(|(_, segments)| *segments > reached.segments_ready) {
+                reached.segments_ready = *segments;
+                is_more = true;
+            }
+        }
+        let most =
+            self.0.renditions.iter().filter_map(|one| one.progress).map(|one| one.segments_ready).max();
+        self.progress().segments_ready = most.unwrap_or(0);
+        is_more
+    }
+
+    /// Sets the renditions of a plan. Those of the plan before stay as far as they were; but their segments are gone.
+    pub(crate) fn plan(&mut self, renditions: Vec<Rendition>) {
+        let before = std::mem::replace(&mut self.0.renditions, renditions);
+        for rendition in &mut self.0.renditions {
+            let same = before.iter().find(|before| before.rendition_id == rendition.rendition_id);
+            if let Some(reached) = same.and_then(|before| before.progress) {
+                rendition.progress = Some(Progress { segments_ready: 0, ..reached });
+            }
+        }
     }
 
     /// Adds what is not there yet; says whether that was anything.

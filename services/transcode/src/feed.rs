@@ -72,13 +72,30 @@ impl Feed {
     /// comes, and progress. A change may come twice, and an older one after a newer one of the same
     /// job: what has a lower revision than the job is known by is to be passed over.
     pub(crate) async fn jobs(&self, revision: i64) -> Result<Jobs, TranscodeError> {
+        self.follow(revision, |_| std::future::ready(Ok(Vec::new()))).await
+    }
+
+    /// The same, after every job that is running, so that it is known how far it is.
+    pub(crate) async fn all_jobs(&self, revision: i64) -> Result<Jobs, TranscodeError> {
+        self.follow(revision, |store| async move { store.running_until(revision).await }).await
+    }
+
+    async fn follow<Rows>(
+        &self,
+        revision: i64,
+        first: impl FnOnce(Store) -> Rows,
+    ) -> Result<Jobs, TranscodeError>
+    where
+        Rows: Future<Output = Result<Vec<JobRow>, TranscodeError>>,
+    {
+        // First the ear, then the past: what happens between is heard twice rather than never.
+        let hints = self.hub.subscribe(JOBS).await?;
         let following = Following {
             store: self.store.clone(),
             tracker: Arc::clone(&self.tracker),
-            // First the ear, then the past: what happens between is heard twice rather than never.
-            hints: self.hub.subscribe(JOBS).await?,
+            hints,
             seen: revision,
-            ready: Vec::new(),
+            ready: first(self.store.clone()).await?,
             catching_up: true,
         };
         Ok(Box::pin(stream::try_unfold(following, |mut following| async move {

@@ -19,6 +19,7 @@ use crate::{
     error::TranscodeError,
     feed::Jobs,
     options,
+    progress::Reached,
     store::{JobRow, NewJob},
 };
 
@@ -115,19 +116,23 @@ fn until_ended(name: String, changes: Jobs) -> impl Stream<Item = Result<WatchJo
     struct Watch {
         changes: Jobs,
         name: String,
-        revision: i64,
+        told: Job,
         ended: bool,
     }
-    let watch = Watch { changes, name, revision: 0, ended: false };
+    let watch = Watch { changes, name, told: Job::default(), ended: false };
     stream::try_unfold(watch, |mut watch| async move {
         while !watch.ended {
             let Some(change) = watch.changes.try_next().await? else { break };
-            let Some(job) = change.job else { continue };
-            if job.name != watch.name || job.revision < watch.revision {
+            let Some(mut job) = change.job else { continue };
+            if job.name != watch.name || job.revision < watch.told.revision {
                 continue;
             }
-            watch.revision = job.revision;
             watch.ended = has_ended(&job);
+            if !watch.ended {
+                // Of one revision an older report may come after a newer one.
+                Reached::of(&job).raised(&Reached::of(&watch.told)).show(&mut job);
+            }
+            watch.told.clone_from(&job);
             return Ok(Some((WatchJobResponse { job: Some(job) }, watch)));
         }
         Ok(None)
@@ -196,7 +201,7 @@ impl TranscodeService for JobService {
         &self,
         request: Request<WatchJobsRequest>,
     ) -> Result<Response<Self::WatchJobsStream>, Status> {
-        let changes = self.dispatch.feed.jobs(request.get_ref().revision).await?;
+        let changes = self.dispatch.feed.all_jobs(request.get_ref().revision).await?;
         Ok(Response::new(Box::pin(changes.map(|change| change.map_err(Status::from)))))
     }
 }

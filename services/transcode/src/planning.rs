@@ -40,7 +40,7 @@ impl Dispatch {
         unit.put_plan(serde_json::to_vec(&plan)?).await?;
         unit.save_task(task.clone()).await?;
         unit.add_tasks(others).await?;
-        *detail.renditions() = planned_renditions(&plan);
+        detail.plan(planned_renditions(&plan));
         detail.set_source(request.source_info.clone());
         unit.job.detail = detail.stored();
         let job = self.commit(unit).await?;

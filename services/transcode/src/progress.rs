@@ -1,4 +1,7 @@
 //! How far jobs are, put together from what their workers report to this process.
+//!
+//! What was told is never taken back, by the next process either: more than what is stored is told only once it is stored.
+//! So that not every report is written, a little more is stored than is told; a process that begins anew begins there.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -9,10 +12,11 @@ use std::{
 use reelmill_media::plan::Share;
 use reelmill_proto::{
     duration,
-    transcode::{Job, Progress, job::State},
+    transcode::{Job, Progress, Rendition, job::State},
 };
 
 use crate::{
+    convert::{Detail, job_message},
     domain::{JobState, TaskKind},
     error::TranscodeError,
     plans::{Planned, Plans},
@@ -32,6 +36,10 @@ const LEAST_WAY: f64 = 0.5;
 const MOST_JOBS: usize = 1000;
 /// A job is not done before it is.
 const MOST_PERCENT: f64 = 99.0;
+/// So much more is stored than is told: percent; frames, at least, and as a part of those that were told.
+const PERCENT_AHEAD: f64 = 1.0;
+const FRAMES_AHEAD: i64 = 50;
+const PART_AHEAD: i64 = 50;
 
 /// What this process knows of running jobs.
 #[derive(Default)]
@@ -48,7 +56,13 @@ struct Tracked {
     told_at: i64,
     /// By task, while they run.
     reports: HashMap<String, Report>,
-    told: Told,
+    /// What follows is never less.
+    counted: Reached,
+    told: Reached,
+    /// What may be told.
+    stored: Reached,
+    /// What this process has stored or is about to store: what is more is of another one.
+    own: Reached,
     /// Moments and percents of the last half minute.
     past: VecDeque<(i64, f64)>,
 }
@@ -59,11 +73,89 @@ struct Report {
     progress: Progress,
 }
 
-/// The last that was told; what follows is never less.
-#[derive(Default)]
-struct Told {
+/// How far a job and its renditions are.
+#[derive(Clone, Default)]
+pub(crate) struct Reached {
     job: Progress,
     renditions: HashMap<String, Progress>,
+}
+
+impl Reached {
+    /// What a job says.
+    pub(crate) fn of(job: &Job) -> Self {
+        let reached = |rendition: &Rendition| Some((rendition.rendition_id.clone(), rendition.progress?));
+        let renditions = job.renditions.iter().filter_map(reached).collect();
+        Self { renditions, job: job.progress.unwrap_or_default() }
+    }
+
+    /// Makes a job say it, of itself and of the renditions it has.
+    pub(crate) fn show(&self, job: &mut Job) {
+        job.progress = Some(self.job);
+        for rendition in &mut job.renditions {
+            if let Some(reached) = self.renditions.get(&rendition.rendition_id) {
+                rendition.progress = Some(*reached);
+            }
+        }
+    }
+
+    /// The same, but nowhere less than the other.
+    pub(crate) fn raised(mut self, other: &Self) -> Self {
+        self.raise(other);
+        self
+    }
+
+    fn is_within(&self, stored: &Self) -> bool {
+        let within =
+            |now: &Progress, then: &Progress| now.percent <= then.percent && now.frames <= then.frames;
+        let nothing = Progress::default();
+        within(&self.job, &stored.job)
+            && self
+                .renditions
+                .iter()
+                .all(|(id, now)| within(now, stored.renditions.get(id).unwrap_or(&nothing)))
+    }
+
+    /// A little more, as it is stored; of frames never more than there will be, as far as that is known.
+    fn ahead(&self, planned: &Planned) -> Self {
+        let expected = planned.plan.expected_frames();
+        let more = |now: &Progress, every: u32, most: f64| {
+            let frames = now.frames + FRAMES_AHEAD.max(now.frames / PART_AHEAD);
+            let all = expected.map_or(0, |expected| (expected / f64::from(every)) as i64 - 1);
+            Progress {
+                percent: (now.percent + PERCENT_AHEAD).min(most).max(now.percent),
+                frames: if now.frames > 0 { frames.min(all).max(now.frames) } else { 0 },
+                ..Progress::default()
+            }
+        };
+        let rungs = planned.plan.picture.iter().flat_map(|picture| &picture.rungs);
+        let every: HashMap<_, _> = rungs.map(|rung| (rung.id.as_str(), rung.every.max(1))).collect();
+        let renditions = self
+            .renditions
+            .iter()
+            .map(|(id, now)| (id.clone(), more(now, every.get(id.as_str()).copied().unwrap_or(1), 100.0)));
+        Self { job: more(&self.job, 1, MOST_PERCENT), renditions: renditions.collect() }
+    }
+
+    /// How many segments are ready, and nothing else.
+    fn segments(&self) -> Self {
+        let only =
+            |progress: &Progress| Progress { segments_ready: progress.segments_ready, ..Progress::default() };
+        let renditions = self.renditions.iter().map(|(id, progress)| (id.clone(), only(progress)));
+        Self { job: only(&self.job), renditions: renditions.collect() }
+    }
+
+    fn raise(&mut self, other: &Self) {
+        raise(&mut self.job, &other.job);
+        for (id, progress) in &other.renditions {
+            raise(self.renditions.entry(id.clone()).or_default(), progress);
+        }
+    }
+}
+
+fn raise(progress: &mut Progress, other: &Progress) {
+    progress.percent = progress.percent.max(other.percent);
+    progress.frames = progress.frames.max(other.frames);
+    progress.segments_ready = progress.segments_ready.max(other.segments_ready);
 }
 
 impl Tracker {
@@ -96,15 +188,42 @@ impl Tracker {
             let planned = plans.of(&generation).await?;
             let made = store.made(&generation).await?;
             if let Some(tracked) = self.jobs().get_mut(&job.id) {
+                let stored = Reached::of(&job_message(&row)?);
+                if tracked.planned.is_none() || !stored.is_within(&tracked.own) {
+                    tracked.begin_at(&stored);
+                }
                 tracked.planned = planned;
                 tracked.made = made.into_iter().collect();
                 tracked.renew(&row);
             }
         }
+        if let Some(ahead) = self.count(&job.id, now) {
+            let is_stored = note(store, &job.id, &ahead).await.unwrap_or_else(|error| {
+                tracing::warn!(job = job.id, %error, "progress is not told before it can be stored");
+                false
+            });
+            if let Some(tracked) = self.jobs().get_mut(&job.id).filter(|_| is_stored) {
+                tracked.stored.raise(&ahead);
+                tracked.tell();
+            }
+        }
+        let jobs = self.jobs();
+        let running = jobs.get(&job.id).map(|tracked| &tracked.row);
+        Ok(running.filter(|row| row.state == JobState::Running as i32).cloned())
+    }
+
+    /// Puts together how far a job is, and tells it. What must be stored first, if that is more than is stored.
+    fn count(&self, job: &str, now: i64) -> Option<Reached> {
         let mut jobs = self.jobs();
-        let Some(tracked) = jobs.get_mut(&job.id) else { return Ok(None) };
-        tracked.count(now);
-        Ok((tracked.row.state == JobState::Running as i32).then(|| tracked.row.clone()))
+        let tracked = jobs.get_mut(job)?;
+        let planned = tracked.planned.clone()?;
+        tracked.count(&planned, now);
+        if tracked.tell() {
+            return None;
+        }
+        let ahead = tracked.counted.ahead(&planned);
+        tracked.own.raise(&ahead);
+        Some(ahead)
     }
 
     /// A task has no worker any more.
@@ -128,8 +247,10 @@ impl Tracker {
     pub(crate) fn published(&self, job: &str, ready: &[(String, i64)]) {
         if let Some(tracked) = self.jobs().get_mut(job) {
             for (rendition, segments) in ready {
-                let told = tracked.told.renditions.entry(rendition.clone()).or_default();
-                told.segments_ready = told.segments_ready.max(*segments);
+                for known in [&mut tracked.counted, &mut tracked.told] {
+                    let progress = known.renditions.entry(rendition.clone()).or_default();
+                    progress.segments_ready = progress.segments_ready.max(*segments);
+                }
             }
         }
     }
@@ -158,15 +279,18 @@ impl Tracker {
             return;
         }
         let jobs = self.jobs();
-        let Some(tracked) = jobs.get(id) else { return };
-        job.progress = Some(tracked.told.job);
-        for rendition in &mut job.renditions {
-            if let Some(told) = tracked.told.renditions.get(&rendition.rendition_id) {
-                let stored = rendition.progress.map_or(0, |progress| progress.segments_ready);
-                rendition.progress =
-                    Some(Progress { segments_ready: told.segments_ready.max(stored), ..*told });
-            }
+        // Before it knows the plan it knows no more than is stored.
+        let Some(tracked) = jobs.get(id).filter(|tracked| tracked.planned.is_some()) else { return };
+        let stored = Reached::of(job);
+        let mut told = tracked.told.clone();
+        if stored.is_within(&tracked.own) {
+            // It is ahead of what was told, but for the segments.
+            told.raise(&stored.segments());
+        } else {
+            // Another process told more.
+            told.raise(&stored);
         }
+        told.show(job);
     }
 
     fn jobs(&self) -> MutexGuard<'_, HashMap<String, Tracked>> {
@@ -183,9 +307,20 @@ impl Tracked {
             refreshed_at: 0,
             told_at: 0,
             reports: HashMap::new(),
-            told: Told::default(),
+            counted: Reached::default(),
+            told: Reached::default(),
+            stored: Reached::default(),
+            own: Reached::default(),
             past: VecDeque::new(),
         }
+    }
+
+    /// Goes on from what is stored: the process before, or another one, may have told as much.
+    fn begin_at(&mut self, stored: &Reached) {
+        self.counted.raise(stored);
+        self.told.raise(stored);
+        self.stored.raise(stored);
+        self.own.raise(stored);
     }
 
     fn renew(&mut self, row: &JobRow) {
@@ -195,9 +330,8 @@ impl Tracked {
     }
 
     /// Puts it all together.
-    fn count(&mut self, now: i64) {
-        let Some(planned) = self.planned.clone() else { return };
-        let percent = self.job_percent(&planned).max(self.told.job.percent).min(MOST_PERCENT);
+    fn count(&mut self, planned: &Planned, now: i64) {
+        let percent = self.job_percent(planned).max(self.counted.job.percent).min(MOST_PERCENT);
         self.past.push_back((now, percent));
         while self.past.front().is_some_and(|(moment, _)| *moment < now - WINDOW_MS) {
             self.past.pop_front();
@@ -211,23 +345,32 @@ impl Tracked {
         let speed = sum(&|progress: &Progress| if is_picture(progress) { progress.speed } else { 0.0 });
         let eta = self.time_left().map(duration);
         let (mut fastest, mut readiest) = (0, None);
-        for (id, percent, frames) in self.renditions(&planned, percent) {
-            let told = self.told.renditions.entry(id).or_default();
-            told.percent = told.percent.max(percent).min(100.0);
-            told.frames = told.frames.max(frames);
+        for (id, percent, frames) in self.renditions(planned, percent) {
+            let counted = self.counted.renditions.entry(id).or_default();
+            counted.percent = counted.percent.max(percent).min(100.0);
+            counted.frames = counted.frames.max(frames);
             // All come of one decode, and end together.
-            (told.fps, told.speed, told.eta) = (fps, speed, eta);
-            fastest = fastest.max(told.frames);
-            readiest = readiest.max(Some(told.segments_ready));
+            (counted.fps, counted.speed, counted.eta) = (fps, speed, eta);
+            fastest = fastest.max(counted.frames);
+            readiest = readiest.max(Some(counted.segments_ready));
         }
-        self.told.job = Progress {
+        self.counted.job = Progress {
             percent,
-            frames: fastest.max(self.told.job.frames),
+            frames: fastest.max(self.counted.job.frames),
             fps,
             speed,
             eta,
             segments_ready: readiest.unwrap_or(0),
         };
+    }
+
+    /// Tells what was put together, unless it is more than what is stored.
+    fn tell(&mut self) -> bool {
+        let may = self.counted.is_within(&self.stored);
+        if may {
+            self.told = self.counted.clone();
+        }
+        may
     }
 
     fn job_percent(&self, planned: &Planned) -> f64 {
@@ -303,6 +446,24 @@ impl Tracked {
         let left = (100.0 - percent) / pace;
         (pace > 0.0 && left.is_finite() && left < 1e12).then(|| Duration::from_millis(left as u64))
     }
+}
+
+/// Stores how far a job is, unless more is stored; says whether it could.
+async fn note(store: &Store, job: &str, ahead: &Reached) -> Result<bool, TranscodeError> {
+    let mut unit = store.hold(job).await?;
+    if !unit.is_open() {
+        return Ok(false);
+    }
+    let mut detail = Detail::of(&unit.job)?;
+    raise(detail.progress(), &ahead.job);
+    for rendition in detail.renditions() {
+        if let Some(progress) = ahead.renditions.get(&rendition.rendition_id) {
+            raise(rendition.progress.get_or_insert_default(), progress);
+        }
+    }
+    unit.job.detail = detail.stored();
+    unit.note().await?;
+    Ok(true)
 }
 
 /// How much of a task is done, 0 to 1.

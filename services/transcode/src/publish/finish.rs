@@ -205,6 +205,13 @@ fn keep_final(
             measure(rendition, track, heard, size);
         }
     }
+    let reached: Vec<_> = detail.renditions().iter().filter_map(|rendition| rendition.progress).collect();
+    *detail.progress() = Progress {
+        percent: 100.0,
+        frames: reached.iter().map(|progress| progress.frames).max().unwrap_or(0),
+        segments_ready: reached.iter().map(|progress| progress.segments_ready).max().unwrap_or(0),
+        ..Progress::default()
+    };
     let length = board.tracks.iter().filter(|track| track.is_listed()).map(seconds).fold(0.0, f64::max);
     detail.measured(length);
     unit.job.detail = detail.stored();

@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream, stream::FuturesUnordered};
 use reelmill_media::playlists::{Presentation, TrackKind, hls};
-use reelmill_proto::transcode::{Progress, rendition::Kind};
+use reelmill_proto::transcode::rendition::Kind;
 use tokio::{sync::Notify, time::Instant};
 
 use self::board::Board;
@@ -266,32 +266,33 @@ async fn grow(
         .iter()
         .map(|track| (track.id.clone(), i64::try_from(track.segments.len()).unwrap_or(i64::MAX)))
         .collect();
-    dispatch.tracker.published(&job.id, &ready);
     let poster = poster(dispatch, job, board).await?;
     let news = is_playable && (job.playable_at.is_none() || first_heard(job, &ready)?);
-    if !news && poster.is_none() {
-        return Ok(());
-    }
-    let mut unit = dispatch.store.hold(&job.id).await?;
-    if !unit.is_open() || unit.job.generation != job.generation {
-        return Ok(());
-    }
-    if is_playable {
-        unit.job.playable_at.get_or_insert(dispatch.clock.now_millis());
-        MASTER.clone_into(&mut unit.job.master_playlist);
-        let mut detail = Detail::of(&unit.job)?;
-        for rendition in detail.renditions() {
-            if let Some((_, segments)) = ready.iter().find(|(id, _)| *id == rendition.rendition_id) {
-                rendition.progress.get_or_insert(Progress::default()).segments_ready = *segments;
-            }
+    let is_told = news || poster.is_some();
+    if is_told || Detail::of(job)?.published(&ready) {
+        let mut unit = dispatch.store.hold(&job.id).await?;
+        if !unit.is_open() || unit.job.generation != job.generation {
+            return Ok(());
         }
+        let mut detail = Detail::of(&unit.job)?;
+        detail.published(&ready);
         unit.job.detail = detail.stored();
+        if is_playable {
+            unit.job.playable_at.get_or_insert(dispatch.clock.now_millis());
+            MASTER.clone_into(&mut unit.job.master_playlist);
+        }
+        if let Some(poster) = poster {
+            unit.job.poster = poster;
+        }
+        if is_told {
+            unit.job.recorded_prefix = folder(job);
+            dispatch.commit(unit).await?;
+        } else {
+            unit.note().await?;
+        }
     }
-    if let Some(poster) = poster {
-        unit.job.poster = poster;
-    }
-    unit.job.recorded_prefix = folder(job);
-    dispatch.commit(unit).await.map(drop)
+    dispatch.tracker.published(&job.id, &ready);
+    Ok(())
 }
 
 /// Whether a rendition is in the playlists of which watchers were not told.

@@ -169,6 +169,14 @@ impl Store {
         Ok(rows.order_by_asc(job::Column::Revision).limit(limit).all(&self.database).await?)
     }
 
+    /// Running jobs that have not changed after `revision`.
+    pub(crate) async fn running_until(&self, revision: i64) -> Result<Vec<JobRow>, TranscodeError> {
+        let running = job::Entity::find()
+            .filter(job::Column::State.eq(JobState::Running as i32))
+            .filter(job::Column::Revision.lte(revision));
+        Ok(running.all(&self.database).await?)
+    }
+
     /// Ids of the running jobs that have a plan.
     pub(crate) async fn jobs_under_way(&self) -> Result<Vec<String>, TranscodeError> {
         let under_way = job::Entity::find()

@@ -147,6 +147,13 @@ impl JobUnit {
         Ok(())
     }
 
+    /// Writes the job and commits. Its revision stays: nobody hears of it.
+    pub(crate) async fn note(self) -> Result<(), TranscodeError> {
+        job::Entity::update(self.job.into_active_model().reset_all()).exec(&self.txn).await?;
+        self.txn.commit().await?;
+        Ok(())
+    }
+
     /// Writes the job under a new revision and commits.
     pub(crate) async fn commit(mut self) -> Result<JobRow, TranscodeError> {
         self.job.revision = next_revision(&self.txn).await?;

@@ -87,15 +87,7 @@ impl World {
         let (same_queue, same_hub) = (Arc::clone(&queue), Arc::clone(&hub));
         let transcode =
             Transcode::open(config, objects.clone(), same_queue, same_hub, clock.clone()).await.unwrap();
-        let listener = server::Listener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.address().unwrap();
-        tokio::spawn(server::serve(
-            listener,
-            transcode.routes(),
-            reelmill_transcode::SERVICES,
-            MeshKey::new(KEY).unwrap(),
-            stop.clone(),
-        ));
+        let address = serve(&transcode, &stop).await;
         Self {
             transcode,
             queue,
@@ -115,6 +107,12 @@ impl World {
         let config = TranscodeConfig::new(&self.database_url);
         let (queue, hub) = (Arc::clone(&self.queue), Arc::clone(&self.hub));
         Transcode::open(config, self.objects.clone(), queue, hub, self.clock.clone()).await.unwrap()
+    }
+
+    /// From now on everybody calls another process.
+    pub async fn restart(&mut self) {
+        self.transcode = self.replica().await;
+        self.address = serve(&self.transcode, &self.stop).await;
     }
 
     /// What the upload role is told of a job.
@@ -192,6 +190,19 @@ impl Drop for World {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+async fn serve(transcode: &Transcode, stop: &CancellationToken) -> String {
+    let listener = server::Listener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.address().unwrap();
+    tokio::spawn(server::serve(
+        listener,
+        transcode.routes(),
+        reelmill_transcode::SERVICES,
+        MeshKey::new(KEY).unwrap(),
+        stop.clone(),
+    ));
+    address
 }
 
 /// A worker's request for a task.
