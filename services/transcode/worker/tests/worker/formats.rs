@@ -280,8 +280,8 @@ with `REELMILL_WRITE_FORMATS=1`, from the files in the folder that `REELMILL_MED
 holds the page against what it finds.
 
 Every valid and every heavy file must become READY, and what is made of it must be what ffmpeg alone shows: the picture
-as long to within a frame (where ffmpeg knows nothing of the last frame's length, the container's word counts), of the same
-aspect, the same at its beginning and in its middle (upright, in its colours; HDR aside, which is tone-mapped, and damaged
+as long to within a frame (where ffmpeg knows nothing of the last one's length in an MP4, the container's word counts), of
+the same aspect, the same at its beginning and in its middle (upright, in its colours; HDR aside, which is tone-mapped, and damaged
 files), and every track of sound as long to within 60 ms. Files of more than a minute are made with one low rung here, all
 others with the whole ladder. The second column is what the probe found, the fourth what can be
 played, then warnings; reasons are explained in [ERRORS.md](ERRORS.md).

@@ -27,7 +27,7 @@ impl Reference {
                 "-select_streams",
                 &stream,
                 "-show_entries",
-                "stream=width,height,sample_aspect_ratio,sample_rate,start_time,duration:stream_side_data=rotation",
+                "stream=width,height,sample_aspect_ratio,sample_rate,start_time,duration:stream_side_data=rotation:format=format_name",
             ],
         );
         let value = |key: &str| about.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
@@ -65,7 +65,8 @@ impl Reference {
         }
         times.sort_by(f64::total_cmp);
         let number = |key: &str| value(key).and_then(|value| value.parse::<f64>().ok());
-        if let (None, Some(begin), Some(length)) = (rate, number("start_time"), number("duration")) {
+        let is_mp4 = rate.is_none() && value("format_name").is_some_and(|name| name.starts_with("mov,"));
+        if let (true, Some(begin), Some(length)) = (is_mp4, number("start_time"), number("duration")) {
             let (stated, last) = (begin - start + length, times.last().copied().unwrap_or(0.0));
             // Where ffmpeg does not know how long the last picture lasts it says next to nothing; the container says it.
             if end - last < (stated - last) / 2.0 && stated - last < 1.0 {
