@@ -72,22 +72,15 @@ impl Feed {
     /// comes, and progress. A change may come twice, and an older one after a newer one of the same
     /// job: what has a lower revision than the job is known by is to be passed over.
     pub(crate) async fn jobs(&self, revision: i64) -> Result<Jobs, TranscodeError> {
-        self.follow(revision, |_| std::future::ready(Ok(Vec::new()))).await
+        self.follow(revision, false).await
     }
 
     /// The same, after every job that is running, so that it is known how far it is.
     pub(crate) async fn all_jobs(&self, revision: i64) -> Result<Jobs, TranscodeError> {
-        self.follow(revision, |store| async move { store.running_until(revision).await }).await
+        self.follow(revision, true).await
     }
 
-    async fn follow<Rows>(
-        &self,
-        revision: i64,
-        first: impl FnOnce(Store) -> Rows,
-    ) -> Result<Jobs, TranscodeError>
-    where
-        Rows: Future<Output = Result<Vec<JobRow>, TranscodeError>>,
-    {
+    async fn follow(&self, revision: i64, running_first: bool) -> Result<Jobs, TranscodeError> {
         // First the ear, then the past: what happens between is heard twice rather than never.
         let hints = self.hub.subscribe(JOBS).await?;
         let following = Following {
@@ -95,7 +88,7 @@ impl Feed {
             tracker: Arc::clone(&self.tracker),
             hints,
             seen: revision,
-            ready: first(self.store.clone()).await?,
+            ready: if running_first { self.store.running_until(revision).await? } else { Vec::new() },
             catching_up: true,
         };
         Ok(Box::pin(stream::try_unfold(following, |mut following| async move {

@@ -19,7 +19,7 @@ use crate::{
     error::TranscodeError,
     feed::Jobs,
     options,
-    progress::Reached,
+    reached::Reached,
     store::{JobRow, NewJob},
 };
 

@@ -17,6 +17,7 @@ mod planning;
 mod plans;
 mod progress;
 mod publish;
+mod reached;
 mod recording;
 mod report;
 mod starting;
