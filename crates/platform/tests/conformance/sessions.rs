@@ -9,11 +9,15 @@ use reelmill_platform::sessions::{
     self, Decision, Hint, Hub, HubError, RateLimit, SESSION_ENDED, SessionState, Subscription,
 };
 use reelmill_testkit::{Redis, shared};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 const LONG: Duration = Duration::from_secs(300);
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How late a slow connection brings what is sent.
+const LATE: Duration = Duration::from_millis(200);
 
 #[derive(Clone, Copy)]
 enum Backend {
@@ -259,6 +263,52 @@ async fn a_redis_that_forgot_its_scripts_is_taught_again() {
     assert!(server.command("SCRIPT FLUSH").await.expect("flushed").starts_with("+OK"));
     assert_eq!(hub.take("key", 1, limit).await.expect("a decision"), Decision::Allowed);
     assert!(matches!(hub.take("key", 1, limit).await, Ok(Decision::Refused { .. })));
+}
+
+/// The URL of a way to the server at `url` on which all that is sent comes late; what is answered does not.
+async fn slow_way_to(url: &str) -> String {
+    let server = url.strip_prefix("redis://").expect("a Redis URL").to_owned();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let address = listener.local_addr().expect("its address");
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(&server).await.expect("the server is there");
+            let (mut requests, mut client) = client.into_split();
+            let (mut answers, mut server) = server.into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut answers, &mut client).await });
+            tokio::spawn(async move {
+                let mut buffer = [0; 4096];
+                while let Ok(count @ 1..) = requests.read(&mut buffer).await {
+                    tokio::time::sleep(LATE).await;
+                    if server.write_all(&buffer[..count]).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    format!("redis://{address}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_subscribed_over_a_slow_redis_connection_hears_all() {
+    let server = Redis::start().await.expect("Redis starts");
+    let near = connect(&server.url()).await;
+    let far = connect(&slow_way_to(&server.url()).await).await;
+    let mut subscription = far.subscribe("topic").await.expect("subscribed");
+    near.publish("topic", Bytes::from_static(b"at once")).await.expect("published");
+    assert_eq!(hint(&mut subscription).await, text("at once"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_topic_whose_first_subscriber_gave_up_is_heard_by_the_next() {
+    let server = Redis::start().await.expect("Redis starts");
+    let near = connect(&server.url()).await;
+    let far = connect(&slow_way_to(&server.url()).await).await;
+    assert!(timeout(LATE / 4, far.subscribe("topic")).await.is_err(), "it was not slow");
+    let mut subscription = far.subscribe("topic").await.expect("subscribed");
+    near.publish("topic", Bytes::from_static(b"at once")).await.expect("published");
+    assert_eq!(hint(&mut subscription).await, text("at once"));
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fred::clients::SubscriberClient;
+use fred::error::Error;
 use fred::interfaces::{ClientLike, EventInterface, HeartbeatInterface, PubsubInterface};
 use fred::types::{Builder, Message, Value};
 use tokio::sync::broadcast::error::RecvError;
@@ -55,23 +56,29 @@ impl Topics {
         Ok(Self { subscriber, senders, changing: tokio::sync::Mutex::new(()), tasks })
     }
 
+    /// Whoever goes away while this waits leaves a channel that nobody hears: the next one begins anew.
     pub(super) async fn subscribe(&self, topic: &str) -> Result<Subscription, HubError> {
         let _changing = self.changing.lock().await;
         let channel = channel(topic);
-        let unheard = self.senders.take_unheard(&channel);
+        let unheard = self.senders.unheard(&channel);
         if !unheard.is_empty() {
-            self.subscriber.unsubscribe(unheard).await?;
+            self.subscriber.unsubscribe(unheard.clone()).await?;
+            self.senders.remove(&unheard);
         }
         if let Some(hints) = self.senders.listen(&channel) {
             return Ok(Subscription::new(hints));
         }
         let hints = self.senders.add(&channel);
-        if let Err(error) = self.subscriber.subscribe(channel.clone()).await {
-            self.senders.remove(&channel);
-            return Err(error.into());
-        }
+        self.subscriber.subscribe(channel).await?;
+        confirm(&self.subscriber).await?;
         Ok(Subscription::new(hints))
     }
+}
+
+/// Waits until the server has carried out what was sent before: `subscribe` returns as soon as it is written, when
+/// what others publish can still come before it.
+async fn confirm(subscriber: &SubscriberClient) -> Result<(), Error> {
+    subscriber.ping(None).await
 }
 
 impl Drop for Topics {
@@ -93,8 +100,11 @@ impl Senders {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Joins those who listen already: the server knows of them, which is not said of a channel that nobody hears.
     fn listen(&self, channel: &str) -> Option<Receiver<Hint>> {
-        self.lock().get(channel).map(broadcast::Sender::subscribe)
+        let senders = self.lock();
+        let heard = senders.get(channel).filter(|sender| sender.receiver_count() > 0);
+        heard.map(broadcast::Sender::subscribe)
     }
 
     fn add(&self, channel: &str) -> Receiver<Hint> {
@@ -103,16 +113,18 @@ impl Senders {
         hints
     }
 
-    fn remove(&self, channel: &str) {
-        self.lock().remove(channel);
+    /// Names the channels, other than `wanted`, that nobody listens to any more.
+    fn unheard(&self, wanted: &str) -> Vec<String> {
+        let senders = self.lock();
+        let unheard = senders.iter().filter(|(name, sender)| *name != wanted && sender.receiver_count() == 0);
+        unheard.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Removes and names the channels, other than `wanted`, that nobody listens to any more.
-    fn take_unheard(&self, wanted: &str) -> Vec<String> {
-        let unheard = |name: &String, sender: &mut broadcast::Sender<Hint>| {
-            name != wanted && sender.receiver_count() == 0
-        };
-        self.lock().extract_if(unheard).map(|(name, _)| name).collect()
+    fn remove(&self, channels: &[String]) {
+        let mut senders = self.lock();
+        for channel in channels {
+            senders.remove(channel);
+        }
     }
 
     fn send(&self, channel: &str, hint: Hint) {
@@ -157,10 +169,15 @@ async fn forward<S>(
 
 /// Goes on until it is done: a channel that is not subscribed is silent, which nobody would notice.
 async fn resubscribe(subscriber: &SubscriberClient) {
-    while let Err(error) = subscriber.resubscribe_all().await {
+    while let Err(error) = subscribed_anew(subscriber).await {
         tracing::warn!(%error, "Redis: could not subscribe anew after a reconnect, trying again");
         tokio::time::sleep(RESUBSCRIBE_AGAIN).await;
     }
+}
+
+async fn subscribed_anew(subscriber: &SubscriberClient) -> Result<(), Error> {
+    subscriber.resubscribe_all().await?;
+    confirm(subscriber).await
 }
 
 fn payload(value: Value) -> Bytes {
