@@ -3,6 +3,7 @@
 
 mod json;
 mod policy;
+mod progress;
 mod times;
 
 pub use json::to_json;

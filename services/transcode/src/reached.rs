@@ -85,17 +85,11 @@ impl Reached {
     }
 
     pub(crate) fn raise(&mut self, other: &Self) {
-        raise(&mut self.job, &other.job);
+        self.job.raise(&other.job);
         for (id, progress) in &other.renditions {
-            raise(self.renditions.entry(id.clone()).or_default(), progress);
+            self.renditions.entry(id.clone()).or_default().raise(progress);
         }
     }
-}
-
-fn raise(progress: &mut Progress, other: &Progress) {
-    progress.percent = progress.percent.max(other.percent);
-    progress.frames = progress.frames.max(other.frames);
-    progress.segments_ready = progress.segments_ready.max(other.segments_ready);
 }
 
 /// Stores how far a job is, unless more is stored; says whether it could.
@@ -105,10 +99,10 @@ pub(crate) async fn note(store: &Store, job: &str, ahead: &Reached) -> Result<bo
         return Ok(false);
     }
     let mut detail = Detail::of(&unit.job)?;
-    raise(detail.progress(), &ahead.job);
+    detail.progress().raise(&ahead.job);
     for rendition in detail.renditions() {
         if let Some(progress) = ahead.renditions.get(&rendition.rendition_id) {
-            raise(rendition.progress.get_or_insert_default(), progress);
+            rendition.progress.get_or_insert_default().raise(progress);
         }
     }
     unit.job.detail = detail.stored();

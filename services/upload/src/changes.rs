@@ -56,23 +56,14 @@ impl Live {
         if self.job != before.job {
             return self;
         }
-        self.progress = later(self.progress, before.progress);
-        for (rung, progress) in &before.renditions {
-            let now = later(self.renditions.get(rung).copied(), Some(*progress));
-            self.renditions.extend(now.map(|now| (rung.clone(), now)));
+        if let Some(before) = &before.progress {
+            self.progress.get_or_insert(*before).raise(before);
+        }
+        for (rung, before) in &before.renditions {
+            self.renditions.entry(rung.clone()).or_insert(*before).raise(before);
         }
         self
     }
-}
-
-fn later(now: Option<Progress>, before: Option<Progress>) -> Option<Progress> {
-    let (Some(now), Some(before)) = (now, before) else { return now.or(before) };
-    Some(Progress {
-        percent: now.percent.max(before.percent),
-        frames: now.frames.max(before.frames),
-        segments_ready: now.segments_ready.max(before.segments_ready),
-        ..now
-    })
 }
 
 /// Where news is told and heard.

@@ -47,7 +47,7 @@ pub(super) async fn inspect(engine: &Engine, session: &Session, scratch: &Path) 
     let mut source = parse(&json)?;
     if let Some(video) = source.video.as_mut().filter(|video| video.range == VideoRange::Pq) {
         let args = command::light(session.proxy.address(), video.index);
-        let told = asked(engine, session, &args, scratch).await;
+        let told = try_ask(engine, session, &args, scratch).await;
         video.light = told.map(|json| parse_light(&json)).unwrap_or_default();
     }
     // Only of an index is the end read at once; and others may show the last picture later than its packet says.
@@ -56,7 +56,7 @@ pub(super) async fn inspect(engine: &Engine, session: &Session, scratch: &Path) 
         && let Some(stated) = video.end.take().filter(|_| is_indexed)
     {
         let args = command::packets(session.proxy.address(), video.index, stated - TAIL, stated + TAIL);
-        let list = asked(engine, session, &args, scratch).await;
+        let list = try_ask(engine, session, &args, scratch).await;
         let frame = output_rate(video.nominal_rate, video.mean_rate).seconds_of(1);
         video.end = list.and_then(|list| end(&String::from_utf8_lossy(&list), stated, frame));
     }
@@ -70,10 +70,10 @@ pub(super) async fn inspect(engine: &Engine, session: &Session, scratch: &Path) 
 }
 
 /// What ffprobe says of something that can be done without.
-async fn asked(engine: &Engine, session: &Session, args: &[String], scratch: &Path) -> Option<Vec<u8>> {
+async fn try_ask(engine: &Engine, session: &Session, args: &[String], scratch: &Path) -> Option<Vec<u8>> {
     let limit = engine.bounds.probe;
-    let asked = ask(engine, session, args, limit.as_secs(), MAX_JSON_BYTES, scratch);
-    tokio::time::timeout(limit, asked).await.ok().and_then(Result::ok).map(|(_, said)| said)
+    let answer = ask(engine, session, args, limit.as_secs(), MAX_JSON_BYTES, scratch);
+    tokio::time::timeout(limit, answer).await.ok().and_then(Result::ok).map(|(_, said)| said)
 }
 
 async fn run(engine: &Engine, session: &Session, scratch: &Path) -> Result<(Ended, Vec<u8>), Failure> {
