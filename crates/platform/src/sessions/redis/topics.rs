@@ -113,6 +113,10 @@ impl Senders {
         hints
     }
 
+    fn channels(&self) -> Vec<String> {
+        self.lock().keys().cloned().collect()
+    }
+
     /// Names the channels, other than `wanted`, that nobody listens to any more.
     fn unheard(&self, wanted: &str) -> Vec<String> {
         let senders = self.lock();
@@ -160,7 +164,7 @@ async fn forward<S>(
                 if matches!(reconnect, Err(RecvError::Closed)) {
                     return;
                 }
-                resubscribe(&subscriber).await;
+                resubscribe(&subscriber, &senders).await;
                 senders.send_all_lagged();
             }
         }
@@ -168,15 +172,21 @@ async fn forward<S>(
 }
 
 /// Goes on until it is done: a channel that is not subscribed is silent, which nobody would notice.
-async fn resubscribe(subscriber: &SubscriberClient) {
-    while let Err(error) = subscribed_anew(subscriber).await {
+async fn resubscribe(subscriber: &SubscriberClient, senders: &Senders) {
+    while let Err(error) = subscribe_all(subscriber, senders).await {
         tracing::warn!(%error, "Redis: could not subscribe anew after a reconnect, trying again");
         tokio::time::sleep(RESUBSCRIBE_AGAIN).await;
     }
 }
 
-async fn subscribed_anew(subscriber: &SubscriberClient) -> Result<(), Error> {
-    subscriber.resubscribe_all().await?;
+/// The client's own `resubscribe_all` subscribes to no patterns too, which the server answers with an error that the
+/// client then takes for the answer to what is sent next.
+async fn subscribe_all(subscriber: &SubscriberClient, senders: &Senders) -> Result<(), Error> {
+    let channels = senders.channels();
+    if channels.is_empty() {
+        return Ok(());
+    }
+    subscriber.subscribe(channels).await?;
     confirm(subscriber).await
 }
 
