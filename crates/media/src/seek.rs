@@ -36,16 +36,19 @@ pub fn last_keyframe(packets: &str, moment: f64) -> Option<Keyframe> {
 }
 
 /// Where the picture ends that is `stated` to end then, from the same list of its last packets: the last of them is shown
-/// before it, by no more than [`LONGEST_HOLD`], and lasts for `frame` seconds at least. A file of which the end is missing
-/// goes no further than it can.
+/// before it, by no more than [`LONGEST_HOLD`], and lasts at least as long as the one before, or `frame` seconds where
+/// that is less. A file of which the end is missing goes no further than it can.
 pub fn end(packets: &str, stated: f64, frame: f64) -> Option<f64> {
     let shown = |line: &str| {
         let mut fields = line.split(',');
         number(fields.next()?).or(number(fields.next()?))
     };
-    let last = packets.lines().filter_map(shown).reduce(f64::max)?;
+    let mut shown: Vec<f64> = packets.lines().filter_map(shown).collect();
+    shown.sort_by(f64::total_cmp);
+    let last = shown.pop()?;
+    let length = shown.last().map_or(frame, |before| frame.min(last - before));
     // Times are printed to the microsecond.
-    (-0.000_001..=LONGEST_HOLD + 0.000_001).contains(&(stated - last)).then_some(stated.max(last + frame))
+    (-0.000_001..=LONGEST_HOLD + 0.000_001).contains(&(stated - last)).then_some(stated.max(last + length))
 }
 
 /// Where to seek, in seconds after the file's start, so that decoding begins with `key` and not with the keyframe
@@ -103,6 +106,9 @@ mod tests {
         let ends = |stated| end(packets, stated, 0.1).map(|end| (end * 1000.0).round());
         assert_eq!((ends(1.5), ends(2.4)), (Some(1500.0), Some(2400.0)));
         assert_eq!((ends(1.4), ends(1.42)), (Some(1500.0), Some(1500.0)), "it is seen");
+        let slowly = end(packets, 1.5, 1.0).map(|end| (end * 1000.0).round());
+        assert_eq!(slowly, Some(1600.0), "a grid that leaves pictures out needs no more than the file has");
+        assert_eq!(end("1.4,0.9,K__\n", 1.4, 0.1), Some(1.5));
         assert_eq!(ends(1.3), None, "it says less than there is");
         assert_eq!(ends(2.5), None, "the rest of the file is missing");
         assert_eq!(end("", 1.0, 0.1), None);
