@@ -37,7 +37,10 @@ pub(super) fn plan(source: &Source, preset: Preset, rungs: &[u32]) -> anyhow::Re
 pub(super) async fn make(bench: &Bench<'_>, plan: &Plan, name: &str) -> anyhow::Result<Made> {
     let share = plan.shares.first().context("no share")?;
     let address = bench.clip.path.display().to_string();
-    let encode = command::encode(plan, share, &Input { address: &address, seek: None, sound_changes: false });
+    // The worker looks whether the end of the clip can be believed.
+    let end = plan.source.video.as_ref().and_then(|video| video.stated_end);
+    let input = Input { address: &address, seek: None, end, sound_changes: false };
+    let encode = command::encode(plan, share, &input);
     let picture = plan.picture.as_ref().context("no picture")?;
     let file_of = |stream: Stream| match stream {
         Stream::Rung(place) => format!("{name}-{}.fragments", picture.rungs[place].id),

@@ -83,6 +83,8 @@ pub struct Input<'a> {
     /// Seconds after the file's start to seek to; before the first frame that is wanted, by so much that a
     /// keyframe is met.
     pub seek: Option<f64>,
+    /// When the last picture ends, in the file's own times, where that is known and ffmpeg may take it for shorter.
+    pub end: Option<f64>,
     /// Whether channels or sample rate of a sound change in mid-stream.
     pub sound_changes: bool,
 }

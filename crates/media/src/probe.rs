@@ -94,9 +94,10 @@ pub struct Video {
     pub start: Option<f64>,
     /// Seconds of this stream alone, when the container says.
     pub duration: Option<f64>,
-    /// When its last picture ends as the container says, in the file's own times, where ffmpeg may take it for shorter.
+    /// When its last picture ends as the container says, in the file's own times, where ffmpeg may take it for shorter;
+    /// [`crate::seek::end`] tells whether that can be believed.
     #[serde(default)]
-    pub end: Option<f64>,
+    pub stated_end: Option<f64>,
 }
 
 /// Range of brightness, as playlists name it.
@@ -167,7 +168,7 @@ impl Source {
     pub fn forget_duration(&mut self) {
         self.duration = None;
         if let Some(video) = &mut self.video {
-            (video.duration, video.end) = (None, None);
+            (video.duration, video.stated_end) = (None, None);
         }
     }
 }
@@ -186,7 +187,7 @@ pub fn parse(json: &[u8]) -> Result<Source, Failure> {
     if let Some(video) = &mut video {
         video.duration = video.duration.filter(|&seconds| seconds <= longest.min(MAX_SECONDS + CLAIM_SLACK));
         let stated = video.start.zip(video.duration).map(|(start, duration)| start + duration);
-        video.end = stated.filter(|_| !probed.has_steady_packets(video));
+        video.stated_end = stated.filter(|_| !probed.has_steady_packets(video));
     }
     let chosen: Vec<u32> = match &video {
         Some(video) => std::iter::once(video.index).chain(audio.first().map(|audio| audio.index)).collect(),
@@ -280,7 +281,7 @@ fn read_video(stream: &Stream) -> Result<Video, Failure> {
         light: Light::default(),
         start: stream.start_time.as_deref().and_then(number),
         duration: stream.duration.as_deref().and_then(seconds),
-        end: None,
+        stated_end: None,
     };
     if is_too_large(video.shown()) {
         // Only a broken file's pixels are that long.

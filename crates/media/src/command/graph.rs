@@ -24,7 +24,7 @@ pub(super) fn graphs(plan: &Plan, share: &Share, input: &Input<'_>, progress: &s
     let mut graphs = Vec::new();
     if let (Some(picture), Some(video)) = (&plan.picture, &plan.source.video) {
         if share.chunk.is_some() {
-            let grid = grid(plan, picture, video, share, input.seek.is_some(), progress);
+            let grid = grid(plan, picture, video, share, input, progress);
             let branches = branches(plan, picture, video, share);
             // From a graph with a single input ffmpeg copies the source's side data to every output, the
             // turn with it: players would turn the picture a second time. The other input ends at once, for
@@ -45,11 +45,18 @@ pub(super) fn graphs(plan: &Plan, share: &Share, input: &Input<'_>, progress: &s
 /// The source's frames on the grid, upright, from the chunk's first to its last.
 ///
 /// The chunk is cut by whole frame numbers, not by times, which would be rounded to the source's own time base.
-fn grid(plan: &Plan, picture: &Picture, video: &Video, share: &Share, seeks: bool, progress: &str) -> String {
+fn grid(
+    plan: &Plan,
+    picture: &Picture,
+    video: &Video,
+    share: &Share,
+    input: &Input<'_>,
+    progress: &str,
+) -> String {
     let chunk = share.chunk.and_then(|chunk| picture.chunks.get(chunk));
     let first = chunk.map_or(0, |chunk| chunk.first_frame);
     let frames = chunk.and_then(|chunk| chunk.frames);
-    let end = video.end.filter(|_| frames.is_none());
+    let end = input.end.filter(|_| frames.is_none());
     let mut filters = vec![format!(
         "scale={}:{}{}{}",
         video.stored.width,
@@ -64,7 +71,7 @@ fn grid(plan: &Plan, picture: &Picture, video: &Video, share: &Share, seeks: boo
         filters.push(format!("tpad=stop_mode=clone:stop_duration={LONGEST_HOLD}"));
     }
     // The grid begins at zero, with the first frame held backwards if need be; not where a seek has left it out.
-    let start = if seeks { "" } else { ":start_time=0" };
+    let start = if input.seek.is_some() { "" } else { ":start_time=0" };
     filters.push(format!("fps=fps={}{start}", picture.rate));
     let known = end.map(|end| picture.frames_until((end - plan.zero).min(plan.end_seconds)));
     filters.push(match frames.map(|frames| first + frames).or(known) {

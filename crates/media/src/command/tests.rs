@@ -4,7 +4,8 @@ use crate::plan::{Codec, Options, Plan, plan};
 use crate::probe::{Audio, Light, Source, Subtitles, Video, VideoRange};
 use crate::rate::Rate;
 
-const INPUT: Input<'static> = Input { address: "http://127.0.0.1:1/x", seek: None, sound_changes: false };
+const INPUT: Input<'static> =
+    Input { address: "http://127.0.0.1:1/x", seek: None, end: None, sound_changes: false };
 
 fn source(seconds: f64) -> Source {
     let (language, title) = (String::new(), String::new());
@@ -41,7 +42,7 @@ fn source(seconds: f64) -> Source {
             range: VideoRange::Sdr,
             foreign_colours: false,
             light: Light::default(),
-            end: None,
+            stated_end: None,
             start: Some(1.0),
             duration: None,
         }),
@@ -58,7 +59,10 @@ fn value<'a>(args: &'a [String], name: &str) -> &'a str {
 }
 
 fn graphs(plan: &Plan, share: usize) -> Vec<String> {
-    let args = encode(plan, &plan.shares[share], &INPUT).args;
+    graphs_of(&encode(plan, &plan.shares[share], &INPUT).args)
+}
+
+fn graphs_of(args: &[String]) -> Vec<String> {
     args.windows(2).filter(|pair| pair[0] == "-filter_complex").map(|pair| pair[1].clone()).collect()
 }
 
@@ -143,12 +147,10 @@ fn a_chunk_is_cut_on_the_grid() {
 
 #[test]
 fn the_last_picture_is_held_until_the_known_end() {
-    let mut source = source(100.0);
-    if let Some(video) = &mut source.video {
-        video.end = Some(101.02);
-    }
-    let plan = planned(&source, Codec::H264);
-    let graphs: Vec<_> = (0..plan.shares.len()).map(|share| graph(&plan, share)).collect();
+    let plan = planned(&source(100.0), Codec::H264);
+    let input = Input { end: Some(101.02), ..INPUT };
+    let graph = |share| graphs_of(&encode(&plan, share, &input).args).join(" ");
+    let graphs: Vec<_> = plan.shares.iter().map(graph).collect();
     let held: Vec<_> = graphs.iter().filter(|graph| graph.contains("tpad")).collect();
     let [last] = &held[..] else { panic!("{graphs:?}") };
     // A hundredth more than 2500 frames after the beginning at one second.

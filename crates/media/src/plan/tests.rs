@@ -35,7 +35,7 @@ fn source(width: u32, height: u32, rate: (u32, u32), duration: Option<f64>) -> S
             light: Light::default(),
             start: Some(0.0),
             duration,
-            end: None,
+            stated_end: None,
         }),
     }
 }

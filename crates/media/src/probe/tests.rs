@@ -61,7 +61,7 @@ fn an_end_is_told_where_packets_do_not_tell_it() {
             {{"index":1,"codec_type":"video","codec_name":"h264","width":8,"height":8,"r_frame_rate":"{rate}",
             "avg_frame_rate":"{mean}","start_time":"0.5","duration":"9.0"}}],"format":{{"format_name":"mov"}}}}"#
         );
-        parse(json.as_bytes()).expect("probe").video.expect("video").end
+        parse(json.as_bytes()).expect("probe").video.expect("video").stated_end
     };
     let packet = |length: &str| format!(r#",{{"stream_index":1,"duration_time":"{length}"}}"#);
     assert_eq!(end("25/1", "25/1", &packet("0.04")), None);
@@ -71,7 +71,7 @@ fn an_end_is_told_where_packets_do_not_tell_it() {
     assert_eq!(end("600/1", "25/1", &packet("0.04")), Some(9.5), "no steady rate");
     let mut source = parse(PHONE.as_bytes()).expect("probe");
     source.forget_duration();
-    assert_eq!(source.video.expect("video").end, None);
+    assert_eq!(source.video.expect("video").stated_end, None);
 }
 
 #[test]

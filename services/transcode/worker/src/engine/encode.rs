@@ -72,8 +72,9 @@ pub(super) async fn encode(work: &Work<'_>, outlet: &Outlet) -> Result<Encoded, 
     let mut way = Way::Exact;
     let mut sound_changes = false;
     let mut recorded = work.recorded.clone();
+    let end = seek::end(work.engine, work.session, work.plan, work.share, work.place.scratch).await?;
     loop {
-        let encoded = attempt(work, &recorded, outlet, way, sound_changes).await?;
+        let encoded = attempt(work, &recorded, outlet, way, end, sound_changes).await?;
         if encoded.sound_changes && !sound_changes {
             sound_changes = true;
             for (rendition, segments) in encoded.segments() {
@@ -95,6 +96,7 @@ async fn attempt(
     recorded: &HashMap<String, u32>,
     outlet: &Outlet,
     way: Way,
+    end: Option<f64>,
     sound_changes: bool,
 ) -> Result<Encoded, Failure> {
     let Work { engine, session, plan, share, place, .. } = work;
@@ -104,7 +106,7 @@ async fn attempt(
     };
     let seek = seek::seek(engine, session, plan, moment - before(plan), way, place.scratch).await?;
     outlet.activity.touch();
-    let input = Input { address: session.proxy.address(), seek, sound_changes };
+    let input = Input { address: session.proxy.address(), seek, end, sound_changes };
     let Encode { args, streams } = command::encode(plan, share, &input);
     let jailed = engine.jail.for_source(place.scratch, session.proxy.port(), limits(plan, share));
     // What makes a long video playable goes before the long work on it.

@@ -5,8 +5,6 @@ use super::source::SourceReader;
 use super::steady::is_steady;
 use super::{Engine, Session, crashed, unreadable, verdict};
 use reelmill_media::probe::{Source, VideoRange, parse, parse_light};
-use reelmill_media::rate::output_rate;
-use reelmill_media::seek::{end, lists_keyframes};
 use reelmill_media::sniff::{SNIFF_BYTES, sniff};
 use reelmill_media::{Failure, Reason, command};
 use std::path::Path;
@@ -15,8 +13,6 @@ use tokio::io::AsyncReadExt;
 
 /// The largest description that is read.
 const MAX_JSON_BYTES: u64 = 4 * 1024 * 1024;
-/// Seconds before and after the stated end in which the last pictures are looked for.
-const TAIL: f64 = 2.0;
 /// Containers that have a clock instead of an index.
 const CLOCKED: [&str; 2] = ["mpegts", "mpeg"];
 /// ffprobe's descriptor for its answer.
@@ -49,16 +45,6 @@ pub(super) async fn inspect(engine: &Engine, session: &Session, scratch: &Path) 
         let args = command::light(session.proxy.address(), video.index);
         let told = try_ask(engine, session, &args, scratch).await;
         video.light = told.map(|json| parse_light(&json)).unwrap_or_default();
-    }
-    // Only of an index is the end read at once; and others may show the last picture later than its packet says.
-    let is_indexed = lists_keyframes(&source);
-    if let Some(video) = source.video.as_mut()
-        && let Some(stated) = video.end.take().filter(|_| is_indexed)
-    {
-        let args = command::packets(session.proxy.address(), video.index, stated - TAIL, stated + TAIL);
-        let list = try_ask(engine, session, &args, scratch).await;
-        let frame = output_rate(video.nominal_rate, video.mean_rate).seconds_of(1);
-        video.end = list.and_then(|list| end(&String::from_utf8_lossy(&list), stated, frame));
     }
     if CLOCKED.contains(&source.container.as_str())
         && !is_steady(reader).await.map_err(|error| unreadable(&error))?

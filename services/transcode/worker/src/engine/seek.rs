@@ -1,8 +1,9 @@
-//! Where a chunk's decoding begins: with the last keyframe that is shown at or before its first frame.
+//! Where a chunk's decoding begins, with the last keyframe that is shown at or before its first frame; and where the last
+//! one's picture ends.
 
 use super::{Engine, Session, inspect, unreadable, verdict};
-use reelmill_media::plan::Plan;
-use reelmill_media::seek::{Keyframe, last_keyframe, lists_keyframes, seek_safely, seek_to};
+use reelmill_media::plan::{Plan, Share};
+use reelmill_media::seek::{self, Keyframe, last_keyframe, lists_keyframes, seek_safely, seek_to};
 use reelmill_media::{Failure, Reason, command};
 use std::path::Path;
 use std::time::Duration;
@@ -15,6 +16,8 @@ const WINDOWS: [f64; 3] = [30.0, 120.0, 600.0];
 const SHORT_WINDOW: f64 = 1.0;
 /// How far beyond the moment packets are read: they are stored in the order of decoding.
 const BEYOND: f64 = 1.0;
+/// Seconds before and after the stated end in which the last pictures are looked for.
+const TAIL: f64 = 2.0;
 /// The longest list of packets that is read.
 const MAX_LIST_BYTES: u64 = 16 * 1024 * 1024;
 /// Seconds of CPU that a list may take.
@@ -60,6 +63,28 @@ pub(super) async fn seek(
     let found = keyframe(engine, session, plan, moment + plan.zero, scratch).await?;
     let rule = if way == Way::Exact { seek_to } else { seek_safely };
     Ok(found.and_then(|key| rule(&plan.source, &key)))
+}
+
+/// When the last picture ends, in the file's own times, for the share that encodes it; none where ffmpeg knows it, or the
+/// container can't be believed.
+pub(super) async fn end(
+    engine: &Engine,
+    session: &Session,
+    plan: &Plan,
+    share: &Share,
+    scratch: &Path,
+) -> Result<Option<f64>, Failure> {
+    // Only of an index is the end read at once; and others may show the last picture later than its packet says.
+    let (Some(picture), Some(video), true) =
+        (&plan.picture, &plan.source.video, lists_keyframes(&plan.source))
+    else {
+        return Ok(None);
+    };
+    let chunk = share.chunk.and_then(|chunk| picture.chunks.get(chunk));
+    let is_last = chunk.is_some_and(|chunk| chunk.frames.is_none());
+    let Some(stated) = video.stated_end.filter(|_| is_last) else { return Ok(None) };
+    let list = packets(engine, session, video.index, stated - TAIL, stated + TAIL, scratch).await?;
+    Ok(seek::end(&list, stated, picture.rate.seconds_of(1)))
 }
 
 async fn keyframe(

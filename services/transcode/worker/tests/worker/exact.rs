@@ -174,7 +174,7 @@ async fn a_last_picture_of_untold_length() {
         );
         let clip = numbered("untold.mp4", rate, length, &args);
         let job = Job::of(&clip.file, &options(&[144])).await;
-        assert!(job.plan.source.video.as_ref().expect("video").end.is_some(), "{rate} {timescale}");
+        assert!(job.plan.source.video.as_ref().expect("video").stated_end.is_some(), "{rate} {timescale}");
         job.run().await.expect("done");
         assert_eq!(numbers(&job.joined("144p")), (0..length).collect::<Vec<_>>(), "{rate} {timescale}");
     }
