@@ -97,11 +97,7 @@ pub fn encode(plan: &Plan, share: &Share, input: &Input<'_>) -> Encode {
         format!("pipe:{}", FIRST_FD as usize + place)
     };
     let mut args = words("-v error -nostdin -y");
-    // One of a long video's many tasks: the others keep the cores busy, and threads that wait for one another cost time.
-    let is_one_of_many = share.chunk.is_some() && share.priority > 0 && !plan.is_single();
-    if is_one_of_many {
-        args.extend(words("-filter_complex_threads 1 -threads 1"));
-    }
+    args.extend(words(threads(plan, share)));
     args.extend(source(plan, input));
     for graph in graph::graphs(plan, share, input, &pipe(Stream::Progress)) {
         args.extend(["-filter_complex".into(), graph]);
@@ -125,6 +121,19 @@ pub fn encode(plan: &Plan, share: &Share, input: &Input<'_>) -> Encode {
         args.push(pipe(stream));
     }
     Encode { args, streams }
+}
+
+/// Threads for filters and decoders, where they are not to be as many as there are cores: those that wait for one another
+/// cost time.
+fn threads(plan: &Plan, share: &Share) -> &'static str {
+    let is_plain = plan.source.video.as_ref().is_some_and(|video| video.range == VideoRange::Sdr);
+    match share.chunk {
+        // Alone, it takes all the cores it can use, but scaling is too little for a second one.
+        Some(_) if plan.is_single() && is_plain => "-filter_complex_threads 1",
+        // One of a long video's many tasks: the others keep the cores busy.
+        Some(_) if share.priority > 0 && !plan.is_single() => "-filter_complex_threads 1 -threads 1",
+        _ => "",
+    }
 }
 
 fn streams(share: &Share) -> Vec<Stream> {

@@ -304,13 +304,19 @@ fn sound_alone_shows_its_wave_or_its_cover() {
 
 #[test]
 fn only_what_others_work_beside_has_one_thread() {
-    let one = |plan: &Plan, share: usize| {
-        let args = encode(plan, &plan.shares[share], &INPUT).args.join(" ");
-        let (before, _) = args.split_once(" -i ").expect("an input");
-        before.contains("-filter_complex_threads 1 -threads 1")
+    let threads = |plan: &Plan, share: usize| {
+        let args = encode(plan, &plan.shares[share], &INPUT).args;
+        let before = args.split(|arg| arg == "-i").next().expect("an input").join(" ");
+        (before.contains("-filter_complex_threads 1"), before.contains(" -threads 1"))
     };
     let long = planned(&source(100.0), Codec::H264);
-    assert!(!one(&long, 0), "it plays as soon as this is done");
-    assert!(long.shares[2].chunk.is_some() && one(&long, 2), "one of many");
-    assert!(!one(&planned(&source(10.0), Codec::H264), 0), "alone");
+    assert_eq!(threads(&long, 0), (false, false), "it plays as soon as this is done");
+    assert!(long.shares[2].chunk.is_some());
+    assert_eq!(threads(&long, 2), (true, true), "one of many");
+    let mut short = source(10.0);
+    assert_eq!(threads(&planned(&short, Codec::H264), 0), (true, false), "alone");
+    if let Some(video) = &mut short.video {
+        video.range = VideoRange::Pq;
+    }
+    assert_eq!(threads(&planned(&short, Codec::H264), 0), (false, false), "tone mapping is work for several");
 }
