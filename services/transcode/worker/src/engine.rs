@@ -64,6 +64,8 @@ pub struct Bounds {
     /// The largest progressive MP4, bytes: what an object store takes in one request. A copy in the scratch folder is
     /// never larger.
     pub download: u64,
+    /// The longest list of packets that is read of a source, bytes.
+    pub list: u64,
 }
 
 impl Default for Bounds {
@@ -73,6 +75,7 @@ impl Default for Bounds {
             silence: Duration::from_secs(60),
             patience: Duration::from_secs(100),
             download: 5 << 30,
+            list: 16 << 20,
         }
     }
 }

@@ -18,8 +18,6 @@ const SHORT_WINDOW: f64 = 1.0;
 const BEYOND: f64 = 1.0;
 /// Seconds before and after the stated end in which the last pictures are looked for.
 const TAIL: f64 = 2.0;
-/// The longest list of packets that is read.
-const MAX_LIST_BYTES: u64 = 16 * 1024 * 1024;
 /// Seconds of CPU that a list may take.
 const CPU_SECONDS: u64 = 60;
 /// How long it may take to be read, from a slow store too.
@@ -117,12 +115,15 @@ async fn packets(
     scratch: &Path,
 ) -> Result<String, Failure> {
     let args = command::packets(session.proxy.address(), index, from, to);
-    let asked = inspect::ask(engine, session, &args, CPU_SECONDS, MAX_LIST_BYTES, scratch);
+    let asked = inspect::ask(engine, session, &args, CPU_SECONDS, engine.bounds.list, scratch);
     let (ended, list) = tokio::time::timeout(LONGEST, asked).await.map_err(|_| {
         Failure::new(Reason::EncoderStalled, "The source was not read in time. It is tried again.")
     })??;
     if let Some(error) = session.reader.fault() {
         return Err(unreadable(&error));
     }
-    verdict::killed(&ended).map_or_else(|| Ok(String::from_utf8_lossy(&list).into_owned()), Err)
+    // What writes more than is read ends of that. The list counts as far as it was read.
+    let is_cut = list.len() as u64 >= engine.bounds.list;
+    let failure = verdict::killed(&ended).filter(|_| !is_cut);
+    failure.map_or_else(|| Ok(String::from_utf8_lossy(&list).into_owned()), Err)
 }

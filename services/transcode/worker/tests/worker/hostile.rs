@@ -1,8 +1,8 @@
 //! Files made to do harm by what they claim: each ends within bounds, done or with a reason, and the next job is served
 //! as ever. Those that others made are in the formats' table.
 
-use crate::job::{Run, done, options, transcode};
-use crate::support::{Clip, processes_in, wait_until};
+use crate::job::{Job, Run, done, options, transcode};
+use crate::support::{Clip, Store, engine, processes_in, wait_until};
 use reelmill_media::Reason;
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
@@ -174,6 +174,28 @@ async fn pathological_times_are_bounded() {
         ended(&file).await;
     }
     the_next_is_served().await;
+}
+
+/// So many pictures in the last seconds that not all of their times are read: what is read counts, whatever becomes of
+/// the program that lists them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_of_pictures_at_the_end_is_bounded() {
+    let crowd = Clip::new(
+        "crowd.mov",
+        "-f lavfi -i color=black:s=16x16:r=20000 -frames:v 40000 -vf setpts=if(lt(N\\,10)\\,N*20000\\,200000+N) \
+         -fps_mode passthrough -enc_time_base 1:20000 -video_track_timescale 20000 -c:v rawvideo -pix_fmt gray",
+    );
+    let mut engine = engine();
+    // A pipe holds no more, so that the rest can't be written.
+    engine.bounds.list = 64 << 10;
+    let store = Store::start().await;
+    let planned = Job::new(&engine, store.add(&crowd.file), &options(&[])).await;
+    let job = planned.map_err(|(failure, _)| failure).expect("planned");
+    assert!(job.plan.source.video.as_ref().expect("video").stated_end.is_some());
+    job.run().await.expect("done");
+    let [rung] = job.rungs()[..] else { panic!("{:?}", job.rungs()) };
+    let seconds = job.plan.picture.as_ref().expect("picture").rate.seconds_of(u64::from(job.frames(rung)));
+    assert!((seconds - 12.0).abs() < 0.1, "{seconds}");
 }
 
 /// A picture's time by its number and the time it had, ticks of 90 kHz.
