@@ -7,7 +7,7 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, oneshot};
 use tokio::task::JoinSet;
 
 /// Bytes of a block, the unit of a ranged GET.
@@ -27,8 +27,8 @@ type Block = Arc<OnceCell<Bytes>>;
 /// A file at an address, read in blocks. Cheap to share behind an `Arc`.
 pub struct SourceReader {
     inner: Arc<Inner>,
-    /// Fetches that nobody waits for yet; they end with the reader.
-    ahead: Mutex<JoinSet<()>>,
+    /// Fetches, also those that nobody waits for yet or any more; they end with the reader.
+    fetches: Mutex<JoinSet<()>>,
 }
 
 struct Inner {
@@ -55,7 +55,7 @@ impl SourceReader {
     ) -> Self {
         let (blocks, fault) = (Mutex::default(), Mutex::default());
         let inner = Inner { http, uri, size, patience, activity, blocks, fault };
-        Self { inner: Arc::new(inner), ahead: Mutex::default() }
+        Self { inner: Arc::new(inner), fetches: Mutex::default() }
     }
 
     /// Size of the file, bytes.
@@ -83,7 +83,7 @@ impl SourceReader {
         }
         let index = offset / BLOCK_BYTES;
         let forward = index > 0 && self.inner.is_cached(index - 1);
-        let block = self.inner.block(index).await.inspect_err(|error| {
+        let block = self.block(index).await.inspect_err(|error| {
             lock(&self.inner.fault).get_or_insert_with(|| error.clone());
         })?;
         if forward {
@@ -93,15 +93,35 @@ impl SourceReader {
         Ok(block.slice(within.min(block.len())..))
     }
 
+    /// A demuxer that goes elsewhere hangs up in the middle of a block. It is fetched to its end all the same: it may well
+    /// be the one that is wanted next.
+    async fn block(&self, index: u64) -> Result<Bytes, SourceError> {
+        if let Some(bytes) = self.inner.place(index).get() {
+            return Ok(bytes.clone());
+        }
+        let _waiting = self.inner.activity.waiting();
+        let (tell, told) = oneshot::channel();
+        let inner = Arc::clone(&self.inner);
+        self.fetch(async move {
+            // Whoever asked may be gone.
+            let _gone = tell.send(inner.block(index).await);
+        });
+        told.await.unwrap_or_else(|_| Err(SourceError("reading was broken off".into())))
+    }
+
+    fn fetch(&self, fetch: impl Future<Output = ()> + Send + 'static) {
+        let mut fetches = lock(&self.fetches);
+        while fetches.try_join_next().is_some() {}
+        fetches.spawn(fetch);
+    }
+
     fn read_ahead(&self, index: u64) {
-        let mut ahead = lock(&self.ahead);
-        while ahead.try_join_next().is_some() {}
         let last = (self.inner.size - 1) / BLOCK_BYTES;
         for next in (index + 1..=(index + AHEAD_BLOCKS).min(last)).filter(|&next| !self.inner.is_cached(next))
         {
             let inner = Arc::clone(&self.inner);
             // One attempt: whoever reads the block itself makes the others, and is told of a failure.
-            ahead.spawn(async move { drop(inner.place(next).get_or_try_init(|| inner.fetch(next)).await) });
+            self.fetch(async move { drop(inner.place(next).get_or_try_init(|| inner.fetch(next)).await) });
         }
     }
 }
@@ -125,12 +145,7 @@ impl Inner {
     }
 
     async fn block(&self, index: u64) -> Result<Bytes, SourceError> {
-        let place = self.place(index);
-        if let Some(bytes) = place.get() {
-            return Ok(bytes.clone());
-        }
-        let _waiting = self.activity.waiting();
-        place.get_or_try_init(|| self.fetch_stubbornly(index)).await.cloned()
+        self.place(index).get_or_try_init(|| self.fetch_stubbornly(index)).await.cloned()
     }
 
     async fn fetch_stubbornly(&self, index: u64) -> Result<Bytes, SourceError> {
