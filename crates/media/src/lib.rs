@@ -23,5 +23,6 @@ pub use failure::{Failure, Reason};
 
 /// Counts what this program itself changed in what it makes of the same plan, its arguments to ffmpeg included. Workers
 /// that differ in it are of different builds; and no plan asks for what the worker that looked does not know yet. From 2
-/// on tracks may begin after zero, from 3 on last pictures may be held, from 4 on the worker that needs their end looks for it.
+/// on tracks may begin after zero, from 3 on last pictures may be held, from 4 on the worker that needs their end looks
+/// for it.
 pub const OUTPUT_VERSION: u32 = 4;

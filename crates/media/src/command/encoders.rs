@@ -3,7 +3,7 @@
 //!
 //! x264 and SVT-AV1 have one thread each. With more, what a cap leaves for a picture depends on how far another thread is
 //! with its own (`update_vbv_plan` of x264's ratecontrol.c): wherever a cap is reached, no two runs give the same bytes. A
-//! worker has as many slots as cores, and a task that is alone has threads for decoding and scaling besides. x265 has `const-vbv` against it; libvpx gives the same bytes as it is.
+//! worker has as many slots as cores, and a task that is alone has threads for decoding and tone mapping besides. x265 has `const-vbv` against it; libvpx gives the same bytes as it is.
 
 use super::words;
 use crate::plan::{Codec, Rung};

@@ -102,14 +102,14 @@ impl SourceReader {
         let _waiting = self.inner.activity.waiting();
         let (tell, told) = oneshot::channel();
         let inner = Arc::clone(&self.inner);
-        self.fetch(async move {
+        self.spawn(async move {
             // Whoever asked may be gone.
             let _gone = tell.send(inner.block(index).await);
         });
         told.await.unwrap_or_else(|_| Err(SourceError("reading was broken off".into())))
     }
 
-    fn fetch(&self, fetch: impl Future<Output = ()> + Send + 'static) {
+    fn spawn(&self, fetch: impl Future<Output = ()> + Send + 'static) {
         let mut fetches = lock(&self.fetches);
         while fetches.try_join_next().is_some() {}
         fetches.spawn(fetch);
@@ -121,7 +121,7 @@ impl SourceReader {
         {
             let inner = Arc::clone(&self.inner);
             // One attempt: whoever reads the block itself makes the others, and is told of a failure.
-            self.fetch(async move { drop(inner.place(next).get_or_try_init(|| inner.fetch(next)).await) });
+            self.spawn(async move { drop(inner.place(next).get_or_try_init(|| inner.fetch(next)).await) });
         }
     }
 }

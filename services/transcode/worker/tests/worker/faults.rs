@@ -91,7 +91,7 @@ async fn what_was_read_is_kept_for_all_of_a_task() {
     let sink = Arc::new(UnrecordedSink::default());
     let place = Place { scratch: scratch.path(), sink, progress: &progress };
     engine.encode(&session, &plan, &plan.shares[0], &HashMap::new(), place).await.expect("encoded");
-    assert_eq!(store.served.load(Ordering::SeqCst), size, "its one block is read once");
+    assert_eq!(store.served.load(Ordering::SeqCst), size, "each of its blocks is read once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
