@@ -34,8 +34,10 @@ pub async fn run(role: Role, config: Config) -> anyhow::Result<()> {
 }
 
 async fn start(role: Role, config: Config) -> anyhow::Result<(Vec<Stage>, Ground)> {
-    if config.hub.url.is_empty() && role != Role::Worker {
-        bail!("hub.url must be given to a role that runs by itself: memory is not shared between processes");
+    if config.shared_state.url.is_empty() && role != Role::Worker {
+        bail!(
+            "shared_state.url must be given to a role that runs by itself: memory is not shared between processes"
+        );
     }
     let data = DataDir::share(&config.data.dir)?;
     let secrets = Secrets::of(&config, data.path());

@@ -13,7 +13,7 @@ use reelmill_platform::{
     clock::Clock,
     objects::{Objects, ObjectsConfig},
     queue::{self, Queue, QueueConfig},
-    sessions::{self, Hub, RateLimit},
+    shared_state::{self, RateLimit, SharedState},
 };
 use reelmill_proto::transcode::worker_service_client::WorkerServiceClient;
 use reelmill_s3_server::ObjectServer;
@@ -34,7 +34,7 @@ pub struct Ground {
     pub secrets: Secrets,
     pub data: DataDir,
     pub key: MeshKey,
-    pub hub: Arc<dyn Hub>,
+    pub state: SharedState,
     pub clock: Clock,
 }
 
@@ -63,12 +63,17 @@ impl Addresses {
 }
 
 impl Ground {
-    /// Lays the ground for roles of `config`; `hub` is what an empty `hub.url` means.
-    pub async fn lay(config: Config, secrets: Secrets, data: DataDir, hub: &str) -> anyhow::Result<Self> {
+    /// Lays the ground for roles of `config`; `default_state` is used when `shared_state.url` is empty.
+    pub async fn lay(
+        config: Config,
+        secrets: Secrets,
+        data: DataDir,
+        default_state: &str,
+    ) -> anyhow::Result<Self> {
         let key = MeshKey::new(&secrets.mesh_key()?).context("secrets.mesh_key")?;
-        let url = given(&config.hub.url).unwrap_or_else(|| hub.to_owned());
-        let hub = sessions::connect(&url).await.with_context(|| named("hub.url", &url))?;
-        Ok(Self { config, secrets, data, key, hub, clock: Clock::system() })
+        let url = given(&config.shared_state.url).unwrap_or_else(|| default_state.to_owned());
+        let state = shared_state::connect(&url).await.with_context(|| named("shared_state.url", &url))?;
+        Ok(Self { config, secrets, data, key, state, clock: Clock::system() })
     }
 
     fn database(&self, configured: &str, file: &str) -> String {
@@ -113,7 +118,9 @@ impl Ground {
         let database = self.database(&self.config.auth.database_url, "auth.db");
         let place = named("auth.database_url", &database);
         let config = AuthConfig::new(database, self.secrets.signing_key()?);
-        let auth = Auth::open(config, Arc::clone(&self.hub), self.clock.clone()).await.context(place)?;
+        let auth = Auth::open(config, Arc::clone(&self.state.session_cache), self.clock.clone())
+            .await
+            .context(place)?;
         let serving =
             server::serve(listener, auth.routes(), reelmill_auth::SERVICES, self.key.clone(), stage.stop());
         stage.spawn("auth", async move { Ok(serving.await?) });
@@ -135,9 +142,10 @@ impl Ground {
         config.public_url = given(&self.config.gateway.public_url);
         config.part_size_bytes = settings.part_size_bytes;
         let transcode = Channel::lazy(&addresses.transcode, &self.key, "upload")?;
-        let upload = Upload::open(config, objects, transcode, Arc::clone(&self.hub), self.clock.clone())
-            .await
-            .context(place)?;
+        let upload =
+            Upload::open(config, objects, transcode, Arc::clone(&self.state.pub_sub), self.clock.clone())
+                .await
+                .context(place)?;
         let serving = server::serve(
             listener,
             upload.routes(),
@@ -169,9 +177,10 @@ impl Ground {
         config.encoder_threads = settings.encoder_threads;
         config.default_profile = settings.profile;
         config.default_preset = settings.preset;
-        let transcode = Transcode::open(config, objects, queue, Arc::clone(&self.hub), self.clock.clone())
-            .await
-            .context(place)?;
+        let transcode =
+            Transcode::open(config, objects, queue, Arc::clone(&self.state.pub_sub), self.clock.clone())
+                .await
+                .context(place)?;
         let serving = server::serve(
             listener,
             transcode.routes(),
@@ -241,14 +250,8 @@ impl Ground {
             trusted_proxies: settings.trusted_proxies,
         };
         let store = store.map(|store| axum::Router::new().fallback_service(store.service()));
-        let gateway = Gateway::open(
-            config,
-            self.key.clone(),
-            Arc::clone(&self.hub),
-            objects,
-            store,
-            self.clock.clone(),
-        )?;
+        let gateway =
+            Gateway::open(config, self.key.clone(), self.state.clone(), objects, store, self.clock.clone())?;
         let stop = stage.stop();
         stage.spawn("gateway", async move { Ok(gateway.serve(listener, stop).await?) });
         Ok(())

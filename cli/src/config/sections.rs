@@ -20,7 +20,7 @@ pub struct Config {
     pub worker: Worker,
     pub objects: Objects,
     pub queue: Queue,
-    pub hub: Hub,
+    pub shared_state: SharedState,
 }
 
 /// `[data]`
@@ -151,11 +151,11 @@ pub struct Queue {
     pub secret_access_key: String,
 }
 
-/// `[hub]`
+/// `[shared_state]`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs)]
-pub struct Hub {
+pub struct SharedState {
     pub url: String,
 }
 
@@ -176,7 +176,7 @@ impl Config {
             &mut shown.upload.database_url,
             &mut shown.transcode.database_url,
             &mut shown.queue.url,
-            &mut shown.hub.url,
+            &mut shown.shared_state.url,
         ] {
             *url = without_password(url);
         }

@@ -184,7 +184,7 @@ impl Backends {
         set("SECRETS__PLAYBACK_KEY_FILE", String::new());
         set("GATEWAY__LISTEN", "127.0.0.1:0".to_owned());
         set("GATEWAY__PUBLIC_URL", String::new());
-        set("HUB__URL", redis.url());
+        set("SHARED_STATE__URL", redis.url());
         set("QUEUE__URL", sqs.queue_url("tasks"));
         set("QUEUE__ACCESS_KEY_ID", "test".to_owned());
         set("QUEUE__SECRET_ACCESS_KEY", "test".to_owned());

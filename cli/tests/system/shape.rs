@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cargo_metadata::{DependencyKind, MetadataCommand};
+use reelmill_proto::Reason;
 
 /// Every workspace crate with the workspace crates that it is built from (those of its tests aside).
 fn links() -> BTreeMap<String, BTreeSet<String>> {
@@ -71,24 +72,69 @@ fn only_the_program_sees_everything() {
     }
 }
 
-/// Every reason in the code stands in docs/ERRORS.md, and every reason there in the code.
+/// The reasons in the tables of docs/ERRORS.md: those of the contract, and the client's own.
+fn documented_reasons() -> [BTreeSet<String>; 2] {
+    let text = std::fs::read_to_string(root().join("docs/ERRORS.md")).unwrap();
+    let (contract, client) = text.split_once("## The client's own").unwrap();
+    [contract, client].map(|section| {
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        rows.map(str::to_owned).collect()
+    })
+}
+
 #[test]
-fn every_reason_is_documented() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let documented: BTreeSet<String> = std::fs::read_to_string(root.join("docs/ERRORS.md"))
-        .unwrap()
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split('`').next().map(str::to_owned))
-        .filter(|reason| reason.contains('_'))
-        .collect();
-    let mut used = BTreeSet::new();
-    for folder in ["crates/mesh/src", "crates/media/src", "services", "gateway/src", "cli/client/src"] {
-        reasons(&root.join(folder), &mut used);
+fn every_reason_of_the_contract_is_documented() {
+    let [documented, _] = documented_reasons();
+    let declared = contract_reasons().into_iter().map(|reason| reason.as_str_name().to_owned()).collect();
+    assert_eq!(documented, declared);
+}
+
+#[test]
+fn every_reason_of_the_contract_is_used() {
+    let mut code = String::new();
+    for folder in ["crates/mesh/src", "services", "gateway/src"] {
+        read_sources(&root().join(folder), &mut |text| code.push_str(text));
     }
-    let missing: Vec<_> = used.difference(&documented).collect();
-    assert!(missing.is_empty(), "not in docs/ERRORS.md: {missing:?}");
+    let unused: Vec<_> = contract_reasons()
+        .into_iter()
+        .filter(|reason| {
+            let variant = format!("Reason::{reason:?}");
+            let after = code.split(&variant).skip(1).filter_map(|rest| rest.chars().next());
+            after.filter(|next| !next.is_alphanumeric()).count() == 0
+        })
+        .collect();
+    assert!(unused.is_empty(), "{unused:?}");
+}
+
+/// Reasons are values of the enum, except for those of the client itself.
+#[test]
+fn reasons_are_no_bare_strings() {
+    for folder in ["crates/mesh/src", "crates/media/src", "services", "gateway/src"] {
+        let mut bare = BTreeSet::new();
+        read_sources(&root().join(folder), &mut |text| bare.extend(reason_literals(text)));
+        assert!(bare.is_empty(), "{folder}: {bare:?}");
+    }
+}
+
+#[test]
+fn every_reason_of_the_client_is_documented() {
+    let [contract, documented] = documented_reasons();
+    let documented: BTreeSet<_> = documented.into_iter().filter(|reason| reason.contains('_')).collect();
+    let mut used = BTreeSet::new();
+    read_sources(&root().join("cli/client/src"), &mut |text| used.extend(reason_literals(text)));
+    let missing: Vec<_> = used.iter().filter(|reason| !documented.contains(*reason)).collect();
+    assert!(missing.iter().all(|reason| contract.contains(*reason)), "not in docs/ERRORS.md: {missing:?}");
     let gone: Vec<_> = documented.difference(&used).collect();
-    assert!(gone.is_empty(), "in docs/ERRORS.md but in no code: {gone:?}");
+    assert!(gone.is_empty(), "in docs/ERRORS.md but not in the code: {gone:?}");
+}
+
+fn root() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Every value of the enum but the unspecified one.
+fn contract_reasons() -> Vec<Reason> {
+    (1..).map_while(|number| Reason::try_from(number).ok()).collect()
 }
 
 /// Literals that look like reasons and are something else: gRPC's own codes, and variables.
@@ -104,29 +150,32 @@ const NO_REASONS: [&str; 9] = [
     "XDG_CONFIG_HOME",
 ];
 
-/// Collects string literals that look like reasons of two or more words from the sources, tests left out.
-fn reasons(folder: &std::path::Path, into: &mut BTreeSet<String>) {
+/// Passes on the code of each source file below a folder, without its unit tests and without `tests/` folders.
+fn read_sources(folder: &std::path::Path, receive: &mut dyn FnMut(&str)) {
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
         let path = entry.path();
         if path.is_dir() {
             if path.file_name().is_none_or(|name| name != "tests") {
-                reasons(&path, into);
+                read_sources(&path, receive);
             }
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = std::fs::read_to_string(&path).unwrap();
-            let code = text.split("#[cfg(test)]").next().unwrap();
-            // A whole literal, or one that ends with the reason in brackets.
-            let literals = code.split('"').skip(1).step_by(2);
-            let literals =
-                literals.map(|text| text.rsplit_once('(').map_or(text, |(_, end)| end.trim_end_matches(')')));
-            let reason = |text: &&str| {
-                text.contains('_')
-                    && text.len() > 6
-                    && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
-                    && !text.starts_with("REELMILL")
-                    && !NO_REASONS.contains(text)
-            };
-            into.extend(literals.filter(reason).map(str::to_owned));
+            receive(text.split("#[cfg(test)]").next().unwrap());
         }
     }
+}
+
+/// String literals that look like reasons of two or more words, or that end with one in brackets.
+fn reason_literals(code: &str) -> BTreeSet<String> {
+    let literals = code.split('"').skip(1).step_by(2);
+    let literals =
+        literals.map(|text| text.rsplit_once('(').map_or(text, |(_, end)| end.trim_end_matches(')')));
+    let is_reason = |text: &&str| {
+        text.contains('_')
+            && text.len() > 6
+            && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+            && !text.starts_with("REELMILL")
+            && !NO_REASONS.contains(text)
+    };
+    literals.filter(is_reason).map(str::to_owned).collect()
 }

@@ -69,9 +69,11 @@ async fn wrong_configuration_is_named() {
     let line = fails(folder.path(), &["up", "--config", "bad.toml"], &[]).await;
     assert!(line.contains("port"), "{line}");
     let line = fails(folder.path(), &["gateway"], &[]).await;
-    assert!(line.contains("hub.url"), "{line}");
-    let remote =
-        [("REELMILL_AUTH__DATABASE_URL", "postgres://u:p@127.0.0.1:9/x"), ("REELMILL_HUB__URL", "memory:x")];
+    assert!(line.contains("shared_state.url"), "{line}");
+    let remote = [
+        ("REELMILL_AUTH__DATABASE_URL", "postgres://u:p@127.0.0.1:9/x"),
+        ("REELMILL_SHARED_STATE__URL", "memory:x"),
+    ];
     let line = fails(folder.path(), &["auth"], &remote).await;
     assert!(line.contains("secrets.mesh_key must be given"), "{line}");
 }
@@ -79,9 +81,9 @@ async fn wrong_configuration_is_named() {
 #[tokio::test]
 async fn backends_that_are_away_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    let away = [("REELMILL_HUB__URL", "redis://:secret@127.0.0.1:9/0")];
+    let away = [("REELMILL_SHARED_STATE__URL", "redis://:secret@127.0.0.1:9/0")];
     let line = fails(folder.path(), &["auth"], &away).await;
-    assert!(line.contains("hub.url (redis://:(hidden)@127.0.0.1:9/0)"), "{line}");
+    assert!(line.contains("shared_state.url (redis://:(hidden)@127.0.0.1:9/0)"), "{line}");
     let away = [
         ("REELMILL_OBJECTS__ENDPOINT", "http://127.0.0.1:9"),
         ("REELMILL_OBJECTS__ACCESS_KEY_ID", "key"),

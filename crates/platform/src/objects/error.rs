@@ -69,7 +69,7 @@ impl ObjectsError {
                 let code = if code.is_empty() { status.to_string() } else { code };
                 Self::Refused { operation, code, message }
             }
-            _ => Self::Unavailable { operation, message: crate::causes::in_a_line(&error) },
+            _ => Self::Unavailable { operation, message: crate::error_chain::one_line(&error) },
         }
     }
 }

@@ -274,7 +274,7 @@ where
     let code = error.code().unwrap_or_default().to_owned();
     let message = match error.message() {
         Some(message) => message.to_owned(),
-        None => crate::causes::in_a_line(&error),
+        None => crate::error_chain::one_line(&error),
     };
     QueueError::Sqs { operation, code, message }
 }

@@ -3,7 +3,7 @@
 mod database;
 mod objects;
 mod queue;
-mod sessions;
+mod shared_state;
 
 /// Makes a test of each case for each backend: `sqlite::a_case`, `postgres::a_case`, ...
 macro_rules! on_every_backend {

@@ -1,7 +1,7 @@
 //! What became of a plan once all its shares are made.
 
-use reelmill_media::{Reason, plan::Plan, playlists::Segment};
-use reelmill_proto::transcode::Warning;
+use reelmill_media::{plan::Plan, playlists::Segment};
+use reelmill_proto::{Reason, transcode::Warning};
 
 /// A tail that is missing is mentioned from this share of the whole on ...
 const MISSING_SHARE: f64 = 0.05;
@@ -25,17 +25,17 @@ pub struct Made<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unusable {
     /// The stable reason.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// A sentence for people.
     pub message: String,
 }
 
 fn unusable(reason: Reason, message: impl Into<String>) -> Unusable {
-    Unusable { reason: reason.as_str(), message: message.into() }
+    Unusable { reason, message: message.into() }
 }
 
 fn warning(reason: Reason, message: String) -> Warning {
-    Warning { reason: reason.as_str().to_owned(), message }
+    Warning { reason: reason.as_str_name().to_owned(), message }
 }
 
 /// Whether what was made can be played, and what is to be said of it. Tracks without segments are left out.
@@ -155,7 +155,7 @@ mod tests {
         Kept { id: id.to_owned(), segments, frames: counts, has_gap: false }
     }
 
-    fn judged(plan: &Plan, tracks: &[Kept]) -> Result<Vec<String>, &'static str> {
+    fn judged(plan: &Plan, tracks: &[Kept]) -> Result<Vec<String>, Reason> {
         let made: Vec<_> = tracks
             .iter()
             .map(|kept| Made {
@@ -194,12 +194,20 @@ mod tests {
             judged(&plan, &[a, b, c, audio()])
         };
         assert_eq!(with(|_| {}), Ok(vec![]));
-        assert_eq!(with(|rungs| rungs[1].has_gap = true), Err("DECODE_FAILED"));
-        assert_eq!(with(|rungs| drop(rungs[2].segments.pop())), Err("DECODE_FAILED"), "one rung is shorter");
-        assert_eq!(with(|rungs| rungs[2].frames[3] = 100), Err("DECODE_FAILED"), "a hole within a segment");
+        assert_eq!(with(|rungs| rungs[1].has_gap = true), Err(Reason::DecodeFailed));
+        assert_eq!(
+            with(|rungs| drop(rungs[2].segments.pop())),
+            Err(Reason::DecodeFailed),
+            "one rung is shorter"
+        );
+        assert_eq!(
+            with(|rungs| rungs[2].frames[3] = 100),
+            Err(Reason::DecodeFailed),
+            "a hole within a segment"
+        );
         assert_eq!(
             with(|rungs| rungs.iter_mut().for_each(|rung| rung.segments.clear())),
-            Err("DECODE_FAILED")
+            Err(Reason::DecodeFailed)
         );
     }
 

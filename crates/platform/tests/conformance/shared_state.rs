@@ -1,12 +1,12 @@
 //! The promises of sessions, rate limits and hints, in memory and on Redis.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use reelmill_platform::sessions::{
-    self, Decision, Hint, Hub, HubError, RateLimit, SESSION_ENDED, SessionState, Subscription,
+use reelmill_platform::shared_state::{
+    self, Notification, RateDecision, RateLimit, SESSION_ENDED, SessionState, SharedState, SharedStateError,
+    Subscription,
 };
 use reelmill_testkit::{Redis, shared};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -26,8 +26,8 @@ enum Backend {
 }
 
 crate::on_every_backend!(
-    memory = crate::sessions::Backend::Memory,
-    redis = crate::sessions::Backend::Redis
+    memory = crate::shared_state::Backend::Memory,
+    redis = crate::shared_state::Backend::Redis
     => [
         a_session_lives_and_ends,
         a_restored_session_never_overwrites,
@@ -44,7 +44,7 @@ crate::on_every_backend!(
 
 impl Backend {
     /// Two handles on the same hub, as two replicas hold them.
-    async fn open(self) -> [Arc<dyn Hub>; 2] {
+    async fn open(self) -> [SharedState; 2] {
         let url = match self {
             Self::Memory => format!("memory:{}", Uuid::new_v4()),
             Self::Redis => shared::redis().await.url(),
@@ -53,8 +53,8 @@ impl Backend {
     }
 }
 
-async fn connect(url: &str) -> Arc<dyn Hub> {
-    sessions::connect(url).await.expect("the hub opens")
+async fn connect(url: &str) -> SharedState {
+    shared_state::connect(url).await.expect("the hub opens")
 }
 
 /// A name that no other test uses.
@@ -66,37 +66,37 @@ fn alive(user: &str) -> Option<SessionState> {
     Some(SessionState::Alive { user: user.to_owned() })
 }
 
-async fn hint(subscription: &mut Subscription) -> Hint {
+async fn hint(subscription: &mut Subscription) -> Notification {
     timeout(PATIENCE, subscription.next()).await.expect("a hint in time").expect("the hub is there")
 }
 
-fn text(text: &str) -> Hint {
-    Hint::Payload(Bytes::copy_from_slice(text.as_bytes()))
+fn text(text: &str) -> Notification {
+    Notification::Payload(Bytes::copy_from_slice(text.as_bytes()))
 }
 
-async fn state(hub: &Arc<dyn Hub>, session: &str) -> Option<SessionState> {
-    hub.session(session).await.expect("an answer")
+async fn state(shared: &SharedState, session: &str) -> Option<SessionState> {
+    shared.session_cache.get(session).await.expect("an answer")
 }
 
 async fn a_session_lives_and_ends(backend: Backend) {
     let [one, other] = backend.open().await;
     let session = unique();
     assert_eq!(state(&one, &session).await, None);
-    one.put_session(&session, "users/ü:1", LONG).await.expect("put");
+    one.session_cache.put(&session, "users/ü:1", LONG).await.expect("put");
     assert_eq!(state(&other, &session).await, alive("users/ü:1"));
-    other.end_session(&session, LONG).await.expect("ended");
+    other.session_cache.end(&session, LONG).await.expect("ended");
     assert_eq!(state(&one, &session).await, Some(SessionState::Ended));
 }
 
 async fn a_restored_session_never_overwrites(backend: Backend) {
     let [one, other] = backend.open().await;
     let session = unique();
-    one.restore_session(&session, "users/1", LONG).await.expect("restored");
+    one.session_cache.restore(&session, "users/1", LONG).await.expect("restored");
     assert_eq!(state(&other, &session).await, alive("users/1"));
-    other.restore_session(&session, "users/2", LONG).await.expect("no error");
+    other.session_cache.restore(&session, "users/2", LONG).await.expect("no error");
     assert_eq!(state(&one, &session).await, alive("users/1"));
-    one.end_session(&session, LONG).await.expect("ended");
-    other.restore_session(&session, "users/1", LONG).await.expect("no error");
+    one.session_cache.end(&session, LONG).await.expect("ended");
+    other.session_cache.restore(&session, "users/1", LONG).await.expect("no error");
     assert_eq!(state(&one, &session).await, Some(SessionState::Ended));
 }
 
@@ -104,22 +104,22 @@ async fn sessions_and_their_ends_expire(backend: Backend) {
     let [one, other] = backend.open().await;
     let (living, ended) = (unique(), unique());
     let short = Duration::from_millis(200);
-    one.put_session(&living, "users/1", short).await.expect("put");
-    one.end_session(&ended, short).await.expect("ended");
+    one.session_cache.put(&living, "users/1", short).await.expect("put");
+    one.session_cache.end(&ended, short).await.expect("ended");
     let deadline = Instant::now() + PATIENCE;
     while state(&other, &living).await.is_some() || state(&other, &ended).await.is_some() {
         assert!(Instant::now() < deadline, "they did not expire");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    other.restore_session(&ended, "users/1", LONG).await.expect("restored");
+    other.session_cache.restore(&ended, "users/1", LONG).await.expect("restored");
     assert_eq!(state(&one, &ended).await, alive("users/1"));
 }
 
 async fn an_ended_session_is_published(backend: Backend) {
     let [one, other] = backend.open().await;
-    let mut ends = other.subscribe(SESSION_ENDED).await.expect("subscribed");
+    let mut ends = other.pub_sub.subscribe(SESSION_ENDED).await.expect("subscribed");
     let session = unique();
-    one.end_session(&session, LONG).await.expect("ended");
+    one.session_cache.end(&session, LONG).await.expect("ended");
     // Other tests end sessions too, on the same Redis.
     while hint(&mut ends).await != text(&session) {}
 }
@@ -129,16 +129,16 @@ async fn a_bucket_gives_its_burst_and_no_more(backend: Backend) {
     let key = unique();
     let limit = RateLimit { units_per_second: 0.01, burst: 20 };
     let takers = (0..50).map(|number| {
-        let hub = Arc::clone(if number % 2 == 0 { &one } else { &other });
+        let hub = if number % 2 == 0 { one.clone() } else { other.clone() };
         let key = key.clone();
-        tokio::spawn(async move { hub.take(&key, 1, limit).await.expect("a decision") })
+        tokio::spawn(async move { hub.rate_limiter.take(&key, 1, limit).await.expect("a decision") })
     });
     let decisions = futures::future::join_all(takers).await;
-    let allowed = decisions.iter().filter(|decision| matches!(decision, Ok(Decision::Allowed))).count();
+    let allowed = decisions.iter().filter(|decision| matches!(decision, Ok(RateDecision::Allowed))).count();
     assert_eq!(allowed, 20);
     assert_eq!(
-        one.take(&unique(), 20, limit).await.expect("a decision"),
-        Decision::Allowed,
+        one.rate_limiter.take(&unique(), 20, limit).await.expect("a decision"),
+        RateDecision::Allowed,
         "another bucket"
     );
 }
@@ -148,8 +148,10 @@ async fn a_refusal_says_when_to_come_again(backend: Backend) {
     let key = unique();
     let limit = RateLimit { units_per_second: 5.0, burst: 2 };
     // More than the burst costs the burst.
-    assert_eq!(one.take(&key, 7, limit).await.expect("a decision"), Decision::Allowed);
-    let Decision::Refused { retry_after } = one.take(&key, 2, limit).await.expect("a decision") else {
+    assert_eq!(one.rate_limiter.take(&key, 7, limit).await.expect("a decision"), RateDecision::Allowed);
+    let RateDecision::Limited { retry_after } =
+        one.rate_limiter.take(&key, 2, limit).await.expect("a decision")
+    else {
         panic!("an empty bucket gives nothing");
     };
     assert!(
@@ -157,30 +159,30 @@ async fn a_refusal_says_when_to_come_again(backend: Backend) {
         "{retry_after:?}"
     );
     tokio::time::sleep(retry_after).await;
-    assert_eq!(one.take(&key, 2, limit).await.expect("a decision"), Decision::Allowed);
+    assert_eq!(one.rate_limiter.take(&key, 2, limit).await.expect("a decision"), RateDecision::Allowed);
 }
 
 async fn limits_that_let_nothing_through_are_refused(backend: Backend) {
     let [one, _] = backend.open().await;
     let limit = RateLimit { units_per_second: 0.0, burst: 1 };
-    assert!(matches!(one.take(&unique(), 1, limit).await, Err(HubError::Limit)));
+    assert!(matches!(one.rate_limiter.take(&unique(), 1, limit).await, Err(SharedStateError::Limit)));
 }
 
 async fn all_subscribers_see_all_of_their_topic_in_order(backend: Backend) {
     let [one, other] = backend.open().await;
     let (topic, another) = (unique(), unique());
-    let mut here = one.subscribe(&topic).await.expect("subscribed");
-    let mut here_too = one.subscribe(&topic).await.expect("subscribed");
-    let mut there = other.subscribe(&topic).await.expect("subscribed");
-    let mut elsewhere = other.subscribe(&another).await.expect("subscribed");
+    let mut here = one.pub_sub.subscribe(&topic).await.expect("subscribed");
+    let mut here_too = one.pub_sub.subscribe(&topic).await.expect("subscribed");
+    let mut there = other.pub_sub.subscribe(&topic).await.expect("subscribed");
+    let mut elsewhere = other.pub_sub.subscribe(&another).await.expect("subscribed");
     let payloads = [Bytes::from_static(b"first"), Bytes::from_static(&[0, 0xff, 0xfe, b'\n']), Bytes::new()];
     for payload in &payloads {
-        one.publish(&topic, payload.clone()).await.expect("published");
+        one.pub_sub.publish(&topic, payload.clone()).await.expect("published");
     }
-    other.publish(&another, Bytes::from_static(b"elsewhere")).await.expect("published");
+    other.pub_sub.publish(&another, Bytes::from_static(b"elsewhere")).await.expect("published");
     for subscription in [&mut here, &mut here_too, &mut there] {
         for payload in &payloads {
-            assert_eq!(hint(subscription).await, Hint::Payload(payload.clone()));
+            assert_eq!(hint(subscription).await, Notification::Payload(payload.clone()));
         }
     }
     assert_eq!(hint(&mut elsewhere).await, text("elsewhere"));
@@ -190,35 +192,35 @@ async fn a_slow_subscriber_is_told_that_it_lags(backend: Backend) {
     const PUBLISHED: usize = 3_000;
     let [one, other] = backend.open().await;
     let topic = unique();
-    let mut slow = other.subscribe(&topic).await.expect("subscribed");
+    let mut slow = other.pub_sub.subscribe(&topic).await.expect("subscribed");
     for number in 0..PUBLISHED {
-        one.publish(&topic, Bytes::from(number.to_string())).await.expect("published");
+        one.pub_sub.publish(&topic, Bytes::from(number.to_string())).await.expect("published");
     }
     let last = text(&(PUBLISHED - 1).to_string());
     let mut seen = Vec::new();
     while seen.last() != Some(&last) {
         seen.push(hint(&mut slow).await);
     }
-    assert!(seen.contains(&Hint::Lagged));
+    assert!(seen.contains(&Notification::Lagged));
     assert!(seen.len() < PUBLISHED);
 }
 
 async fn a_topic_can_be_left_and_joined_again(backend: Backend) {
     let [one, other] = backend.open().await;
     let topic = unique();
-    drop(one.subscribe(&topic).await.expect("subscribed"));
+    drop(one.pub_sub.subscribe(&topic).await.expect("subscribed"));
     // Joining another topic is when those that nobody hears are left.
-    let _another = one.subscribe(&unique()).await.expect("subscribed");
-    other.publish(&topic, Bytes::from_static(b"unheard")).await.expect("published");
-    let mut again = one.subscribe(&topic).await.expect("subscribed");
-    other.publish(&topic, Bytes::from_static(b"heard")).await.expect("published");
+    let _another = one.pub_sub.subscribe(&unique()).await.expect("subscribed");
+    other.pub_sub.publish(&topic, Bytes::from_static(b"unheard")).await.expect("published");
+    let mut again = one.pub_sub.subscribe(&topic).await.expect("subscribed");
+    other.pub_sub.publish(&topic, Bytes::from_static(b"heard")).await.expect("published");
     assert_eq!(hint(&mut again).await, text("heard"));
 }
 
 #[tokio::test]
 async fn memory_hubs_of_other_names_are_others() {
     let (one, other) = (connect("memory:one").await, connect("memory:other").await);
-    one.put_session("session", "users/1", LONG).await.expect("put");
+    one.session_cache.put("session", "users/1", LONG).await.expect("put");
     assert_eq!(state(&other, "session").await, None);
     assert_eq!(state(&connect("memory:one").await, "session").await, alive("users/1"));
 }
@@ -226,7 +228,7 @@ async fn memory_hubs_of_other_names_are_others() {
 #[tokio::test]
 async fn urls_that_name_no_backend_are_refused() {
     for url in ["", "memcached://127.0.0.1", "127.0.0.1:6379"] {
-        assert!(matches!(sessions::connect(url).await, Err(HubError::Config(_))), "{url}");
+        assert!(matches!(shared_state::connect(url).await, Err(SharedStateError::Config(_))), "{url}");
     }
 }
 
@@ -234,19 +236,19 @@ async fn urls_that_name_no_backend_are_refused() {
 async fn a_redis_that_restarts_is_found_again_and_subscribers_are_told() {
     let server = Redis::start().await.expect("Redis starts");
     let hub = connect(&server.url()).await;
-    let mut subscription = hub.subscribe("topic").await.expect("subscribed");
-    hub.put_session("session", "users/1", LONG).await.expect("put");
-    hub.publish("topic", Bytes::from_static(b"before")).await.expect("published");
+    let mut subscription = hub.pub_sub.subscribe("topic").await.expect("subscribed");
+    hub.session_cache.put("session", "users/1", LONG).await.expect("put");
+    hub.pub_sub.publish("topic", Bytes::from_static(b"before")).await.expect("published");
     assert_eq!(hint(&mut subscription).await, text("before"));
 
     server.stop().await.expect("Redis stops");
-    let answer = timeout(PATIENCE, hub.session("session")).await.expect("bounded");
-    assert!(matches!(answer, Err(HubError::Redis(_))), "{answer:?}");
+    let answer = timeout(PATIENCE, hub.session_cache.get("session")).await.expect("bounded");
+    assert!(matches!(answer, Err(SharedStateError::Redis(_))), "{answer:?}");
 
     server.restart().await.expect("Redis restarts");
-    assert_eq!(hint(&mut subscription).await, Hint::Lagged);
+    assert_eq!(hint(&mut subscription).await, Notification::Lagged);
     let deadline = Instant::now() + PATIENCE;
-    while hub.publish("topic", Bytes::from_static(b"after")).await.is_err() {
+    while hub.pub_sub.publish("topic", Bytes::from_static(b"after")).await.is_err() {
         assert!(Instant::now() < deadline, "the connection did not come back");
     }
     while hint(&mut subscription).await != text("after") {}
@@ -259,10 +261,10 @@ async fn a_redis_that_forgot_its_scripts_is_taught_again() {
     let server = Redis::start().await.expect("Redis starts");
     let hub = connect(&server.url()).await;
     let limit = RateLimit { units_per_second: 0.01, burst: 2 };
-    assert_eq!(hub.take("key", 1, limit).await.expect("a decision"), Decision::Allowed);
+    assert_eq!(hub.rate_limiter.take("key", 1, limit).await.expect("a decision"), RateDecision::Allowed);
     assert!(server.command("SCRIPT FLUSH").await.expect("flushed").starts_with("+OK"));
-    assert_eq!(hub.take("key", 1, limit).await.expect("a decision"), Decision::Allowed);
-    assert!(matches!(hub.take("key", 1, limit).await, Ok(Decision::Refused { .. })));
+    assert_eq!(hub.rate_limiter.take("key", 1, limit).await.expect("a decision"), RateDecision::Allowed);
+    assert!(matches!(hub.rate_limiter.take("key", 1, limit).await, Ok(RateDecision::Limited { .. })));
 }
 
 /// The URL of a way to the server at `url` on which all that is sent comes late; what is answered does not.
@@ -295,8 +297,8 @@ async fn who_has_subscribed_over_a_slow_redis_connection_hears_all() {
     let server = Redis::start().await.expect("Redis starts");
     let near = connect(&server.url()).await;
     let far = connect(&slow_way_to(&server.url()).await).await;
-    let mut subscription = far.subscribe("topic").await.expect("subscribed");
-    near.publish("topic", Bytes::from_static(b"at once")).await.expect("published");
+    let mut subscription = far.pub_sub.subscribe("topic").await.expect("subscribed");
+    near.pub_sub.publish("topic", Bytes::from_static(b"at once")).await.expect("published");
     assert_eq!(hint(&mut subscription).await, text("at once"));
 }
 
@@ -305,14 +307,14 @@ async fn a_redis_topic_whose_first_subscriber_gave_up_is_heard_by_the_next() {
     let server = Redis::start().await.expect("Redis starts");
     let near = connect(&server.url()).await;
     let far = connect(&slow_way_to(&server.url()).await).await;
-    assert!(timeout(LATE / 4, far.subscribe("topic")).await.is_err(), "it was not slow");
-    let mut subscription = far.subscribe("topic").await.expect("subscribed");
-    near.publish("topic", Bytes::from_static(b"at once")).await.expect("published");
+    assert!(timeout(LATE / 4, far.pub_sub.subscribe("topic")).await.is_err(), "it was not slow");
+    let mut subscription = far.pub_sub.subscribe("topic").await.expect("subscribed");
+    near.pub_sub.publish("topic", Bytes::from_static(b"at once")).await.expect("published");
     assert_eq!(hint(&mut subscription).await, text("at once"));
 }
 
 #[tokio::test]
 async fn a_redis_that_is_not_there_is_an_error_in_bounded_time() {
-    let answer = timeout(PATIENCE, sessions::connect("redis://127.0.0.1:1")).await.expect("bounded");
-    assert!(matches!(answer, Err(HubError::Redis(_))));
+    let answer = timeout(PATIENCE, shared_state::connect("redis://127.0.0.1:1")).await.expect("bounded");
+    assert!(matches!(answer, Err(SharedStateError::Redis(_))));
 }
