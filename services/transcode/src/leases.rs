@@ -7,7 +7,6 @@ use crate::{
     error::TranscodeError,
     store::{JobRow, JobUnit, TaskRow},
 };
-use reelmill_media::Reason;
 use reelmill_proto::transcode::{CompleteTaskRequest, FailTaskRequest, Lease as LeaseMessage, Warning};
 
 /// The reason a worker gives that was told to stop and hands its task back.
@@ -141,7 +140,7 @@ impl Dispatch {
     pub(crate) async fn do_without(&self, mut unit: JobUnit, task: TaskRow) -> Result<(), TranscodeError> {
         tracing::warn!(job = task.job_id, rendition = task.rendition, "there is no file to download");
         let warning = Warning {
-            reason: Reason::DownloadFailed.as_str().to_owned(),
+            reason: "DOWNLOAD_FAILED".to_owned(),
             message: format!(
                 "The {} rendition could not be joined into a single file, so there is none to download.",
                 task.rendition

@@ -1,6 +1,6 @@
 //! What became of a plan once all its shares are made.
 
-use reelmill_media::{Reason, plan::Plan, playlists::Segment};
+use reelmill_media::{plan::Plan, playlists::Segment};
 use reelmill_proto::transcode::Warning;
 
 /// A tail that is missing is mentioned from this share of the whole on ...
@@ -30,12 +30,12 @@ pub struct Unusable {
     pub message: String,
 }
 
-fn unusable(reason: Reason, message: impl Into<String>) -> Unusable {
-    Unusable { reason: reason.as_str(), message: message.into() }
+fn unusable(reason: &'static str, message: impl Into<String>) -> Unusable {
+    Unusable { reason, message: message.into() }
 }
 
-fn warning(reason: Reason, message: String) -> Warning {
-    Warning { reason: reason.as_str().to_owned(), message }
+fn warning(reason: &'static str, message: String) -> Warning {
+    Warning { reason: reason.to_owned(), message }
 }
 
 /// Whether what was made can be played, and what is to be said of it. Tracks without segments are left out.
@@ -46,26 +46,26 @@ pub fn verdict(plan: &Plan, made: &[Made<'_>]) -> Result<Vec<Warning>, Unusable>
     if made.iter().any(|track| track.has_gap) {
         let message = "A part in the middle of the file could not be decoded. Export the video again, \
                        and upload that.";
-        return Err(unusable(Reason::DecodeFailed, message));
+        return Err(unusable("DECODE_FAILED", message));
     }
     let of = |id: &str| made.iter().find(|track| track.id == id);
     let nothing = || {
         let message = "Nothing in the file could be decoded. Check that it plays on your computer, \
                        and upload it again.";
-        unusable(Reason::DecodeFailed, message)
+        unusable("DECODE_FAILED", message)
     };
     let mut warnings = Vec::new();
     let sound: Vec<_> = plan.audio.iter().filter_map(|audio| of(&audio.id)).collect();
-    let end = if let Some(picture) = &plan.picture {
+    let end = if let Some(video_plan) = &plan.video {
         let rungs: Vec<_> =
-            picture.rungs.iter().filter_map(|rung| Some((of(&rung.id)?, rung.every))).collect();
+            video_plan.rungs.iter().filter_map(|rung| Some((of(&rung.id)?, rung.frame_step))).collect();
         let Some(&(first, _)) = rungs.first().filter(|(first, _)| !first.segments.is_empty()) else {
             return Err(nothing());
         };
-        if !are_aligned(&rungs, picture.segment_frames, 1.0 / picture.rate.fps()) {
+        if !are_aligned(&rungs, video_plan.segment_frames, 1.0 / video_plan.rate.fps()) {
             let message = "The video could not be decoded twice with the same result. Export it again, \
                            and upload that.";
-            return Err(unusable(Reason::DecodeFailed, message));
+            return Err(unusable("DECODE_FAILED", message));
         }
         end(first)
     } else {
@@ -78,7 +78,7 @@ pub fn verdict(plan: &Plan, made: &[Made<'_>]) -> Result<Vec<Warning>, Unusable>
     for audio in plan.audio.iter().filter(|audio| of(&audio.id).is_none_or(|track| track.segments.is_empty()))
     {
         let message = format!("The sound track {:?} could not be decoded and was left out.", audio.name);
-        warnings.push(warning(Reason::TrackSkipped, message));
+        warnings.push(warning("TRACK_SKIPPED", message));
     }
     warnings.extend(missing_tail(plan, end));
     Ok(warnings)
@@ -105,8 +105,8 @@ fn are_aligned(rungs: &[(&Made<'_>, u32)], segment_frames: u32, frame: f64) -> b
 }
 
 fn missing_tail(plan: &Plan, end: f64) -> Option<Warning> {
-    let frames = plan.picture.as_ref().zip(plan.expected_frames());
-    let expected = frames.map(|(picture, frames)| frames / picture.rate.fps()).or(plan.duration())?;
+    let frames = plan.video.as_ref().zip(plan.expected_frames());
+    let expected = frames.map(|(video_plan, frames)| frames / video_plan.rate.fps()).or(plan.duration())?;
     let missing = expected - end;
     (missing > MISSING_SECONDS && missing > expected * MISSING_SHARE).then(|| {
         let message = format!(
@@ -114,7 +114,7 @@ fn missing_tail(plan: &Plan, end: f64) -> Option<Warning> {
             time(end),
             time(expected)
         );
-        warning(Reason::FileTruncated, message)
+        warning("FILE_TRUNCATED", message)
     })
 }
 
