@@ -56,13 +56,13 @@ pub fn verdict(plan: &Plan, made: &[Made<'_>]) -> Result<Vec<Warning>, Unusable>
     };
     let mut warnings = Vec::new();
     let sound: Vec<_> = plan.audio.iter().filter_map(|audio| of(&audio.id)).collect();
-    let end = if let Some(picture) = &plan.picture {
+    let end = if let Some(video_plan) = &plan.video {
         let rungs: Vec<_> =
-            picture.rungs.iter().filter_map(|rung| Some((of(&rung.id)?, rung.every))).collect();
+            video_plan.rungs.iter().filter_map(|rung| Some((of(&rung.id)?, rung.frame_step))).collect();
         let Some(&(first, _)) = rungs.first().filter(|(first, _)| !first.segments.is_empty()) else {
             return Err(nothing());
         };
-        if !are_aligned(&rungs, picture.segment_frames, 1.0 / picture.rate.fps()) {
+        if !are_aligned(&rungs, video_plan.segment_frames, 1.0 / video_plan.rate.fps()) {
             let message = "The video could not be decoded twice with the same result. Export it again, \
                            and upload that.";
             return Err(unusable(Reason::DecodeFailed, message));
@@ -105,8 +105,8 @@ fn are_aligned(rungs: &[(&Made<'_>, u32)], segment_frames: u32, frame: f64) -> b
 }
 
 fn missing_tail(plan: &Plan, end: f64) -> Option<Warning> {
-    let frames = plan.picture.as_ref().zip(plan.expected_frames());
-    let expected = frames.map(|(picture, frames)| frames / picture.rate.fps()).or(plan.duration())?;
+    let frames = plan.video.as_ref().zip(plan.expected_frames());
+    let expected = frames.map(|(video_plan, frames)| frames / video_plan.rate.fps()).or(plan.duration())?;
     let missing = expected - end;
     (missing > MISSING_SECONDS && missing > expected * MISSING_SHARE).then(|| {
         let message = format!(

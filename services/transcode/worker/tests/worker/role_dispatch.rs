@@ -66,12 +66,12 @@ impl Dispatch {
         SourceObject { uri: self.0.address("source"), size_bytes: i64::try_from(size).expect("size") }
     }
 
-    fn encode(&self, share: usize, recorded: HashMap<String, i32>) -> EncodeTask {
+    fn encode(&self, work_unit: usize, recorded: HashMap<String, i32>) -> EncodeTask {
         let plan = self.0.plan.lock().expect("lock").clone().expect("planned");
         EncodeTask {
             source: Some(self.source()),
             plan: serde_json::to_vec(&plan).expect("plan"),
-            share: serde_json::to_vec(&plan.shares[share]).expect("share"),
+            share: serde_json::to_vec(&plan.work_units[work_unit]).expect("share"),
             recorded,
         }
     }
@@ -79,10 +79,10 @@ impl Dispatch {
     fn work(&self, task: Task) -> Work {
         match task {
             Task::Prepare => Work::Prepare(PrepareTask { source: Some(self.source()) }),
-            Task::Encode(share, recorded) => Work::Encode(self.encode(share, recorded)),
+            Task::Encode(work_unit, recorded) => Work::Encode(self.encode(work_unit, recorded)),
             Task::Package => {
                 let plan = self.0.plan.lock().expect("lock").clone().expect("planned");
-                let rungs = plan.picture.iter().flat_map(|picture| &picture.rungs);
+                let rungs = plan.video.iter().flat_map(|video_plan| &video_plan.rungs);
                 Work::Package(PackageTask {
                     rendition_ids: rungs.map(|rung| rung.id.clone()).collect(),
                     plan: serde_json::to_vec(&plan).expect("plan"),
@@ -128,7 +128,7 @@ impl WorkerService for Dispatch {
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let plan = plan(&source, &self.0.options);
         let mut tasks: Vec<_> =
-            (1..plan.shares.len()).map(|share| Task::Encode(share, HashMap::new())).collect();
+            (1..plan.work_units.len()).map(|work_unit| Task::Encode(work_unit, HashMap::new())).collect();
         if !plan.is_single() {
             tasks.push(Task::Package);
         }

@@ -8,7 +8,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Path as UrlPath, State};
 use axum::http::{HeaderMap, Response, StatusCode, header};
 use axum::routing::get;
-use reelmill_media::plan::{Options, Plan, Share};
+use reelmill_media::plan::{Options, Plan, WorkUnit};
 use reelmill_mesh::{Channel, MeshKey};
 use reelmill_platform::queue::{Message, Queue, QueueError};
 use reelmill_proto::Reason;
@@ -131,8 +131,8 @@ impl World {
     }
 
     /// Shares of the plan.
-    pub fn shares(&self) -> Vec<Share> {
-        self.plan.lock().expect("lock").as_ref().map(|plan| plan.shares.clone()).unwrap_or_default()
+    pub fn work_units(&self) -> Vec<WorkUnit> {
+        self.plan.lock().expect("lock").as_ref().map(|plan| plan.work_units.clone()).unwrap_or_default()
     }
 }
 
