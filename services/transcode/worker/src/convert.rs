@@ -76,9 +76,9 @@ pub(crate) fn warning(failure: &Failure) -> proto::Warning {
 /// An object that was put.
 pub(crate) fn output(output: &Output) -> proto::Output {
     let role = match &output.role {
-        Role::Init { codec } => output::Role::Init(proto::InitSegment { codec: codec.clone() }),
+        Role::Init { codec } => output::Kind::Init(proto::InitSegment { codec: codec.clone() }),
         Role::Segment { sequence, start, seconds, frames, keyframe_bytes } => {
-            output::Role::Segment(proto::MediaSegment {
+            output::Kind::Segment(proto::MediaSegment {
                 sequence: int(*sequence),
                 start_seconds: *start,
                 seconds: *seconds,
@@ -86,10 +86,10 @@ pub(crate) fn output(output: &Output) -> proto::Output {
                 keyframe_bytes: long(*keyframe_bytes),
             })
         }
-        Role::Progressive => output::Role::Progressive(proto::ProgressiveFile {}),
-        Role::Poster => output::Role::Poster(proto::Poster {}),
+        Role::Progressive => output::Kind::Progressive(proto::ProgressiveFile {}),
+        Role::Poster => output::Kind::Poster(proto::Poster {}),
         Role::Thumbnails { sequence, start, interval, count, columns, tile } => {
-            output::Role::Thumbnails(proto::ThumbnailSheet {
+            output::Kind::Thumbnails(proto::ThumbnailSheet {
                 sequence: int(*sequence),
                 start_seconds: *start,
                 interval_seconds: *interval,
@@ -104,7 +104,7 @@ pub(crate) fn output(output: &Output) -> proto::Output {
         name: output.name.clone(),
         size_bytes: long(output.size_bytes),
         rendition_id: output.rendition.clone(),
-        role: Some(role),
+        kind: Some(role),
     }
 }
 

@@ -126,7 +126,7 @@ impl Labour {
 
 fn parse(task: &EncodeTask) -> Result<(Plan, WorkUnit), Failure> {
     let plan = serde_json::from_slice(&task.plan).map_err(|error| broken(&error))?;
-    let work_unit = serde_json::from_slice(&task.share).map_err(|error| broken(&error))?;
+    let work_unit = serde_json::from_slice(&task.work_unit).map_err(|error| broken(&error))?;
     Ok((plan, work_unit))
 }
 
