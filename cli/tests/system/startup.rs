@@ -75,7 +75,7 @@ async fn wrong_configuration_is_named() {
         ("REELMILL_SHARED_STATE__URL", "memory:x"),
     ];
     let line = fails(folder.path(), &["auth"], &remote).await;
-    assert!(line.contains("secrets.mesh_key must be given"), "{line}");
+    assert!(line.contains("secrets.mesh_key is required"), "{line}");
 }
 
 #[tokio::test]
