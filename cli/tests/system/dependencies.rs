@@ -1,11 +1,11 @@
-//! The rules of the shape, over what cargo knows.
+//! Rules for the dependencies between crates, and for error reasons.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use cargo_metadata::{DependencyKind, MetadataCommand};
 use reelmill_proto::Reason;
 
-/// Every workspace crate with the workspace crates that it is built from (those of its tests aside).
+/// Every workspace crate with the workspace crates that it depends on, without development dependencies.
 fn links() -> BTreeMap<String, BTreeSet<String>> {
     let metadata = MetadataCommand::new().no_deps().exec().unwrap();
     let linked = |package: &cargo_metadata::Package| {
@@ -26,7 +26,7 @@ fn services() -> BTreeSet<String> {
 }
 
 #[test]
-fn services_meet_in_the_contract_alone() {
+fn services_depend_on_the_contract_only() {
     let (links, services) = (links(), services());
     for service in &services {
         let others: Vec<_> = links[service]
@@ -40,7 +40,7 @@ fn services_meet_in_the_contract_alone() {
 }
 
 #[test]
-fn mesh_and_platform_do_not_know_each_other() {
+fn shared_crates_are_independent() {
     let links = links();
     assert!(!links["reelmill-mesh"].contains("reelmill-platform"));
     assert!(links["reelmill-platform"].is_empty(), "{:?}", links["reelmill-platform"]);
@@ -50,7 +50,7 @@ fn mesh_and_platform_do_not_know_each_other() {
 }
 
 #[test]
-fn workers_alone_confine_what_they_run() {
+fn jail_is_used_by_the_worker_only() {
     let links = links();
     let confining: Vec<_> = links.iter().filter(|(_, linked)| linked.contains("reelmill-jail")).collect();
     let names: Vec<_> = confining.iter().map(|(name, _)| name.as_str()).collect();
@@ -58,13 +58,13 @@ fn workers_alone_confine_what_they_run() {
 }
 
 #[test]
-fn the_client_talks_to_the_gateway_by_the_contract_alone() {
+fn client_depends_on_the_contract_only() {
     let expected = BTreeSet::from(["reelmill-proto".to_owned()]);
     assert_eq!(links()["reelmill-client"], expected);
 }
 
 #[test]
-fn only_the_program_sees_everything() {
+fn services_are_linked_by_the_program_only() {
     let services = services();
     for (name, linked) in links() {
         let seen: Vec<_> = linked.intersection(&services).collect();
