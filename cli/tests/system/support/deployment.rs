@@ -106,7 +106,7 @@ impl RoleProcess {
 
 impl Deployment {
     /// All roles in one process, on embedded backends.
-    pub async fn together() -> Self {
+    pub async fn single_process() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut deployment = Self { folder, server: String::new(), roles: Vec::new(), backends: None };
         deployment.up("127.0.0.1:0").await;
@@ -121,7 +121,7 @@ impl Deployment {
     }
 
     /// The five roles as separate processes on Postgres, Redis, SQS and S3, with the configuration in deploy/.
-    pub async fn apart() -> Self {
+    pub async fn distributed() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let backends = Backends::start(folder.path()).await;
         let mut deployment =
