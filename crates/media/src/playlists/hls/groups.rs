@@ -1,41 +1,45 @@
-//! Groups of audio and subtitle renditions, as the master playlist offers them.
+//! Groups of audio and subtitle renditions in the master playlist.
 
-use super::language::tag;
-use super::{Bandwidth, Track, TrackKind, shown};
 use std::collections::HashSet;
 
-/// Renditions of which a player plays one.
+use super::super::{
+    bandwidth::Bandwidth,
+    labels::{label, language, language_and_name},
+    model::{Track, TrackKind},
+};
+
+/// Renditions of which a player plays one at a time.
 pub(super) struct Group<'a> {
     /// `audio`, `audio-surround` or `subtitles`.
-    pub id: &'static str,
-    pub members: Vec<Rendition<'a>>,
+    pub(super) id: &'static str,
+    pub(super) members: Vec<Rendition<'a>>,
 }
 
 /// A member of a group.
 #[derive(Clone)]
 pub(super) struct Rendition<'a> {
-    pub track: &'a Track,
-    /// What the viewer sees; no two of a group are the same.
-    pub name: String,
-    /// BCP 47.
-    pub language: Option<String>,
-    pub default: bool,
+    pub(super) track: &'a Track,
+    /// Display name, unique in the group.
+    pub(super) name: String,
+    /// BCP 47 tag.
+    pub(super) language: Option<String>,
+    pub(super) default: bool,
     /// Whether a player may choose it by the viewer's language.
-    pub autoselect: bool,
-    pub forced: bool,
+    pub(super) autoselect: bool,
+    pub(super) forced: bool,
 }
 
 impl<'a> Group<'a> {
-    /// The most that any member needs.
-    pub fn bandwidth(&self) -> Bandwidth {
+    /// The highest bit rates of any member.
+    pub(super) fn bandwidth(&self) -> Bandwidth {
         self.members
             .iter()
             .map(|member| Bandwidth::of(&member.track.segments))
             .fold(Bandwidth::default(), Bandwidth::max)
     }
 
-    /// The codecs of its members, each once.
-    pub fn codecs(&self) -> Vec<&'a str> {
+    /// The codecs of its members, without duplicates.
+    pub(super) fn codecs(&self) -> Vec<&'a str> {
         let mut codecs = Vec::new();
         for member in &self.members {
             if !codecs.contains(&member.track.codec.as_str()) {
@@ -46,13 +50,11 @@ impl<'a> Group<'a> {
     }
 }
 
-/// The audio groups of these tracks: none, one, or two when a track is there in stereo and in
-/// surround.
+/// The audio groups of the tracks: none, one, or two if any track exists in stereo and in surround.
 ///
-/// Two groups and not one, so that nobody has to choose between "English" and "English": Safari takes
-/// the group that suits the device, hls.js and Shaka the stereo one unless told otherwise, and each
-/// variant's BANDWIDTH is that of its own sound. RFC 8216, 4.3.4.1.1 asks for the same members in
-/// both, so what has one version only stands in both.
+/// With two groups no viewer has to choose between "English" and "English": Safari chooses the group that suits the
+/// device, hls.js and Shaka choose stereo by default, and the BANDWIDTH of each variant includes its own audio. RFC 8216,
+/// 4.3.4.1.1 requires the same members in both groups, so a track that exists in one version is in both.
 pub(super) fn audio_groups<'a>(tracks: &[&'a Track]) -> Vec<Group<'a>> {
     let mut sources: Vec<Vec<&Track>> = Vec::new();
     for track in tracks.iter().copied().filter(|track| channels(track) > 0) {
@@ -82,31 +84,11 @@ pub(super) fn audio_groups<'a>(tracks: &[&'a Track]) -> Vec<Group<'a>> {
     groups
 }
 
-/// The subtitle tracks among these.
-pub(super) fn subtitles<'a>(tracks: &[&'a Track]) -> Option<Group<'a>> {
-    let texts: Vec<_> = tracks.iter().copied().filter(|track| track.is_subtitles()).collect();
-    (!texts.is_empty()).then(|| Group { id: "subtitles", members: members_of(texts, "Subtitles", false) })
-}
-
-/// What a viewer sees of a track: its name, or its language, or `otherwise`.
-pub(super) fn label(track: &Track, otherwise: &str) -> String {
-    let (language, name) = naming(track);
-    let name = shown(name);
-    if name.is_empty() { tag(language).unwrap_or_else(|| otherwise.to_owned()) } else { name }
-}
-
-/// Language (BCP 47) of a track.
-pub(super) fn language(track: &Track) -> Option<String> {
-    tag(naming(track).0)
-}
-
-fn naming(track: &Track) -> (&str, &str) {
-    match &track.kind {
-        TrackKind::Video { .. } => ("", ""),
-        TrackKind::Audio { language, name, .. } | TrackKind::Subtitles { language, name, .. } => {
-            (language, name)
-        }
-    }
+/// The group of the subtitle tracks; none without any.
+pub(super) fn subtitle_group<'a>(tracks: &[&'a Track]) -> Option<Group<'a>> {
+    let subtitles: Vec<_> = tracks.iter().copied().filter(|track| track.is_subtitles()).collect();
+    (!subtitles.is_empty())
+        .then(|| Group { id: "subtitles", members: members_of(subtitles, "Subtitles", false) })
 }
 
 fn channels(track: &Track) -> u32 {
@@ -118,34 +100,25 @@ fn is_surround(track: &Track) -> bool {
 }
 
 fn same_source(one: &Track, other: &Track) -> bool {
-    naming(one) == naming(other)
+    language_and_name(one) == language_and_name(other)
 }
 
-/// Whether the source marks it as default, and as forced.
-pub(super) fn marks(track: &Track) -> (bool, bool) {
-    match track.kind {
-        TrackKind::Video { .. } => (false, false),
-        TrackKind::Audio { default, .. } => (default, false),
-        TrackKind::Subtitles { default, forced, .. } => (default, forced),
-    }
-}
-
-/// Gives each a name of its own. At most one is the default, `always` one; and no two that a player
-/// may choose by itself have the same language.
-fn members_of<'a>(tracks: Vec<&'a Track>, otherwise: &str, always: bool) -> Vec<Rendition<'a>> {
-    let marked = tracks.iter().position(|track| marks(track).0);
-    let default = marked.or(always.then_some(0));
+/// The members of a group, with unique names. At most one is the default, exactly one if `has_default`. Of several with
+/// the same language, a player may choose only one by itself.
+fn members_of<'a>(tracks: Vec<&'a Track>, fallback_name: &str, has_default: bool) -> Vec<Rendition<'a>> {
+    let marked = tracks.iter().position(|track| track.is_default());
+    let default = marked.or(has_default.then_some(0));
     let mut names = HashSet::new();
     let mut members: Vec<_> = tracks
         .into_iter()
         .enumerate()
-        .map(|(place, track)| Rendition {
+        .map(|(index, track)| Rendition {
             track,
-            name: own_name(label(track, otherwise), &mut names),
+            name: unique_name(label(track, fallback_name), &mut names),
             language: language(track),
-            default: default == Some(place),
+            default: default == Some(index),
             autoselect: false,
-            forced: marks(track).1,
+            forced: track.is_forced(),
         })
         .collect();
     let mut chosen = HashSet::new();
@@ -157,23 +130,25 @@ fn members_of<'a>(tracks: Vec<&'a Track>, otherwise: &str, always: bool) -> Vec<
     members
 }
 
-fn own_name(name: String, taken: &mut HashSet<String>) -> String {
+fn unique_name(name: String, taken: &mut HashSet<String>) -> String {
     let numbered = (2..).map(|number: u32| format!("{name} {number}"));
-    let own =
+    let unique =
         std::iter::once(name.clone()).chain(numbered).find(|name| !taken.contains(name)).unwrap_or(name);
-    taken.insert(own.clone());
-    own
+    taken.insert(unique.clone());
+    unique
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Group, audio_groups, subtitles};
-    use crate::playlists::tests::{audio, subtitles as text};
-    use crate::playlists::{Track, TrackKind};
+    use super::{Group, Rendition, audio_groups, subtitle_group};
+    use crate::playlists::{
+        Track, TrackKind,
+        fixtures::{audio, subtitles},
+    };
 
-    fn told(group: &Group<'_>) -> Vec<String> {
+    fn summary(group: &Group<'_>) -> Vec<String> {
         let flag = |set: bool, c: char| if set { c } else { '-' };
-        let one = |member: &super::Rendition<'_>| {
+        let one = |member: &Rendition<'_>| {
             let flags = [flag(member.default, 'D'), flag(member.autoselect, 'A'), flag(member.forced, 'F')];
             format!("{} {:?} {}", member.track.id, member.name, flags.iter().collect::<String>())
         };
@@ -182,11 +157,11 @@ mod tests {
 
     fn groups(tracks: &[Track]) -> Vec<(&'static str, Vec<String>)> {
         let tracks: Vec<_> = tracks.iter().collect();
-        audio_groups(&tracks).iter().map(|group| (group.id, told(group))).collect()
+        audio_groups(&tracks).iter().map(|group| (group.id, summary(group))).collect()
     }
 
     #[test]
-    fn stereo_and_surround_of_one_track_are_two_groups_of_the_same_members() {
+    fn audio_groups_stereo_and_surround_are_two_groups_with_the_same_members() {
         let tracks = [audio(0, 2, "eng", "Main"), audio(1, 6, "eng", "Main"), audio(2, 2, "deu", "")];
         let expected = vec![
             ("audio", vec![r#"audio-0 "Main" DA-"#.to_owned(), r#"audio-2 "de" -A-"#.to_owned()]),
@@ -196,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn tracks_of_one_name_stay_apart() {
+    fn audio_groups_tracks_with_the_same_name_get_unique_names() {
         let tracks =
             [audio(0, 2, "eng", ""), audio(1, 2, "en", ""), audio(2, 1, "", ""), audio(3, 2, "", "")];
         assert_eq!(
@@ -218,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sources_default_is_kept_once() {
+    fn audio_groups_have_one_default() {
         let mut tracks = [audio(0, 2, "eng", "a"), audio(1, 2, "eng", "b"), audio(2, 2, "eng", "c")];
         for track in &mut tracks[1..] {
             if let TrackKind::Audio { default, .. } = &mut track.kind {
@@ -229,10 +204,11 @@ mod tests {
     }
 
     #[test]
-    fn subtitles_are_off_unless_marked() {
-        let tracks = [text(0, "eng", "", false), text(1, "eng", "Signs", true), audio(0, 2, "", "")];
-        let group = subtitles(&tracks.iter().collect::<Vec<_>>()).expect("a group");
-        assert_eq!(told(&group), [r#"subtitles-0 "en" -A-"#, r#"subtitles-1 "Signs" -AF"#]);
-        assert!(subtitles(&[&tracks[2]]).is_none());
+    fn subtitle_group_has_no_default_unless_marked() {
+        let tracks =
+            [subtitles(0, "eng", "", false), subtitles(1, "eng", "Signs", true), audio(0, 2, "", "")];
+        let group = subtitle_group(&tracks.iter().collect::<Vec<_>>()).expect("a group");
+        assert_eq!(summary(&group), [r#"subtitles-0 "en" -A-"#, r#"subtitles-1 "Signs" -AF"#]);
+        assert!(subtitle_group(&[&tracks[2]]).is_none());
     }
 }

@@ -1,45 +1,45 @@
-//! Writes XML, indented; every value is escaped.
+//! Writes indented XML; every value is escaped.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
 
-/// A document that is being written.
+/// A document under construction.
 pub(super) struct Xml {
     text: String,
     depth: usize,
 }
 
 impl Xml {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { text: "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".into(), depth: 0 }
     }
 
-    /// A start tag; what follows lies inside.
-    pub fn open(&mut self, name: &str, attributes: &[(&str, &str)]) {
+    /// A start tag; what follows is inside the element.
+    pub(super) fn open(&mut self, name: &str, attributes: &[(&str, &str)]) {
         self.tag(name, attributes, ">\n");
         self.depth += 1;
     }
 
-    /// The end tag.
-    pub fn close(&mut self, name: &str) {
+    /// An end tag.
+    pub(super) fn close(&mut self, name: &str) {
         self.depth = self.depth.saturating_sub(1);
         let indent = self.depth * 2;
         // Writing to a string cannot fail.
         let _infallible = writeln!(self.text, "{:indent$}</{name}>", "");
     }
 
-    /// A tag with nothing inside.
-    pub fn empty(&mut self, name: &str, attributes: &[(&str, &str)]) {
+    /// An empty element.
+    pub(super) fn empty(&mut self, name: &str, attributes: &[(&str, &str)]) {
         self.tag(name, attributes, "/>\n");
     }
 
-    /// A tag with text inside.
-    pub fn leaf(&mut self, name: &str, content: &str) {
+    /// An element that contains text.
+    pub(super) fn leaf(&mut self, name: &str, content: &str) {
         self.tag(name, &[], ">");
         let _infallible = writeln!(self.text, "{}</{name}>", escaped(content));
     }
 
-    /// The whole text.
-    pub fn finish(self) -> String {
+    /// The whole document.
+    pub(super) fn finish(self) -> String {
         self.text
     }
 
@@ -62,7 +62,7 @@ mod tests {
     use super::Xml;
 
     #[test]
-    fn values_are_escaped() {
+    fn finish_values_are_escaped() {
         let mut xml = Xml::new();
         xml.open("a", &[("b", "\"<&>'")]);
         xml.leaf("c", "]]>&amp;");
