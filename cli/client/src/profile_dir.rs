@@ -1,4 +1,4 @@
-//! The folder where the client keeps what it must remember, readable by its owner alone.
+//! The profile folder, where the client keeps credentials and unfinished uploads; private to its owner.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -9,40 +9,40 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{ClientError, ClientOptions};
+use crate::{ClientError, ClientOptions, reason::ClientReason};
 
-/// The profile folder (mode 0700) of JSON files (mode 0600), each written whole or not at all.
+/// The profile folder (mode 0700) of JSON files (mode 0600), which are replaced atomically.
 #[derive(Debug, Clone)]
-pub struct Profile {
+pub struct ProfileDir {
     dir: PathBuf,
 }
 
-/// One file of the profile, held against every other process of this program until dropped.
+/// One file of the profile folder, locked against other processes of this program until dropped.
 pub struct LockedFile {
     path: PathBuf,
     _lock: File,
 }
 
-impl Profile {
-    /// The folder that the options name, or the default one. Nothing is made yet.
-    pub fn of(options: &ClientOptions) -> Result<Self, ClientError> {
+impl ProfileDir {
+    /// The folder named by the options, or the default one. It is created by the first write.
+    pub fn from_options(options: &ClientOptions) -> Result<Self, ClientError> {
         let given = options.profile_dir.clone();
         let dir = match given {
             Some(dir) => dir,
             None => default_dir(std::env::var_os("XDG_CONFIG_HOME").map(Into::into), std::env::home_dir())
                 .ok_or_else(|| {
-                    ClientError::usage(
-                        "PROFILE_UNKNOWN",
-                        "no home folder is known: give --profile-dir or REELMILL_PROFILE_DIR",
+                    ClientError::local(
+                        ClientReason::ProfileUnknown,
+                        "the home folder is unknown: set --profile-dir or REELMILL_PROFILE_DIR",
                     )
                 })?,
         };
         Ok(Self { dir })
     }
 
-    /// Takes one file for reading and writing, waiting while another process holds it.
+    /// Locks one file for reading and writing; waits while another process has it locked.
     pub async fn lock(&self, name: &str) -> Result<LockedFile, ClientError> {
-        make_private_dir(&self.dir).map_err(|error| unusable(&self.dir, &error))?;
+        create_private_dir(&self.dir).map_err(|error| unusable(&self.dir, &error))?;
         let lock_path = self.dir.join(format!("{name}.lock"));
         let lock = private_file().create(true).truncate(false).open(&lock_path);
         let lock = lock.map_err(|error| unusable(&lock_path, &error))?;
@@ -53,27 +53,27 @@ impl Profile {
         Ok(LockedFile { path: self.dir.join(name), _lock: lock })
     }
 
-    /// Reads one file without holding it; the default value where there is none.
+    /// Reads one file without locking it; the default value if there is none.
     pub fn read<T: DeserializeOwned + Default>(&self, name: &str) -> Result<T, ClientError> {
         read(&self.dir.join(name))
     }
 }
 
 impl LockedFile {
-    /// Reads the file; the default value where there is none.
+    /// Reads the file; the default value if there is none.
     pub fn read<T: DeserializeOwned + Default>(&self) -> Result<T, ClientError> {
         read(&self.path)
     }
 
-    /// Replaces the file in one step: a reader, or a crash, finds the old content or the new.
+    /// Replaces the file atomically: after a crash it has either the old content or the new.
     pub fn write<T: Serialize>(&self, content: &T) -> Result<(), ClientError> {
         let json = serde_json::to_vec_pretty(content)
-            .map_err(|error| ClientError::failed("PROFILE_UNWRITABLE", error.to_string()))?;
+            .map_err(|error| ClientError::local(ClientReason::ProfileUnwritable, error.to_string()))?;
         replace(&self.path, &json).map_err(|error| unusable(&self.path, &error))
     }
 }
 
-/// `reelmill` in `$XDG_CONFIG_HOME` where that is an absolute path, as its specification asks, or in
+/// `reelmill` in `$XDG_CONFIG_HOME` if that is an absolute path, as the XDG specification requires, or in
 /// `~/.config`.
 fn default_dir(xdg: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
     let base = xdg.filter(|dir| dir.is_absolute()).or_else(|| Some(home?.join(".config")))?;
@@ -81,16 +81,14 @@ fn default_dir(xdg: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
 }
 
 fn unusable(path: &Path, error: &io::Error) -> ClientError {
-    let message = format!("{}: {error}", path.display());
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            ClientError::failed("DISK_FULL", message)
-        }
-        _ => ClientError::usage("PROFILE_UNUSABLE", message),
-    }
+    let reason = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ClientReason::DiskFull,
+        _ => ClientReason::ProfileUnusable,
+    };
+    ClientError::local(reason, format!("{}: {error}", path.display()))
 }
 
-fn make_private_dir(dir: &Path) -> io::Result<()> {
+fn create_private_dir(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }
@@ -109,15 +107,15 @@ fn read<T: DeserializeOwned + Default>(path: &Path) -> Result<T, ClientError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(T::default()),
         Err(error) => return Err(unusable(path, &error)),
     };
-    // Another program, or a copy, may have opened the file to others.
+    // Another program, or copying the file, may have made it readable for other users.
     let mode = fs::metadata(path).map_err(|error| unusable(path, &error))?.permissions().mode();
     if mode & 0o077 != 0 {
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))
             .map_err(|error| unusable(path, &error))?;
     }
     serde_json::from_slice(&bytes).map_err(|error| {
-        let message = format!("{}: {error}; correct the file or remove it", path.display());
-        ClientError::usage("PROFILE_UNREADABLE", message)
+        let message = format!("{}: {error}; correct the file or delete it", path.display());
+        ClientError::local(ClientReason::ProfileUnreadable, message)
     })
 }
 
@@ -144,8 +142,8 @@ mod tests {
 
     type Content = BTreeMap<String, String>;
 
-    fn profile(dir: &Path) -> Profile {
-        Profile { dir: dir.join("deep/profile") }
+    fn profile(dir: &Path) -> ProfileDir {
+        ProfileDir { dir: dir.join("deep/profile") }
     }
 
     fn mode(path: &Path) -> u32 {
@@ -153,25 +151,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn folder_and_files_are_their_owners_alone() {
+    async fn write_creates_folder_and_file_private_to_their_owner() {
+        let temp = tempfile::tempdir().unwrap();
+        let profile = profile(temp.path());
+        profile.lock("c.json").await.unwrap().write(&Content::new()).unwrap();
+        assert_eq!(mode(&profile.dir), 0o700);
+        assert_eq!(mode(&profile.dir.join("c.json")), 0o600);
+    }
+
+    #[tokio::test]
+    async fn read_file_readable_by_others_makes_it_private_again() {
         let temp = tempfile::tempdir().unwrap();
         let profile = profile(temp.path());
         let file = profile.lock("c.json").await.unwrap();
         file.write(&Content::from([("a".into(), "b".into())])).unwrap();
-        assert_eq!(mode(&profile.dir), 0o700);
-        assert_eq!(mode(&profile.dir.join("c.json")), 0o600);
-
         fs::set_permissions(profile.dir.join("c.json"), fs::Permissions::from_mode(0o644)).unwrap();
         assert_eq!(profile.read::<Content>("c.json").unwrap()["a"], "b");
-        assert_eq!(mode(&profile.dir.join("c.json")), 0o600, "an opened file is closed again");
+        assert_eq!(mode(&profile.dir.join("c.json")), 0o600, "permissions are restored");
     }
 
     #[tokio::test]
-    async fn a_failed_write_leaves_the_old_content_and_nothing_else() {
+    async fn write_failed_rename_keeps_the_old_content_and_no_temporary_file() {
         let temp = tempfile::tempdir().unwrap();
         let profile = profile(temp.path());
         let file = profile.lock("c.json").await.unwrap();
-        // The rename fails: a folder that is not empty is in its place.
+        // The rename fails, since the target is a folder that is not empty.
         fs::create_dir_all(profile.dir.join("c.json/x")).unwrap();
         assert_eq!(file.write(&Content::new()).unwrap_err().exit_code(), 2);
         let mut names: Vec<_> =
@@ -181,7 +185,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_broken_file_is_told_and_kept() {
+    async fn read_invalid_json_returns_error_and_keeps_the_file() {
         let temp = tempfile::tempdir().unwrap();
         let profile = profile(temp.path());
         fs::create_dir_all(&profile.dir).unwrap();
@@ -192,7 +196,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_second_holder_waits_for_the_first() {
+    async fn lock_locked_file_waits_until_it_is_released() {
         let temp = tempfile::tempdir().unwrap();
         let profile = profile(temp.path());
         let first = profile.lock("c.json").await.unwrap();
@@ -207,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_folder_follows_xdg() {
+    fn default_dir_follows_the_xdg_specification() {
         let home = Some(PathBuf::from("/home/a"));
         assert_eq!(default_dir(Some("/x".into()), home.clone()).unwrap(), Path::new("/x/reelmill"));
         assert_eq!(
