@@ -1,33 +1,41 @@
-//! What a confined program can do to other processes and to the kernel.
-#![cfg(target_os = "linux")]
+//! Other processes, and the kernel, as seen by a confined program.
 
-mod common;
+use std::{
+    fs,
+    io::{self, Read, Write},
+    os::unix::process::{CommandExt, ExitStatusExt},
+    process::{Child, Command, Stdio},
+};
 
-use common::{Task, said};
-use std::io::{Read, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, Stdio};
+use crate::support::{Task, stderr};
+
+const SIGABRT: i32 = 6;
+const SIGSYS: i32 = 31;
 
 #[test]
-fn no_children_and_no_other_program() {
+fn child_process_is_denied() {
     let task = Task::new();
     assert_eq!(task.attempt("os.fork()", &[]), "EPERM");
     assert_eq!(task.attempt("os.posix_spawn(sys.executable, [sys.executable], {})", &[]), "EPERM");
+}
+
+#[test]
+fn exec_of_other_program_is_denied() {
+    let task = Task::new();
     for program in ["/bin/sh", "/usr/bin/env", "/bin/true"] {
         assert_eq!(task.attempt(&format!("os.execv('{program}', ['x'])"), &[]), "EACCES", "{program}");
     }
-    // The C library is a program, too, in a folder that can be read.
+    // The C library is executable, too, and in a readable folder.
     let library =
         "os.execv(next(line.split()[-1] for line in open('/proc/self/maps') if 'libc' in line), ['x'])";
     assert_eq!(task.attempt(library, &[]), "EACCES");
-    let made = task.scratch.join("made");
-    std::fs::copy("/bin/true", &made).expect("copied");
-    assert_eq!(task.attempt("os.execv('made', ['x'])", &[]), "EACCES");
+    fs::copy("/bin/true", task.scratch.join("copy")).expect("copied");
+    assert_eq!(task.attempt("os.execv('copy', ['x'])", &[]), "EACCES");
     assert_eq!(task.attempt("os.memfd_create('x')", &[]), "EPERM");
 }
 
 #[test]
-fn threads_work() {
+fn thread_can_be_started() {
     let task = Task::new();
     let script = "import threading\n\
                   done = []\n\
@@ -38,27 +46,27 @@ fn threads_work() {
     assert_eq!(task.python(script, &[]), "8");
 }
 
-/// A process of this user, in a group of its own.
-struct Other(Child);
+/// An unconfined process of the same user, in its own process group. Killed on drop.
+struct OtherProcess(Child);
 
-impl Drop for Other {
+impl Drop for OtherProcess {
     fn drop(&mut self) {
-        // An error means that it has ended.
-        let _ended = self.0.kill();
-        let _status = self.0.wait();
+        // An error means that it has exited.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
 #[test]
-fn others_are_neither_signalled_nor_slowed_nor_traced() {
+fn signal_priority_and_trace_of_other_process_are_denied() {
     let task = Task::new();
     let sleep = Command::new("sleep").arg("1000").stdout(Stdio::null()).process_group(0).spawn();
-    let mut other = Other(sleep.expect("started"));
+    let mut other = OtherProcess(sleep.expect("started"));
     let pid = other.0.id().to_string();
-    let acts = [
+    let actions = [
         "os.kill(int(sys.argv[1]), signal.SIGTERM)",
         "os.kill(-int(sys.argv[1]), signal.SIGTERM)",
-        // Signal 0 asks for the permission only: without the jail these would end the whole machine's.
+        // Signal 0 only checks permission: any other signal would end every process if not confined.
         "os.kill(0, 0)",
         "os.kill(-1, 0)",
         "signal.pidfd_send_signal(os.pidfd_open(int(sys.argv[1])), signal.SIGTERM)",
@@ -69,28 +77,27 @@ fn others_are_neither_signalled_nor_slowed_nor_traced() {
         "fcntl.fcntl(0, fcntl.F_SETOWN, int(sys.argv[1]))",
         "check(libc.ptrace(16, int(sys.argv[1]), 0, 0))",
     ];
-    for act in acts {
-        assert_eq!(task.attempt(act, &[&pid]), "EPERM", "{act}");
+    for action in actions {
+        assert_eq!(task.attempt(action, &[&pid]), "EPERM", "{action}");
     }
-    assert_eq!(other.0.try_wait().expect("known"), None, "it lives");
-    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).expect("read");
+    assert_eq!(other.0.try_wait().expect("known"), None, "it still runs");
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).expect("read");
     assert!(!limits.contains("Max open files            0"), "{limits}");
 }
 
 #[test]
-fn itself_it_may_signal_and_renice() {
+fn program_can_signal_renice_and_limit_itself() {
     let task = Task::new();
     assert_eq!(task.attempt("os.kill(os.getpid(), 0)", &[]), "done");
     assert_eq!(task.attempt("os.setpriority(os.PRIO_PROCESS, 0, 15)", &[]), "done");
     assert_eq!(task.attempt("resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))", &[]), "done");
     assert_eq!(task.attempt("os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})", &[]), "done");
-    let mut command = task.python_command("import os; os.abort()", &[]);
-    let output = command.output().expect("started");
-    assert_eq!(output.status.signal(), Some(6), "{}", said(&output));
+    let output = task.python_command("import os; os.abort()", &[]).output().expect("started");
+    assert_eq!(output.status.signal(), Some(SIGABRT), "{}", stderr(&output));
 }
 
 #[test]
-fn root_is_nobody_special() {
+fn root_has_no_privileges() {
     let task = Task::new();
     let script = "print([line.split()[1] for line in open('/proc/self/status') if line[:6] in\n\
                   ('CapPrm', 'CapEff', 'NoNewP', 'Seccom')])";
@@ -101,12 +108,12 @@ fn root_is_nobody_special() {
     assert_eq!(task.attempt(real_time, &[]), "EPERM");
 }
 
-/// Numbers of x86-64; the list is the same elsewhere.
+/// Call numbers of x86-64; the deny list is the same on AArch64.
 #[cfg(target_arch = "x86_64")]
 #[test]
-fn the_kernel_is_small() {
+fn listed_system_calls_fail_with_eperm() {
     let task = Task::new();
-    let refused = [
+    let denied = [
         ("unshare", 272, 0x1000_0000),
         ("userfaultfd", 323, 0),
         ("bpf", 321, 0),
@@ -118,32 +125,38 @@ fn the_kernel_is_small() {
         ("clone without a thread", 56, 17),
         ("inotify_init", 253, 0),
     ];
-    for (name, number, argument) in refused {
-        assert_eq!(
-            task.attempt(&format!("check(libc.syscall({number}, {argument}, 0, 0, 0, 0))"), &[]),
-            "EPERM",
-            "{name}"
-        );
+    for (name, number, argument) in denied {
+        let call = format!("check(libc.syscall({number}, {argument}, 0, 0, 0, 0))");
+        assert_eq!(task.attempt(&call, &[]), "EPERM", "{name}");
     }
-    for (name, number) in [("io_uring_setup", 425), ("clone3", 435), ("mseal", 462), ("nothing yet", 999)] {
-        assert_eq!(
-            task.attempt(&format!("check(libc.syscall({number}, 0, 0, 0, 0))"), &[]),
-            "ENOSYS",
-            "{name}"
-        );
+}
+
+/// Call numbers of x86-64.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn hidden_and_newer_system_calls_fail_with_enosys() {
+    let task = Task::new();
+    for (name, number) in [("io_uring_setup", 425), ("clone3", 435), ("mseal", 462), ("not assigned", 999)] {
+        let call = format!("check(libc.syscall({number}, 0, 0, 0, 0, 0))");
+        assert_eq!(task.attempt(&call, &[]), "ENOSYS", "{name}");
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn x32_system_call_kills_the_process() {
+    let task = Task::new();
     let mut x32 = task.python_command("import ctypes; ctypes.CDLL(None).syscall(0x40000000 + 39)", &[]);
     let output = x32.output().expect("started");
-    assert_eq!(output.status.signal(), Some(31), "{}", said(&output));
+    assert_eq!(output.status.signal(), Some(SIGSYS), "{}", stderr(&output));
 }
 
 #[test]
-fn pipes_go_through() {
+fn inherited_pipes_reach_the_program() {
     let task = Task::new();
-    let (mut reader, writer) = std::io::pipe().expect("pipe");
+    let (mut reader, writer) = io::pipe().expect("pipe");
     let script = "import os, sys; os.write(int(sys.argv[1]), b'through'); print(sys.stdin.read().upper())";
-    // A descriptor that is inherited under a number of its own, as ffmpeg's `pipe:3` is: the shell has
-    // no other way to keep it than to name it.
+    // Inherits a descriptor with a fixed number, as ffmpeg's `pipe:3`: the shell redirects it to 7.
     let inner = task.python_command(script, &["7"]);
     let mut outer = Command::new("sh");
     outer.args(["-c", "exec 7>&1 1>&2 2>/dev/null; exec \"$@\"", "sh"]).arg(inner.get_program());
@@ -155,6 +168,6 @@ fn pipes_go_through() {
     let mut text = String::new();
     reader.read_to_string(&mut text).expect("read");
     assert_eq!(text, "through");
-    let output = child.wait_with_output().expect("ended");
-    assert_eq!(said(&output).trim(), "QUESTION");
+    let output = child.wait_with_output().expect("exited");
+    assert_eq!(stderr(&output).trim(), "QUESTION");
 }

@@ -1,17 +1,19 @@
-//! A task's folder beside things that it must not reach, and the helper to run programs in it.
-#![allow(dead_code, reason = "every test file uses a part of it")]
+//! A task's folder next to files that it must not access, and the helper that runs programs in it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::OnceLock,
+};
 
 use reelmill_jail::{Confinement, Limits, Mode, arguments};
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::OnceLock;
 use tempfile::TempDir;
 
-/// What nobody in the jail may ever read.
+/// Content of the canary file, which no confined program may read.
 pub const SECRET: &str = "the canary's secret";
 
-/// A folder for one task, inside one that holds what is not its own.
+/// The scratch folder of one task, and its confinement. The parent folder is off limits.
 pub struct Task {
     pub outside: TempDir,
     pub scratch: PathBuf,
@@ -36,11 +38,12 @@ impl Task {
         Task { outside, scratch, confinement }
     }
 
+    /// A file next to the scratch folder.
     pub fn canary(&self) -> PathBuf {
         self.outside.path().join("canary")
     }
 
-    /// The helper about to become `program`, in the task's folder.
+    /// The command that runs `program` confined in the scratch folder.
     pub fn command(&self, program: &str, args: &[&str]) -> Command {
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         let mut command = Command::new(env!("CARGO_BIN_EXE_reelmill-jail"));
@@ -54,7 +57,7 @@ impl Task {
         self.command(program, args).output().expect("started")
     }
 
-    /// The helper about to become Python, which may read its own library beside what the task may.
+    /// The command that runs Python confined; it may also read its own library.
     pub fn python_command(&self, script: &str, args: &[&str]) -> Command {
         let (python, library) = python();
         let mut task = Task::new();
@@ -65,15 +68,14 @@ impl Task {
         task.command(python.to_str().expect("UTF-8"), &args)
     }
 
-    /// What a Python script prints. It must end well.
+    /// Runs a Python script, which must succeed, and returns what it prints.
     pub fn python(&self, script: &str, args: &[&str]) -> String {
         let output = self.python_command(script, args).output().expect("started");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{}: {said}", output.status);
+        assert!(output.status.success(), "{}: {}", output.status, stderr(&output));
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
-    /// The name of the error (`EACCES`, `EPERM`, ...) that a Python expression ends with, or `done`.
+    /// Evaluates a Python expression and returns `done`, or the name of its error (`EACCES`, `EPERM`, ...).
     pub fn attempt(&self, expression: &str, args: &[&str]) -> String {
         let script = format!(
             "import os, sys, socket, ctypes, errno, signal, fcntl, resource\n\
@@ -91,19 +93,20 @@ impl Task {
     }
 }
 
-/// The real file of `python3` (not a version manager's script) and the folder of its library.
+/// The file of `python3` (not a version manager's wrapper script) and the folder of its library.
 fn python() -> &'static (PathBuf, PathBuf) {
     static FOUND: OnceLock<(PathBuf, PathBuf)> = OnceLock::new();
     FOUND.get_or_init(|| {
-        let ask = "import os, sys; print(os.path.realpath(sys.executable)); print(sys.base_prefix + '/lib')";
-        let output = Command::new("python3").args(["-c", ask]).output().expect("python3 is installed");
+        let query =
+            "import os, sys; print(os.path.realpath(sys.executable)); print(sys.base_prefix + '/lib')";
+        let output = Command::new("python3").args(["-c", query]).output().expect("python3 is installed");
         let text = String::from_utf8(output.stdout).expect("UTF-8");
         let (program, library) = text.trim().split_once('\n').expect("two lines");
         (program.into(), library.into())
     })
 }
 
-/// Arguments that make ffmpeg generate `frames` frames and encode them into `output`.
+/// ffmpeg arguments that generate `frames` video frames and encode them into `output`.
 pub fn encode<'a>(codec: &'a [&'a str], frames: &'a str, output: &'a str) -> Vec<&'a str> {
     let mut args =
         vec!["-nostdin", "-v", "error", "-y", "-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25"];
@@ -112,8 +115,8 @@ pub fn encode<'a>(codec: &'a [&'a str], frames: &'a str, output: &'a str) -> Vec
     args
 }
 
-/// The number of frames in a file, by decoding it outside of any jail.
-pub fn frames(file: &Path) -> String {
+/// The number of video frames in a file, counted by decoding it unconfined.
+pub fn frame_count(file: &Path) -> String {
     let args = ["-v", "error", "-count_frames", "-select_streams", "v", "-of", "csv=p=0"];
     let mut probe = Command::new("ffprobe");
     probe.args(args).args(["-show_entries", "stream=nb_read_frames"]).arg(file);
@@ -121,7 +124,7 @@ pub fn frames(file: &Path) -> String {
     String::from_utf8_lossy(&output.stdout).trim().trim_end_matches(',').to_owned()
 }
 
-/// stderr, for messages.
-pub fn said(output: &Output) -> String {
+/// A process's stderr as text.
+pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }

@@ -1,18 +1,16 @@
-//! What a confined program reads, writes and changes.
-#![cfg(target_os = "linux")]
+//! File access of a confined program.
 
-mod common;
+use std::{fs, os::unix::fs::symlink};
 
-use common::{SECRET, Task, said};
 use reelmill_jail::Mode;
-use std::fs;
-use std::os::unix::fs::symlink;
+
+use crate::support::{SECRET, Task, stderr};
 
 const READ: &str = "open(sys.argv[1]).read()";
 const WRITE: &str = "open(sys.argv[1], 'w').write('changed')";
 
 #[test]
-fn the_scratch_folder_can_be_used_in_every_ordinary_way() {
+fn scratch_folder_allows_ordinary_file_operations() {
     let task = Task::new();
     let script = "import os\n\
                   open('one', 'w').write('1')\n\
@@ -30,13 +28,13 @@ fn the_scratch_folder_can_be_used_in_every_ordinary_way() {
 }
 
 #[test]
-fn nothing_outside_can_be_read() {
+fn read_outside_confinement_is_denied() {
     let task = Task::new();
     let other = Task::new();
     fs::write(other.scratch.join("source.mp4"), SECRET).expect("written");
     let link = task.scratch.join("link");
     symlink(task.canary(), &link).expect("linked");
-    let places = [
+    let paths = [
         task.canary(),
         link,
         "../canary".into(),
@@ -47,10 +45,16 @@ fn nothing_outside_can_be_read() {
         "/proc/self/environ".into(),
         "/dev/kmsg".into(),
     ];
-    for place in places {
-        let place = place.to_str().expect("UTF-8");
-        assert_eq!(task.attempt(READ, &[place]), "EACCES", "{place}");
+    for path in paths {
+        let path = path.to_str().expect("UTF-8");
+        assert_eq!(task.attempt(READ, &[path]), "EACCES", "{path}");
     }
+}
+
+#[test]
+fn list_folder_outside_confinement_is_denied() {
+    let task = Task::new();
+    let other = Task::new();
     for folder in
         ["/", "..", "/tmp", "/etc", "/root", "/home", "/proc", other.scratch.to_str().expect("UTF-8")]
     {
@@ -59,34 +63,34 @@ fn nothing_outside_can_be_read() {
 }
 
 #[test]
-fn nothing_outside_can_be_written_made_or_removed() {
+fn change_outside_confinement_is_denied() {
     let task = Task::new();
     let canary = task.canary();
     let link = task.scratch.join("link");
     symlink(&canary, &link).expect("linked");
     let new = task.outside.path().join("new");
-    for place in [&canary, &link, &new] {
-        assert_eq!(task.attempt(WRITE, &[place.to_str().expect("UTF-8")]), "EACCES", "{place:?}");
+    for path in [&canary, &link, &new] {
+        assert_eq!(task.attempt(WRITE, &[path.to_str().expect("UTF-8")]), "EACCES", "{path:?}");
     }
-    for act in ["os.remove('../canary')", "os.truncate('../canary', 0)", "os.mkdir('../new')"] {
-        assert_eq!(task.attempt(act, &[]), "EACCES", "{act}");
+    for action in ["os.remove('../canary')", "os.truncate('../canary', 0)", "os.mkdir('../new')"] {
+        assert_eq!(task.attempt(action, &[]), "EACCES", "{action}");
     }
-    for act in ["os.link('../canary', 'mine')", "os.rename('../canary', 'mine')"] {
-        assert!(["EACCES", "EXDEV"].contains(&task.attempt(act, &[]).as_str()), "{act}");
+    for action in ["os.link('../canary', 'mine')", "os.rename('../canary', 'mine')"] {
+        assert!(["EACCES", "EXDEV"].contains(&task.attempt(action, &[]).as_str()), "{action}");
     }
-    for act in ["os.symlink('../canary', 'mine')", "os.mkfifo('pipe')"] {
-        assert_eq!(task.attempt(act, &[]), "EACCES", "{act}");
+    for action in ["os.symlink('../canary', 'mine')", "os.mkfifo('pipe')"] {
+        assert_eq!(task.attempt(action, &[]), "EACCES", "{action}");
     }
-    assert_eq!(fs::read_to_string(&canary).expect("still there"), SECRET);
+    assert_eq!(fs::read_to_string(&canary).expect("unchanged"), SECRET);
     assert!(!new.exists());
 }
 
-/// Landlock does not see these: without system calls refused, they work on every file of the user.
+/// Landlock does not restrict these: only the seccomp filter denies them.
 #[test]
-fn modes_owners_times_and_attributes_change_nowhere() {
+fn change_of_mode_owner_time_or_attribute_is_denied() {
     let task = Task::new();
-    let before = fs::metadata(task.canary()).expect("there");
-    let acts = [
+    let before = fs::metadata(task.canary()).expect("exists");
+    let actions = [
         "os.chmod('../canary', 0)",
         "os.chown('../canary', os.getuid(), os.getgid())",
         "os.utime('../canary', (0, 0))",
@@ -95,21 +99,21 @@ fn modes_owners_times_and_attributes_change_nowhere() {
         "check(libc.fchmodat(-100, b'../canary', 0, 0))",
         "check(libc.syscall(452, -100, b'../canary', 0, 0))",
     ];
-    for act in acts {
-        assert_eq!(task.attempt(act, &[]), "EPERM", "{act}");
+    for action in actions {
+        assert_eq!(task.attempt(action, &[]), "EPERM", "{action}");
     }
-    // setxattrat and removexattrat are newer than the list.
+    // setxattrat and removexattrat are newer than the deny list.
     for number in [463, 466] {
-        let act = format!("check(libc.syscall({number}, -100, b'../canary', 0, b'user.mark', 0, 0))");
-        assert_eq!(task.attempt(&act, &[]), "ENOSYS", "{act}");
+        let action = format!("check(libc.syscall({number}, -100, b'../canary', 0, b'user.mark', 0, 0))");
+        assert_eq!(task.attempt(&action, &[]), "ENOSYS", "{action}");
     }
-    let after = fs::metadata(task.canary()).expect("there");
+    let after = fs::metadata(task.canary()).expect("exists");
     assert_eq!(before.permissions(), after.permissions());
     assert_eq!(before.modified().expect("known"), after.modified().expect("known"));
 }
 
 #[test]
-fn what_is_named_as_readable_can_be_read_and_not_written() {
+fn readable_path_can_be_read_but_not_written() {
     let mut task = Task::new();
     task.confinement.read.push(task.canary());
     let canary = task.canary();
@@ -119,31 +123,31 @@ fn what_is_named_as_readable_can_be_read_and_not_written() {
 }
 
 #[test]
-fn without_a_folder_nothing_is_written() {
+fn write_without_writable_folder_is_denied() {
     let mut task = Task::new();
     task.confinement.write = None;
     assert_eq!(task.attempt("open('one', 'w')", &[]), "EACCES");
 }
 
 #[test]
-fn a_folder_that_is_not_there_stops_the_start() {
+fn start_with_missing_folder_fails() {
     let mut task = Task::new();
     task.confinement.write = Some(task.outside.path().join("gone"));
     let output = task.run("ffmpeg", &["-version"]);
-    assert_eq!(output.status.code(), Some(125), "{}", said(&output));
-    assert!(output.stdout.is_empty() && said(&output).contains("gone"), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(125), "{}", stderr(&output));
+    assert!(output.stdout.is_empty() && stderr(&output).contains("gone"), "{}", stderr(&output));
 }
 
 #[test]
-fn switched_off_it_restricts_nothing_but_limits() {
+fn mode_off_applies_only_limits() {
     let mut task = Task::new();
     task.confinement.mode = Mode::Off;
     let canary = task.canary();
-    let script = "cat \"$1\"; echo there > \"$2\"; ulimit -t; nice";
+    let script = "cat \"$1\"; echo new > \"$2\"; ulimit -t; nice";
     let new = task.outside.path().join("new");
     let output =
         task.run("sh", &["-c", script, "sh", canary.to_str().expect("UTF-8"), new.to_str().expect("UTF-8")]);
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{SECRET}60\n10\n"));
-    assert_eq!(fs::read_to_string(new).expect("written"), "there\n");
+    assert_eq!(fs::read_to_string(new).expect("written"), "new\n");
 }
