@@ -1,66 +1,77 @@
-//! Writers that keep count of what they were promised, and content that tells what it is.
+//! Concurrent writers that record what was acknowledged, and content that identifies its own version.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    io, str,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
-use aws_sdk_s3::Client;
-use aws_sdk_s3::operation::upload_part::builders::UploadPartFluentBuilder;
-use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
-use rand::rngs::StdRng;
-use rand::{Rng as _, SeedableRng as _};
-use tokio::task::JoinSet;
-use tokio::time::Instant;
+use aws_sdk_s3::{
+    Client,
+    operation::upload_part::builders::UploadPartFluentBuilder,
+    presigning::PresigningConfig,
+    primitives::ByteStream,
+    types::{CompletedMultipartUpload, CompletedPart},
+};
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use reqwest::Body;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 
-use crate::child::BUCKET;
+use super::server::BUCKET;
 
-const PART: usize = 5 << 20;
+const PART_BYTES: usize = 5 << 20;
 
-/// What is known of one key. Version 0 is "no object".
+/// The versions of one key. Version 0 is "no object".
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Known {
+pub struct Versions {
     /// The last version that was acknowledged.
-    pub durable: u64,
+    pub acknowledged: u64,
     /// The last version that was sent.
-    pub tried: u64,
+    pub sent: u64,
 }
 
-/// Writers at work, each on keys of its own.
-pub struct Load {
-    writers: JoinSet<(String, Known)>,
+/// Running writers, each with a key of its own.
+pub struct WriteLoad {
+    writers: JoinSet<(String, Versions)>,
     acknowledged: Arc<AtomicU64>,
 }
 
-impl Load {
-    pub fn start(client: &Client, known: &BTreeMap<String, Known>, round: u64) -> Self {
+impl WriteLoad {
+    /// Starts four writers of small objects and two of multipart uploads.
+    pub fn start(client: &Client, known: &BTreeMap<String, Versions>, round: u64) -> Self {
         let mut writers = JoinSet::new();
         let acknowledged = Arc::new(AtomicU64::new(0));
         for n in 0..6 {
             let multipart = n >= 4;
             let key = format!("{}/{n}", if multipart { "multipart" } else { "put" });
-            let known = known.get(&key).copied().unwrap_or_default();
+            let versions = known.get(&key).copied().unwrap_or_default();
             let random = StdRng::seed_from_u64(round * 100 + n);
             let count = Arc::clone(&acknowledged);
-            writers.spawn(write(client.clone(), key, known, multipart, random, count));
+            writers.spawn(write(client.clone(), key, versions, multipart, random, count));
         }
         Self { writers, acknowledged }
     }
 
-    /// Waits until so many versions have been acknowledged.
-    pub async fn acknowledged(&self, wanted: u64) -> Result<()> {
+    /// Waits until this many versions have been acknowledged.
+    pub async fn wait_for_acknowledged(&self, wanted: u64) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(10);
         while self.acknowledged.load(Ordering::Relaxed) < wanted {
-            ensure!(Instant::now() < deadline, "the server takes no writes");
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            ensure!(Instant::now() < deadline, "the server acknowledges no writes");
+            sleep(Duration::from_millis(1)).await;
         }
         Ok(())
     }
 
-    /// What the writers know, once the kill has ended them all.
-    pub async fn stop(mut self) -> Result<BTreeMap<String, Known>> {
+    /// The versions of all keys, after the kill of the server has stopped every writer.
+    pub async fn stop(mut self) -> Result<BTreeMap<String, Versions>> {
         let mut known = BTreeMap::new();
         while let Some(writer) = self.writers.join_next().await {
             known.extend([writer?]);
@@ -69,39 +80,39 @@ impl Load {
     }
 }
 
-/// Writes version after version until the server is gone.
+/// Writes new versions until a request fails, which it does when the server is killed.
 async fn write(
     client: Client,
     key: String,
-    mut known: Known,
+    mut versions: Versions,
     multipart: bool,
     mut random: StdRng,
     acknowledged: Arc<AtomicU64>,
-) -> (String, Known) {
+) -> (String, Versions) {
     loop {
-        known.tried += 1;
+        versions.sent += 1;
         let outcome = if multipart {
-            let size = PART + random.random_range(1..1 << 20);
-            put_multipart(&client, &key, content(&key, known.tried, size)).await
+            let size = PART_BYTES + random.random_range(1..1 << 20);
+            put_multipart(&client, &key, content(&key, versions.sent, size)).await
         } else {
             let size = random.random_range(100..300_000);
-            let body = ByteStream::from(content(&key, known.tried, size));
+            let body = ByteStream::from(content(&key, versions.sent, size));
             let put = client.put_object().bucket(BUCKET).key(&key).body(body).send().await;
             put.map(drop).map_err(anyhow::Error::from)
         };
         if outcome.is_err() {
-            return (key, known);
+            return (key, versions);
         }
-        known.durable = known.tried;
+        versions.acknowledged = versions.sent;
         acknowledged.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 async fn put_multipart(client: &Client, key: &str, body: Vec<u8>) -> Result<()> {
-    let made = client.create_multipart_upload().bucket(BUCKET).key(key).send().await?;
-    let upload = made.upload_id.context("no upload id")?;
+    let created = client.create_multipart_upload().bucket(BUCKET).key(key).send().await?;
+    let upload = created.upload_id.context("no upload id")?;
     let mut etags = Vec::new();
-    for (n, part) in body.chunks(PART).enumerate() {
+    for (n, part) in body.chunks(PART_BYTES).enumerate() {
         let put = client.upload_part().bucket(BUCKET).key(key).upload_id(&upload).part_number(n as i32 + 1);
         let put = put.body(ByteStream::from(part.to_vec())).send().await?;
         etags.push(put.e_tag.context("no ETag")?);
@@ -109,6 +120,7 @@ async fn put_multipart(client: &Client, key: &str, body: Vec<u8>) -> Result<()> 
     complete(client, key, &upload, etags).await.map(drop)
 }
 
+/// Completes an upload from its parts' ETags, and returns the object's ETag.
 pub async fn complete(client: &Client, key: &str, upload: &str, etags: Vec<String>) -> Result<String> {
     let parts = etags.into_iter().zip(1..);
     let parts = parts.map(|(etag, n)| CompletedPart::builder().part_number(n).e_tag(etag).build()).collect();
@@ -117,27 +129,26 @@ pub async fn complete(client: &Client, key: &str, upload: &str, etags: Vec<Strin
     done.multipart_upload(parts).send().await?.e_tag.context("no ETag")
 }
 
-/// Sends `size` zero bytes by a presigned address, without holding them.
+/// Uploads `size` zero bytes by a presigned URL, without buffering them.
 pub async fn send_zeros(part: UploadPartFluentBuilder, size: usize) -> Result<String> {
-    const CHUNK: usize = 64 << 10;
-    let lifetime = Duration::from_secs(60);
-    let config = aws_sdk_s3::presigning::PresigningConfig::expires_in(lifetime)?;
-    let address = part.presigned(config).await?;
-    let chunk = bytes::Bytes::from(vec![0; CHUNK]);
-    let body = futures::stream::iter((0..size / CHUNK).map(move |_| Ok::<_, std::io::Error>(chunk.clone())));
-    let request = reqwest::Client::new().put(address.uri()).header("content-length", size);
-    let response = request.body(reqwest::Body::wrap_stream(body)).send().await?;
+    const CHUNK_BYTES: usize = 64 << 10;
+    let presigned = part.presigned(PresigningConfig::expires_in(Duration::from_secs(60))?).await?;
+    let chunk = bytes::Bytes::from(vec![0; CHUNK_BYTES]);
+    let body = futures::stream::iter((0..size / CHUNK_BYTES).map(move |_| Ok::<_, io::Error>(chunk.clone())));
+    let request = reqwest::Client::new().put(presigned.uri()).header("content-length", size);
+    let response = request.body(Body::wrap_stream(body)).send().await?;
     ensure!(response.status() == 200, "{}", response.status());
     Ok(response.headers().get("etag").context("no ETag")?.to_str()?.to_owned())
 }
 
-/// Content that says what it is, in its head and in every byte after it.
+/// Content that identifies its key, version and size in its first line, and its version in every byte
+/// after that.
 fn content(key: &str, version: u64, size: usize) -> Vec<u8> {
     let mut content = format!("{key} {version} {size}\n").into_bytes();
     content.reserve(size + 8);
     let mut word = version;
     while content.len() < size {
-        // Knuth's multiplier; the point is only that no two words or versions are alike.
+        // Knuth's multiplier: words and versions only have to differ.
         word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(version);
         content.extend_from_slice(&word.to_le_bytes());
     }
@@ -145,15 +156,15 @@ fn content(key: &str, version: u64, size: usize) -> Vec<u8> {
     content
 }
 
-/// The version of an object's content; an error if it is not whole.
+/// The version of an object's content. Fails if the content is not complete and unmixed.
 pub fn version_of(key: &str, found: &[u8]) -> Result<u64> {
     let head = found.split(|b| *b == b'\n').next().unwrap_or_default();
-    let head = std::str::from_utf8(head).context("no head")?;
+    let head = str::from_utf8(head).context("no first line")?;
     let mut words = head.split(' ');
     ensure!(words.next() == Some(key), "{key} holds another object: {head}");
     let version = words.next().context("no version")?.parse()?;
     let size = words.next().context("no size")?.parse()?;
     ensure!(found.len() == size, "{key} has {} bytes of {size}", found.len());
-    ensure!(found == content(key, version, size), "{key} version {version} is a mix");
+    ensure!(found == content(key, version, size), "{key} version {version} has mixed content");
     Ok(version)
 }

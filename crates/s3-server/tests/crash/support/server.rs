@@ -1,41 +1,49 @@
-//! The test program itself, started again as a server.
+//! The object store in a separate process: the test program, started again as a server.
 
-use std::path::Path;
-use std::process::Stdio;
-use std::time::Duration;
+use std::{path::Path, process::Stdio, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use aws_credential_types::Credentials;
-use aws_sdk_s3::Client;
-use aws_sdk_s3::config::retry::RetryConfig;
-use aws_sdk_s3::config::{BehaviorVersion, Region, RequestChecksumCalculation};
+use aws_sdk_s3::{
+    Client,
+    config::{BehaviorVersion, Region, RequestChecksumCalculation, retry::RetryConfig},
+};
 use reelmill_s3_server::{ObjectServerConfig, open};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    net::TcpListener,
+    process::{Child, Command},
+    time::timeout,
+};
 
 pub const BUCKET: &str = "reelmill";
-const FOLDER: &str = "REELMILL_CRASH_TEST_FOLDER";
-const READY: &str = "serving at ";
+/// Environment variable with the folder of the server process.
+const FOLDER_VARIABLE: &str = "REELMILL_CRASH_TEST_FOLDER";
+/// Precedes the address in the line that the server process prints.
+const READY_PREFIX: &str = "serving at ";
 
-pub struct Child {
-    process: tokio::process::Child,
+/// A running server process. Killed on drop.
+pub struct ServerProcess {
+    process: Child,
     endpoint: String,
 }
 
-/// The server's side: what [`Child::start`] runs.
+/// The server process itself, which [`ServerProcess::start`] runs.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "is the server that the other tests start and kill"]
+#[ignore = "not a test: the server process that the tests start and kill"]
 async fn server_process() -> Result<()> {
-    let dir = std::env::var_os(FOLDER).context("only the other tests start this")?;
+    let dir = std::env::var_os(FOLDER_VARIABLE).context("this is started by the tests only")?;
     let server = open(config(Path::new(&dir))).await?;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    // On a line of its own: the test harness has begun one.
-    let line = format!("\n{READY}{}\n", listener.local_addr()?);
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    // On a new line: the test harness has printed the beginning of one.
+    let line = format!("\n{READY_PREFIX}{}\n", listener.local_addr()?);
     let mut stdout = tokio::io::stdout();
     stdout.write_all(line.as_bytes()).await?;
     stdout.flush().await?;
     Ok(axum::serve(listener, axum::Router::new().fallback_service(server.service())).await?)
 }
 
+/// The configuration of the object store in `dir`.
 pub fn config(dir: &Path) -> ObjectServerConfig {
     ObjectServerConfig {
         dir: dir.to_owned(),
@@ -45,28 +53,29 @@ pub fn config(dir: &Path) -> ObjectServerConfig {
     }
 }
 
-impl Child {
+impl ServerProcess {
+    /// Starts the server, and waits until it accepts requests.
     pub async fn start(dir: &Path) -> Result<Self> {
-        let mut process = tokio::process::Command::new(std::env::current_exe()?)
-            .args(["--ignored", "--exact", "child::server_process", "--nocapture"])
-            .env(FOLDER, dir)
+        let mut process = Command::new(std::env::current_exe()?)
+            .args(["--ignored", "--exact", "support::server::server_process", "--nocapture"])
+            .env(FOLDER_VARIABLE, dir)
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
         let mut lines = BufReader::new(process.stdout.take().context("no stdout")?).lines();
         let ready = async {
             while let Some(line) = lines.next_line().await? {
-                if let Some(address) = line.strip_prefix(READY) {
+                if let Some(address) = line.strip_prefix(READY_PREFIX) {
                     return Ok(format!("http://{address}"));
                 }
             }
-            anyhow::bail!("the server ended before it was ready")
+            bail!("the server exited before it was ready")
         };
-        let endpoint = tokio::time::timeout(Duration::from_secs(30), ready).await??;
+        let endpoint = timeout(Duration::from_secs(30), ready).await??;
         Ok(Self { process, endpoint })
     }
 
-    /// A client that does not retry: each attempt counts.
+    /// A client that does not retry.
     pub fn client(&self) -> Client {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let config = aws_sdk_s3::Config::builder()
@@ -80,14 +89,14 @@ impl Child {
         Client::from_conf(config.build())
     }
 
-    /// SIGKILL, and the end of the process.
+    /// Sends SIGKILL and waits for the exit.
     pub async fn kill(mut self) -> Result<()> {
         Ok(self.process.kill().await?)
     }
 
-    /// The most memory that was resident at once, in bytes.
+    /// The peak resident memory in bytes.
     pub fn peak_memory(&self) -> Result<u64> {
-        let id = self.process.id().context("the server has ended")?;
+        let id = self.process.id().context("the server has exited")?;
         let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
         let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).context("no VmHWM")?;
         Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
