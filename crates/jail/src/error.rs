@@ -44,9 +44,9 @@ pub enum JailError {
         /// The system's error.
         source: io::Error,
     },
-    /// The system refused a step of the confinement.
+    /// A step of the confinement failed.
     #[error("{step}: {reason}")]
-    Refused {
+    StepFailed {
         /// The step.
         step: &'static str,
         /// The system's error.
@@ -55,7 +55,7 @@ pub enum JailError {
 }
 
 impl JailError {
-    pub(crate) fn refused(step: &'static str, error: impl fmt::Display) -> Self {
-        JailError::Refused { step, reason: error.to_string() }
+    pub(crate) fn step_failed(step: &'static str, error: impl fmt::Display) -> Self {
+        JailError::StepFailed { step, reason: error.to_string() }
     }
 }

@@ -21,7 +21,7 @@ pub(crate) fn apply(limits: &Limits, niceness: i32) -> Result<(), JailError> {
     if cfg!(target_os = "linux") {
         lower(Resource::As, limits.memory_bytes, limits.memory_bytes, "memory limit")?;
     }
-    nice(niceness.clamp(0, 19)).map_err(|error| JailError::refused("niceness", error))?;
+    nice(niceness.clamp(0, 19)).map_err(|error| JailError::step_failed("niceness", error))?;
     Ok(())
 }
 
@@ -31,5 +31,5 @@ fn lower(resource: Resource, soft: u64, hard: u64, step: &'static str) -> Result
     let least =
         |wanted: u64, current: Option<u64>| Some(current.map_or(wanted, |current| current.min(wanted)));
     let limit = Rlimit { current: least(soft, current.maximum), maximum: least(hard, current.maximum) };
-    setrlimit(resource, limit).map_err(|error| JailError::refused(step, error))
+    setrlimit(resource, limit).map_err(|error| JailError::step_failed(step, error))
 }

@@ -91,7 +91,7 @@ mod tests {
         let truncated_in_headers = &program[..80];
         for bytes in [&b"#!/bin/sh\nexec ffmpeg\n"[..], b"", truncated_in_headers] {
             fs::write(&file, bytes).expect("written");
-            let error = interpreter(&file).expect_err("refused");
+            let error = interpreter(&file).expect_err("not a program");
             assert!(matches!(error, JailError::Program { .. } | JailError::File { .. }), "{error}");
         }
     }

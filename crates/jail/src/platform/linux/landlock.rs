@@ -112,7 +112,7 @@ pub(super) fn rules(
 
 /// The library folders of a program that is not from the system's packages: `PREFIX/lib` for
 /// `PREFIX/bin/ffmpeg`, or its package manager's folder. Not the program's own folder, which may be
-/// somebody's home.
+/// a home directory.
 fn private_library_dirs(program: &Path) -> Vec<PathBuf> {
     let real = program.canonicalize().unwrap_or_else(|_| program.to_owned());
     let mut paths = Vec::new();
@@ -126,7 +126,7 @@ fn private_library_dirs(program: &Path) -> Vec<PathBuf> {
 
 /// Restricts the calling thread, and what it starts, to `rules`.
 pub(super) fn restrict(rules: &AccessRules, required: bool) -> Result<Enforced, JailError> {
-    enforce(rules, required).map_err(|error| JailError::refused("Landlock", error))
+    enforce(rules, required).map_err(|error| JailError::step_failed("Landlock", error))
 }
 
 fn enforce(rules: &AccessRules, required: bool) -> Result<Enforced, RulesetError> {

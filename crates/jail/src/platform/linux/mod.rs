@@ -17,7 +17,7 @@ use crate::{
 /// Restricts the calling thread, which must be the process's only one, to what `confinement` allows.
 pub(crate) fn confine(confinement: &Confinement, program: &Path) -> Result<(), JailError> {
     let required = confinement.mode == Mode::Required;
-    set_no_new_privs(true).map_err(|error| JailError::refused("no new privileges", error))?;
+    set_no_new_privs(true).map_err(|error| JailError::step_failed("no new privileges", error))?;
     let interpreter = elf::interpreter(program)?;
     let rules = landlock::rules(confinement, program, interpreter.as_deref())?;
     let landlock = landlock::restrict(&rules, required)?;
@@ -39,7 +39,7 @@ pub(crate) fn confine(confinement: &Confinement, program: &Path) -> Result<(), J
 fn drop_capabilities() -> Result<(), JailError> {
     let none = CapabilitySet::empty();
     let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
-    set_capabilities(None, sets).map_err(|error| JailError::refused("capabilities", error))
+    set_capabilities(None, sets).map_err(|error| JailError::step_failed("capabilities", error))
 }
 
 /// The confinement mechanisms of this kernel, detected by applying them to a short-lived thread.

@@ -161,7 +161,7 @@ pub fn version_of(key: &str, found: &[u8]) -> Result<u64> {
     let head = found.split(|b| *b == b'\n').next().unwrap_or_default();
     let head = str::from_utf8(head).context("no first line")?;
     let mut words = head.split(' ');
-    ensure!(words.next() == Some(key), "{key} holds another object: {head}");
+    ensure!(words.next() == Some(key), "{key} contains another object: {head}");
     let version = words.next().context("no version")?.parse()?;
     let size = words.next().context("no size")?.parse()?;
     ensure!(found.len() == size, "{key} has {} bytes of {size}", found.len());
