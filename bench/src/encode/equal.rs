@@ -181,7 +181,7 @@ async fn encode_at(
 }
 
 fn set_crfs(plan: &mut Plan, crfs: &[u32]) {
-    let rungs = plan.picture.iter_mut().flat_map(|picture| &mut picture.rungs);
+    let rungs = plan.video.iter_mut().flat_map(|video_plan| &mut video_plan.rungs);
     for (rung, &crf) in rungs.zip(crfs) {
         rung.encoding.crf = crf;
     }

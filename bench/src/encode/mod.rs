@@ -205,17 +205,17 @@ impl Bench<'_> {
     }
 
     fn facts(&self, plan: &Plan) -> anyhow::Result<peers::Facts> {
-        let picture = plan.picture.as_ref().context("no picture")?;
+        let video_plan = plan.video.as_ref().context("no picture")?;
         let size = std::fs::metadata(&self.clip.path)?.len();
         let seconds = plan.duration().context("no playing time")?;
         let shown = plan.source.video.as_ref().context("no picture")?.shown();
         Ok(peers::Facts {
             input: self.clip.path.display().to_string(),
             bit_rate: size as f64 * 8.0 / seconds,
-            rate: picture.rate,
+            rate: video_plan.rate,
             ratio: f64::from(shown.width) / f64::from(shown.height),
             has_sound: !plan.audio.is_empty(),
-            sizes: picture.rungs.iter().map(|rung| rung.size).collect(),
+            sizes: video_plan.rungs.iter().map(|rung| rung.size).collect(),
         })
     }
 }

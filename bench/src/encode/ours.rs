@@ -35,15 +35,15 @@ pub(super) fn plan(source: &Source, preset: Preset, rungs: &[u32]) -> anyhow::Re
 
 /// Makes everything of the plan: all rungs, the sound, poster, thumbnails and a progressive MP4 a rung.
 pub(super) async fn make(bench: &Bench<'_>, plan: &Plan, name: &str) -> anyhow::Result<Made> {
-    let share = plan.shares.first().context("no share")?;
+    let work_unit = plan.work_units.first().context("no share")?;
     let address = bench.clip.path.display().to_string();
     // The worker looks whether the end of the clip can be believed.
     let end = plan.source.video.as_ref().and_then(|video| video.stated_end);
-    let input = Input { address: &address, seek: None, end, sound_changes: false };
-    let encode = command::encode(plan, share, &input);
-    let picture = plan.picture.as_ref().context("no picture")?;
+    let input = Input { address: &address, seek: None, end, audio_format_changes: false };
+    let encode = command::encode(plan, work_unit, &input);
+    let video_plan = plan.video.as_ref().context("no picture")?;
     let file_of = |stream: Stream| match stream {
-        Stream::Rung(place) => format!("{name}-{}.fragments", picture.rungs[place].id),
+        Stream::Rung(place) => format!("{name}-{}.fragments", video_plan.rungs[place].id),
         Stream::Audio(place) => format!("{name}-audio-{place}.fragments"),
         Stream::Progress => "/dev/null".to_owned(),
         other => format!("{name}-{other:?}"),
@@ -55,7 +55,7 @@ pub(super) async fn make(bench: &Bench<'_>, plan: &Plan, name: &str) -> anyhow::
     let mut made = Vec::new();
     for (place, stream) in encode.streams.iter().enumerate() {
         if let Stream::Rung(rung) = stream {
-            let output = format!("{name}-{}.mp4", picture.rungs[*rung].id);
+            let output = format!("{name}-{}.mp4", video_plan.rungs[*rung].id);
             let sound = sound.map(|sound| files[sound].as_str());
             bench.ffmpeg(&command::remux(Some(&files[place]), sound, &output)).await?;
             made.push(output);
