@@ -99,7 +99,7 @@ impl From<TranscodeError> for Status {
                 "pub/sub is unavailable: retry",
                 cause,
             ),
-            TranscodeError::Database(cause) if database::is_away(cause) => {
+            TranscodeError::Database(cause) if database::is_unavailable(cause) => {
                 RpcError::unavailable(Reason::DatabaseUnavailable, "the database is unavailable: retry", cause)
             }
             TranscodeError::Open(_)
