@@ -94,14 +94,14 @@ impl From<TranscodeError> for Status {
             TranscodeError::Queue(cause) => {
                 RpcError::unavailable(Reason::QueueUnavailable, "the queue is unavailable: retry", cause)
             }
-            TranscodeError::PubSub(cause) => RpcError::unavailable(
-                Reason::SharedStateUnavailable,
-                "pub/sub is unavailable: retry",
+            TranscodeError::PubSub(cause) => {
+                RpcError::unavailable(Reason::SharedStateUnavailable, "pub/sub is unavailable: retry", cause)
+            }
+            TranscodeError::Database(cause) if database::is_unavailable(cause) => RpcError::unavailable(
+                Reason::DatabaseUnavailable,
+                "the database is unavailable: retry",
                 cause,
             ),
-            TranscodeError::Database(cause) if database::is_unavailable(cause) => {
-                RpcError::unavailable(Reason::DatabaseUnavailable, "the database is unavailable: retry", cause)
-            }
             TranscodeError::Open(_)
             | TranscodeError::Database(_)
             | TranscodeError::PublishedMessage(_)

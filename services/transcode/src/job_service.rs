@@ -48,9 +48,7 @@ impl TranscodeRpc {
         let (page, has_more) = self.jobs.list(owner, before.as_deref(), page_size).await?;
         let last = page.last().filter(|_| has_more);
         Ok(ListJobsResponse {
-            next_page_token: last
-                .map(|details| URL_SAFE_NO_PAD.encode(&details.row.id))
-                .unwrap_or_default(),
+            next_page_token: last.map(|details| URL_SAFE_NO_PAD.encode(&details.row.id)).unwrap_or_default(),
             jobs: page.iter().map(|details| self.progress.job(details)).collect(),
         })
     }

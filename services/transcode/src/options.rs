@@ -29,7 +29,7 @@ impl PlannerDefaults {
         Self {
             codec: config.default_profile,
             preset: config.default_preset,
-            encoder_threads: defaults.encoder_threads,
+            encoder_threads: config.encoder_threads,
         }
     }
 }

@@ -45,11 +45,11 @@ impl JobPlan {
     /// The outputs that a task may record.
     pub(crate) fn allowed_outputs(&self, task: &TaskRow) -> AllowedOutputs {
         match task.kind {
-            TaskKind::Encode => self
-                .work_unit(task.task_index)
-                .map_or_else(AllowedOutputs::default, |work_unit| {
+            TaskKind::Encode => {
+                self.work_unit(task.task_index).map_or_else(AllowedOutputs::default, |work_unit| {
                     AllowedOutputs::of_work_unit(&self.plan, work_unit)
-                }),
+                })
+            }
             TaskKind::Package => AllowedOutputs::of_package(&task.rendition_id),
             TaskKind::Prepare => AllowedOutputs::default(),
         }

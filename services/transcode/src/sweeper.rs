@@ -53,7 +53,8 @@ impl Sweeper {
         }
         self.wake_ups.send_due(now).await?;
         let next = self.db.next_task_time().await?;
-        let sleep = next.map_or(MAX_SLEEP, |next| Duration::from_millis(u64::try_from(next - now).unwrap_or(0)));
+        let sleep =
+            next.map_or(MAX_SLEEP, |next| Duration::from_millis(u64::try_from(next - now).unwrap_or(0)));
         Ok(sleep.clamp(MIN_SLEEP, MAX_SLEEP))
     }
 }

@@ -20,7 +20,6 @@ pub(crate) fn not_yet_reported(existing: &[WarningRow], reported: &[Warning]) ->
 
 /// Warnings found by the final check whose reason no worker has reported: a worker's message is more specific.
 pub(crate) fn not_yet_explained(existing: &[WarningRow], found: &[Warning]) -> Vec<Warning> {
-    let is_explained =
-        |warning: &&Warning| existing.iter().any(|existing| existing.reason == warning.reason);
+    let is_explained = |warning: &&Warning| existing.iter().any(|existing| existing.reason == warning.reason);
     found.iter().filter(|warning| !is_explained(warning)).cloned().collect()
 }

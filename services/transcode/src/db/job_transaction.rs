@@ -61,8 +61,8 @@ impl JobTransaction {
 
     /// Whether one of the current generation's tasks is running.
     pub(crate) async fn has_running_task(&self) -> Result<bool, TranscodeError> {
-        let running = tasks::of_generation(&Generation::of(&self.job))
-            .add(task::Column::State.eq(TaskState::Running));
+        let running =
+            tasks::of_generation(&Generation::of(&self.job)).add(task::Column::State.eq(TaskState::Running));
         Ok(task::Entity::find().filter(running).limit(1).one(&self.transaction).await?.is_some())
     }
 
@@ -223,14 +223,10 @@ impl JobTransaction {
 /// order.
 pub(super) async fn next_revision(transaction: &DatabaseTransaction) -> Result<i64, TranscodeError> {
     revision_counter::Entity::update_many()
-        .col_expr(
-            revision_counter::Column::Revision,
-            Expr::col(revision_counter::Column::Revision).add(1),
-        )
+        .col_expr(revision_counter::Column::Revision, Expr::col(revision_counter::Column::Revision).add(1))
         .filter(revision_counter::Column::Id.eq(1))
         .exec(transaction)
         .await?;
     let row = revision_counter::Entity::find_by_id(1).one(transaction).await?;
-    row.map(|row| row.revision)
-        .ok_or_else(|| DbErr::RecordNotFound("the revision counter".to_owned()).into())
+    row.map(|row| row.revision).ok_or_else(|| DbErr::RecordNotFound("the revision counter".to_owned()).into())
 }

@@ -165,8 +165,9 @@ mod tests {
     async fn claim_publication_excludes_other_processes_until_release_or_expiry(#[case] backend: Backend) {
         let test = TestDb::open(backend).await;
         test.db.create_job(new_job("a")).await.unwrap();
-        let claim =
-            async |process: &str, now: i64| test.db.claim_publication("a", process, now, now + 30).await.unwrap();
+        let claim = async |process: &str, now: i64| {
+            test.db.claim_publication("a", process, now, now + 30).await.unwrap()
+        };
         assert!(claim("one", 0).await && claim("one", 10).await);
         assert!(!claim("two", 39).await);
         assert!(claim("two", 40).await, "it expired");

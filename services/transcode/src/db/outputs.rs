@@ -62,8 +62,10 @@ impl Db {
 
     /// URIs of all outputs.
     pub(crate) async fn output_uris(&self, generation: &Generation) -> Result<Vec<String>, TranscodeError> {
-        let rows =
-            output::Entity::find().select_only().column(output::Column::Uri).filter(of_generation(generation));
+        let rows = output::Entity::find()
+            .select_only()
+            .column(output::Column::Uri)
+            .filter(of_generation(generation));
         Ok(rows.into_tuple().all(&self.connection).await?)
     }
 

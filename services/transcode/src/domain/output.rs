@@ -11,7 +11,7 @@ const MAX_SEQUENCE: i32 = 1_000_000;
 /// Kind of a recorded output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
-pub(crate) enum OutputKind {
+pub enum OutputKind {
     /// Init segment of a rendition.
     #[sea_orm(string_value = "INIT")]
     Init,
@@ -49,9 +49,10 @@ impl AllowedOutputs {
             Self { poster: work_unit.poster, thumbnails: work_unit.thumbnails, ..Self::default() };
         if let Some((video_plan, chunk)) = plan.video.as_ref().zip(work_unit.chunk) {
             let first_segment = |chunk: usize| {
-                video_plan.chunks.get(chunk).map_or(MAX_SEQUENCE, |chunk| {
-                    i32::try_from(chunk.first_segment).unwrap_or(MAX_SEQUENCE)
-                })
+                video_plan
+                    .chunks
+                    .get(chunk)
+                    .map_or(MAX_SEQUENCE, |chunk| i32::try_from(chunk.first_segment).unwrap_or(MAX_SEQUENCE))
             };
             for rung in work_unit.rungs.iter().filter_map(|&rung| video_plan.rungs.get(rung)) {
                 let sequences = first_segment(chunk)..first_segment(chunk + 1);

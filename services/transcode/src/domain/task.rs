@@ -80,7 +80,7 @@ pub(crate) struct LeaseStart {
 
 /// Why a worker may not run a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum LeaseError {
+pub enum LeaseError {
     /// Another worker has leased it, or its retry delay has not passed.
     #[error("the task is leased to another worker, or waits for its next attempt")]
     Leased,
@@ -201,12 +201,7 @@ impl Task {
     }
 
     /// The decision about a task that its worker reports as failed.
-    pub(crate) fn fail(
-        &self,
-        retryable: bool,
-        reason: Option<Reason>,
-        max_failures: i32,
-    ) -> RetryDecision {
+    pub(crate) fn fail(&self, retryable: bool, reason: Option<Reason>, max_failures: i32) -> RetryDecision {
         match (retryable, reason) {
             (false, _) => RetryDecision::GiveUp,
             // A worker that shuts down hands the task back: not a failure.

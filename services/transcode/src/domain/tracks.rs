@@ -108,11 +108,8 @@ fn missing_tail(plan: &Plan, end: f64) -> Option<Warning> {
     let expected = frames.map(|(video_plan, frames)| frames / video_plan.rate.fps()).or(plan.duration())?;
     let missing = expected - end;
     (missing > MISSING_TAIL_MIN_SECONDS && missing > expected * MISSING_TAIL_MIN_RATIO).then(|| {
-        let message = format!(
-            "The file is truncated: only the first {} of {} are there.",
-            time(end),
-            time(expected)
-        );
+        let message =
+            format!("The file is truncated: only the first {} of {} are there.", time(end), time(expected));
         warning(Reason::FileTruncated, message)
     })
 }
@@ -218,8 +215,7 @@ mod tests {
             check(&plan, &rungs),
             Ok(vec![
                 "TRACK_SKIPPED The audio track \"Main\" could not be decoded and was left out.".to_owned(),
-                "FILE_TRUNCATED The file is truncated: only the first 1:01 of 1:02:03 are there."
-                    .to_owned(),
+                "FILE_TRUNCATED The file is truncated: only the first 1:01 of 1:02:03 are there.".to_owned(),
             ])
         );
     }

@@ -113,9 +113,7 @@ impl Aggregate {
         let has_video = plan.plan.video.is_some();
         let fps = self.sum(|progress| progress.fps);
         // Audio is encoded much faster than video: its speed says nothing about the whole.
-        let speed = self.sum(|progress| {
-            if progress.fps > 0.0 || !has_video { progress.speed } else { 0.0 }
-        });
+        let speed = self.sum(|progress| if progress.fps > 0.0 || !has_video { progress.speed } else { 0.0 });
         let eta = self.time_left().map(duration);
         let mut updated = JobProgress::default();
         for (id, percent, frames) in self.renditions(plan, percent) {
@@ -138,18 +136,16 @@ impl Aggregate {
 
     fn job_percent(&self, plan: &JobPlan) -> f64 {
         let completed: f64 = self.completed.iter().map(|index| plan.weight(*index)).sum();
-        let running: f64 = self
-            .running()
-            .map(|report| plan.weight(report.task_index) * ratio(&report.progress))
-            .sum();
+        let running: f64 =
+            self.running().map(|report| plan.weight(report.task_index) * ratio(&report.progress)).sum();
         (completed + running) * 100.0
     }
 
     /// Reports of the work units that are being encoded.
     fn running(&self) -> impl Iterator<Item = &Report> {
-        self.reports.values().filter(|report| {
-            report.kind != TaskKind::Package && !self.completed.contains(&report.task_index)
-        })
+        self.reports
+            .values()
+            .filter(|report| report.kind != TaskKind::Package && !self.completed.contains(&report.task_index))
     }
 
     fn encoded_parts<'a>(&self, plan: &'a JobPlan) -> Vec<EncodedPart<'a>> {
@@ -197,7 +193,8 @@ impl Aggregate {
 
     /// Estimated time left, at the pace of the last [`PACE_WINDOW_MS`].
     fn time_left(&self) -> Option<Duration> {
-        let (&(first_time, first_percent), &(time, percent)) = self.history.front().zip(self.history.back())?;
+        let (&(first_time, first_percent), &(time, percent)) =
+            self.history.front().zip(self.history.back())?;
         if time - first_time < PACE_MIN_MS || percent - first_percent < PACE_MIN_PERCENT {
             return None;
         }

@@ -95,8 +95,7 @@ impl JobProgress {
 
     /// The progress of renditions with published segments, and of a job with the most of them.
     pub(crate) fn of_published_segments(ready: &[(String, i64)]) -> Self {
-        let progress =
-            |segments: i64| Progress { segments_ready: segments, ..Progress::default() };
+        let progress = |segments: i64| Progress { segments_ready: segments, ..Progress::default() };
         let most = ready.iter().map(|(_, segments)| *segments).max().unwrap_or(0);
         let renditions = ready.iter().map(|(id, segments)| (id.clone(), progress(*segments)));
         Self { job: progress(most), renditions: renditions.collect() }
@@ -110,9 +109,15 @@ mod tests {
     use super::*;
 
     fn progress() -> impl Strategy<Value = Progress> {
-        (0.0f64..100.0, 0i64..1000, 0i64..50, 0.0f64..100.0).prop_map(|(percent, frames, segments_ready, fps)| {
-            Progress { percent, frames, segments_ready, fps, ..Progress::default() }
-        })
+        (0.0f64..100.0, 0i64..1000, 0i64..50, 0.0f64..100.0).prop_map(
+            |(percent, frames, segments_ready, fps)| Progress {
+                percent,
+                frames,
+                segments_ready,
+                fps,
+                ..Progress::default()
+            },
+        )
     }
 
     fn job_progress() -> impl Strategy<Value = JobProgress> {

@@ -120,7 +120,9 @@ impl ProgressTracker {
         update: &mut Update,
         now: i64,
     ) -> Result<(), TranscodeError> {
-        if update.must_refresh && let Some(persisted) = self.watermarks.load(job).await? {
+        if update.must_refresh
+            && let Some(persisted) = self.watermarks.load(job).await?
+        {
             let is_own = self.watermarks.is_own(&persisted.details);
             update.refresh(persisted, is_own);
         }
@@ -208,7 +210,9 @@ impl ProgressTracker {
         }
         let jobs = self.jobs();
         // Without the plan this process has published nothing: the watermark is all there is.
-        let Some(tracked) = jobs.get(&details.row.id).filter(|tracked| tracked.plan.is_some()) else { return };
+        let Some(tracked) = jobs.get(&details.row.id).filter(|tracked| tracked.plan.is_some()) else {
+            return;
+        };
         let persisted = JobProgress::persisted(details);
         let seen = if self.watermarks.is_own(details) { persisted.segments() } else { persisted };
         tracked.published.clone().raised(&seen).apply_to(job);

@@ -129,8 +129,5 @@ pub(super) fn with_headroom(progress: &JobProgress, plan: &JobPlan) -> JobProgre
         let frame_step = frame_steps.get(id.as_str()).copied().unwrap_or(1);
         (id.clone(), raise(progress, frame_step, 100.0))
     });
-    JobProgress {
-        job: raise(&progress.job, 1, MAX_RUNNING_PERCENT),
-        renditions: renditions.collect(),
-    }
+    JobProgress { job: raise(&progress.job, 1, MAX_RUNNING_PERCENT), renditions: renditions.collect() }
 }

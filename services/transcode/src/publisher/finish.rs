@@ -128,8 +128,7 @@ impl JobFinisher {
         transaction.job.output_size_bytes = output_size_bytes;
         transaction.job.poster_key = poster.map(|poster| key(&poster.uri)).unwrap_or_default();
         transaction.job.dash_manifest_key = key(DASH_MANIFEST);
-        transaction.job.thumbnails_key =
-            if has_thumbnails { key(THUMBNAILS_INDEX) } else { String::new() };
+        transaction.job.thumbnails_key = if has_thumbnails { key(THUMBNAILS_INDEX) } else { String::new() };
         transaction.replace_renditions(renditions).await?;
         transaction.add_warnings(warnings, not_yet_explained).await?;
         transaction.advance(JobEvent::AllTasksSucceeded, now);

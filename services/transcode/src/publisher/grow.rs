@@ -43,8 +43,8 @@ impl GrowingJobs {
         let published: Vec<_> =
             presentation.tracks.iter().map(|track| (track.id.clone(), segment_count(track))).collect();
         let poster = self.new_poster(details, tracks).await?;
-        let became_playable = is_playable
-            && (details.row.playable_time.is_none() || has_new_rendition(details, &published));
+        let became_playable =
+            is_playable && (details.row.playable_time.is_none() || has_new_rendition(details, &published));
         let must_announce = became_playable || poster.is_some();
         let segments = JobProgress::of_published_segments(&published);
         if must_announce || segments.has_more_segments_than(details) {

@@ -86,7 +86,8 @@ pub(crate) struct PublisherInputs {
 
 impl Publisher {
     pub(crate) fn new(inputs: PublisherInputs) -> Self {
-        let PublisherInputs { db, plans, schedule, objects, changes, progress, clock, publish_interval } = inputs;
+        let PublisherInputs { db, plans, schedule, objects, changes, progress, clock, publish_interval } =
+            inputs;
         let playlists = PlaylistWriter { objects };
         Self {
             growing: GrowingJobs {
@@ -135,7 +136,7 @@ impl Publisher {
         let mut publications = FuturesUnordered::new();
         loop {
             while publications.len() < CONCURRENT_PUBLICATIONS
-                && let Some(job) = self.schedule.start_next()
+                && let Some(job) = self.schedule.start_next(Instant::now())
             {
                 publications.push(async move {
                     let pause = self.publish_or_retry(&job).await;

@@ -64,8 +64,12 @@ impl PlaylistWriter {
         is_playable: bool,
     ) -> Result<(), TranscodeError> {
         let cache_control = presentation.complete.then_some(FINAL_CACHE_CONTROL);
-        let file =
-            |name: String, text: String| TextFile { name, text, content_type: HLS_CONTENT_TYPE, cache_control };
+        let file = |name: String, text: String| TextFile {
+            name,
+            text,
+            content_type: HLS_CONTENT_TYPE,
+            cache_control,
+        };
         let media = presentation.tracks.iter().flat_map(|track| {
             let iframes = hls::iframes(track).map(|text| file(track.iframe_playlist(), text));
             std::iter::once(file(track.playlist(), hls::media(track))).chain(iframes)

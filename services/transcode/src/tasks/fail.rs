@@ -75,12 +75,7 @@ impl TaskFailer {
         }
     }
 
-    async fn requeue(
-        &self,
-        locked: LockedTask,
-        failures: i32,
-        delay_ms: i64,
-    ) -> Result<(), TranscodeError> {
+    async fn requeue(&self, locked: LockedTask, failures: i32, delay_ms: i64) -> Result<(), TranscodeError> {
         let LockedTask { transaction, task } = locked;
         let ready_time = self.clock.now_millis() + delay_ms;
         let task = TaskRow {

@@ -18,7 +18,15 @@ mod urls;
 mod work;
 
 pub(crate) use self::{
-    complete::TaskCompleter, fail::TaskFailer, lease::Leases, plan::JobPlanner, record::OutputRecorder,
-    release::LeaseReleaser, renew::LeaseRenewer, report_stream::{ReportResponses, ReportStreams}, start::TaskStarter,
-    urls::PresignedUrls, work::WorkMessages,
+    complete::TaskCompleter,
+    fail::TaskFailer,
+    lease::Leases,
+    plan::JobPlanner,
+    record::OutputRecorder,
+    release::LeaseReleaser,
+    renew::LeaseRenewer,
+    report_stream::{ReportResponses, ReportStreams},
+    start::TaskStarter,
+    urls::PresignedUrls,
+    work::WorkMessages,
 };

@@ -49,7 +49,12 @@ impl LeaseReleaser {
         if !rules.is_expired(now) {
             return Ok(());
         }
-        tracing::info!(job = task.job_id, worker = task.worker, failures = task.failures, "a worker was lost");
+        tracing::info!(
+            job = task.job_id,
+            worker = task.worker,
+            failures = task.failures,
+            "a worker was lost"
+        );
         let locked = LockedTask { transaction, task };
         let decision = rules.retry(self.max_failures);
         self.failer.apply(locked, decision, Reason::WorkerLost.as_str_name(), WORKERS_LOST).await?;

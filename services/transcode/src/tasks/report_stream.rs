@@ -42,15 +42,11 @@ pub(crate) struct ReportStreams {
 }
 
 /// Responses of a report stream.
-pub(crate) type ReportResponses =
-    Pin<Box<dyn Stream<Item = Result<ReportProgressResponse, Status>> + Send>>;
+pub(crate) type ReportResponses = Pin<Box<dyn Stream<Item = Result<ReportProgressResponse, Status>> + Send>>;
 
 impl ReportStreams {
     /// Opens a stream of reports.
-    pub(crate) async fn open(
-        self: &Arc<Self>,
-        reports: Streaming<ReportProgressRequest>,
-    ) -> ReportResponses {
+    pub(crate) async fn open(self: &Arc<Self>, reports: Streaming<ReportProgressRequest>) -> ReportResponses {
         // Without pub/sub, a cancelled job is only noticed at the next renewal.
         let changes = self.feed.subscribe().await.inspect_err(|error| tracing::warn!(%error)).ok();
         let stream =
@@ -134,11 +130,8 @@ impl ReportStream {
     ) -> Result<Option<ReportProgressResponse>, TranscodeError> {
         let presented = PresentedLease::parse(report.lease.as_ref())?;
         let now = self.shared.clock.now_millis();
-        let response = if self.must_renew(&presented, now) {
-            Some(self.renew(presented, now).await?)
-        } else {
-            None
-        };
+        let response =
+            if self.must_renew(&presented, now) { Some(self.renew(presented, now).await?) } else { None };
         let Some(ReportedTask { task, .. }) = &self.reported else { return Err(LeaseError::Lost.into()) };
         let report = TaskReport { task, progress: report.progress.unwrap_or_default() };
         if let Some(job) = self.shared.progress.report(report, now).await? {

@@ -39,8 +39,7 @@ impl TaskStarter {
             return Ok(leased);
         }
         for _ in 0..MAX_ROUNDS {
-            let candidates =
-                self.db.startable_tasks(self.clock.now_millis(), &request.encoder_build).await?;
+            let candidates = self.db.startable_tasks(self.clock.now_millis(), &request.encoder_build).await?;
             if candidates.is_empty() {
                 break;
             }

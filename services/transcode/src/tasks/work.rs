@@ -4,9 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use reelmill_proto::{
     timestamp,
-    transcode::{
-        EncodeTask, Lease, PackageTask, PrepareTask, StartTaskResponse, start_task_response::Work,
-    },
+    transcode::{EncodeTask, Lease, PackageTask, PrepareTask, StartTaskResponse, start_task_response::Work},
 };
 
 use super::{lease::LeasedTask, urls::PresignedUrls};
@@ -42,10 +40,7 @@ impl WorkMessages {
         let folder = job_folder(&job.output_prefix, &job.id);
         let attempt = attempt_path(task.generation, task.task_index, task.fencing_token);
         Ok(StartTaskResponse {
-            lease: Some(Lease {
-                task: task_name(&task.job_id, &task.id),
-                fencing_token: task.fencing_token,
-            }),
+            lease: Some(Lease { task: task_name(&task.job_id, &task.id), fencing_token: task.fencing_token }),
             lease_expire_time: Some(timestamp(task.lease_expire_time)),
             attempt: i32::try_from(task.fencing_token).unwrap_or(i32::MAX),
             output_prefix: format!("{folder}{attempt}"),

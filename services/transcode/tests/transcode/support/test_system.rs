@@ -1,4 +1,4 @@
-//! One transcode role with real backends, a clock of its own, and its clients.
+//! A served transcode role with real backends and a manual clock, and its clients.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,6 +16,7 @@ use reelmill_proto::transcode::{
 };
 use reelmill_testkit::Postgres;
 use reelmill_transcode::{Transcode, TranscodeConfig};
+use sea_orm::{ConnectionTrait as _, Database, Statement};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Request, Status,
@@ -23,10 +24,24 @@ use tonic::{
     transport,
 };
 
-const KEY: &str = "a-key-for-tests-only";
+/// Timeout of a response that is expected soon.
+pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Wait after which a queue counts as empty.
+pub const EMPTY_QUEUE_WAIT: Duration = Duration::from_millis(100);
+
+const MESH_KEY: &str = "a-key-for-tests-only";
+/// Start of the manual clock, Unix milliseconds.
+const START_TIME_MS: i64 = 1_700_000_000_000;
+
+/// Database backend of a test.
+#[derive(Debug, Clone, Copy)]
+pub enum Backend {
+    Sqlite,
+    Postgres,
+}
 
 /// The system under test.
-pub struct World {
+pub struct TestSystem {
     pub transcode: Transcode,
     pub queue: Arc<dyn Queue>,
     pub objects: Objects,
@@ -39,35 +54,37 @@ pub struct World {
     _postgres: Option<Postgres>,
 }
 
-/// Shows the mesh key and speaks for one user.
+/// Presents the mesh key on behalf of a user, as the gateway does.
 #[derive(Clone)]
-pub struct As(String);
+pub struct UserCredential(String);
 
-impl Interceptor for As {
+impl Interceptor for UserCredential {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let caller = format!("user {} session", self.0);
-        request.metadata_mut().insert(headers::KEY, KEY.parse().unwrap());
+        request.metadata_mut().insert(headers::KEY, MESH_KEY.parse().unwrap());
         request.metadata_mut().insert(headers::CALLER, caller.parse().unwrap());
         Ok(request)
     }
 }
 
-impl World {
-    /// On SQLite.
-    pub async fn on_sqlite() -> Self {
+impl TestSystem {
+    /// Starts the role on a new database.
+    pub async fn start(backend: Backend) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}", folder.path().join("transcode.db").display());
-        Self::on(url, folder, None).await
+        match backend {
+            Backend::Sqlite => {
+                let url = format!("sqlite://{}", folder.path().join("transcode.db").display());
+                Self::start_on(url, folder, None).await
+            }
+            Backend::Postgres => {
+                let postgres = Postgres::start().await.unwrap();
+                let url = postgres.create_database("transcode").await.unwrap();
+                Self::start_on(url, folder, Some(postgres)).await
+            }
+        }
     }
 
-    /// On Postgres.
-    pub async fn on_postgres() -> Self {
-        let postgres = Postgres::start().await.unwrap();
-        let url = postgres.create_database("transcode").await.unwrap();
-        Self::on(url, tempfile::tempdir().unwrap(), Some(postgres)).await
-    }
-
-    async fn on(database_url: String, folder: tempfile::TempDir, postgres: Option<Postgres>) -> Self {
+    async fn start_on(database_url: String, folder: tempfile::TempDir, postgres: Option<Postgres>) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let stop = CancellationToken::new();
         let objects = objects(folder.path(), &stop).await;
@@ -83,7 +100,7 @@ impl World {
         .unwrap();
         let pub_sub =
             shared_state::connect(&format!("memory:{}", folder.path().display())).await.unwrap().pub_sub;
-        let clock = Clock::manual(1_700_000_000_000);
+        let clock = Clock::manual(START_TIME_MS);
         let config = TranscodeConfig::new(&database_url);
         let (same_queue, same_pub_sub) = (Arc::clone(&queue), Arc::clone(&pub_sub));
         let transcode =
@@ -103,59 +120,75 @@ impl World {
         }
     }
 
-    /// Another process of the role, which knows nothing but what is stored.
-    pub async fn replica(&self) -> Transcode {
+    /// Another process of the role on the same backends.
+    pub async fn second_process(&self) -> Transcode {
         let config = TranscodeConfig::new(&self.database_url);
         let (queue, pub_sub) = (Arc::clone(&self.queue), Arc::clone(&self.pub_sub));
         Transcode::open(config, self.objects.clone(), queue, pub_sub, self.clock.clone()).await.unwrap()
     }
 
-    /// From now on everybody calls another process.
+    /// Replaces the process that clients call.
     pub async fn restart(&mut self) {
-        self.transcode = self.replica().await;
+        self.transcode = self.second_process().await;
         self.address = serve(&self.transcode, &self.stop).await;
     }
 
-    /// What the upload role is told of a job.
-    pub async fn told(&self, name: &str) -> WatchJobsResponse {
-        let mut feed = self.jobs().watch_jobs(WatchJobsRequest { revision: 0 }).await.unwrap().into_inner();
+    /// A job as a new watch of the upload role receives it first.
+    pub async fn watched_job(&self, name: &str) -> WatchJobsResponse {
+        let request = WatchJobsRequest { revision: 0 };
+        let mut feed = self.upload_client().watch_jobs(request).await.unwrap().into_inner();
         loop {
-            let next = tokio::time::timeout(Duration::from_secs(5), feed.message()).await;
-            let told = next.expect("the job is told").unwrap().expect("the feed goes on");
-            if told.job.as_ref().is_some_and(|job| job.name == name) {
-                return told;
+            let change = tokio::time::timeout(RESPONSE_TIMEOUT, feed.message()).await;
+            let change = change.expect("the job is published").unwrap().expect("the feed does not end");
+            if change.job.as_ref().is_some_and(|job| job.name == name) {
+                return change;
             }
         }
     }
 
     /// A job.
-    pub async fn look(&self, name: &str) -> Job {
+    pub async fn get_job(&self, name: &str) -> Job {
         let request = GetJobRequest { name: name.to_owned() };
-        self.jobs().get_job(request).await.unwrap().into_inner().job.unwrap()
+        self.upload_client().get_job(request).await.unwrap().into_inner().job.unwrap()
+    }
+
+    /// Expiry of a task's lease in the database, Unix milliseconds.
+    pub async fn lease_expire_time(&self, task: &str) -> i64 {
+        let id = task.rsplit('/').next().unwrap();
+        let connection = Database::connect(&self.database_url).await.unwrap();
+        let sql = format!("SELECT lease_expire_time FROM tasks WHERE id = '{id}'");
+        let statement = Statement::from_string(connection.get_database_backend(), sql);
+        let row = connection.query_one_raw(statement).await.unwrap().expect("the task exists");
+        let expire_time = row.try_get_by_index(0).unwrap();
+        connection.close().await.unwrap();
+        expire_time
     }
 
     fn channel(&self) -> Channel {
-        Channel::lazy(&self.address, &MeshKey::new(KEY).unwrap(), "upload").unwrap()
+        Channel::lazy(&self.address, &MeshKey::new(MESH_KEY).unwrap(), "upload").unwrap()
     }
 
-    /// As the upload role calls.
-    pub fn jobs(&self) -> TranscodeServiceClient<Channel> {
+    /// Client of the upload role.
+    pub fn upload_client(&self) -> TranscodeServiceClient<Channel> {
         TranscodeServiceClient::new(self.channel())
     }
 
-    /// As a worker calls.
-    pub fn worker(&self) -> WorkerServiceClient<Channel> {
+    /// Client of a worker.
+    pub fn worker_client(&self) -> WorkerServiceClient<Channel> {
         WorkerServiceClient::new(self.channel())
     }
 
-    /// As a user calls, through the gateway.
-    pub fn user(&self, user: &str) -> TranscodeServiceClient<InterceptedService<transport::Channel, As>> {
+    /// Client of the gateway on behalf of a user.
+    pub fn user_client(
+        &self,
+        user: &str,
+    ) -> TranscodeServiceClient<InterceptedService<transport::Channel, UserCredential>> {
         let channel = transport::Endpoint::from_shared(self.address.clone()).unwrap().connect_lazy();
-        TranscodeServiceClient::with_interceptor(channel, As(user.to_owned()))
+        TranscodeServiceClient::with_interceptor(channel, UserCredential(user.to_owned()))
     }
 
-    /// A new job of a user.
-    pub async fn job(&self, owner: &str, request_id: &str) -> Job {
+    /// Creates a job of a user.
+    pub async fn create_job(&self, owner: &str, request_id: &str) -> Job {
         let request = CreateJobRequest {
             video: format!("videos/{request_id}"),
             owner: format!("users/{owner}"),
@@ -165,29 +198,30 @@ impl World {
             output_prefix: format!("outputs/{request_id}/"),
             options: None,
         };
-        self.jobs().create_job(request).await.unwrap().into_inner().job.unwrap()
+        self.upload_client().create_job(request).await.unwrap().into_inner().job.unwrap()
     }
 
-    /// The next message, within a bound; none when the queue stays empty.
-    pub async fn message(&self, wait: Duration) -> Option<Message> {
+    /// The next queue message; none when there is none within `wait`.
+    pub async fn receive_message(&self, wait: Duration) -> Option<Message> {
         self.queue.receive(1, Duration::from_secs(60), wait).await.unwrap().pop()
     }
 
-    /// Takes the next task from the queue and starts it.
-    pub async fn start(&self) -> StartTaskResponse {
+    /// Receives the next wake-up and starts a task.
+    pub async fn start_next_task(&self) -> StartTaskResponse {
         self.transcode.sweep().await.unwrap();
-        let message = self.message(Duration::from_secs(5)).await.expect("a message");
-        let started = self.worker().start_task(start(&message.body)).await.unwrap().into_inner();
+        let message = self.receive_message(RESPONSE_TIMEOUT).await.expect("a message");
+        let started =
+            self.worker_client().start_task(start_request(&message.body)).await.unwrap().into_inner();
         self.queue.delete(&message.receipt).await.unwrap();
         started
     }
 
-    pub fn pass(&self, seconds: u64) {
+    pub fn advance_clock(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
     }
 }
 
-impl Drop for World {
+impl Drop for TestSystem {
     fn drop(&mut self) {
         self.stop.cancel();
     }
@@ -200,14 +234,14 @@ async fn serve(transcode: &Transcode, stop: &CancellationToken) -> String {
         listener,
         transcode.routes(),
         reelmill_transcode::SERVICES,
-        MeshKey::new(KEY).unwrap(),
+        MeshKey::new(MESH_KEY).unwrap(),
         stop.clone(),
     ));
     address
 }
 
 /// A worker's request for a task.
-pub fn start(task: &str) -> StartTaskRequest {
+pub fn start_request(task: &str) -> StartTaskRequest {
     StartTaskRequest {
         task: task.to_owned(),
         worker: "w".to_owned(),
@@ -215,13 +249,13 @@ pub fn start(task: &str) -> StartTaskRequest {
     }
 }
 
-/// The stable reason of a refusal.
-pub fn reason<T: std::fmt::Debug>(answer: Result<T, Status>) -> String {
-    reason_of(&answer.expect_err("a refusal")).expect("a reason")
+/// The reason of a failed call.
+pub fn reason<T: std::fmt::Debug>(result: Result<T, Status>) -> String {
+    reason_of(&result.expect_err("the call fails")).expect("the status has a reason")
 }
 
 async fn objects(folder: &std::path::Path, stop: &CancellationToken) -> Objects {
-    let store = reelmill_s3_server::open(reelmill_s3_server::ObjectServerConfig {
+    let object_store = reelmill_s3_server::open(reelmill_s3_server::ObjectServerConfig {
         dir: folder.join("objects"),
         bucket: "reelmill".to_owned(),
         access_key_id: "test".to_owned(),
@@ -231,7 +265,7 @@ async fn objects(folder: &std::path::Path, stop: &CancellationToken) -> Objects 
     .unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let router = axum::Router::new().fallback_service(store.service());
+    let router = axum::Router::new().fallback_service(object_store.service());
     let stop = stop.clone().cancelled_owned();
     tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(stop).await });
     Objects::connect(&ObjectsConfig {
