@@ -45,12 +45,12 @@ pub(crate) fn job(details: &JobDetails) -> Job {
     }
 }
 
-/// The job as the upload service sees it, with the persisted progress.
-pub(crate) fn watch_jobs_response(details: &JobDetails) -> WatchJobsResponse {
+/// The job as the upload service sees it: `job` with the object keys of its outputs.
+pub(crate) fn watch_jobs_response(details: &JobDetails, job: Job) -> WatchJobsResponse {
     let JobDetails { row, renditions, .. } = details;
     let downloads = renditions.iter().filter(|row| !row.download_key.is_empty());
     WatchJobsResponse {
-        job: Some(job(details)),
+        job: Some(job),
         master_playlist_key: row.master_playlist_key.clone(),
         poster_key: row.poster_key.clone(),
         output_size_bytes: row.output_size_bytes,

@@ -2,6 +2,11 @@
 
 use sea_orm::{DeriveActiveEnum, EnumIter};
 
+pub(crate) use self::{
+    job::Model as JobRow, output::Model as OutputRow, rendition::Model as RenditionRow,
+    task::Model as TaskRow, warning::Model as WarningRow,
+};
+
 /// Defines a column type for an enum of the contract: stored under the contract's value names, converted both ways.
 macro_rules! contract_enum {
     ($(#[$doc:meta])* $name:ident, $contract:ty { $($variant:ident = $text:tt),+ $(,)? }) => {

@@ -8,10 +8,13 @@ use sea_orm::{
 };
 
 use super::{
-    Generation, JobRow, OutputRow, RenditionRow, TaskCounts, TaskRow, WarningRow,
-    entity::{job, output, plan, rendition, revision_counter, task, warning},
-    jobs::{JobDetails, load_details},
-    tasks,
+    connection::Generation,
+    entity::{
+        JobRow, OutputRow, RenditionRow, TaskRow, WarningRow, job, output, plan, rendition, revision_counter,
+        task, warning,
+    },
+    job_details::{JobDetails, load_details},
+    tasks::{self, TaskCounts},
 };
 use crate::{
     domain::{JobEvent, TaskState},

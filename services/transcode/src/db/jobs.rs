@@ -1,19 +1,18 @@
 //! Queries of jobs.
 
-use std::collections::HashMap;
-
 use reelmill_platform::database::is_unique_violation;
 use reelmill_proto::{seconds, transcode::TranscodeOptions};
 use sea_orm::{
-    AccessMode, ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction,
-    DbBackend, EntityTrait as _, IntoActiveModel as _, IsolationLevel, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, Select, Set, TransactionTrait as _, sea_query::Expr,
+    AccessMode, ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait as _,
+    DatabaseTransaction, DbBackend, EntityTrait as _, IntoActiveModel as _, IsolationLevel, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, Select, Set, TransactionTrait as _, sea_query::Expr,
 };
 
 use super::{
-    Db, Generation, JobRow, JobTransaction, RenditionRow, WarningRow,
-    entity::{job, rendition, task, warning},
-    job_transaction::next_revision,
+    connection::{Db, Generation},
+    entity::{JobRow, job, task},
+    job_details::{JobDetails, load_details},
+    job_transaction::{JobTransaction, next_revision},
     tasks::new_task,
 };
 use crate::{
@@ -23,16 +22,6 @@ use crate::{
 
 /// Ended jobs returned at once for cleanup.
 const CLEANUP_BATCH: u64 = 50;
-
-/// A job with its child rows.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct JobDetails {
-    pub(crate) row: JobRow,
-    /// By position.
-    pub(crate) renditions: Vec<RenditionRow>,
-    /// By position.
-    pub(crate) warnings: Vec<WarningRow>,
-}
 
 /// Input of [`Db::create_job`].
 pub(crate) struct NewJob {
@@ -270,35 +259,4 @@ impl Db {
             _ => self.connection.begin().await?,
         })
     }
-}
-
-/// Adds the child rows of jobs, keeping their order.
-pub(super) async fn load_details(
-    connection: &impl ConnectionTrait,
-    jobs: Vec<JobRow>,
-) -> Result<Vec<JobDetails>, TranscodeError> {
-    if jobs.is_empty() {
-        return Ok(Vec::new());
-    }
-    let ids: Vec<&str> = jobs.iter().map(|job| job.id.as_str()).collect();
-    let mut renditions: HashMap<String, Vec<RenditionRow>> = HashMap::new();
-    let rows = rendition::Entity::find()
-        .filter(rendition::Column::JobId.is_in(ids.iter().copied()))
-        .order_by_asc(rendition::Column::Position);
-    for row in rows.all(connection).await? {
-        renditions.entry(row.job_id.clone()).or_default().push(row);
-    }
-    let mut warnings: HashMap<String, Vec<WarningRow>> = HashMap::new();
-    let rows = warning::Entity::find()
-        .filter(warning::Column::JobId.is_in(ids))
-        .order_by_asc(warning::Column::Position);
-    for row in rows.all(connection).await? {
-        warnings.entry(row.job_id.clone()).or_default().push(row);
-    }
-    let details = jobs.into_iter().map(|row| JobDetails {
-        renditions: renditions.remove(&row.id).unwrap_or_default(),
-        warnings: warnings.remove(&row.id).unwrap_or_default(),
-        row,
-    });
-    Ok(details.collect())
 }

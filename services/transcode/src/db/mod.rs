@@ -1,49 +1,22 @@
 //! The database: jobs, tasks, plans and recorded outputs.
 
+mod connection;
 pub(crate) mod entity;
+mod job_details;
 mod job_transaction;
 mod jobs;
 pub(crate) mod migration;
 mod outputs;
 mod tasks;
 
-use sea_orm::DatabaseConnection;
-
 pub(crate) use self::{
-    entity::{
-        job::Model as JobRow, output::Model as OutputRow, rendition::Model as RenditionRow,
-        task::Model as TaskRow, warning::Model as WarningRow,
-    },
+    connection::{Db, Generation},
+    entity::{JobRow, OutputRow, RenditionRow, TaskRow, WarningRow},
+    job_details::JobDetails,
     job_transaction::JobTransaction,
-    jobs::{JobDetails, NewJob},
+    jobs::NewJob,
     tasks::{TaskCounts, new_task},
 };
-
-/// Queries of the transcode role's database.
-#[derive(Clone)]
-pub(crate) struct Db {
-    connection: DatabaseConnection,
-}
-
-impl Db {
-    pub(crate) fn new(connection: DatabaseConnection) -> Self {
-        Self { connection }
-    }
-}
-
-/// One start of a job: tasks, plan and outputs belong to it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Generation {
-    pub(crate) job: String,
-    pub(crate) number: i32,
-}
-
-impl Generation {
-    /// The current generation of a job.
-    pub(crate) fn of(job: &JobRow) -> Self {
-        Self { job: job.id.clone(), number: job.generation }
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -8,8 +8,8 @@ use sea_orm::{
 };
 
 use super::{
-    Db, Generation, OutputRow,
-    entity::{output, plan},
+    connection::{Db, Generation},
+    entity::{OutputRow, output, plan},
 };
 use crate::{domain::OutputKind, error::TranscodeError};
 

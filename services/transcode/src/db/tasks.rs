@@ -5,7 +5,10 @@ use sea_orm::{
     QuerySelect as _, sea_query::Expr,
 };
 
-use super::{Db, Generation, TaskRow, entity::task};
+use super::{
+    connection::{Db, Generation},
+    entity::{TaskRow, task},
+};
 use crate::{
     domain::{Task, TaskKind, TaskState, new_task_id},
     error::TranscodeError,

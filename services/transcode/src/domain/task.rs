@@ -121,10 +121,10 @@ pub(crate) enum RetryDecision {
     GiveUp,
 }
 
-/// Answer to a worker that completes a task.
+/// Decision about a call that completes a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Completion {
-    /// The lease holds: the task can be completed.
+    /// The lease is valid: the task can be completed.
     Now,
     /// The task was completed under this lease before: the call is a repetition.
     Repeated,
@@ -173,11 +173,11 @@ impl Task {
         self.required_build.is_empty() || self.required_build == encoder_build
     }
 
-    /// Whether a lease holds. An expired lease holds until the task is leased again or queued: its worker may only be
+    /// Whether a lease is valid. An expired lease is valid until the task is leased again or queued: its worker may only be
     /// slow to report.
     pub(crate) fn check(&self, lease: Lease) -> Result<(), LeaseError> {
-        let holds = self.state == TaskState::Running && self.fencing_token == lease.fencing_token;
-        if holds { Ok(()) } else { Err(LeaseError::Lost) }
+        let is_valid = self.state == TaskState::Running && self.fencing_token == lease.fencing_token;
+        if is_valid { Ok(()) } else { Err(LeaseError::Lost) }
     }
 
     /// Whether a lease allows to complete the task.
@@ -245,9 +245,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever workers do and whenever, tokens only grow and exactly the newest one holds.
+        /// Whatever workers do and whenever, tokens only grow and exactly the newest one is valid.
         #[test]
-        fn check_holds_for_newest_lease_only(steps in prop::collection::vec((0_i64..40, any::<bool>()), 1..60)) {
+        fn check_accepts_newest_lease_only(steps in prop::collection::vec((0_i64..40, any::<bool>()), 1..60)) {
             let mut task = task(TaskState::Queued);
             let mut now = 0;
             let mut leases: Vec<Lease> = Vec::new();
@@ -270,8 +270,8 @@ mod tests {
                 if renews {
                     task.lease_expire_time = now + 15;
                 }
-                let holding: Vec<_> = leases.iter().filter(|lease| task.check(**lease).is_ok()).collect();
-                prop_assert_eq!(holding, vec![leases.last().unwrap()]);
+                let valid: Vec<_> = leases.iter().filter(|lease| task.check(**lease).is_ok()).collect();
+                prop_assert_eq!(valid, vec![leases.last().unwrap()]);
                 prop_assert_eq!(task.failures + 1, leases.len() as i32, "every lease but the last was lost");
             }
         }

@@ -56,7 +56,7 @@ struct TrackedJob {
 
 /// What is to do about a report.
 enum Step {
-    /// Nothing: the job was published a moment ago.
+    /// Nothing: the last publication of the job is too recent.
     Skip,
     /// Nothing but to publish.
     Publish(Option<JobDetails>),
@@ -200,7 +200,7 @@ impl ProgressTracker {
 
     /// The job as the upload service sees it.
     pub(crate) fn watch_jobs_response(&self, details: &JobDetails) -> WatchJobsResponse {
-        WatchJobsResponse { job: Some(self.job(details)), ..messages::watch_jobs_response(details) }
+        messages::watch_jobs_response(details, self.job(details))
     }
 
     /// Sets the progress of a running job to what this process has published.

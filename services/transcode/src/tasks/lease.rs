@@ -1,4 +1,4 @@
-//! Loads the task of a lease and asks the domain whether the lease holds.
+//! Loads the task of a lease and asks the domain whether the lease is valid.
 
 use reelmill_proto::transcode::Lease as LeaseMessage;
 
@@ -71,7 +71,7 @@ impl Leases {
         Ok((LockedTask { transaction, task }, decision))
     }
 
-    /// The task and job of a lease that holds, without a lock: for calls that change nothing.
+    /// The task and job of a valid lease, without a lock: for calls that change nothing.
     pub(super) async fn check(&self, presented: &PresentedLease) -> Result<LeasedTask, TranscodeError> {
         let task = self.db.task(&presented.job, &presented.task).await?.ok_or(LeaseError::Lost)?;
         task.rules().check(presented.lease)?;

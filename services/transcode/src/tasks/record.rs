@@ -21,7 +21,7 @@ pub(crate) struct OutputRecorder {
 }
 
 impl OutputRecorder {
-    /// Records outputs under a lease that holds. The publisher announces them: segments arrive several times a second.
+    /// Records outputs under a valid lease. The publisher announces them: segments arrive several times a second.
     pub(crate) async fn record(&self, request: &RecordOutputsRequest) -> Result<(), TranscodeError> {
         if request.outputs.len() > MAX_OUTPUTS {
             return Err(TranscodeError::field("outputs", format!("must be at most {MAX_OUTPUTS}")));

@@ -14,7 +14,7 @@ pub(crate) struct LeaseRenewer {
 }
 
 impl LeaseRenewer {
-    /// Renews a lease that holds; returns the task with its new expiry.
+    /// Renews a valid lease; returns the task with its new expiry.
     pub(super) async fn renew(&self, presented: &PresentedLease) -> Result<LeasedTask, TranscodeError> {
         let (locked, ()) = self.leases.lock(presented, Task::check).await?;
         let LockedTask { transaction, task } = locked;

@@ -95,7 +95,7 @@ async fn package_task_without_file_succeeds_with_warning(#[case] backend: Backen
     for _ in 0..2 {
         let started = system.worker_client().start_task(start_request(&hint)).await.unwrap().into_inner();
         let warnings = vec![large.clone(), large.clone()];
-        let request = CompleteTaskRequest { warnings, ..complete(&started.lease.unwrap()) };
+        let request = CompleteTaskRequest { warnings, ..complete_request(&started.lease.unwrap()) };
         system.worker_client().complete_task(request).await.unwrap();
     }
     system.transcode.sweep().await.unwrap();
@@ -266,7 +266,7 @@ async fn audio_without_segments_is_skipped_with_warning(#[case] backend: Backend
     });
     system.record(&task, silent.collect()).await;
     let warning = Warning { reason: "TRACK_SKIPPED".to_owned(), message: "no decoder".to_owned() };
-    let request = CompleteTaskRequest { warnings: vec![warning.clone()], ..complete(&task.lease) };
+    let request = CompleteTaskRequest { warnings: vec![warning.clone()], ..complete_request(&task.lease) };
     system.worker_client().complete_task(request).await.unwrap();
     system.transcode.sweep().await.unwrap();
     let job = system.get_job(&job_name(&task.lease)).await;

@@ -15,7 +15,7 @@ use crate::support::{
 };
 
 fn with_build(task: &str, build: &str) -> StartTaskRequest {
-    StartTaskRequest { encoder_build: build.to_owned(), ..start(task) }
+    StartTaskRequest { encoder_build: build.to_owned(), ..start_request(task) }
 }
 
 #[rstest]
@@ -141,18 +141,18 @@ async fn start_task_leases_most_urgent_task(#[case] backend: Backend) {
 async fn start_task_concurrently_leases_each_task_once(#[case] backend: Backend) {
     let system = TestSystem::start(backend).await;
     let first = system.create_planned_job("v1", &source(60.0, true)).await;
-    let asked = (0..8).map(|_| {
+    let calls = (0..8).map(|_| {
         let mut worker = system.worker_client();
         let request = start_request(&first.lease.task);
         async move { worker.start_task(request).await }
     });
-    let answers = futures::future::join_all(asked).await;
-    let mut given: Vec<_> =
-        answers.iter().flatten().map(|one| one.get_ref().lease.clone().unwrap()).collect();
-    assert_eq!(given.len(), 5, "five tasks, five leases");
-    given.sort_by(|a, b| a.task.cmp(&b.task));
-    given.dedup_by(|a, b| a.task == b.task);
-    assert_eq!(given.len(), 5);
+    let responses = futures::future::join_all(calls).await;
+    let mut leases: Vec<_> =
+        responses.iter().flatten().map(|one| one.get_ref().lease.clone().unwrap()).collect();
+    assert_eq!(leases.len(), 5, "five tasks, five leases");
+    leases.sort_by(|a, b| a.task.cmp(&b.task));
+    leases.dedup_by(|a, b| a.task == b.task);
+    assert_eq!(leases.len(), 5);
 }
 
 #[rstest]

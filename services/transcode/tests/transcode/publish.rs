@@ -207,8 +207,8 @@ async fn fail_task_ends_job_and_stops_other_workers(#[case] backend: Backend) {
         retryable: false,
     };
     assert!(!system.worker_client().fail_task(request).await.unwrap().into_inner().will_retry);
-    let watched = tokio::time::timeout(std::time::Duration::from_secs(5), reports.response()).await;
-    assert!(watched.unwrap().unwrap().unwrap().cancel, "the other worker is stopped");
+    let response = tokio::time::timeout(std::time::Duration::from_secs(5), reports.response()).await;
+    assert!(response.unwrap().unwrap().unwrap().cancel, "the other worker is stopped");
     let outputs = RecordOutputsRequest { lease: Some(audio.lease.clone()), outputs: vec![init("audio-0")] };
     assert_eq!(reason(system.worker_client().record_outputs(outputs).await), "LEASE_LOST");
     assert_eq!(

@@ -6,7 +6,7 @@ use rstest::rstest;
 use tokio::time::timeout;
 
 use crate::support::{
-    Backend, EMPTY_QUEUE_WAIT, OpenReportStream, RESPONSE_TIMEOUT, TestSystem, complete_request, init,
+    Backend, EMPTY_QUEUE_WAIT, OpenReportStream, RESPONSE_TIMEOUT, TestSystem, complete_request,
     open_report_stream, plan_request, reason, source, start_request,
 };
 
@@ -31,7 +31,7 @@ async fn start_task_of_leased_task_is_rejected_until_lease_expires(#[case] backe
     let sign = SignOutputsRequest { lease: Some(old.clone()), names: vec!["a.mp4".to_owned()] };
     assert_eq!(reason(system.worker_client().sign_outputs(sign).await), "LEASE_LOST");
     assert_eq!(reason(system.worker_client().complete_task(complete_request(&old)).await), "LEASE_LOST");
-    let mut reports = report(&system, &old).await;
+    let mut reports = open_report_stream(&system, &old).await;
     assert_eq!(reason(timeout(RESPONSE_TIMEOUT, reports.response()).await.unwrap()), "LEASE_LOST");
     assert_eq!(
         reason(system.worker_client().plan_job(plan_request(&old, &source(16.0, true))).await),
@@ -116,7 +116,7 @@ async fn report_progress_broken_stream_keeps_lease_renewed_by_newer_stream(#[cas
     timeout(RESPONSE_TIMEOUT, new.response()).await.unwrap().unwrap().unwrap();
     let renewed = system.lease_expire_time(&lease.task).await;
     drop(old);
-    // The server notices the end of the old stream before it answers calls that follow on the same connection.
+    // The server notices the end of the old stream before it responds to later calls on the same connection.
     for _ in 0..ROUND_TRIPS_AFTER_DROP {
         let request = SignOutputsRequest { lease: Some(lease.clone()), names: vec!["a.mp4".to_owned()] };
         client.sign_outputs(request).await.unwrap();
@@ -155,8 +155,8 @@ async fn fail_task_not_retryable_fails_job(#[case] backend: Backend) {
     let lease = system.start_next_task().await.lease;
     let failure = Failure { reason: "FILE_NOT_VIDEO".to_owned(), message: "not a video".to_owned() };
     let request = FailTaskRequest { lease: lease.clone(), failure: Some(failure.clone()), retryable: false };
-    let answer = system.worker_client().fail_task(request.clone()).await.unwrap().into_inner();
-    assert!(!answer.will_retry);
+    let response = system.worker_client().fail_task(request.clone()).await.unwrap().into_inner();
+    assert!(!response.will_retry);
     let failed = system.get_job(&created.name).await;
     assert_eq!((failed.state(), failed.failure), (State::Failed, Some(failure)));
     assert_eq!(reason(system.worker_client().fail_task(request).await), "LEASE_LOST");

@@ -158,8 +158,9 @@ impl TestSystem {
     pub async fn plan_job(&self, started: &StartTaskResponse, source: &Source) -> LeasedEncodeTask {
         assert!(matches!(started.work, Some(Work::Prepare(_))), "{:?}", started.work);
         let lease = started.lease.clone().unwrap();
-        let answer = self.worker_client().plan_job(plan_request(&lease, source)).await.unwrap().into_inner();
-        LeasedEncodeTask::new(lease, started.output_prefix.clone(), &answer.encode.unwrap())
+        let response =
+            self.worker_client().plan_job(plan_request(&lease, source)).await.unwrap().into_inner();
+        LeasedEncodeTask::new(lease, started.output_prefix.clone(), &response.encode.unwrap())
     }
 
     /// Uploads objects below an attempt's prefix.
