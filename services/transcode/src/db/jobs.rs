@@ -3,9 +3,9 @@
 use reelmill_platform::database::is_unique_violation;
 use reelmill_proto::{seconds, transcode::TranscodeOptions};
 use sea_orm::{
-    AccessMode, ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait as _,
-    DatabaseTransaction, DbBackend, EntityTrait as _, IntoActiveModel as _, IsolationLevel, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _, Select, Set, TransactionTrait as _, sea_query::Expr,
+    AccessMode, ActiveModelTrait as _, ColumnTrait as _, Condition, DatabaseTransaction, DbBackend,
+    EntityTrait as _, IntoActiveModel as _, IsolationLevel, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, Select, Set, TransactionTrait as _, sea_query::Expr,
 };
 
 use super::{

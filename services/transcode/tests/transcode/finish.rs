@@ -7,8 +7,8 @@ use reelmill_proto::transcode::{
 use rstest::rstest;
 
 use crate::support::{
-    Backend, LeasedEncodeTask, TestSystem, init, job_folder, job_name, listed_uris, poster, progressive,
-    reason, segment, source, start_request,
+    Backend, LeasedEncodeTask, TestSystem, complete_request, init, job_folder, job_name, listed_uris,
+    progressive, reason, segment, source, start_request,
 };
 
 /// Encodes a job of one minute; its PACKAGE tasks are not created yet. Returns the job and one of its tasks.

@@ -1,7 +1,5 @@
 //! Plans, priorities, and encoder builds.
 
-use std::time::Duration;
-
 use reelmill_media::probe::Source;
 use reelmill_proto::transcode::{
     CreateJobRequest, FailTaskRequest, Failure, RecordOutputsRequest, StartTaskRequest, TranscodeOptions,
