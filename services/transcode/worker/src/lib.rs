@@ -4,7 +4,7 @@
 //!
 //! 1. `slot` receives a queue message and keeps it hidden (`queue_message`).
 //! 2. `start_task` calls StartTask: the dispatcher grants a lease with a fencing token.
-//! 3. `leased_task` runs the task; `lease_renewal` reports progress, which renews the lease, and drops the
+//! 3. `execute_task` runs the task; `lease_renewal` reports progress, which renews the lease, and drops the
 //!    task when the lease is lost.
 //! 4. `task_runner` does what the task asks for with the [`engine`]: probe the source and have the job
 //!    planned (PlanJob), encode a work unit, or package a rendition.
@@ -22,8 +22,8 @@ mod dispatcher_client;
 mod encoder_build;
 mod encoder_health;
 mod error;
+mod execute_task;
 mod lease_renewal;
-mod leased_task;
 mod presigned_sink;
 mod presigned_urls;
 mod queue_message;
@@ -52,7 +52,7 @@ use crate::{
     dispatcher_client::DispatcherClient,
     encoder_health::EncoderHealth,
     engine::{Engine, EngineLimits, Tools},
-    leased_task::TaskExecutor,
+    execute_task::TaskExecutor,
     scratch::Scratch,
     slot::WorkerContext,
     start_task::TaskStarter,

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     backoff::Backoff,
     encoder_health::EncoderHealth,
-    leased_task::TaskExecutor,
+    execute_task::TaskExecutor,
     queue_message::{HiddenMessage, VISIBILITY_TIMEOUT},
     start_task::{Started, TaskStarter},
 };

@@ -31,7 +31,7 @@ pub use limits::EngineLimits;
 pub use output::sink::{Content, Output, OutputKind, OutputSink, SinkError};
 pub use process::jail::{Jail, Tools};
 pub use progress::{publisher::Progress, snapshot::Snapshot};
-pub use source::session::{Session, SourceAddress};
+pub use source::{address::SourceAddress, session::Session};
 pub use task_io::{Completion, TaskIo};
 
 pub(crate) use failure::worker_failed;

@@ -22,7 +22,7 @@ use crate::engine::{
         child::{self, ProcessExit},
         jail::{ProcessLimits, Tools},
     },
-    source::{fetch::fetch_object, session::SourceAddress},
+    source::{address::SourceAddress, fetch::fetch_object},
 };
 
 /// Segments that are read at the same time.

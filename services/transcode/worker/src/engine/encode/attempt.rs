@@ -106,7 +106,7 @@ fn start(
     };
     let EncodeCommand { args, streams } = command::encode(plan, work_unit, &input);
     let limits = process_limits::process_limits(plan, work_unit);
-    // What makes a long video playable has priority over the rest of it.
+    // The first seconds of a long video, which make it playable, are encoded with normal priority.
     let is_urgent = work_unit.priority == 0 && !plan.is_single();
     let jailed = tools.jail.for_source(scratch, session.port(), limits).urgent(is_urgent);
     let started = child::start(&jailed, &tools.ffmpeg, &args, FIRST_FD, streams.len());

@@ -7,7 +7,7 @@ use reelmill_media::{
 };
 
 use crate::engine::{
-    encode::{attempts::encode_with_retries, encoded::Encoded, request::EncodeRequest, warnings},
+    encode::{encoded::Encoded, request::EncodeRequest, retries::encode_with_retries, warnings},
     output::upload_context::UploadContext,
 };
 

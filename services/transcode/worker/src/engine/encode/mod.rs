@@ -1,15 +1,15 @@
 //! Encodes one work unit: the whole video, or a chunk of it, with the renditions that the plan assigns to it.
 //!
-//! `fallback` leaves out tracks that keep ffmpeg from decoding anything; `attempts` repeats ffmpeg with a safer
+//! `fallback` leaves out tracks that keep ffmpeg from decoding anything; `retries` repeats ffmpeg with a safer
 //! seek or changed audio filters; `attempt` is one run of ffmpeg, whose pipes `pipes` reads.
 
 pub(crate) mod attempt;
-pub(crate) mod attempts;
 pub(crate) mod encoded;
 pub(crate) mod fallback;
 pub(crate) mod pipes;
 pub(crate) mod process_limits;
 pub(crate) mod request;
+pub(crate) mod retries;
 pub(crate) mod warnings;
 
 use reelmill_media::Failure;

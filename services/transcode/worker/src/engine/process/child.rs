@@ -23,7 +23,7 @@ use crate::engine::process::jail::Jailed;
 const STDERR_TAIL_BYTES: usize = 8 * 1024;
 /// Unit of the times in `/proc` (`USER_HZ`), the same on every Linux.
 const TICKS_PER_SECOND: u64 = 100;
-/// A failed process that used this share of its CPU limit, in percent, reached it: the kernel measures the limit
+/// A failed process that used this percentage of its CPU limit has reached it: the kernel measures the limit
 /// with a coarser clock than the times in `/proc`.
 const OUT_OF_CPU_PERCENT: u64 = 90;
 

@@ -101,10 +101,10 @@ mod tests {
         assert!(!log.push("frame:100  pts:400", after(1000)), "the line is incomplete");
         assert_eq!(watch.borrow().frames, 1);
         assert!(log.push("     pts_time:8\ngrid=1\n", after(1000)));
-        let seen = watch.borrow().clone();
-        assert_eq!((seen.frames, seen.fps, seen.speed), (101, 100.0, 2.0));
-        assert_eq!((seen.percent * 100.0).round(), 2424.0);
-        assert_eq!(seen.eta.map(|eta| eta.as_millis()), Some(2990));
+        let snapshot = watch.borrow().clone();
+        assert_eq!((snapshot.frames, snapshot.fps, snapshot.speed), (101, 100.0, 2.0));
+        assert_eq!((snapshot.percent * 100.0).round(), 2424.0);
+        assert_eq!(snapshot.eta.map(|eta| eta.as_millis()), Some(2990));
         log.push("frame:110  pts:410     pts_time:8.2\n", after(1100));
         assert_eq!(watch.borrow().frames, 101, "not at every frame");
         // Another attempt counts from the beginning.

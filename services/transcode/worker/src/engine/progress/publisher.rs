@@ -114,7 +114,7 @@ mod tests {
         progress.audio_encoded(2.5, begun + Duration::from_millis(300));
         // Another track, a little behind.
         progress.audio_encoded(2.0, begun + Duration::from_millis(400));
-        let seen = watch.borrow().clone();
-        assert_eq!((seen.percent, seen.eta.map(|eta| eta.as_millis())), (25.0, Some(1500)));
+        let snapshot = watch.borrow().clone();
+        assert_eq!((snapshot.percent, snapshot.eta.map(|eta| eta.as_millis())), (25.0, Some(1500)));
     }
 }

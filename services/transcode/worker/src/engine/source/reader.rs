@@ -17,8 +17,8 @@ use tokio::{
 use crate::engine::{
     activity::Activity,
     source::{
+        address::SourceAddress,
         fetch::{FetchError, SourceError, fetch_range, retry},
-        session::SourceAddress,
     },
 };
 

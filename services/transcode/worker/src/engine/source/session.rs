@@ -6,17 +6,8 @@ use reqwest::Client;
 
 use crate::engine::{
     activity::Activity,
-    source::{proxy::SourceProxy, reader::SourceReader},
+    source::{address::SourceAddress, proxy::SourceProxy, reader::SourceReader},
 };
-
-/// A file to transcode, or a segment to join.
-#[derive(Clone, Debug)]
-pub struct SourceAddress {
-    /// URL for ranged GETs.
-    pub uri: String,
-    /// Size, bytes.
-    pub size_bytes: u64,
-}
 
 /// An open source: a caching reader and the proxy that ffmpeg reads it through. One task uses one session for
 /// everything, so that no block is fetched twice.
