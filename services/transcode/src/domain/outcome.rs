@@ -1,7 +1,7 @@
 //! What became of a plan once all its shares are made.
 
 use reelmill_media::{plan::Plan, playlists::Segment};
-use reelmill_proto::transcode::Warning;
+use reelmill_proto::{Reason, transcode::Warning};
 
 /// A tail that is missing is mentioned from this share of the whole on ...
 const MISSING_SHARE: f64 = 0.05;
@@ -25,17 +25,17 @@ pub struct Made<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unusable {
     /// The stable reason.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// A sentence for people.
     pub message: String,
 }
 
-fn unusable(reason: &'static str, message: impl Into<String>) -> Unusable {
+fn unusable(reason: Reason, message: impl Into<String>) -> Unusable {
     Unusable { reason, message: message.into() }
 }
 
-fn warning(reason: &'static str, message: String) -> Warning {
-    Warning { reason: reason.to_owned(), message }
+fn warning(reason: Reason, message: String) -> Warning {
+    Warning { reason: reason.as_str_name().to_owned(), message }
 }
 
 /// Whether what was made can be played, and what is to be said of it. Tracks without segments are left out.
@@ -46,13 +46,13 @@ pub fn verdict(plan: &Plan, made: &[Made<'_>]) -> Result<Vec<Warning>, Unusable>
     if made.iter().any(|track| track.has_gap) {
         let message = "A part in the middle of the file could not be decoded. Export the video again, \
                        and upload that.";
-        return Err(unusable("DECODE_FAILED", message));
+        return Err(unusable(Reason::DecodeFailed, message));
     }
     let of = |id: &str| made.iter().find(|track| track.id == id);
     let nothing = || {
         let message = "Nothing in the file could be decoded. Check that it plays on your computer, \
                        and upload it again.";
-        unusable("DECODE_FAILED", message)
+        unusable(Reason::DecodeFailed, message)
     };
     let mut warnings = Vec::new();
     let sound: Vec<_> = plan.audio.iter().filter_map(|audio| of(&audio.id)).collect();
@@ -65,7 +65,7 @@ pub fn verdict(plan: &Plan, made: &[Made<'_>]) -> Result<Vec<Warning>, Unusable>
         if !are_aligned(&rungs, video_plan.segment_frames, 1.0 / video_plan.rate.fps()) {
             let message = "The video could not be decoded twice with the same result. Export it again, \
                            and upload that.";
-            return Err(unusable("DECODE_FAILED", message));
+            return Err(unusable(Reason::DecodeFailed, message));
         }
         end(first)
     } else {
@@ -78,7 +78,7 @@ pub fn verdict(plan: &Plan, made: &[Made<'_>]) -> Result<Vec<Warning>, Unusable>
     for audio in plan.audio.iter().filter(|audio| of(&audio.id).is_none_or(|track| track.segments.is_empty()))
     {
         let message = format!("The sound track {:?} could not be decoded and was left out.", audio.name);
-        warnings.push(warning("TRACK_SKIPPED", message));
+        warnings.push(warning(Reason::TrackSkipped, message));
     }
     warnings.extend(missing_tail(plan, end));
     Ok(warnings)
@@ -114,7 +114,7 @@ fn missing_tail(plan: &Plan, end: f64) -> Option<Warning> {
             time(end),
             time(expected)
         );
-        warning("FILE_TRUNCATED", message)
+        warning(Reason::FileTruncated, message)
     })
 }
 
@@ -155,7 +155,7 @@ mod tests {
         Kept { id: id.to_owned(), segments, frames: counts, has_gap: false }
     }
 
-    fn judged(plan: &Plan, tracks: &[Kept]) -> Result<Vec<String>, &'static str> {
+    fn judged(plan: &Plan, tracks: &[Kept]) -> Result<Vec<String>, Reason> {
         let made: Vec<_> = tracks
             .iter()
             .map(|kept| Made {
@@ -194,12 +194,20 @@ mod tests {
             judged(&plan, &[a, b, c, audio()])
         };
         assert_eq!(with(|_| {}), Ok(vec![]));
-        assert_eq!(with(|rungs| rungs[1].has_gap = true), Err("DECODE_FAILED"));
-        assert_eq!(with(|rungs| drop(rungs[2].segments.pop())), Err("DECODE_FAILED"), "one rung is shorter");
-        assert_eq!(with(|rungs| rungs[2].frames[3] = 100), Err("DECODE_FAILED"), "a hole within a segment");
+        assert_eq!(with(|rungs| rungs[1].has_gap = true), Err(Reason::DecodeFailed));
+        assert_eq!(
+            with(|rungs| drop(rungs[2].segments.pop())),
+            Err(Reason::DecodeFailed),
+            "one rung is shorter"
+        );
+        assert_eq!(
+            with(|rungs| rungs[2].frames[3] = 100),
+            Err(Reason::DecodeFailed),
+            "a hole within a segment"
+        );
         assert_eq!(
             with(|rungs| rungs.iter_mut().for_each(|rung| rung.segments.clear())),
-            Err("DECODE_FAILED")
+            Err(Reason::DecodeFailed)
         );
     }
 

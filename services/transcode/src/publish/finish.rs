@@ -40,7 +40,7 @@ pub(super) async fn settle(
         Ok(warnings) => warnings,
         Err(unusable) => {
             if let Some(unit) = hold(dispatch, job).await? {
-                dispatch.fail_job(unit, unusable.reason, &unusable.message).await?;
+                dispatch.fail_job(unit, unusable.reason.as_str_name(), &unusable.message).await?;
             }
             return Ok(());
         }

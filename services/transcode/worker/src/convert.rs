@@ -4,6 +4,7 @@ use crate::engine::{Output, Role, Snapshot};
 use reelmill_media::probe::Source;
 use reelmill_media::rate::output_rate;
 use reelmill_media::{Failure, FailureKind};
+use reelmill_proto::Reason;
 use reelmill_proto::duration;
 use reelmill_proto::transcode::{self as proto, output};
 use std::time::Duration;
@@ -45,31 +46,31 @@ pub(crate) fn progress(snapshot: &Snapshot) -> proto::Progress {
 }
 
 /// The stable reason of a failure, as `docs/ERRORS.md` lists it.
-pub const fn reason(kind: FailureKind) -> &'static str {
+pub const fn reason(kind: FailureKind) -> Reason {
     match kind {
-        FailureKind::FileNotVideo => "FILE_NOT_VIDEO",
-        FailureKind::FileTruncated => "FILE_TRUNCATED",
-        FailureKind::NoVideoStream => "NO_VIDEO_STREAM",
-        FailureKind::VideoTooLarge => "VIDEO_TOO_LARGE",
-        FailureKind::CodecUnsupported => "CODEC_UNSUPPORTED",
-        FailureKind::DecodeFailed => "DECODE_FAILED",
-        FailureKind::SourceUnreadable => "SOURCE_UNREADABLE",
-        FailureKind::ObjectStoreUnavailable => "STORE_UNAVAILABLE",
-        FailureKind::EncoderCrashed => "ENCODER_CRASHED",
-        FailureKind::EncoderStalled => "ENCODER_STALLED",
-        FailureKind::WorkerStopped => "WORKER_STOPPED",
-        FailureKind::LimitExceeded => "LIMIT_EXCEEDED",
-        FailureKind::TrackSkipped => "TRACK_SKIPPED",
-        FailureKind::PartlyDamaged => "PARTLY_DAMAGED",
-        FailureKind::ColoursWrong => "COLOURS_WRONG",
-        FailureKind::DownloadTooLarge => "DOWNLOAD_TOO_LARGE",
-        FailureKind::DownloadFailed => "DOWNLOAD_FAILED",
+        FailureKind::FileNotVideo => Reason::FileNotVideo,
+        FailureKind::FileTruncated => Reason::FileTruncated,
+        FailureKind::NoVideoStream => Reason::NoVideoStream,
+        FailureKind::VideoTooLarge => Reason::VideoTooLarge,
+        FailureKind::CodecUnsupported => Reason::CodecUnsupported,
+        FailureKind::DecodeFailed => Reason::DecodeFailed,
+        FailureKind::SourceUnreadable => Reason::SourceUnreadable,
+        FailureKind::ObjectStoreUnavailable => Reason::ObjectStoreUnavailable,
+        FailureKind::EncoderCrashed => Reason::EncoderCrashed,
+        FailureKind::EncoderStalled => Reason::EncoderStalled,
+        FailureKind::WorkerStopped => Reason::WorkerStopped,
+        FailureKind::LimitExceeded => Reason::LimitExceeded,
+        FailureKind::TrackSkipped => Reason::TrackSkipped,
+        FailureKind::PartlyDamaged => Reason::PartlyDamaged,
+        FailureKind::ColoursWrong => Reason::ColoursWrong,
+        FailureKind::DownloadTooLarge => Reason::DownloadTooLarge,
+        FailureKind::DownloadFailed => Reason::DownloadFailed,
     }
 }
 
 /// A warning for the uploader.
 pub(crate) fn warning(failure: &Failure) -> proto::Warning {
-    proto::Warning { reason: reason(failure.kind).to_owned(), message: failure.message.clone() }
+    proto::Warning { reason: reason(failure.kind).as_str_name().to_owned(), message: failure.message.clone() }
 }
 
 /// An object that was put.
@@ -123,7 +124,7 @@ mod tests {
 
     #[test]
     fn reason_of_every_kind_is_unique_upper_snake_case() {
-        let names: HashSet<_> = FailureKind::ALL.into_iter().map(reason).collect();
+        let names: HashSet<_> = FailureKind::ALL.into_iter().map(|kind| reason(kind).as_str_name()).collect();
         assert_eq!(names.len(), FailureKind::ALL.len());
         assert!(names.iter().all(|name| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')));
     }

@@ -202,7 +202,10 @@ impl Bench {
             return Verdict::Failed(failure);
         }
         // Whoever stops the worker may have stopped its encoder too: this says nothing of the file.
-        tracing::info!(reason = convert::reason(failure.kind), "a failure while the worker stops");
+        tracing::info!(
+            reason = convert::reason(failure.kind).as_str_name(),
+            "a failure while the worker stops"
+        );
         Verdict::Failed(worker_stopped())
     }
 
@@ -280,7 +283,7 @@ impl Bench {
                 let percent = snapshots.borrow().percent;
                 tracing::info!(
                     task = lease.task,
-                    reason = convert::reason(failure.kind),
+                    reason = convert::reason(failure.kind).as_str_name(),
                     percent,
                     "task failed"
                 );
@@ -288,7 +291,7 @@ impl Bench {
                     lease: Some(lease.clone()),
                     retryable: failure.kind.retryable(),
                     failure: Some(proto::Failure {
-                        reason: convert::reason(failure.kind).into(),
+                        reason: convert::reason(failure.kind).as_str_name().into(),
                         message: failure.message,
                     }),
                 };

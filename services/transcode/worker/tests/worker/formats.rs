@@ -98,7 +98,7 @@ fn row(file: String, path: &Path, run: &Run, must_be_right: bool) -> Row {
             let mut warnings: Vec<_> = done.warnings.iter().map(|warning| warning.kind).collect();
             warnings.dedup();
             for &warning in &warnings {
-                write!(row.outcome, "; {}", reason(warning)).expect("text");
+                write!(row.outcome, "; {}", reason(warning).as_str_name()).expect("text");
             }
             if must_be_right {
                 row.deviations = deviations(path, job, warnings.contains(&FailureKind::PartlyDamaged));
@@ -106,7 +106,7 @@ fn row(file: String, path: &Path, run: &Run, must_be_right: bool) -> Row {
         }
         (Ok(_), None) => unreachable!("a success has a job"),
         (Err(failure), _) => {
-            let reason = reason(failure.kind);
+            let reason = reason(failure.kind).as_str_name();
             assert!(!failure.kind.retryable(), "{}: {reason} is the file's own fault", row.file);
             row.outcome = format!("refused: {reason}");
         }

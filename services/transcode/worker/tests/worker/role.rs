@@ -6,7 +6,10 @@ use crate::support::{
     Clip, engine, instead, jail, jail_helper, processes_in, seconds, terminate_in, wait_until,
 };
 use reelmill_media::plan::plan;
-use reelmill_proto::transcode::{Output, output};
+use reelmill_proto::{
+    Reason,
+    transcode::{Output, output},
+};
 use reelmill_worker::engine::Jail;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
@@ -227,7 +230,7 @@ async fn what_is_no_video_fails_for_good() {
     assert_eq!(failed.failure.expect("failure").reason, "FILE_NOT_VIDEO");
 }
 
-async fn refused(reason: &'static str) -> Role {
+async fn refused(reason: Reason) -> Role {
     let any = Clip::named("any");
     std::fs::write(&any.file, "x").expect("write");
     let world = World::default();
@@ -237,7 +240,7 @@ async fn refused(reason: &'static str) -> Role {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_about_nothing_is_deleted() {
-    for reason in ["TASK_ENDED", "TASK_LEASED", "TASK_NOT_FOUND"] {
+    for reason in [Reason::TaskEnded, Reason::TaskLeased, Reason::TaskNotFound] {
         let role = refused(reason).await;
         role.messages_deleted(1).await;
         let world = role.stop().await;
@@ -247,7 +250,7 @@ async fn a_message_about_nothing_is_deleted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_of_another_build_is_left_to_whoever_has_it() {
-    let role = refused("TASK_OTHER_BUILD").await;
+    let role = refused(Reason::TaskOtherBuild).await;
     let extended = || !role.world.extended.lock().expect("lock").is_empty();
     wait_until(Duration::from_secs(10), "the message goes back", extended).await;
     let world = role.stop().await;

@@ -4,7 +4,7 @@ use crate::role_support::{Event, Task, World, counted_down};
 use futures::{Stream, StreamExt};
 use reelmill_media::plan::plan;
 use reelmill_media::probe::Source;
-use reelmill_mesh::Refusal;
+use reelmill_mesh::RpcError;
 use reelmill_proto::transcode::worker_service_server::WorkerService;
 use reelmill_proto::transcode::{
     CompleteTaskRequest, CompleteTaskResponse, EncodeTask, FailTaskRequest, FailTaskResponse, Lease,
@@ -13,7 +13,7 @@ use reelmill_proto::transcode::{
     SignOutputsRequest, SignOutputsResponse, SourceObject, StartTaskRequest, StartTaskResponse, output,
     start_task_response::Work,
 };
-use reelmill_proto::{duration, timestamp};
+use reelmill_proto::{Reason, duration, timestamp};
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -33,8 +33,8 @@ fn in_seconds(seconds: u64) -> prost_types::Timestamp {
     timestamp(i64::try_from((now + Duration::from_secs(seconds)).as_millis()).expect("millis"))
 }
 
-fn refused(reason: &'static str) -> Status {
-    Refusal::new(Code::FailedPrecondition, reason, "refused").into()
+fn refused(reason: Reason) -> Status {
+    RpcError::new(Code::FailedPrecondition, reason, "refused").into()
 }
 
 impl Dispatch {
@@ -106,7 +106,7 @@ impl WorkerService for Dispatch {
         let task = {
             let mut tasks = self.0.tasks.lock().expect("lock");
             if tasks.is_empty() {
-                return Err(refused("TASK_ENDED"));
+                return Err(refused(Reason::TaskEnded));
             }
             tasks.remove(0)
         };
@@ -200,7 +200,7 @@ impl WorkerService for Dispatch {
                 return Err(Status::unavailable("gone"));
             }
             if world.lease_lost.load(Ordering::SeqCst) {
-                return Err(refused("LEASE_LOST"));
+                return Err(refused(Reason::LeaseLost));
             }
             Ok(ReportProgressResponse {
                 lease_expire_time: Some(in_seconds(30)),

@@ -11,6 +11,7 @@ use axum::routing::get;
 use reelmill_media::plan::{Options, Plan, WorkUnit};
 use reelmill_mesh::{Channel, MeshKey};
 use reelmill_platform::queue::{Message, Queue, QueueError};
+use reelmill_proto::Reason;
 use reelmill_proto::transcode::worker_service_client::WorkerServiceClient;
 use reelmill_proto::transcode::worker_service_server::WorkerServiceServer;
 use reelmill_proto::transcode::{
@@ -66,7 +67,7 @@ pub struct World {
     pub events: Mutex<Vec<Event>>,
     pub reports: Mutex<Vec<ReportProgressRequest>>,
     /// StartTask is refused with this reason.
-    pub refuse_start: Mutex<Option<&'static str>>,
+    pub refuse_start: Mutex<Option<Reason>>,
     /// The next report is answered with an order to stop.
     pub cancel: AtomicBool,
     /// The next report is answered with LEASE_LOST.
