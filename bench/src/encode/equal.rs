@@ -93,7 +93,7 @@ impl Judge {
     async fn of(bench: &Bench<'_>, facts: &Facts) -> anyhow::Result<Self> {
         let size = *facts.sizes.first().context("no rungs")?;
         // VMAF is made for pictures shown at the source's size, which need not be a rung.
-        let size = bench.probe().await?.video.map_or(size, |video| video.shown());
+        let size = bench.probe().await?.video.map_or(size, |video| video.display_size());
         Ok(Self { size, rate: facts.rate })
     }
 

@@ -56,7 +56,7 @@ pub async fn measure(figures: &mut Figures, options: &Options) -> anyhow::Result
         let bench =
             Bench { folder: folder.path(), clip: &clip, verbose: options.verbose, runs: options.runs(1) };
         let source = bench.probe().await?;
-        let shown = source.video.as_ref().context("no picture")?.shown();
+        let shown = source.video.as_ref().context("no picture")?.display_size();
         if shown.short() < 720 {
             say(&format!("{}: skipped, for it has less than 720 lines", clip.name))?;
             continue;
@@ -208,7 +208,7 @@ impl Bench<'_> {
         let video_plan = plan.video.as_ref().context("no picture")?;
         let size = std::fs::metadata(&self.clip.path)?.len();
         let seconds = plan.duration().context("no playing time")?;
-        let shown = plan.source.video.as_ref().context("no picture")?.shown();
+        let shown = plan.source.video.as_ref().context("no picture")?.display_size();
         Ok(peers::Facts {
             input: self.clip.path.display().to_string(),
             bit_rate: size as f64 * 8.0 / seconds,
