@@ -4,15 +4,7 @@ import { createElement, setText } from "./dom";
 import { clock, percent, secondsOf, size, timeLeft } from "./format";
 import { Rendition_Kind, Rendition_State, type Rendition } from "./gen/reelmill/transcode/v1/rendition_pb";
 import { Video_State, type Video } from "./gen/reelmill/upload/v1/video_pb";
-
-/** State of an upload that runs in this page. */
-export interface LocalUpload {
-  sentBytes: number;
-  totalBytes: number;
-  bytesPerSecond: number;
-  /** Why the upload stopped; empty while it runs. */
-  error: string;
-}
+import type { LocalUpload } from "./uploads";
 
 export interface CardActions {
   play(video: Video): void;

@@ -1,8 +1,9 @@
 // The list of videos on the page, newest first.
 import { timestampMs } from "@bufbuild/protobuf/wkt";
-import { Card, type CardActions, type LocalUpload } from "./card";
+import { Card, type CardActions } from "./card";
 import { byId } from "./dom";
 import type { Video } from "./gen/reelmill/upload/v1/video_pb";
+import type { LocalUpload } from "./uploads";
 
 export class LibraryView {
   #cards = new Map<string, Card>();

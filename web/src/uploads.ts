@@ -1,11 +1,19 @@
 // The uploads that run in this page, with their progress and speed.
-import type { LocalUpload } from "./card";
-import { FileUpload, type UploadContext } from "./upload";
 import { errorMessage } from "./errors";
 import type { Video } from "./gen/reelmill/upload/v1/video_pb";
+import { FileUpload, type UploadContext } from "./upload";
 
 /** Averaging window of the speed: a shorter one fluctuates, a longer one lags. */
 const SPEED_WINDOW_MILLIS = 5000;
+
+/** State of an upload that runs in this page. */
+export interface LocalUpload {
+  sentBytes: number;
+  totalBytes: number;
+  bytesPerSecond: number;
+  /** Why the upload stopped; empty while it runs. */
+  error: string;
+}
 
 export interface UploadsEvents {
   /** The upload of this video started, progressed or stopped. */
