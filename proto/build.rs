@@ -5,7 +5,8 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message as _;
 use prost_reflect::DescriptorPool;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
+    "reelmill/error/v1/reason.proto",
     "reelmill/policy/v1/policy.proto",
     "reelmill/auth/v1/auth.proto",
     "reelmill/upload/v1/upload.proto",

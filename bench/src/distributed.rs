@@ -97,7 +97,7 @@ fn variables(folder: &Path, redis: &Redis, object_store: &SeaweedFs) -> Vec<(Str
     set("SECRETS__MESH_KEY", "a-mesh-key-for-benches".to_owned());
     set("SECRETS__PLAYBACK_KEY", "a-playback-key-for-benches".to_owned());
     set("GATEWAY__LISTEN", "127.0.0.1:0".to_owned());
-    set("HUB__URL", redis.url());
+    set("SHARED_STATE__URL", redis.url());
     set("OBJECTS__ENDPOINT", object_store.endpoint());
     set("OBJECTS__REGION", object_store.region().to_owned());
     set("OBJECTS__BUCKET", object_store.bucket().to_owned());

@@ -20,6 +20,8 @@ const NO_RATE_LIMIT: [(&str, &str); 4] = [
     ("REELMILL_GATEWAY__ANONYMOUS_UNITS_PER_SECOND", "1000000000.0"),
     ("REELMILL_GATEWAY__ANONYMOUS_BURST", "1000000000"),
 ];
+/// Includes the line with the roles' addresses, which is logged at debug level.
+const LOG_FILTER: &str = "info,reelmill::up=debug";
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Path of the binary, in the folder of this one.
@@ -39,7 +41,7 @@ pub fn spawn(
     Ok(Command::new(program()?)
         .args(args)
         .current_dir(folder)
-        .env("REELMILL_LOG__FILTER", "info")
+        .env("REELMILL_LOG__FILTER", LOG_FILTER)
         .envs(NO_RATE_LIMIT)
         .envs(variables.iter().cloned())
         .stdin(Stdio::null())

@@ -61,10 +61,10 @@ impl System {
         self.process.id().context("the process ended")
     }
 
-    /// Address on which a role of `reelmill up` listens, from its log.
+    /// Address on which a role of `reelmill up` listens, from the log line `internal addresses`.
     pub fn role_address(&self, role: &str) -> anyhow::Result<String> {
         let log = std::fs::read_to_string(self.path("log"))?;
-        let line = log.lines().find(|line| line.contains("roles listen"));
+        let line = log.lines().find(|line| line.contains("internal addresses"));
         let line = line.context("the log has no line with the roles' addresses")?;
         let start = line.find(&format!("{role}=")).context("no such role")? + role.len() + 1;
         Ok(line[start..].split_whitespace().next().unwrap_or_default().trim_matches('"').to_owned())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use reelmill_platform::sessions::RateLimit;
+use reelmill_platform::shared_state::RateLimit;
 
 /// How one gateway is set up.
 #[derive(Clone)]

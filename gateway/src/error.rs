@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use reelmill_mesh::Refusal;
+use reelmill_mesh::RpcError;
+use reelmill_proto::Reason;
 use tonic::Code;
 
 /// Why a gateway does not start.
@@ -50,23 +51,23 @@ pub(crate) enum Refused {
     ShuttingDown,
 }
 
-impl From<&Refused> for Refusal {
+impl From<&Refused> for RpcError {
     fn from(refused: &Refused) -> Self {
         let message = refused.to_string();
         let (code, reason) = match refused {
-            Refused::MethodUnknown => (Code::Unimplemented, "METHOD_UNKNOWN"),
-            Refused::SignInRequired => (Code::Unauthenticated, "SIGN_IN_REQUIRED"),
-            Refused::TokenInvalid => (Code::Unauthenticated, "TOKEN_INVALID"),
-            Refused::TokenExpired => (Code::Unauthenticated, "TOKEN_EXPIRED"),
-            Refused::SessionEnded => (Code::Unauthenticated, "SESSION_ENDED"),
-            Refused::RateLimited { .. } => (Code::ResourceExhausted, "RATE_LIMITED"),
-            Refused::Malformed => (Code::InvalidArgument, "REQUEST_MALFORMED"),
-            Refused::TooLarge { .. } => (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
-            Refused::DeadlineExceeded => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
-            Refused::ServiceUnavailable => (Code::Unavailable, "SERVICE_UNAVAILABLE"),
-            Refused::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN"),
+            Refused::MethodUnknown => (Code::Unimplemented, Reason::MethodUnknown),
+            Refused::SignInRequired => (Code::Unauthenticated, Reason::SignInRequired),
+            Refused::TokenInvalid => (Code::Unauthenticated, Reason::TokenInvalid),
+            Refused::TokenExpired => (Code::Unauthenticated, Reason::TokenExpired),
+            Refused::SessionEnded => (Code::Unauthenticated, Reason::SessionEnded),
+            Refused::RateLimited { .. } => (Code::ResourceExhausted, Reason::RateLimited),
+            Refused::Malformed => (Code::InvalidArgument, Reason::RequestMalformed),
+            Refused::TooLarge { .. } => (Code::ResourceExhausted, Reason::MessageTooLarge),
+            Refused::DeadlineExceeded => (Code::DeadlineExceeded, Reason::DeadlineExceeded),
+            Refused::ServiceUnavailable => (Code::Unavailable, Reason::ServiceUnavailable),
+            Refused::ShuttingDown => (Code::Unavailable, Reason::ShuttingDown),
         };
-        let refusal = Refusal::new(code, reason, message.as_str());
+        let refusal = RpcError::new(code, reason, message.as_str());
         match refused {
             Refused::RateLimited { subject, retry_after } => {
                 refusal.retry_after(*retry_after).quota(*subject, message)
@@ -82,7 +83,7 @@ impl From<&Refused> for Refusal {
 
 impl Refused {
     pub(crate) fn to_status(&self) -> tonic::Status {
-        Refusal::from(self).to_status()
+        RpcError::from(self).to_status()
     }
 
     /// As the trailers that end a stream which had begun.
@@ -101,8 +102,8 @@ impl IntoResponse for Refused {
 }
 
 /// An error of a plain HTTP route: a small JSON document with a stable reason.
-pub(crate) fn http_error(status: StatusCode, reason: &str, message: &str) -> Response {
-    let body = serde_json::json!({ "error": { "reason": reason, "message": message } });
+pub(crate) fn http_error(status: StatusCode, reason: Reason, message: &str) -> Response {
+    let body = serde_json::json!({ "error": { "reason": reason.as_str_name(), "message": message } });
     let headers =
         [(http::header::CONTENT_TYPE, "application/json"), (http::header::CACHE_CONTROL, "no-store")];
     (status, headers, body.to_string()).into_response()
@@ -110,5 +111,5 @@ pub(crate) fn http_error(status: StatusCode, reason: &str, message: &str) -> Res
 
 /// There is nothing at this address.
 pub(crate) fn not_found() -> Response {
-    http_error(StatusCode::NOT_FOUND, "NOT_FOUND", "there is nothing at this address")
+    http_error(StatusCode::NOT_FOUND, Reason::NotFound, "there is nothing at this address")
 }

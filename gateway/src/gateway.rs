@@ -5,7 +5,12 @@ use std::sync::Arc;
 use axum::{Router, middleware, routing::get};
 use http::HeaderValue;
 use reelmill_mesh::MeshKey;
-use reelmill_platform::{clock::Clock, objects::Objects, sessions::Hub, signed_path::PathSigner};
+use reelmill_platform::{
+    clock::Clock,
+    objects::Objects,
+    shared_state::{RateLimiter, SharedState},
+    signed_path::PathSigner,
+};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -25,7 +30,7 @@ pub(crate) struct Shared {
     pub config: GatewayConfig,
     pub methods: Methods,
     pub upstreams: Arc<Upstreams>,
-    pub hub: Arc<dyn Hub>,
+    pub rate_limiter: Arc<dyn RateLimiter>,
     pub sessions: Arc<Sessions>,
     pub keys: KeyRing,
     pub objects: Objects,
@@ -56,20 +61,21 @@ impl Gateway {
     pub fn open(
         config: GatewayConfig,
         key: MeshKey,
-        hub: Arc<dyn Hub>,
+        state: SharedState,
         objects: Objects,
         object_routes: Option<Router>,
         clock: Clock,
     ) -> Result<Self, GatewayError> {
         let methods = Methods::of_contract()?;
         let upstreams = Arc::new(Upstreams::open(&config, &methods, &key)?);
-        let sessions = Arc::new(Sessions::new(hub.clone(), upstreams.clone(), clock.clone()));
+        let sessions =
+            Arc::new(Sessions::new(state.session_cache, state.pub_sub, upstreams.clone(), clock.clone()));
         let shared = Arc::new(Shared {
             signer: PathSigner::new(config.playback_secret.as_bytes()),
             page_policy: pages::policy(&config)?,
             config,
             upstreams,
-            hub,
+            rate_limiter: state.rate_limiter,
             keys: KeyRing::default(),
             own_services: OwnServices::new(&methods)?,
             _follower: AbortOnDropHandle::new(tokio::spawn(sessions.clone().follow())),

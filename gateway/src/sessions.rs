@@ -10,7 +10,7 @@ use futures::StreamExt as _;
 use reelmill_mesh::UserSession;
 use reelmill_platform::{
     clock::Clock,
-    sessions::{Hint, Hub, SESSION_ENDED, SessionState, Subscription},
+    shared_state::{Notification, PubSub, SESSION_ENDED, SessionCache, SessionState, Subscription},
 };
 use reelmill_proto::auth::CheckSessionRequest;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{error::Refused, sparse_log::SparseLog, upstreams::Upstreams};
 
 /// How long the hub may take before the truth is asked instead.
-const HUB_PATIENCE: Duration = Duration::from_millis(500);
+const SESSION_CACHE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Calls and streams that one session may have open at once.
 const MAX_OPEN_CALLS: usize = 256;
 /// How long to wait before what failed is tried again.
@@ -26,16 +26,22 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Knows which sessions are alive.
 pub(crate) struct Sessions {
-    hub: Arc<dyn Hub>,
+    cache: Arc<dyn SessionCache>,
+    pub_sub: Arc<dyn PubSub>,
     upstreams: Arc<Upstreams>,
     open: Arc<OpenCalls>,
     clock: Clock,
-    hub_away: SparseLog,
+    cache_log: SparseLog,
 }
 
 impl Sessions {
-    pub(crate) fn new(hub: Arc<dyn Hub>, upstreams: Arc<Upstreams>, clock: Clock) -> Self {
-        Self { hub, upstreams, open: Arc::default(), clock, hub_away: SparseLog::new() }
+    pub(crate) fn new(
+        cache: Arc<dyn SessionCache>,
+        pub_sub: Arc<dyn PubSub>,
+        upstreams: Arc<Upstreams>,
+        clock: Clock,
+    ) -> Self {
+        Self { cache, pub_sub, upstreams, open: Arc::default(), clock, cache_log: SparseLog::new() }
     }
 
     /// Enters a call under its session and makes sure that the session is alive. Entering comes first: a
@@ -51,7 +57,7 @@ impl Sessions {
 
     /// What is known of a session: from the hub, or from auth, which is the truth.
     async fn state(&self, session: &str) -> Result<SessionState, Refused> {
-        match tokio::time::timeout(HUB_PATIENCE, self.hub.session(session)).await {
+        match tokio::time::timeout(SESSION_CACHE_TIMEOUT, self.cache.get(session)).await {
             Ok(Ok(Some(state))) => return Ok(state),
             Ok(Ok(None)) => {}
             Ok(Err(error)) => self.warn(&error),
@@ -68,13 +74,13 @@ impl Sessions {
     }
 
     fn warn(&self, cause: &dyn std::fmt::Display) {
-        self.hub_away.warn(self.clock.now_millis(), "the session store is away; asking auth instead", cause);
+        self.cache_log.warn(self.clock.now_millis(), "the session store is away; asking auth instead", cause);
     }
 
     /// Ends calls as their sessions end, until it is dropped.
     pub(crate) async fn follow(self: Arc<Self>) {
         loop {
-            match self.hub.subscribe(SESSION_ENDED).await {
+            match self.pub_sub.subscribe(SESSION_ENDED).await {
                 Ok(hints) => self.follow_hints(hints).await,
                 Err(error) => self.warn(&error),
             }
@@ -91,8 +97,8 @@ impl Sessions {
             }
             tokio::select! {
                 hint = hints.next() => match hint {
-                    Some(Hint::Payload(session)) => self.open.end(&String::from_utf8_lossy(&session)),
-                    Some(Hint::Lagged) => missed = true,
+                    Some(Notification::Payload(session)) => self.open.end(&String::from_utf8_lossy(&session)),
+                    Some(Notification::Lagged) => missed = true,
                     None => return,
                 },
                 () = tokio::time::sleep(PAUSE), if missed => {}

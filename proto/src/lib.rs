@@ -20,6 +20,11 @@ mod generated {
             tonic::include_proto!("reelmill.policy.v1");
         }
     }
+    pub mod error {
+        pub mod v1 {
+            tonic::include_proto!("reelmill.error.v1");
+        }
+    }
     pub mod auth {
         pub mod v1 {
             tonic::include_proto!("reelmill.auth.v1");
@@ -39,6 +44,8 @@ mod generated {
 
 /// `reelmill.auth.v1`
 pub use generated::auth::v1 as auth;
+/// `reelmill.error.v1.Reason`
+pub use generated::error::v1::Reason;
 /// `reelmill.policy.v1`
 pub use generated::policy::v1 as options;
 /// `reelmill.transcode.v1`

@@ -118,7 +118,7 @@ impl Comparison<'_> {
     }
 
     fn source_info(&self, plan: &Plan) -> anyhow::Result<SourceInfo> {
-        let picture = plan.picture.as_ref().context("no video track")?;
+        let video = plan.video.as_ref().context("no video track")?;
         let path = &self.runner.clip.path;
         let bytes = std::fs::metadata(path)?.len();
         let seconds = plan.duration().context("no duration")?;
@@ -126,10 +126,10 @@ impl Comparison<'_> {
         Ok(SourceInfo {
             path: path.display().to_string(),
             bit_rate: bytes as f64 * 8.0 / seconds,
-            rate: picture.rate,
+            rate: video.rate,
             aspect_ratio: f64::from(size.width) / f64::from(size.height),
             has_audio: !plan.audio.is_empty(),
-            sizes: picture.rungs.iter().map(|rung| rung.size).collect(),
+            sizes: video.rungs.iter().map(|rung| rung.size).collect(),
         })
     }
 }

@@ -102,7 +102,7 @@ struct PlanCurves<'a> {
 impl PlanCurves<'_> {
     /// Encodes each rung at its CRF; returns the CPU seconds and the rungs' points.
     async fn encode(&mut self, crfs: &[u32]) -> anyhow::Result<(f64, Vec<Point>)> {
-        let rungs = self.plan.picture.iter_mut().flat_map(|picture| &mut picture.rungs);
+        let rungs = self.plan.video.iter_mut().flat_map(|video| &mut video.rungs);
         for (rung, &crf) in rungs.zip(crfs) {
             rung.encoding.crf = crf;
         }

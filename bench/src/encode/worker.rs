@@ -35,15 +35,15 @@ pub(super) fn plan(source: &Source, preset: Preset, rungs: &[u32]) -> anyhow::Re
 
 /// Produces all outputs of the plan: rungs, audio, poster, thumbnails and one progressive MP4 per rung.
 pub(super) async fn encode(runner: &Runner<'_>, plan: &Plan, name: &str) -> anyhow::Result<Encoded> {
-    let share = plan.shares.first().context("no share")?;
+    let work_unit = plan.work_units.first().context("no work unit")?;
     let address = runner.clip.path.display().to_string();
     // A worker verifies the stated end first; here it is assumed to be right.
     let end = plan.source.video.as_ref().and_then(|video| video.stated_end);
-    let input = Input { address: &address, seek: None, end, sound_changes: false };
-    let command = command::encode(plan, share, &input);
-    let picture = plan.picture.as_ref().context("no video track")?;
+    let input = Input { address: &address, seek: None, end, audio_format_changes: false };
+    let command = command::encode(plan, work_unit, &input);
+    let video = plan.video.as_ref().context("no video track")?;
     let file_of = |stream: Stream| match stream {
-        Stream::Rung(index) => format!("{name}-{}.fragments", picture.rungs[index].id),
+        Stream::Rung(index) => format!("{name}-{}.fragments", video.rungs[index].id),
         Stream::Audio(index) => format!("{name}-audio-{index}.fragments"),
         Stream::Progress => "/dev/null".to_owned(),
         other => format!("{name}-{other:?}"),
@@ -55,7 +55,7 @@ pub(super) async fn encode(runner: &Runner<'_>, plan: &Plan, name: &str) -> anyh
     let mut outputs = Vec::new();
     for (index, stream) in command.streams.iter().enumerate() {
         if let Stream::Rung(rung) = stream {
-            let output = format!("{name}-{}.mp4", picture.rungs[*rung].id);
+            let output = format!("{name}-{}.mp4", video.rungs[*rung].id);
             let audio = audio.map(|audio| files[audio].as_str());
             runner.ffmpeg(&command::remux(Some(&files[index]), audio, &output)).await?;
             outputs.push(output);

@@ -10,20 +10,20 @@ const LEAP: f64 = 5.0;
 
 /// What the clock says in a stretch of a file.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Stretch {
+pub struct PcrRange {
     /// The programme whose clock it is; 0 in a programme stream.
-    pub clock: u16,
+    pub pcr_pid: u16,
     /// The first reference, seconds.
     pub first: f64,
     /// The last one.
     pub last: f64,
     /// Whether time leaps between two references that follow one another.
-    pub leaps: bool,
+    pub has_discontinuity: bool,
 }
 
-impl Stretch {
+impl PcrRange {
     /// Reads the clock references in some bytes: those of `clock`, or of the first programme.
-    pub fn of(bytes: &[u8], clock: Option<u16>) -> Option<Self> {
+    pub fn read(bytes: &[u8], clock: Option<u16>) -> Option<Self> {
         let found = match packets(bytes) {
             Some((first, step)) => transport(bytes, first, step),
             None => programme(bytes),
@@ -32,21 +32,21 @@ impl Stretch {
         let times: Vec<f64> =
             found.into_iter().filter(|&(of, _)| of == clock).map(|(_, seconds)| seconds).collect();
         Some(Self {
-            clock,
+            pcr_pid: clock,
             first: *times.first()?,
             last: *times.last()?,
-            leaps: times.windows(2).any(|pair| passed(pair[0], pair[1]) > LEAP),
+            has_discontinuity: times.windows(2).any(|pair| passed(pair[0], pair[1]) > LEAP),
         })
     }
 
     /// Seconds from the end of this stretch to the beginning of a later one. Backwards is a day.
-    pub fn until(&self, later: &Self) -> f64 {
+    pub fn seconds_until(&self, later: &Self) -> f64 {
         passed(self.last, later.first)
     }
 }
 
 /// Seconds between evenly spread stretches, one of which is far more than the usual: where it is, if anywhere.
-pub fn widest(gaps: &[f64]) -> Option<usize> {
+pub fn outlier_gap(gaps: &[f64]) -> Option<usize> {
     let mut sorted = gaps.to_vec();
     sorted.sort_by(f64::total_cmp);
     let usual = *sorted.get(sorted.len() / 2)?;
@@ -108,7 +108,7 @@ fn programme(bytes: &[u8]) -> Vec<(u16, f64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Stretch, WRAP, widest};
+    use super::{PcrRange, WRAP, outlier_gap};
 
     fn packet(pid: u16, seconds: f64) -> Vec<u8> {
         let ticks = (seconds * 90_000.0) as u64;
@@ -131,16 +131,16 @@ mod tests {
 
     #[test]
     fn the_clock_of_one_programme_is_read() {
-        let stretch = Stretch::of(&stream(&[10.0, 10.1, 10.2]), None).expect("a clock");
-        assert_eq!((stretch.clock, stretch.leaps), (256, false));
-        assert!((stretch.first - 10.0).abs() < 1e-4 && (stretch.last - 10.2).abs() < 1e-4, "{stretch:?}");
-        assert!((Stretch::of(&stream(&[1.0; 4]), Some(257)).expect("a clock").first - 7.0).abs() < 1e-4);
-        assert_eq!(Stretch::of(&[0; 1000], None), None);
+        let range = PcrRange::read(&stream(&[10.0, 10.1, 10.2]), None).expect("a clock");
+        assert_eq!((range.pcr_pid, range.has_discontinuity), (256, false));
+        assert!((range.first - 10.0).abs() < 1e-4 && (range.last - 10.2).abs() < 1e-4, "{range:?}");
+        assert!((PcrRange::read(&stream(&[1.0; 4]), Some(257)).expect("a clock").first - 7.0).abs() < 1e-4);
+        assert_eq!(PcrRange::read(&[0; 1000], None), None);
     }
 
     #[test]
     fn leaps_are_seen_and_a_clock_that_begins_anew_is_none() {
-        let leaps = |times: &[f64]| Stretch::of(&stream(times), None).expect("a clock").leaps;
+        let leaps = |times: &[f64]| PcrRange::read(&stream(times), None).expect("a clock").has_discontinuity;
         assert!(leaps(&[10.0, 10.1, 90.0]) && leaps(&[10.0, 10.1, 3.0]));
         assert!(!leaps(&[WRAP - 0.2, WRAP - 0.1, 0.05]));
     }
@@ -149,14 +149,14 @@ mod tests {
     fn programme_streams_have_one_clock() {
         // 1 s in MPEG-2's bits: 90000 = 2 << 15 | 24464.
         let pack = [0, 0, 1, 0xba, 0x44, 0, 0x14 | 2, 0xfc, 0x84, 0];
-        let stretch = Stretch::of(&pack, None).expect("a clock");
-        assert!((stretch.first - 1.0).abs() < 1e-4, "{stretch:?}");
+        let range = PcrRange::read(&pack, None).expect("a clock");
+        assert!((range.first - 1.0).abs() < 1e-4, "{range:?}");
     }
 
     #[test]
     fn only_a_gap_far_beyond_the_usual_is_wide() {
-        assert_eq!(widest(&[10.0, 12.0, 9.0, 30.0]), None);
-        assert_eq!(widest(&[10.0, 12.0, 90.0, 9.0, 11.0]), Some(2));
-        assert_eq!(widest(&[]), None);
+        assert_eq!(outlier_gap(&[10.0, 12.0, 9.0, 30.0]), None);
+        assert_eq!(outlier_gap(&[10.0, 12.0, 90.0, 9.0, 11.0]), Some(2));
+        assert_eq!(outlier_gap(&[]), None);
     }
 }

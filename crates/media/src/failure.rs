@@ -1,48 +1,48 @@
-//! Why a video cannot be made: stable reasons, each with a sentence a person can act on.
+//! Why a video cannot be encoded, or what is wrong with one that plays: a kind, and a sentence for the user.
 
 use std::fmt;
 
-/// A stable reason. Listed in `docs/ERRORS.md`.
+/// What went wrong. Callers map each kind to a stable reason of their API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reason {
+pub enum FailureKind {
     /// The file is not a video container.
     FileNotVideo,
     /// The file ends before its contents do.
     FileTruncated,
-    /// There is no picture in the file.
+    /// The file has neither a video nor an audio stream.
     NoVideoStream,
-    /// The picture has more pixels than are decoded.
+    /// The video has more pixels than [`crate::probe::MAX_PIXELS`].
     VideoTooLarge,
     /// No decoder for the video's codec.
     CodecUnsupported,
-    /// The decoder found nothing usable.
+    /// The decoder returned no usable frame.
     DecodeFailed,
-    /// The source could not be read from the store.
+    /// The source could not be read from the object store.
     SourceUnreadable,
-    /// Outputs could not be put in the store.
-    StoreUnavailable,
-    /// The encoder, or the worker around it, died.
+    /// Outputs could not be written to the object store.
+    ObjectStoreUnavailable,
+    /// The encoder, or the worker that runs it, crashed.
     EncoderCrashed,
     /// The encoder made no progress.
     EncoderStalled,
-    /// The worker was told to stop before the task was done.
+    /// The worker was stopped before the task was completed.
     WorkerStopped,
-    /// The file asks for more time, memory or disk than one task may take.
+    /// The file needs more time, memory or disk space than one task may use.
     LimitExceeded,
-    /// As a warning: a sound or text track was left out.
+    /// Warning: an audio or subtitle track was left out.
     TrackSkipped,
-    /// As a warning: parts of the video could not be decoded; what is missing shows the frame before.
+    /// Warning: parts of the video could not be decoded; the frame before is repeated there.
     PartlyDamaged,
-    /// As a warning: the picture's colours can't be converted, and look wrong.
+    /// Warning: the colours cannot be converted and look wrong.
     ColoursWrong,
-    /// As a warning: a rendition is too large for one MP4 file; it plays all the same.
+    /// Warning: a rendition is too large for one MP4 file. It still plays.
     DownloadTooLarge,
-    /// As a warning: a rendition could not be joined into one MP4 file; it plays all the same.
+    /// Warning: a rendition could not be joined into one MP4 file. It still plays.
     DownloadFailed,
 }
 
-impl Reason {
-    /// Every reason, in the order of documentation.
+impl FailureKind {
+    /// Every kind, in the order of documentation.
     pub const ALL: [Self; 17] = [
         Self::FileNotVideo,
         Self::FileTruncated,
@@ -51,7 +51,7 @@ impl Reason {
         Self::CodecUnsupported,
         Self::DecodeFailed,
         Self::SourceUnreadable,
-        Self::StoreUnavailable,
+        Self::ObjectStoreUnavailable,
         Self::EncoderCrashed,
         Self::EncoderStalled,
         Self::WorkerStopped,
@@ -63,35 +63,12 @@ impl Reason {
         Self::DownloadFailed,
     ];
 
-    /// The stable name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::FileNotVideo => "FILE_NOT_VIDEO",
-            Self::FileTruncated => "FILE_TRUNCATED",
-            Self::NoVideoStream => "NO_VIDEO_STREAM",
-            Self::VideoTooLarge => "VIDEO_TOO_LARGE",
-            Self::CodecUnsupported => "CODEC_UNSUPPORTED",
-            Self::DecodeFailed => "DECODE_FAILED",
-            Self::SourceUnreadable => "SOURCE_UNREADABLE",
-            Self::StoreUnavailable => "STORE_UNAVAILABLE",
-            Self::EncoderCrashed => "ENCODER_CRASHED",
-            Self::EncoderStalled => "ENCODER_STALLED",
-            Self::WorkerStopped => "WORKER_STOPPED",
-            Self::LimitExceeded => "LIMIT_EXCEEDED",
-            Self::TrackSkipped => "TRACK_SKIPPED",
-            Self::PartlyDamaged => "PARTLY_DAMAGED",
-            Self::ColoursWrong => "COLOURS_WRONG",
-            Self::DownloadTooLarge => "DOWNLOAD_TOO_LARGE",
-            Self::DownloadFailed => "DOWNLOAD_FAILED",
-        }
-    }
-
-    /// Whether another attempt may succeed, because the fault was not the file's.
+    /// Whether another attempt may succeed, because the file is not the cause.
     pub const fn retryable(self) -> bool {
         matches!(
             self,
             Self::SourceUnreadable
-                | Self::StoreUnavailable
+                | Self::ObjectStoreUnavailable
                 | Self::EncoderCrashed
                 | Self::EncoderStalled
                 | Self::WorkerStopped
@@ -99,39 +76,55 @@ impl Reason {
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for FailureKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(match self {
+            Self::FileNotVideo => "not a video file",
+            Self::FileTruncated => "truncated file",
+            Self::NoVideoStream => "no video stream",
+            Self::VideoTooLarge => "video too large",
+            Self::CodecUnsupported => "unsupported codec",
+            Self::DecodeFailed => "decoding failed",
+            Self::SourceUnreadable => "unreadable source",
+            Self::ObjectStoreUnavailable => "object store unavailable",
+            Self::EncoderCrashed => "encoder crashed",
+            Self::EncoderStalled => "encoder stalled",
+            Self::WorkerStopped => "worker stopped",
+            Self::LimitExceeded => "limit exceeded",
+            Self::TrackSkipped => "track skipped",
+            Self::PartlyDamaged => "partly damaged",
+            Self::ColoursWrong => "wrong colours",
+            Self::DownloadTooLarge => "download too large",
+            Self::DownloadFailed => "download failed",
+        })
     }
 }
 
-/// A reason and a sentence for people: what is wrong and what to do. Of a video that plays all the same it is a
-/// warning.
+/// A kind, and a sentence for the user: what is wrong and what to do. For a video that still plays it is a warning.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}: {message}")]
+#[error("{kind}: {message}")]
 pub struct Failure {
-    /// The stable reason.
-    pub reason: Reason,
-    /// For people.
+    /// What went wrong.
+    pub kind: FailureKind,
+    /// For the user.
     pub message: String,
 }
 
 impl Failure {
-    /// A failure for `reason`, explained by `message`.
-    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
+    /// A failure of `kind`, explained by `message`.
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Reason;
+    use super::FailureKind;
     use std::collections::HashSet;
 
     #[test]
-    fn every_reason_has_a_name_of_its_own() {
-        let names: HashSet<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
-        assert_eq!(names.len(), Reason::ALL.len());
-        assert!(names.iter().all(|name| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')));
+    fn display_of_every_kind_is_unique() {
+        let names: HashSet<_> = FailureKind::ALL.iter().map(ToString::to_string).collect();
+        assert_eq!(names.len(), FailureKind::ALL.len());
     }
 }

@@ -19,7 +19,7 @@ pub mod rate;
 pub mod seek;
 pub mod sniff;
 
-pub use failure::{Failure, Reason};
+pub use failure::{Failure, FailureKind};
 
 /// Counts what this program itself changed in what it makes of the same plan, its arguments to ffmpeg included. Workers
 /// that differ in it are of different builds; and no plan asks for what the worker that looked does not know yet. From 2

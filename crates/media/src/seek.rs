@@ -38,7 +38,7 @@ pub fn last_keyframe(packets: &str, moment: f64) -> Option<Keyframe> {
 /// Where the picture ends that is `stated` to end then, from the same list of its last packets: the last of them is shown
 /// before it, by no more than [`LONGEST_HOLD`], and lasts at least as long as the one before, or `frame` seconds where
 /// that is less. A file of which the end is missing goes no further than it can.
-pub fn end(packets: &str, stated: f64, frame: f64) -> Option<f64> {
+pub fn last_frame_end(packets: &str, stated: f64, frame: f64) -> Option<f64> {
     let shown = |line: &str| {
         let mut fields = line.split(',');
         number(fields.next()?).or(number(fields.next()?))
@@ -62,7 +62,7 @@ pub fn seek_to(source: &Source, key: &Keyframe) -> Option<f64> {
         "mov" => key.shown + 0.001,
         "matroska" => before_next(key.shown + earlier + 0.001),
         "flv" => before_next(key.decoded + earlier + 0.001),
-        _ => return seek_safely(source, key),
+        _ => return seek_with_margin(source, key),
     };
     Some(at - source.start).filter(|&seek| seek > 0.0)
 }
@@ -78,14 +78,14 @@ fn family(source: &Source) -> &str {
 }
 
 /// The same with a margin that has never been too small, at the price of a group of pictures decoded in vain.
-pub fn seek_safely(source: &Source, key: &Keyframe) -> Option<f64> {
+pub fn seek_with_margin(source: &Source, key: &Keyframe) -> Option<f64> {
     const MARGIN: f64 = 0.3;
     Some(key.decoded - MARGIN - source.start).filter(|&seek| seek > 0.0)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Keyframe, end, last_keyframe, lists_keyframes, seek_to};
+    use super::{Keyframe, last_frame_end, last_keyframe, lists_keyframes, seek_to};
     use crate::probe::parse;
 
     #[test]
@@ -103,15 +103,15 @@ mod tests {
     #[test]
     fn the_last_picture_ends_when_the_container_says_so() {
         let packets = "1.0,0.8,K__\n1.4,0.9,___\n1.2,1.0,___\nN/A,1.1,___\njunk\n";
-        let ends = |stated| end(packets, stated, 0.1).map(|end| (end * 1000.0).round());
+        let ends = |stated| last_frame_end(packets, stated, 0.1).map(|end| (end * 1000.0).round());
         assert_eq!((ends(1.5), ends(2.4)), (Some(1500.0), Some(2400.0)));
         assert_eq!((ends(1.4), ends(1.42)), (Some(1500.0), Some(1500.0)), "it is seen");
-        let slowly = end(packets, 1.5, 1.0).map(|end| (end * 1000.0).round());
+        let slowly = last_frame_end(packets, 1.5, 1.0).map(|end| (end * 1000.0).round());
         assert_eq!(slowly, Some(1600.0), "a grid that leaves pictures out needs no more than the file has");
-        assert_eq!(end("1.4,0.9,K__\n", 1.4, 0.1), Some(1.5));
+        assert_eq!(last_frame_end("1.4,0.9,K__\n", 1.4, 0.1), Some(1.5));
         assert_eq!(ends(1.3), None, "it says less than there is");
         assert_eq!(ends(2.5), None, "the rest of the file is missing");
-        assert_eq!(end("", 1.0, 0.1), None);
+        assert_eq!(last_frame_end("", 1.0, 0.1), None);
     }
 
     #[test]

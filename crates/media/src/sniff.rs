@@ -1,7 +1,7 @@
 //! What a file is by its first bytes. Refuses at once what is surely not a video; above all the
 //! text formats (playlists, manifests, concat lists) that make a demuxer open other addresses.
 
-use crate::{Failure, Reason};
+use crate::{Failure, FailureKind};
 
 /// How many bytes of the file's beginning are worth handing to [`sniff`].
 pub const SNIFF_BYTES: usize = 64 * 1024;
@@ -52,7 +52,7 @@ pub fn sniff(head: &[u8]) -> Result<Kind, Failure> {
 }
 
 fn not_video(message: &str) -> Failure {
-    Failure::new(Reason::FileNotVideo, message)
+    Failure::new(FailureKind::FileNotVideo, message)
 }
 
 fn container(head: &[u8]) -> Option<Kind> {
@@ -142,7 +142,7 @@ fn is_text(head: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{Kind, sniff};
-    use crate::Reason;
+    use crate::FailureKind;
     use proptest::prelude::*;
 
     #[test]
@@ -184,7 +184,7 @@ mod tests {
             b"RIFF\0\0\0\0WEBPVP8 ",
         ];
         for head in cases {
-            assert_eq!(sniff(head).map_err(|e| e.reason), Err(Reason::FileNotVideo), "{head:?}");
+            assert_eq!(sniff(head).map_err(|error| error.kind), Err(FailureKind::FileNotVideo), "{head:?}");
         }
     }
 

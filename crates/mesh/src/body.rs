@@ -8,10 +8,11 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use reelmill_proto::Reason;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Code, Status};
 
-use crate::Refusal;
+use crate::RpcError;
 
 /// Passes a body on; once the server drains, an open stream ends with UNAVAILABLE and a hint to
 /// come back, instead of holding the server or being cut.
@@ -47,7 +48,7 @@ impl Body for DrainingBody {
         self.ended = true;
         let mut trailers = http::HeaderMap::new();
         let leaving =
-            Refusal::new(Code::Unavailable, "SHUTTING_DOWN", "this process is stopping; call again")
+            RpcError::new(Code::Unavailable, Reason::ShuttingDown, "this process is stopping; call again")
                 .retry_after(Duration::from_secs(1));
         let _ = leaving.to_status().add_header(&mut trailers);
         Poll::Ready(Some(Ok(Frame::trailers(trailers))))

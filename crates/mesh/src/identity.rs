@@ -3,9 +3,10 @@
 use std::fmt;
 
 use http::HeaderMap;
+use reelmill_proto::Reason;
 use subtle::ConstantTimeEq as _;
 
-use crate::{Refusal, headers};
+use crate::{RpcError, headers};
 
 /// On whose behalf a call is made. Found in the extensions of every request that
 /// [`crate::server::serve`] lets through.
@@ -71,10 +72,10 @@ impl Caller {
     }
 
     /// The user, or UNAUTHENTICATED.
-    pub fn user(&self) -> Result<&UserSession, Refusal> {
+    pub fn user(&self) -> Result<&UserSession, RpcError> {
         match self {
             Self::User(user) => Ok(user),
-            _ => Err(Refusal::unauthenticated("SIGN_IN_REQUIRED", "sign in first")),
+            _ => Err(RpcError::unauthenticated(Reason::SignInRequired, "sign in first")),
         }
     }
 
@@ -118,14 +119,17 @@ impl Origin {
 }
 
 /// Believes a request's headers if it shows the mesh key.
-pub(crate) fn admit(key: &MeshKey, headers: &HeaderMap) -> Result<(Caller, Option<Origin>), Refusal> {
+pub(crate) fn admit(key: &MeshKey, headers: &HeaderMap) -> Result<(Caller, Option<Origin>), RpcError> {
     let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
     if !key.opens(headers) {
-        return Err(Refusal::unauthenticated("MESH_KEY_INVALID", "this port is for Reelmill's own roles"));
+        return Err(RpcError::unauthenticated(
+            Reason::MeshKeyInvalid,
+            "this port is for Reelmill's own roles",
+        ));
     }
     let caller = text(headers::CALLER)
         .and_then(Caller::from_header)
-        .ok_or_else(|| Refusal::unauthenticated("MESH_CALLER_INVALID", "the call names no caller"))?;
+        .ok_or_else(|| RpcError::unauthenticated(Reason::MeshCallerInvalid, "the call names no caller"))?;
     Ok((caller, text(headers::ORIGIN).map(|origin| Origin(origin.to_owned()))))
 }
 

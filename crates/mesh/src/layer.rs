@@ -11,13 +11,13 @@ use std::{
 
 use futures::FutureExt as _;
 use http::{HeaderValue, Request, Response};
-use reelmill_proto::{Policies, options::Access};
+use reelmill_proto::{Policies, Reason, options::Access};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, body::Body};
 use tracing::Instrument as _;
 
-use crate::{Caller, MeshKey, Refusal, body::DrainingBody, deadline, headers, identity, status};
+use crate::{Caller, MeshKey, RpcError, body::DrainingBody, deadline, headers, identity, status};
 
 /// Handlers that may run at once in one role; calls beyond are refused at once.
 const MAX_RUNNING: usize = 2048;
@@ -38,7 +38,7 @@ impl Entrance {
 
     /// Says who calls, if they may: health and reflection are open, everything else needs the
     /// mesh key, and what the contract says of the method is checked here again, behind the gateway.
-    fn admit<B>(&self, request: &mut Request<B>) -> Result<(), Refusal> {
+    fn admit<B>(&self, request: &mut Request<B>) -> Result<(), RpcError> {
         let path = request.uri().path();
         if path.starts_with("/grpc.health.") || path.starts_with("/grpc.reflection.") {
             return Ok(());
@@ -126,7 +126,7 @@ where
 {
     match tokio::time::timeout(bound, AssertUnwindSafe(handler).catch_unwind()).await {
         Err(_) => refuse(&status::deadline_exceeded()),
-        Ok(Err(panic)) => refuse(&Refusal::internal(&panic_message(panic.as_ref()))),
+        Ok(Err(panic)) => refuse(&RpcError::internal(&panic_message(panic.as_ref()))),
         Ok(Ok(Ok(response))) => described(response),
     }
 }
@@ -140,12 +140,12 @@ fn described(response: Response<Body>) -> Response<Body> {
     }
 }
 
-fn refuse(refusal: &Refusal) -> Response<Body> {
+fn refuse(refusal: &RpcError) -> Response<Body> {
     refusal.to_status().into_http()
 }
 
-fn overloaded() -> Refusal {
-    Refusal::new(Code::ResourceExhausted, "OVERLOADED", "too many calls at once; try again")
+fn overloaded() -> RpcError {
+    RpcError::new(Code::ResourceExhausted, Reason::Overloaded, "too many calls at once; try again")
         .retry_after(Duration::from_secs(1))
 }
 

@@ -17,4 +17,4 @@ pub mod telemetry;
 
 pub use channel::Channel;
 pub use identity::{Caller, MeshKey, Origin, UserSession};
-pub use status::{DOMAIN, Refusal, describe_bare, reason_of};
+pub use status::{DOMAIN, RpcError, describe_bare, reason_of};

@@ -1,24 +1,26 @@
-//! Errors as `google.rpc` rich status: always a stable reason, with the details that apply.
+//! Errors as `google.rpc` rich status: always an ErrorInfo with a stable reason, and the details that apply.
 
 use std::{collections::HashMap, fmt::Display, time::Duration};
 
+use reelmill_proto::Reason;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 /// The `domain` of every `google.rpc.ErrorInfo` that Reelmill sends.
 pub const DOMAIN: &str = "reelmill";
 
-/// How long a refusal's sentence may be, bytes.
-const MAX_MESSAGE: usize = 1024;
+/// Length limit of an error message, bytes: it is sent as a header, and may quote the request.
+const MAX_MESSAGE_BYTES: usize = 1024;
 
-/// A call that is refused: what the caller is told. Boxed, since every handler's result holds one.
+/// An error returned to a caller: gRPC code, stable reason, message and details. Boxed because every handler's result
+/// holds one.
 #[derive(Debug, Clone)]
-pub struct Refusal(Box<Told>);
+pub struct RpcError(Box<Fields>);
 
 #[derive(Debug, Clone)]
-struct Told {
+struct Fields {
     code: Code,
-    reason: &'static str,
+    reason: Reason,
     message: String,
     violations: Vec<(String, String)>,
     metadata: HashMap<String, String>,
@@ -26,13 +28,12 @@ struct Told {
     quota: Option<(String, String)>,
 }
 
-impl Refusal {
-    /// A refusal with a code, a stable UPPER_SNAKE reason and a sentence for people.
-    pub fn new(code: Code, reason: &'static str, message: impl Into<String>) -> Self {
-        // It travels as a header, and what it quotes may be as long as a request.
+impl RpcError {
+    /// An error with a message of at most 1,024 bytes; a longer one is truncated.
+    pub fn new(code: Code, reason: Reason, message: impl Into<String>) -> Self {
         let mut message = message.into();
-        message.truncate(message.floor_char_boundary(MAX_MESSAGE));
-        Self(Box::new(Told {
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE_BYTES));
+        Self(Box::new(Fields {
             code,
             reason,
             message,
@@ -44,58 +45,58 @@ impl Refusal {
     }
 
     /// INVALID_ARGUMENT about one field.
-    pub fn field(reason: &'static str, field: &str, message: impl Into<String>) -> Self {
+    pub fn field(reason: Reason, field: &str, message: impl Into<String>) -> Self {
         let message = message.into();
-        let mut refusal = Self::new(Code::InvalidArgument, reason, format!("{field}: {message}"));
-        let described = refusal.0.message.strip_prefix(field).unwrap_or(&message);
-        let described = described.trim_start_matches(": ").to_owned();
-        refusal.0.violations.push((field.to_owned(), described));
-        refusal
+        let mut error = Self::new(Code::InvalidArgument, reason, format!("{field}: {message}"));
+        let description = error.0.message.strip_prefix(field).unwrap_or(&message);
+        let description = description.trim_start_matches(": ").to_owned();
+        error.0.violations.push((field.to_owned(), description));
+        error
     }
 
     /// UNAUTHENTICATED.
-    pub fn unauthenticated(reason: &'static str, message: impl Into<String>) -> Self {
+    pub fn unauthenticated(reason: Reason, message: impl Into<String>) -> Self {
         Self::new(Code::Unauthenticated, reason, message)
     }
 
     /// NOT_FOUND.
-    pub fn not_found(reason: &'static str, message: impl Into<String>) -> Self {
+    pub fn not_found(reason: Reason, message: impl Into<String>) -> Self {
         Self::new(Code::NotFound, reason, message)
     }
 
     /// FAILED_PRECONDITION.
-    pub fn precondition(reason: &'static str, message: impl Into<String>) -> Self {
+    pub fn precondition(reason: Reason, message: impl Into<String>) -> Self {
         Self::new(Code::FailedPrecondition, reason, message)
     }
 
-    /// UNAVAILABLE: something that Reelmill stands on is away. The cause is logged here, once.
-    pub fn unavailable(reason: &'static str, message: &str, cause: &dyn Display) -> Self {
-        tracing::warn!(reason, %cause, "{message}");
+    /// UNAVAILABLE: a dependency is unavailable. The cause is logged here, once.
+    pub fn unavailable(reason: Reason, message: &str, cause: &dyn Display) -> Self {
+        tracing::warn!(reason = reason.as_str_name(), %cause, "{message}");
         Self::new(Code::Unavailable, reason, message).retry_after(Duration::from_secs(1))
     }
 
-    /// INTERNAL. The cause is logged here, once, and never told: the caller gets the request id to
-    /// quote, in the `x-request-id` header.
+    /// INTERNAL. The cause is logged here, once, and never returned: the caller gets the request id to quote, in the
+    /// `x-request-id` header.
     pub fn internal(cause: &dyn Display) -> Self {
         tracing::error!(%cause, "internal error");
-        Self::new(Code::Internal, "INTERNAL", "something went wrong inside; quote the request id")
+        Self::new(Code::Internal, Reason::Internal, "internal error; quote the request id when you report it")
     }
 
-    /// Says when to try again.
+    /// Adds RetryInfo: when to retry.
     #[must_use]
     pub fn retry_after(mut self, delay: Duration) -> Self {
         self.0.retry_after = Some(delay);
         self
     }
 
-    /// Says which quota is used up.
+    /// Adds QuotaFailure: which quota is exhausted.
     #[must_use]
     pub fn quota(mut self, subject: impl Into<String>, description: impl Into<String>) -> Self {
         self.0.quota = Some((subject.into(), description.into()));
         self
     }
 
-    /// Adds a fact for programs.
+    /// Adds a key and value to the ErrorInfo metadata.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Display) -> Self {
         self.0.metadata.insert(key.to_owned(), value.to_string());
@@ -103,7 +104,7 @@ impl Refusal {
     }
 
     /// The stable reason.
-    pub fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> Reason {
         self.0.reason
     }
 
@@ -115,7 +116,7 @@ impl Refusal {
     /// The rich status.
     pub fn to_status(&self) -> Status {
         let mut details = ErrorDetails::new();
-        details.set_error_info(self.0.reason, DOMAIN, self.0.metadata.clone());
+        details.set_error_info(self.0.reason.as_str_name(), DOMAIN, self.0.metadata.clone());
         for (field, description) in &self.0.violations {
             details.add_bad_request_violation(field, description);
         }
@@ -129,65 +130,65 @@ impl Refusal {
     }
 }
 
-impl From<Refusal> for Status {
-    fn from(refusal: Refusal) -> Self {
-        refusal.to_status()
+impl From<RpcError> for Status {
+    fn from(error: RpcError) -> Self {
+        error.to_status()
     }
 }
 
-/// The stable reason of a status, whoever made it.
+/// The stable reason in the ErrorInfo of a status, if it has one.
 pub fn reason_of(status: &Status) -> Option<String> {
     status.get_details_error_info().map(|info| info.reason)
 }
 
-/// Gives a status that tonic made by itself the reason and code that our callers are promised.
-/// Answers none where the status has details already.
-pub fn describe_bare(status: &Status) -> Option<Refusal> {
+/// Maps a status that tonic itself created to one with a reason and the code of our contract. `None` if the status
+/// already has details.
+pub fn describe_bare(status: &Status) -> Option<RpcError> {
     if !status.details().is_empty() || status.code() == Code::Ok {
         return None;
     }
     let message = status.message();
     let described = match status.code() {
-        Code::Unimplemented if message.contains("compress") => Refusal::new(
+        Code::Unimplemented if message.contains("compress") => RpcError::new(
             Code::Unimplemented,
-            "ENCODING_UNSUPPORTED",
+            Reason::EncodingUnsupported,
             "this message encoding is not supported",
         ),
         Code::Unimplemented => method_unknown(),
-        Code::OutOfRange => Refusal::new(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", message),
+        Code::OutOfRange => RpcError::new(Code::ResourceExhausted, Reason::MessageTooLarge, message),
         Code::Internal | Code::InvalidArgument | Code::DataLoss if is_malformed(message) => malformed(),
         Code::Internal | Code::Unknown if message.contains("Missing request message") => malformed(),
-        Code::Internal | Code::Unknown => Refusal::internal(&message),
+        Code::Internal | Code::Unknown => RpcError::internal(&message),
         Code::Unavailable => {
-            Refusal::new(Code::Unavailable, "UNAVAILABLE", "a part of the system is away; try again")
+            RpcError::new(Code::Unavailable, Reason::Unavailable, "a dependency is unavailable; retry")
                 .retry_after(Duration::from_secs(1))
         }
         Code::DeadlineExceeded => deadline_exceeded(),
-        Code::Cancelled => Refusal::new(Code::Cancelled, "CANCELLED", "the call was cancelled"),
-        code => Refusal::new(code, "UNSPECIFIED", message),
+        Code::Cancelled => RpcError::new(Code::Cancelled, Reason::Cancelled, "the call was cancelled"),
+        code => RpcError::new(code, Reason::Unspecified, message),
     };
     Some(described)
 }
 
-/// There is no such method.
-pub(crate) fn method_unknown() -> Refusal {
-    Refusal::new(Code::Unimplemented, "METHOD_UNKNOWN", "there is no such method")
+/// UNIMPLEMENTED: no such method.
+pub(crate) fn method_unknown() -> RpcError {
+    RpcError::new(Code::Unimplemented, Reason::MethodUnknown, "there is no such method")
 }
 
-/// The call took longer than its caller allowed.
-pub(crate) fn deadline_exceeded() -> Refusal {
-    Refusal::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the call took longer than allowed")
+/// DEADLINE_EXCEEDED: the call took longer than its deadline.
+pub(crate) fn deadline_exceeded() -> RpcError {
+    RpcError::new(Code::DeadlineExceeded, Reason::DeadlineExceeded, "the call took longer than its deadline")
 }
 
-fn malformed() -> Refusal {
-    Refusal::new(
+fn malformed() -> RpcError {
+    RpcError::new(
         Code::InvalidArgument,
-        "REQUEST_MALFORMED",
+        Reason::RequestMalformed,
         "the request is not a gRPC message of this method",
     )
 }
 
-/// tonic and prost tell of undecodable requests with INTERNAL and these words.
+/// Whether a message of tonic or prost is about an undecodable request: they report those as INTERNAL.
 fn is_malformed(message: &str) -> bool {
     ["decode", "protocol error", "Unexpected EOF", "compression flag", "buffer underflow", "wire type"]
         .iter()
@@ -199,8 +200,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn details_travel() {
-        let status = Refusal::field("FIELD_INVALID", "page_size", "must be 1 to 200")
+    fn to_status_carries_all_details() {
+        let status = RpcError::field(Reason::FieldInvalid, "page_size", "must be 1 to 200")
             .with("limit", 200)
             .retry_after(Duration::from_millis(1500))
             .to_status();
@@ -213,20 +214,20 @@ mod tests {
     }
 
     #[test]
-    fn a_long_quotation_is_cut() {
-        let refusal = Refusal::field("FIELD_INVALID", "name", "ü".repeat(1 << 20));
-        assert!(refusal.0.message.len() <= MAX_MESSAGE);
-        assert!(refusal.0.violations[0].1.len() <= MAX_MESSAGE);
+    fn new_truncates_a_long_message() {
+        let error = RpcError::field(Reason::FieldInvalid, "name", "ü".repeat(1 << 20));
+        assert!(error.0.message.len() <= MAX_MESSAGE_BYTES);
+        assert!(error.0.violations[0].1.len() <= MAX_MESSAGE_BYTES);
         let mut headers = http::HeaderMap::new();
-        refusal.to_status().add_header(&mut headers).unwrap();
+        error.to_status().add_header(&mut headers).unwrap();
         assert!(headers.values().map(http::HeaderValue::len).sum::<usize>() < 8 << 10);
     }
 
     #[test]
-    fn bare_statuses_get_a_reason_and_internal_ones_lose_their_cause() {
+    fn describe_bare_adds_a_reason_and_hides_internal_causes() {
         let garbage = Status::internal("failed to decode Protobuf message: invalid wire type");
         let described = describe_bare(&garbage).unwrap();
-        assert_eq!((described.code(), described.reason()), (Code::InvalidArgument, "REQUEST_MALFORMED"));
+        assert_eq!((described.code(), described.reason()), (Code::InvalidArgument, Reason::RequestMalformed));
         let leak = describe_bare(&Status::unknown("connection to 10.0.0.1 refused")).unwrap().to_status();
         assert!(!leak.message().contains("10.0.0.1"));
         assert!(describe_bare(&described.to_status()).is_none());

@@ -1,12 +1,13 @@
-//! What services stand on: database, objects, queue, sessions.
+//! The backends that services use: database, object store, queue, and shared state (session cache, rate limiter,
+//! pub/sub).
 //!
-//! Each is one seam with an embedded and a production backend behind it, chosen by a URL. The same conformance
-//! suite (`tests/conformance`) runs on every backend.
+//! Each is one seam with an embedded and a production backend, chosen by a URL. One conformance suite a seam
+//! (`tests/conformance`) runs on every backend.
 
-mod causes;
 pub mod clock;
 pub mod database;
+mod error_chain;
 pub mod objects;
 pub mod queue;
-pub mod sessions;
+pub mod shared_state;
 pub mod signed_path;

@@ -2,6 +2,7 @@
 
 use axum::{extract::Request, middleware::Next, response::Response};
 use http::{Method, StatusCode, Version, header};
+use reelmill_proto::Reason;
 
 use crate::error::http_error;
 
@@ -16,7 +17,11 @@ const GRPC_WEB: [&str; 4] = [
 /// Lets POSTs of the known content types through.
 pub(crate) async fn check_format(request: Request, next: Next) -> Response {
     if request.method() != Method::POST {
-        return http_error(StatusCode::METHOD_NOT_ALLOWED, "HTTP_METHOD_INVALID", "calls are POST requests");
+        return http_error(
+            StatusCode::METHOD_NOT_ALLOWED,
+            Reason::HttpMethodInvalid,
+            "calls are POST requests",
+        );
     }
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let content_type = content_type.unwrap_or_default();
@@ -25,7 +30,7 @@ pub(crate) async fn check_format(request: Request, next: Next) -> Response {
     }
     http_error(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "CONTENT_TYPE_INVALID",
+        Reason::ContentTypeInvalid,
         "send gRPC over HTTP/2 (application/grpc) or gRPC-web (application/grpc-web+proto)",
     )
 }

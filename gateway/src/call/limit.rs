@@ -7,7 +7,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use reelmill_platform::sessions::Decision;
+use reelmill_platform::shared_state::RateDecision;
 
 use crate::{call::identify::Shown, client, contract::Method, error::Refused, gateway::Shared};
 
@@ -28,11 +28,11 @@ pub(crate) async fn limit(State(shared): State<Arc<Shared>>, request: Request, n
     let away = |cause: &dyn std::fmt::Display| {
         shared.limiter_away.warn(shared.clock.now_millis(), "the rate limiter is away; calls pass", cause);
     };
-    match tokio::time::timeout(PATIENCE, shared.hub.take(&key, units, limit)).await {
-        Ok(Ok(Decision::Refused { retry_after })) => {
+    match tokio::time::timeout(PATIENCE, shared.rate_limiter.take(&key, units, limit)).await {
+        Ok(Ok(RateDecision::Limited { retry_after })) => {
             return Refused::RateLimited { subject, retry_after }.into_response();
         }
-        Ok(Ok(Decision::Allowed)) => {}
+        Ok(Ok(RateDecision::Allowed)) => {}
         Ok(Err(error)) => away(&error),
         Err(late) => away(&late),
     }

@@ -6,6 +6,7 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use reelmill_platform::objects::{ObjectHead, aws_sdk_s3::operation::get_object::GetObjectOutput};
+use reelmill_proto::Reason;
 
 use super::file::File;
 use crate::{error::http_error, pages::matches_etag};
@@ -47,7 +48,7 @@ pub(super) fn not_modified(file: &File, etag: Option<&str>) -> Response {
 pub(super) fn range_not_satisfiable(size: Option<i64>) -> Response {
     let mut response = http_error(
         StatusCode::RANGE_NOT_SATISFIABLE,
-        "RANGE_NOT_SATISFIABLE",
+        Reason::RangeNotSatisfiable,
         "the range lies beyond the end of the file",
     );
     let total = size.map_or_else(|| "*".to_owned(), |size| size.to_string());

@@ -14,6 +14,7 @@ use axum::{
 };
 use http::{HeaderMap, HeaderName, Method, StatusCode, header, request::Parts};
 use reelmill_platform::{objects::ObjectsError, signed_path::SignedPathError};
+use reelmill_proto::Reason;
 use tower_http::cors::{Any, CorsLayer};
 
 use crate::{
@@ -95,11 +96,11 @@ fn refuse_address(error: SignedPathError) -> Response {
     match error {
         SignedPathError::Expired => http_error(
             StatusCode::FORBIDDEN,
-            "PLAYBACK_ADDRESS_EXPIRED",
+            Reason::PlaybackAddressExpired,
             "this address has expired; ask for a new one",
         ),
         SignedPathError::Malformed | SignedPathError::Forged => {
-            http_error(StatusCode::FORBIDDEN, "PLAYBACK_ADDRESS_INVALID", "this address is not valid")
+            http_error(StatusCode::FORBIDDEN, Reason::PlaybackAddressInvalid, "this address is not valid")
         }
     }
 }
@@ -111,7 +112,7 @@ fn refuse_object(error: &ObjectsError) -> Response {
     tracing::warn!(cause = %error, "the object store does not serve an object");
     let mut response = http_error(
         StatusCode::SERVICE_UNAVAILABLE,
-        "STORE_UNAVAILABLE",
+        Reason::ObjectStoreUnavailable,
         "the store is away; try again in a moment",
     );
     response.headers_mut().insert(header::RETRY_AFTER, http::HeaderValue::from_static("1"));

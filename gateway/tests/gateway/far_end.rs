@@ -11,8 +11,9 @@ use std::{
 };
 
 use futures::{Stream, StreamExt as _, stream};
-use reelmill_mesh::{Caller, Origin, Refusal};
+use reelmill_mesh::{Caller, Origin, RpcError};
 use reelmill_proto::{
+    Reason,
     auth::{
         CheckSessionRequest, CheckSessionResponse, CreateSessionRequest, CreateSessionResponse,
         CreateUserRequest, CreateUserResponse, DeleteAllSessionsRequest, DeleteAllSessionsResponse,
@@ -84,8 +85,8 @@ fn video(display_name: String) -> Video {
     Video { name: "videos/a".to_owned(), display_name, ..Video::default() }
 }
 
-pub fn detailed() -> Refusal {
-    Refusal::new(Code::FailedPrecondition, "VIDEO_NOT_READY", "not yet, \u{fc}brigens")
+pub fn detailed() -> RpcError {
+    RpcError::new(Code::FailedPrecondition, Reason::VideoNotReady, "not yet, \u{fc}brigens")
         .with("state", "PROCESSING")
 }
 

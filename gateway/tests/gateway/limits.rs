@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reelmill_mesh::reason_of;
-use reelmill_platform::sessions::RateLimit;
+use reelmill_platform::shared_state::RateLimit;
 use reelmill_proto::{auth::CreateSessionRequest, upload::ListVideosRequest};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;

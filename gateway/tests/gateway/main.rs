@@ -3,10 +3,10 @@
 mod calls;
 mod far_end;
 mod garbage;
-mod hub_away;
 mod limits;
 mod pages;
 mod playback;
+mod shared_state_unavailable;
 mod sign_in;
 mod streams;
 mod system;

@@ -10,7 +10,7 @@ use reelmill_mesh::{
 use reelmill_platform::{
     clock::Clock,
     objects::{Objects, ObjectsConfig},
-    sessions::{self, Hub, RateLimit},
+    shared_state::{self, RateLimit, SharedState},
     signed_path::PathSigner,
 };
 use reelmill_proto::{
@@ -40,7 +40,7 @@ pub struct System {
     pub url: String,
     pub address: SocketAddr,
     pub http: reqwest::Client,
-    pub hub: Arc<dyn Hub>,
+    pub state: SharedState,
     pub far: Arc<FarEnd>,
     pub signer: Signer,
     pub objects: Objects,
@@ -56,11 +56,11 @@ impl System {
     }
 
     pub async fn with(change: impl FnOnce(&mut GatewayConfig)) -> Self {
-        let hub = sessions::connect(&format!("memory:{}", uuid::Uuid::now_v7())).await.unwrap();
-        Self::with_hub(hub, change).await
+        let state = shared_state::connect(&format!("memory:{}", uuid::Uuid::now_v7())).await.unwrap();
+        Self::with_state(state, change).await
     }
 
-    pub async fn with_hub(hub: Arc<dyn Hub>, change: impl FnOnce(&mut GatewayConfig)) -> Self {
+    pub async fn with_state(state: SharedState, change: impl FnOnce(&mut GatewayConfig)) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let key = MeshKey::new("the-mesh-key-of-the-tests").unwrap();
         let roles = CancellationToken::new();
@@ -93,12 +93,13 @@ impl System {
         let folder = tempfile::tempdir().unwrap();
         let (objects, routes) = store(&url, folder.path()).await;
         let gateway =
-            Gateway::open(config, key, hub.clone(), objects.clone(), Some(routes), Clock::system()).unwrap();
+            Gateway::open(config, key, state.clone(), objects.clone(), Some(routes), Clock::system())
+                .unwrap();
         let shutdown = CancellationToken::new();
         let stop = shutdown.clone();
         let gateway = tokio::spawn(async move { gateway.serve(listener, stop).await.unwrap() });
         let http = reqwest::Client::new();
-        Self { url, address, http, hub, far, signer, objects, shutdown, gateway, roles, _folder: folder }
+        Self { url, address, http, state, far, signer, objects, shutdown, gateway, roles, _folder: folder }
     }
 
     pub fn channel(&self) -> Channel {
@@ -119,13 +120,13 @@ impl System {
 
     /// Signs a user in and returns the token.
     pub async fn sign_in(&self, user: &str, session: &str) -> String {
-        self.hub.put_session(session, user, Duration::from_secs(900)).await.unwrap();
+        self.state.session_cache.put(session, user, Duration::from_secs(900)).await.unwrap();
         self.signer.token(user, session, 900)
     }
 
     /// Ends a session, as auth does.
     pub async fn end_session(&self, session: &str) {
-        self.hub.end_session(session, Duration::from_secs(900)).await.unwrap();
+        self.state.session_cache.end(session, Duration::from_secs(900)).await.unwrap();
     }
 
     pub fn playback_url(&self, prefix: &str, expires_unix: u64, name: &str) -> String {

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use reelmill_mesh::Refusal;
+use reelmill_mesh::RpcError;
 use reelmill_platform::{
-    database::{DatabaseError, is_away},
-    sessions::HubError,
+    database::{DatabaseError, is_unavailable},
+    shared_state::SharedStateError,
 };
+use reelmill_proto::Reason;
 use sea_orm::DbErr;
 use tonic::{Code, Status};
 
@@ -26,8 +27,8 @@ pub enum AuthError {
     #[error("database: {0}")]
     Database(#[from] DbErr),
     /// The hub could not be told that sessions ended. In the database they have.
-    #[error("hub: {0}")]
-    Hub(#[from] HubError),
+    #[error("session cache: {0}")]
+    SessionCache(#[from] SharedStateError),
     /// The e-mail address is none.
     #[error("must be an e-mail address of at most 254 characters")]
     EmailInvalid,
@@ -80,36 +81,35 @@ impl AuthError {
     }
 
     /// What the caller is told.
-    fn refusal(&self) -> Refusal {
+    fn refusal(&self) -> RpcError {
         let words = self.to_string();
         match self {
-            Self::EmailInvalid => Refusal::field("EMAIL_INVALID", "email", words),
-            Self::PasswordTooWeak(_) => Refusal::field("PASSWORD_TOO_WEAK", "password", words),
-            Self::Field { field, message } => Refusal::field("FIELD_INVALID", field, *message),
-            Self::EmailTaken => Refusal::new(Code::AlreadyExists, "EMAIL_TAKEN", words),
-            Self::CredentialsWrong => Refusal::unauthenticated("CREDENTIALS_WRONG", words),
-            Self::RefreshTokenInvalid => Refusal::unauthenticated("REFRESH_TOKEN_INVALID", words),
-            Self::RefreshTokenReplayed => Refusal::unauthenticated("REFRESH_TOKEN_REPLAYED", words),
-            Self::RefreshTokenSpent => Refusal::unauthenticated("REFRESH_TOKEN_SPENT", words),
-            Self::SessionEnded => Refusal::unauthenticated("SESSION_ENDED", words),
-            Self::SessionNotFound => Refusal::not_found("SESSION_NOT_FOUND", words),
-            Self::UserNotFound => Refusal::not_found("USER_NOT_FOUND", words),
-            Self::Overloaded => {
-                Refusal::new(Code::ResourceExhausted, "OVERLOADED", words).retry_after(Duration::from_secs(2))
-            }
-            Self::Hub(cause) => Refusal::unavailable(
-                "SESSIONS_UNAVAILABLE",
+            Self::EmailInvalid => RpcError::field(Reason::EmailInvalid, "email", words),
+            Self::PasswordTooWeak(_) => RpcError::field(Reason::PasswordTooWeak, "password", words),
+            Self::Field { field, message } => RpcError::field(Reason::FieldInvalid, field, *message),
+            Self::EmailTaken => RpcError::new(Code::AlreadyExists, Reason::EmailTaken, words),
+            Self::CredentialsWrong => RpcError::unauthenticated(Reason::CredentialsWrong, words),
+            Self::RefreshTokenInvalid => RpcError::unauthenticated(Reason::RefreshTokenInvalid, words),
+            Self::RefreshTokenReplayed => RpcError::unauthenticated(Reason::RefreshTokenReplayed, words),
+            Self::RefreshTokenSpent => RpcError::unauthenticated(Reason::RefreshTokenSpent, words),
+            Self::SessionEnded => RpcError::unauthenticated(Reason::SessionEnded, words),
+            Self::SessionNotFound => RpcError::not_found(Reason::SessionNotFound, words),
+            Self::UserNotFound => RpcError::not_found(Reason::UserNotFound, words),
+            Self::Overloaded => RpcError::new(Code::ResourceExhausted, Reason::Overloaded, words)
+                .retry_after(Duration::from_secs(2)),
+            Self::SessionCache(cause) => RpcError::unavailable(
+                Reason::SessionCacheUnavailable,
                 "the session store is away; sign out again to be sure",
                 cause,
             ),
-            Self::Database(cause) if is_away(cause) => {
-                Refusal::unavailable("DATABASE_UNAVAILABLE", "the database is away", cause)
+            Self::Database(cause) if is_unavailable(cause) => {
+                RpcError::unavailable(Reason::DatabaseUnavailable, "the database is away", cause)
             }
             Self::SigningKey(_)
             | Self::PasswordHashing(_)
             | Self::Open(_)
             | Self::Database(_)
-            | Self::Internal(_) => Refusal::internal(self),
+            | Self::Internal(_) => RpcError::internal(self),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The auth service: users, passwords, sessions, tokens, signing keys.
 //!
-//! The database is the truth about sessions. The hub, which the gateway asks on every call, is told after the
+//! The database is the truth about sessions. The session_cache, which the gateway asks on every call, is told after the
 //! database and may forget; [`SERVICES`]' internal half, `SessionService`, puts back what it forgot.
 
 mod account;
@@ -18,7 +18,7 @@ pub mod token;
 
 use std::sync::Arc;
 
-use reelmill_platform::{clock::Clock, sessions::Hub};
+use reelmill_platform::{clock::Clock, shared_state::SessionCache};
 use reelmill_proto::auth::{
     auth_service_server::AuthServiceServer, session_service_server::SessionServiceServer,
 };
@@ -49,7 +49,11 @@ impl Auth {
     ///
     /// # Errors
     /// A key or hashing cost that can't be used, or a database that can't be opened.
-    pub async fn open(config: AuthConfig, hub: Arc<dyn Hub>, clock: Clock) -> Result<Self, AuthError> {
+    pub async fn open(
+        config: AuthConfig,
+        session_cache: Arc<dyn SessionCache>,
+        clock: Clock,
+    ) -> Result<Self, AuthError> {
         let key = SigningKey::from_pem(&config.signing_key_pem)?;
         let hasher = Hasher::new(config.password_hashing).await?;
         let store = Store::open(&config.database_url).await?;
@@ -58,7 +62,7 @@ impl Auth {
             access_token: config.access_token_ttl,
             refresh_token: config.refresh_token_ttl,
         };
-        let sessions = Sessions::new(store.clone(), hub, key, clock.clone(), lifetimes);
+        let sessions = Sessions::new(store.clone(), session_cache, key, clock.clone(), lifetimes);
         Ok(Self { rpc: AuthRpc { store, sessions, hasher, clock, key_since } })
     }
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use reelmill_mesh::UserSession;
-use reelmill_platform::{clock::Clock, sessions::Hub};
+use reelmill_platform::{clock::Clock, shared_state::SessionCache};
 
 use crate::{
     AuthError, account,
@@ -16,8 +16,8 @@ use crate::{
     token::{AccessClaims, ISSUER, SigningKey},
 };
 
-/// How much longer than its access tokens a session is remembered in the hub, for clocks that differ.
-const HUB_SLACK: Duration = Duration::from_secs(60);
+/// How much longer than its access tokens a session is remembered in the session_cache, for clocks that differ.
+const SESSION_CACHE_TTL_SLACK: Duration = Duration::from_secs(60);
 
 /// How long tokens are valid.
 #[derive(Debug, Clone, Copy)]
@@ -39,15 +39,21 @@ pub(crate) struct Issued {
 #[derive(Clone)]
 pub(crate) struct Sessions {
     store: Store,
-    hub: Arc<dyn Hub>,
+    session_cache: Arc<dyn SessionCache>,
     key: SigningKey,
     clock: Clock,
     lifetimes: Lifetimes,
 }
 
 impl Sessions {
-    pub fn new(store: Store, hub: Arc<dyn Hub>, key: SigningKey, clock: Clock, lifetimes: Lifetimes) -> Self {
-        Self { store, hub, key, clock, lifetimes }
+    pub fn new(
+        store: Store,
+        session_cache: Arc<dyn SessionCache>,
+        key: SigningKey,
+        clock: Clock,
+        lifetimes: Lifetimes,
+    ) -> Self {
+        Self { store, session_cache, key, clock, lifetimes }
     }
 
     /// The key that signs access tokens.
@@ -137,7 +143,7 @@ impl Sessions {
             let now = this.clock.now_millis();
             let ended = this.store.end_all_sessions(&user, now).await?;
             // All whose access tokens may be valid still: an earlier call may have failed to tell.
-            let since = now.saturating_sub(millis(this.hub_ttl()));
+            let since = now.saturating_sub(millis(this.session_cache_ttl()));
             let ids = this.store.sessions_ended_since(&user, since).await?;
             this.tell_ended(ids).await?;
             Ok(ended)
@@ -168,7 +174,9 @@ impl Sessions {
     /// Tells the hub of a live session. Unlike `put_session` this never takes back an end that came in
     /// between. What the hub does not hear now it gets when the gateway, finding nothing, asks CheckSession.
     async fn restore(&self, session: &session::Model) {
-        if let Err(error) = self.hub.restore_session(&session.id, &session.user_id, self.hub_ttl()).await {
+        if let Err(error) =
+            self.session_cache.restore(&session.id, &session.user_id, self.session_cache_ttl()).await
+        {
             tracing::warn!(%error, "a live session is not in the hub");
         }
     }
@@ -177,7 +185,7 @@ impl Sessions {
     /// and again behind the caller's back for as long as it may believe otherwise.
     async fn tell_ended(&self, sessions: Vec<String>) -> Result<(), AuthError> {
         for (place, session) in sessions.iter().enumerate() {
-            if let Err(error) = self.hub.end_session(session, self.hub_ttl()).await {
+            if let Err(error) = self.session_cache.end(session, self.session_cache_ttl()).await {
                 tokio::spawn(self.clone().keep_telling(sessions[place..].to_vec()));
                 return Err(error.into());
             }
@@ -186,9 +194,9 @@ impl Sessions {
     }
 
     async fn keep_telling(self, sessions: Vec<String>) {
-        let until = tokio::time::Instant::now() + self.hub_ttl();
+        let until = tokio::time::Instant::now() + self.session_cache_ttl();
         for session in sessions {
-            while self.hub.end_session(&session, self.hub_ttl()).await.is_err() {
+            while self.session_cache.end(&session, self.session_cache_ttl()).await.is_err() {
                 if tokio::time::Instant::now() > until {
                     return;
                 }
@@ -216,8 +224,8 @@ impl Sessions {
         })
     }
 
-    fn hub_ttl(&self) -> Duration {
-        self.lifetimes.access_token + HUB_SLACK
+    fn session_cache_ttl(&self) -> Duration {
+        self.lifetimes.access_token + SESSION_CACHE_TTL_SLACK
     }
 }
 

@@ -168,13 +168,13 @@ pub(crate) fn planned_renditions(plan: &Plan) -> Vec<Rendition> {
     };
     let pixels = |pixels: u32| i32::try_from(pixels).unwrap_or(i32::MAX);
     let mut renditions = Vec::new();
-    for (picture, rung) in
-        plan.picture.iter().flat_map(|picture| picture.rungs.iter().map(move |r| (picture, r)))
+    for (video_plan, rung) in
+        plan.video.iter().flat_map(|video_plan| video_plan.rungs.iter().map(move |r| (video_plan, r)))
     {
         renditions.push(Rendition {
             height: pixels(rung.size.height),
             width: pixels(rung.size.width),
-            frame_rate: rung.rate(picture.rate).fps(),
+            frame_rate: rung.rate(video_plan.rate).fps(),
             video_range: rung.range.as_str().to_owned(),
             ..made(&rung.id, Kind::Video)
         });

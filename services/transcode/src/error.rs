@@ -1,16 +1,17 @@
 //! What can go wrong in dispatch, and how callers are told.
 
-use reelmill_mesh::Refusal;
+use reelmill_mesh::RpcError;
 use reelmill_platform::{
     database::{self, DatabaseError},
     objects::ObjectsError,
     queue::QueueError,
-    sessions::HubError,
+    shared_state::SharedStateError,
 };
+use reelmill_proto::Reason;
 use sea_orm::DbErr;
 use tonic::Status;
 
-use crate::domain::LeaseRefusal;
+use crate::domain::LeaseError;
 
 /// Why the transcode role could not do something.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +24,7 @@ pub enum TranscodeError {
     TaskNotFound(String),
     /// The task can't be worked at under this lease.
     #[error(transparent)]
-    Lease(#[from] LeaseRefusal),
+    Lease(#[from] LeaseError),
     /// A field of the request is wrong.
     #[error("{field}: {message}")]
     Field {
@@ -48,8 +49,8 @@ pub enum TranscodeError {
     #[error("queue: {0}")]
     Queue(#[from] QueueError),
     /// The hub failed.
-    #[error("hub: {0}")]
-    Hub(#[from] HubError),
+    #[error("pub/sub: {0}")]
+    PubSub(#[from] SharedStateError),
     /// A stored message can't be read.
     #[error("stored message: {0}")]
     Stored(#[from] prost::DecodeError),
@@ -73,33 +74,33 @@ impl TranscodeError {
 impl From<TranscodeError> for Status {
     fn from(error: TranscodeError) -> Self {
         let refusal = match &error {
-            TranscodeError::JobNotFound(_) => Refusal::not_found("JOB_NOT_FOUND", error.to_string()),
-            TranscodeError::TaskNotFound(_) => Refusal::not_found("TASK_NOT_FOUND", error.to_string()),
-            TranscodeError::Lease(lease) => Refusal::precondition(lease.reason(), error.to_string()),
-            TranscodeError::Field { field, message } => Refusal::field("FIELD_INVALID", field, message),
+            TranscodeError::JobNotFound(_) => RpcError::not_found(Reason::JobNotFound, error.to_string()),
+            TranscodeError::TaskNotFound(_) => RpcError::not_found(Reason::TaskNotFound, error.to_string()),
+            TranscodeError::Lease(lease) => RpcError::precondition(lease.reason(), error.to_string()),
+            TranscodeError::Field { field, message } => RpcError::field(Reason::FieldInvalid, field, message),
             TranscodeError::PageToken => {
-                Refusal::field("PAGE_TOKEN_INVALID", "page_token", "not from a former answer")
+                RpcError::field(Reason::PageTokenInvalid, "page_token", "not from a former answer")
             }
             TranscodeError::Objects(cause) => {
-                Refusal::unavailable("STORE_UNAVAILABLE", "the object store is away", cause)
+                RpcError::unavailable(Reason::ObjectStoreUnavailable, "the object store is away", cause)
             }
             TranscodeError::Queue(cause) => {
-                Refusal::unavailable("QUEUE_UNAVAILABLE", "the queue is away", cause)
+                RpcError::unavailable(Reason::QueueUnavailable, "the queue is away", cause)
             }
-            TranscodeError::Hub(cause) => {
-                Refusal::unavailable("HUB_UNAVAILABLE", "the shared state is away", cause)
+            TranscodeError::PubSub(cause) => {
+                RpcError::unavailable(Reason::SharedStateUnavailable, "the shared state is away", cause)
             }
-            TranscodeError::Database(cause) if database::is_away(cause) => {
-                Refusal::unavailable("DATABASE_UNAVAILABLE", "the database is away", cause)
+            TranscodeError::Database(cause) if database::is_unavailable(cause) => {
+                RpcError::unavailable(Reason::DatabaseUnavailable, "the database is away", cause)
             }
             TranscodeError::StoreSlow => {
-                Refusal::unavailable("STORE_UNAVAILABLE", "the object store is away", &error)
+                RpcError::unavailable(Reason::ObjectStoreUnavailable, "the object store is away", &error)
             }
             TranscodeError::Open(_)
             | TranscodeError::Database(_)
             | TranscodeError::Stored(_)
             | TranscodeError::StoredPlan(_)
-            | TranscodeError::PlanMissing(_) => Refusal::internal(&error),
+            | TranscodeError::PlanMissing(_) => RpcError::internal(&error),
         };
         refusal.into()
     }

@@ -5,7 +5,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
 use prost::Message as _;
-use reelmill_platform::sessions::{Hint, Hub, Subscription};
+use reelmill_platform::shared_state::{Notification, PubSub, Subscription};
 use reelmill_proto::transcode::WatchJobsResponse;
 
 use crate::{
@@ -27,7 +27,7 @@ const PAGE: u64 = 200;
 #[derive(Clone)]
 pub(crate) struct Feed {
     store: Store,
-    hub: Arc<dyn Hub>,
+    pub_sub: Arc<dyn PubSub>,
     tracker: Arc<Tracker>,
 }
 
@@ -35,8 +35,8 @@ pub(crate) struct Feed {
 pub(crate) type Jobs = Pin<Box<dyn Stream<Item = Result<WatchJobsResponse, TranscodeError>> + Send>>;
 
 impl Feed {
-    pub(crate) fn new(store: Store, hub: Arc<dyn Hub>, tracker: Arc<Tracker>) -> Self {
-        Self { store, hub, tracker }
+    pub(crate) fn new(store: Store, pub_sub: Arc<dyn PubSub>, tracker: Arc<Tracker>) -> Self {
+        Self { store, pub_sub, tracker }
     }
 
     /// Says that a job was stored anew. A hub that is away costs watchers promptness, not truth, so
@@ -58,14 +58,14 @@ impl Feed {
     }
 
     async fn publish(&self, message: &WatchJobsResponse) {
-        if let Err(error) = self.hub.publish(JOBS, Bytes::from(message.encode_to_vec())).await {
+        if let Err(error) = self.pub_sub.publish(JOBS, Bytes::from(message.encode_to_vec())).await {
             tracing::warn!(%error, "watchers were not told");
         }
     }
 
     /// What is said of jobs from now on.
     pub(crate) async fn hints(&self) -> Result<Subscription, TranscodeError> {
-        Ok(self.hub.subscribe(JOBS).await?)
+        Ok(self.pub_sub.subscribe(JOBS).await?)
     }
 
     /// Every job changed after `revision`, in the order of their changes; then every change as it
@@ -82,7 +82,7 @@ impl Feed {
 
     async fn follow(&self, revision: i64, running_first: bool) -> Result<Jobs, TranscodeError> {
         // First the ear, then the past: what happens between is heard twice rather than never.
-        let hints = self.hub.subscribe(JOBS).await?;
+        let hints = self.pub_sub.subscribe(JOBS).await?;
         let following = Following {
             store: self.store.clone(),
             tracker: Arc::clone(&self.tracker),
@@ -132,8 +132,8 @@ impl Following {
             }
             match tokio::time::timeout(LONGEST_TRUST, self.hints.next()).await {
                 Ok(None) => return Ok(None),
-                Err(_) | Ok(Some(Hint::Lagged)) => self.catching_up = true,
-                Ok(Some(Hint::Payload(bytes))) => {
+                Err(_) | Ok(Some(Notification::Lagged)) => self.catching_up = true,
+                Ok(Some(Notification::Payload(bytes))) => {
                     let message = WatchJobsResponse::decode(bytes)?;
                     let revision = message.job.as_ref().map_or(0, |job| job.revision);
                     // A gap means that a change was missed, so the rows are read instead.

@@ -3,15 +3,14 @@
 use crate::{
     convert::Detail,
     dispatch::Dispatch,
-    domain::{Lease, LeaseRefusal, Task, TaskKind, TaskState, Verdict, task_id},
+    domain::{Lease, LeaseError, Task, TaskKind, TaskState, Verdict, task_id},
     error::TranscodeError,
     store::{JobRow, JobUnit, TaskRow},
 };
-use reelmill_media::Reason;
-use reelmill_proto::transcode::{CompleteTaskRequest, FailTaskRequest, Lease as LeaseMessage, Warning};
-
-/// The reason a worker gives that was told to stop and hands its task back.
-const WORKER_STOPPED: &str = "WORKER_STOPPED";
+use reelmill_proto::{
+    Reason,
+    transcode::{CompleteTaskRequest, FailTaskRequest, Lease as LeaseMessage, Warning},
+};
 
 /// What is said of a video whose task failed too often for reasons that were not the file's.
 const GAVE_UP: &str = "this failed again and again, for a reason that does not lie in the file; \
@@ -37,10 +36,10 @@ impl Dispatch {
     /// The task and job of a lease that holds just now.
     pub(crate) async fn leased(&self, task: &str, lease: Lease) -> Result<Leased, TranscodeError> {
         // A task that is gone was taken away when its job started anew.
-        let task = self.store.task(task).await?.ok_or(LeaseRefusal::Lost)?;
+        let task = self.store.task(task).await?.ok_or(LeaseError::Lost)?;
         let holds = task.state == TaskState::Running as i32 && task.fencing_token == lease.fencing_token;
         if !holds {
-            return Err(LeaseRefusal::Lost.into());
+            return Err(LeaseError::Lost.into());
         }
         let job = self.store.job(&task.job_id).await?;
         let job = job.ok_or_else(|| TranscodeError::JobNotFound(task.job_id.clone()))?;
@@ -60,7 +59,7 @@ impl Dispatch {
     }
 
     async fn hold_of(&self, task: &str) -> Result<JobUnit, TranscodeError> {
-        let row = self.store.task(task).await?.ok_or(LeaseRefusal::Lost)?;
+        let row = self.store.task(task).await?.ok_or(LeaseError::Lost)?;
         self.store.hold(&row.job_id).await
     }
 
@@ -68,14 +67,14 @@ impl Dispatch {
     pub(crate) async fn renew(&self, task: &str, lease: Lease) -> Result<i64, TranscodeError> {
         let until = self.clock.now_millis() + self.lease_ms();
         let held = self.store.renew(task, lease, until).await?;
-        if held { Ok(until) } else { Err(LeaseRefusal::Lost.into()) }
+        if held { Ok(until) } else { Err(LeaseError::Lost.into()) }
     }
 
     /// Records a task's last outputs and ends it. What follows for its job is the publisher's to find out.
     pub(crate) async fn complete_task(&self, request: CompleteTaskRequest) -> Result<(), TranscodeError> {
         let (task, lease) = shown(request.lease.as_ref())?;
         check_warnings(&request.warnings)?;
-        let seen = self.store.task(&task).await?.ok_or(LeaseRefusal::Lost)?;
+        let seen = self.store.task(&task).await?.ok_or(LeaseError::Lost)?;
         if seen.state == TaskState::Succeeded as i32 && seen.fencing_token == lease.fencing_token {
             // The first call may have been cut off between its commit and its telling.
             self.publisher.touch(&seen.job_id);
@@ -106,9 +105,9 @@ impl Dispatch {
         let failure = request.failure.ok_or_else(|| TranscodeError::field("failure", "is required"))?;
         let (unit, mut row) = self.hold_leased(&task, lease).await?;
         let (_, rules) = held(&unit, &task).await?;
-        let verdict = match (request.retryable, failure.reason.as_str()) {
+        let verdict = match (request.retryable, Reason::from_str_name(&failure.reason)) {
             (false, _) => Verdict::GiveUp,
-            (true, WORKER_STOPPED) => rules.hand_back(),
+            (true, Some(Reason::WorkerStopped)) => rules.hand_back(),
             (true, _) => rules.retry(self.config.max_failures),
         };
 
@@ -141,7 +140,7 @@ impl Dispatch {
     pub(crate) async fn do_without(&self, mut unit: JobUnit, task: TaskRow) -> Result<(), TranscodeError> {
         tracing::warn!(job = task.job_id, rendition = task.rendition, "there is no file to download");
         let warning = Warning {
-            reason: Reason::DownloadFailed.as_str().to_owned(),
+            reason: Reason::DownloadFailed.as_str_name().to_owned(),
             message: format!(
                 "The {} rendition could not be joined into a single file, so there is none to download.",
                 task.rendition
@@ -166,7 +165,7 @@ impl Dispatch {
 /// A held job's task; a task that is gone was taken away when its job started anew.
 async fn held(unit: &JobUnit, task: &str) -> Result<(TaskRow, Task), TranscodeError> {
     unit.task(task).await.map_err(|error| match error {
-        TranscodeError::TaskNotFound(_) => LeaseRefusal::Lost.into(),
+        TranscodeError::TaskNotFound(_) => LeaseError::Lost.into(),
         other => other,
     })
 }

@@ -30,7 +30,7 @@ use std::sync::Arc;
 pub use config::TranscodeConfig;
 pub use error::TranscodeError;
 pub use reelmill_media::plan::{Codec, Preset};
-use reelmill_platform::{clock::Clock, database, objects::Objects, queue::Queue, sessions::Hub};
+use reelmill_platform::{clock::Clock, database, objects::Objects, queue::Queue, shared_state::PubSub};
 use reelmill_proto::transcode::{
     transcode_service_server::TranscodeServiceServer, worker_service_server::WorkerServiceServer,
 };
@@ -59,13 +59,13 @@ impl Transcode {
         config: TranscodeConfig,
         objects: Objects,
         queue: Arc<dyn Queue>,
-        hub: Arc<dyn Hub>,
+        pub_sub: Arc<dyn PubSub>,
         clock: Clock,
     ) -> Result<Self, TranscodeError> {
         let database = database::connect::<store::migration::Migrator>(&config.database_url).await?;
         let store = Store::new(database);
         let tracker = Arc::<Tracker>::default();
-        let feed = Feed::new(store.clone(), hub, Arc::clone(&tracker));
+        let feed = Feed::new(store.clone(), pub_sub, Arc::clone(&tracker));
         Ok(Self {
             dispatch: Arc::new(Dispatch {
                 config,

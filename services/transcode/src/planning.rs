@@ -33,7 +33,7 @@ impl Dispatch {
         let task = TaskRow {
             kind: TaskKind::Encode as i32,
             required_build: row.encoder_build.clone(),
-            priority: plan.shares.first().map_or(0, priority),
+            priority: plan.work_units.first().map_or(0, priority),
             ..row
         };
         let others = self.tasks_of(&plan, &task);
@@ -52,9 +52,9 @@ impl Dispatch {
     fn tasks_of(&self, plan: &plan::Plan, first: &TaskRow) -> Vec<TaskRow> {
         let generation = Generation { job: first.job_id.clone(), number: first.generation };
         let now = self.clock.now_millis();
-        let rest = (1..).zip(plan.shares.iter().skip(1));
-        rest.map(|(ordinal, share)| TaskRow {
-            priority: priority(share),
+        let rest = (1..).zip(plan.work_units.iter().skip(1));
+        rest.map(|(ordinal, work_unit)| TaskRow {
+            priority: priority(work_unit),
             required_build: first.required_build.clone(),
             // Told to the queue in this order.
             send_due: now + i64::from(ordinal),
@@ -87,8 +87,8 @@ impl Dispatch {
     }
 }
 
-fn priority(share: &plan::Share) -> i32 {
-    i32::try_from(share.priority).unwrap_or(i32::MAX)
+fn priority(work_unit: &plan::WorkUnit) -> i32 {
+    i32::try_from(work_unit.priority).unwrap_or(i32::MAX)
 }
 
 /// Reads what a worker probed, and refuses what no plan can be made of within bounds.

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use reelmill_media::plan::{Plan, Share};
+use reelmill_media::plan::{Plan, WorkUnit};
 
 use crate::{
     domain::{Claims, TaskKind},
@@ -28,21 +28,21 @@ pub(crate) struct Planned {
 impl Planned {
     pub(crate) fn read(json: Vec<u8>) -> Result<Self, TranscodeError> {
         let plan: Plan = serde_json::from_slice(&json)?;
-        let weights = plan.shares.iter().map(|share| plan.weight(share)).collect();
+        let weights = plan.work_units.iter().map(|work_unit| plan.weight(work_unit)).collect();
         Ok(Self { plan, json, weights })
     }
 
     /// The share with that place.
-    pub(crate) fn share(&self, ordinal: i32) -> Option<&Share> {
-        self.plan.shares.get(usize::try_from(ordinal).ok()?)
+    pub(crate) fn work_unit(&self, ordinal: i32) -> Option<&WorkUnit> {
+        self.plan.work_units.get(usize::try_from(ordinal).ok()?)
     }
 
     /// What a task may record.
     pub(crate) fn claims(&self, task: &TaskRow) -> Claims {
         match TaskKind::from_stored(task.kind) {
             Some(TaskKind::Encode) => self
-                .share(task.ordinal)
-                .map_or_else(Claims::default, |share| Claims::of_share(&self.plan, share)),
+                .work_unit(task.ordinal)
+                .map_or_else(Claims::default, |work_unit| Claims::of_work_unit(&self.plan, work_unit)),
             Some(TaskKind::Package) => Claims::of_package(&task.rendition),
             Some(TaskKind::Prepare) | None => Claims::default(),
         }
@@ -55,8 +55,8 @@ impl Planned {
     }
 
     /// The place of the share that makes that sound.
-    pub(crate) fn share_of_audio(&self, audio: usize) -> Option<i32> {
-        let place = self.plan.shares.iter().position(|share| share.audio.contains(&audio))?;
+    pub(crate) fn work_unit_of_audio(&self, audio: usize) -> Option<i32> {
+        let place = self.plan.work_units.iter().position(|work_unit| work_unit.audio.contains(&audio))?;
         i32::try_from(place).ok()
     }
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use reelmill_media::plan::Share;
+use reelmill_media::plan::WorkUnit;
 use reelmill_proto::{
     duration,
     transcode::{Job, Progress, job::State},
@@ -249,7 +249,7 @@ impl Tracked {
             self.reports.values().map(|report| part(&report.progress)).filter(|part| part.is_finite()).sum()
         };
         // Sound runs far ahead of the picture and says nothing of its pace.
-        let is_picture = |progress: &Progress| progress.fps > 0.0 || planned.plan.picture.is_none();
+        let is_picture = |progress: &Progress| progress.fps > 0.0 || planned.plan.video.is_none();
         let fps = sum(&|progress: &Progress| progress.fps);
         let speed = sum(&|progress: &Progress| if is_picture(progress) { progress.speed } else { 0.0 });
         let eta = self.time_left().map(duration);
@@ -294,11 +294,11 @@ impl Tracked {
 
     /// Reports of shares that are not made yet, and whether it is a share.
     fn encoding(&self) -> impl Iterator<Item = (&Report, i32)> {
-        let shares = self
+        let work_units = self
             .reports
             .values()
             .filter(|report| report.kind != TaskKind::Package as i32 && !self.made.contains(&report.ordinal));
-        shares.map(|report| (report, report.ordinal))
+        work_units.map(|report| (report, report.ordinal))
     }
 
     /// Percent and frames of each rendition.
@@ -306,20 +306,24 @@ impl Tracked {
         let plan = &planned.plan;
         let mut found = Vec::new();
         // Of each share, how much of it is made.
-        let mut parts: Vec<(&Share, f64, Option<i64>)> = Vec::new();
+        let mut parts: Vec<(&WorkUnit, f64, Option<i64>)> = Vec::new();
         for ordinal in &self.made {
-            parts.extend(planned.share(*ordinal).map(|share| (share, 1.0, None)));
+            parts.extend(planned.work_unit(*ordinal).map(|work_unit| (work_unit, 1.0, None)));
         }
         for (report, ordinal) in self.encoding() {
             let frames = Some(report.progress.frames.max(0));
-            parts.extend(planned.share(ordinal).map(|share| (share, share_done(&report.progress), frames)));
+            parts.extend(
+                planned.work_unit(ordinal).map(|work_unit| (work_unit, share_done(&report.progress), frames)),
+            );
         }
-        if let Some(picture) = &plan.picture {
+        if let Some(video_plan) = &plan.video {
             let expected = plan.expected_frames();
-            for (place, rung) in picture.rungs.iter().enumerate() {
+            for (place, rung) in video_plan.rungs.iter().enumerate() {
                 let mut frames = 0.0;
-                for (share, _, reported) in parts.iter().filter(|(share, ..)| share.rungs.contains(&place)) {
-                    let all = share.chunk.and_then(|chunk| planned.plan.frames_of(chunk));
+                for (work_unit, _, reported) in
+                    parts.iter().filter(|(work_unit, ..)| work_unit.rungs.contains(&place))
+                {
+                    let all = work_unit.chunk.and_then(|chunk| planned.plan.chunk_frames(chunk));
                     frames += match (reported, all) {
                         (Some(reported), Some(all)) => (*reported as f64).min(all),
                         (Some(reported), None) => *reported as f64,
@@ -327,19 +331,19 @@ impl Tracked {
                     };
                 }
                 let percent = expected.map_or(job_percent, |expected| frames / expected * 100.0);
-                let frames = frames / f64::from(rung.every.max(1));
+                let frames = frames / f64::from(rung.frame_step.max(1));
                 found.push((rung.id.clone(), percent.min(100.0), frames as i64));
             }
         }
-        let mut whole = |id: &str, makes: &dyn Fn(&Share) -> bool| {
-            let part = parts.iter().filter(|(share, ..)| makes(share)).map(|(_, part, _)| *part);
+        let mut whole = |id: &str, makes: &dyn Fn(&WorkUnit) -> bool| {
+            let part = parts.iter().filter(|(work_unit, ..)| makes(work_unit)).map(|(_, part, _)| *part);
             found.push((id.to_owned(), part.fold(0.0, f64::max) * 100.0, 0));
         };
         for (place, audio) in plan.audio.iter().enumerate() {
-            whole(&audio.id, &|share| share.audio.contains(&place));
+            whole(&audio.id, &|work_unit| work_unit.audio.contains(&place));
         }
         for (place, text) in plan.subtitles.iter().enumerate() {
-            whole(&text.id, &|share| share.subtitles.contains(&place));
+            whole(&text.id, &|work_unit| work_unit.subtitles.contains(&place));
         }
         found
     }

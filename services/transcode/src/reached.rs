@@ -67,8 +67,8 @@ impl Reached {
                 ..Progress::default()
             }
         };
-        let rungs = planned.plan.picture.iter().flat_map(|picture| &picture.rungs);
-        let every: HashMap<_, _> = rungs.map(|rung| (rung.id.as_str(), rung.every.max(1))).collect();
+        let rungs = planned.plan.video.iter().flat_map(|video_plan| &video_plan.rungs);
+        let every: HashMap<_, _> = rungs.map(|rung| (rung.id.as_str(), rung.frame_step.max(1))).collect();
         let renditions = self
             .renditions
             .iter()

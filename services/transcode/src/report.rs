@@ -3,7 +3,7 @@
 use std::{pin::Pin, sync::Arc};
 
 use futures::{Stream, StreamExt as _, stream};
-use reelmill_platform::sessions::{Hint, Subscription};
+use reelmill_platform::shared_state::{Notification, Subscription};
 use reelmill_proto::{
     duration, timestamp,
     transcode::{Job, ReportProgressRequest, ReportProgressResponse, WatchJobsResponse, job::State},
@@ -12,7 +12,7 @@ use tonic::{Status, Streaming};
 
 use crate::{
     dispatch::Dispatch,
-    domain::{Lease, LeaseRefusal, job_name},
+    domain::{Lease, LeaseError, job_name},
     error::TranscodeError,
     leases::{Leased, shown},
 };
@@ -52,11 +52,11 @@ struct Report {
 
 enum Heard {
     Report(Option<Result<ReportProgressRequest, Status>>),
-    Change(Option<Hint>),
+    Change(Option<Notification>),
 }
 
 /// The next hint; for ever in coming where there is no subscription.
-async fn next_of(changes: &mut Option<Subscription>) -> Option<Hint> {
+async fn next_of(changes: &mut Option<Subscription>) -> Option<Notification> {
     match changes {
         Some(changes) => changes.next().await,
         None => std::future::pending().await,
@@ -113,7 +113,7 @@ impl Report {
     }
 
     async fn renewed(&mut self, now: i64) -> Result<ReportProgressResponse, TranscodeError> {
-        let Some(held) = &mut self.held else { return Err(LeaseRefusal::Lost.into()) };
+        let Some(held) = &mut self.held else { return Err(LeaseError::Lost.into()) };
         let until = self.dispatch.renew(&held.id, held.lease).await?;
         held.until = Some(until);
         self.renewed_at = now;
@@ -127,7 +127,7 @@ impl Report {
     /// Hears of a job that changed: ours may have been cancelled, or another of its tasks failed.
     async fn changed(
         &mut self,
-        hint: Option<Hint>,
+        hint: Option<Notification>,
     ) -> Result<Option<ReportProgressResponse>, TranscodeError> {
         let Some(held) = &self.held else {
             if hint.is_none() {
@@ -140,13 +140,13 @@ impl Report {
                 self.changes = None;
                 false
             }
-            Some(Hint::Payload(bytes)) => {
+            Some(Notification::Payload(bytes)) => {
                 let message: WatchJobsResponse = prost::Message::decode(bytes)?;
                 let name = job_name(&held.leased.job.id);
                 let is_over = |job: &Job| matches!(job.state(), State::Cancelled | State::Failed);
                 message.job.is_some_and(|job| job.name == name && is_over(&job))
             }
-            Some(Hint::Lagged) => {
+            Some(Notification::Lagged) => {
                 self.dispatch.leased(&held.id, held.lease).await?;
                 false
             }

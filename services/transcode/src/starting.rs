@@ -4,7 +4,7 @@ use reelmill_proto::transcode::StartTaskRequest;
 
 use crate::{
     dispatch::Dispatch,
-    domain::{JobEvent, LeaseRefusal, TaskKind, TaskState, Verdict, task_id},
+    domain::{JobEvent, LeaseError, TaskKind, TaskState, Verdict, task_id},
     error::TranscodeError,
     leases::Leased,
     store::{Generation, JobUnit, TaskRow, new_task},
@@ -40,13 +40,13 @@ impl Dispatch {
     }
 
     /// Why a worker gets nothing, said of the task it named.
-    async fn refusal(&self, id: &str, request: &StartTaskRequest) -> Result<LeaseRefusal, TranscodeError> {
+    async fn refusal(&self, id: &str, request: &StartTaskRequest) -> Result<LeaseError, TranscodeError> {
         let now = self.store.task(id).await?;
         let now = now.ok_or_else(|| TranscodeError::TaskNotFound(request.task.clone()))?;
         Ok(match TaskState::from_stored(now.state) {
-            Some(TaskState::Queued) if !is_for(&now, request) => LeaseRefusal::OtherBuild,
-            Some(TaskState::Queued | TaskState::Running) => LeaseRefusal::Leased,
-            _ => LeaseRefusal::Ended,
+            Some(TaskState::Queued) if !is_for(&now, request) => LeaseError::OtherBuild,
+            Some(TaskState::Queued | TaskState::Running) => LeaseError::Leased,
+            _ => LeaseError::Ended,
         })
     }
 

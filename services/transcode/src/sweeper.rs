@@ -1,5 +1,6 @@
 //! Repeats what a crash, a lost message or a lost worker cut short.
 
+use reelmill_proto::Reason;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -131,7 +132,7 @@ async fn expire(dispatch: &Dispatch, seen: &TaskRow, now: i64) -> Result<(), Tra
         Verdict::GiveUp => {
             let message = "the machines that worked at this video were lost again and again; \
                            the file may be more than they can bear";
-            dispatch.fail_job(unit, "WORKER_LOST", message).await
+            dispatch.fail_job(unit, Reason::WorkerLost.as_str_name(), message).await
         }
         Verdict::Retry { failures, delay_ms } => {
             row.state = TaskState::Queued as i32;

@@ -82,7 +82,7 @@ impl Workers {
             source: Some(self.source(leased).await?),
             plan: planned.json.clone(),
             share: planned
-                .share(leased.task.ordinal)
+                .work_unit(leased.task.ordinal)
                 .map(serde_json::to_vec)
                 .transpose()?
                 .unwrap_or_default(),

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use reelmill_platform::sessions::{Hint, Hub};
+use reelmill_platform::shared_state::{Notification, PubSub};
 use reelmill_proto::transcode::{Job, Progress};
 use tokio::sync::broadcast;
 
@@ -112,9 +112,9 @@ impl Changes {
     }
 
     /// Tells the other replicas that a record changed.
-    pub(crate) async fn publish(&self, hub: &dyn Hub, owner: &str, video: &str) {
+    pub(crate) async fn publish(&self, pub_sub: &dyn PubSub, owner: &str, video: &str) {
         // Lost hints cost no more than time: what changed is in the database.
-        if let Err(error) = hub.publish(TOPIC, Bytes::from(format!("{owner} {video}"))).await {
+        if let Err(error) = pub_sub.publish(TOPIC, Bytes::from(format!("{owner} {video}"))).await {
             tracing::warn!(%error, "other replicas were not told of a change");
         }
     }
@@ -166,7 +166,7 @@ impl Listener {
 /// Hears what other replicas tell, for as long as the service runs.
 pub(crate) async fn listen(core: Arc<Core>) {
     loop {
-        match core.hub.subscribe(TOPIC).await {
+        match core.pub_sub.subscribe(TOPIC).await {
             Err(error) => tracing::warn!(%error, "changes of other replicas are not heard"),
             Ok(mut hints) => {
                 core.changes.tell(Change::Anything);
@@ -179,8 +179,8 @@ pub(crate) async fn listen(core: Arc<Core>) {
     }
 }
 
-fn change_of(hint: &Hint) -> Change {
-    let Hint::Payload(payload) = hint else { return Change::Anything };
+fn change_of(hint: &Notification) -> Change {
+    let Notification::Payload(payload) = hint else { return Change::Anything };
     match std::str::from_utf8(payload).ok().and_then(|text| text.split_once(' ')) {
         Some((owner, video)) => Change::Stored { owner: owner.into(), video: video.into() },
         None => Change::Anything,

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use reelmill_mesh::Channel;
-use reelmill_platform::{clock::Clock, objects::Objects, sessions::Hub, signed_path::PathSigner};
+use reelmill_platform::{clock::Clock, objects::Objects, shared_state::PubSub, signed_path::PathSigner};
 use tokio::sync::Notify;
 
 use crate::{
@@ -19,7 +19,7 @@ pub(crate) struct Core {
     pub store: Store,
     pub objects: Objects,
     pub jobs: Jobs,
-    pub hub: Arc<dyn Hub>,
+    pub pub_sub: Arc<dyn PubSub>,
     pub clock: Clock,
     pub signer: PathSigner,
     pub changes: Changes,
@@ -32,7 +32,7 @@ impl Core {
         config: UploadConfig,
         objects: Objects,
         transcode: Channel,
-        hub: Arc<dyn Hub>,
+        pub_sub: Arc<dyn PubSub>,
         clock: Clock,
     ) -> Result<Self, UploadError> {
         Ok(Self {
@@ -43,7 +43,7 @@ impl Core {
             unfinished: Notify::new(),
             config,
             objects,
-            hub,
+            pub_sub,
             clock,
         })
     }
@@ -79,7 +79,7 @@ impl Core {
     /// Tells everybody that a video's record changed: watchers here at once, other replicas by the hub.
     pub(crate) async fn announce(&self, owner: &str, video: &str) {
         self.changes.stored(owner, video);
-        self.changes.publish(self.hub.as_ref(), owner, video).await;
+        self.changes.publish(self.pub_sub.as_ref(), owner, video).await;
     }
 }
 

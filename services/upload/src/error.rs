@@ -1,10 +1,11 @@
 //! What can go wrong, and what callers are told of it.
 
+use reelmill_proto::Reason;
 use std::time::Duration;
 
-use reelmill_mesh::Refusal;
+use reelmill_mesh::RpcError;
 use reelmill_platform::{
-    database::{DatabaseError, is_away},
+    database::{DatabaseError, is_unavailable},
     objects::ObjectsError,
 };
 use sea_orm::DbErr;
@@ -102,40 +103,41 @@ impl UploadError {
     }
 }
 
-impl From<&UploadError> for Refusal {
+impl From<&UploadError> for RpcError {
     fn from(error: &UploadError) -> Self {
         let text = error.to_string();
         match error {
-            UploadError::SignInRequired => Self::unauthenticated("SIGN_IN_REQUIRED", text),
-            UploadError::Field { field, message } => Self::field("FIELD_INVALID", field, message),
-            UploadError::FileEmpty => Self::field("FILE_EMPTY", "size_bytes", text),
+            UploadError::SignInRequired => Self::unauthenticated(Reason::SignInRequired, text),
+            UploadError::Field { field, message } => Self::field(Reason::FieldInvalid, field, message),
+            UploadError::FileEmpty => Self::field(Reason::FileEmpty, "size_bytes", text),
             UploadError::FileTooLarge(limit) => {
-                Self::field("FILE_TOO_LARGE", "size_bytes", text).with("limit_bytes", limit)
+                Self::field(Reason::FileTooLarge, "size_bytes", text).with("limit_bytes", limit)
             }
-            UploadError::UploadNotFound => Self::not_found("UPLOAD_NOT_FOUND", text),
-            UploadError::VideoNotFound => Self::not_found("VIDEO_NOT_FOUND", text),
-            UploadError::UploadNotOpen => Self::precondition("UPLOAD_NOT_OPEN", text),
-            UploadError::UploadCompleting => {
-                Self::new(Code::Unavailable, "UPLOAD_COMPLETING", text).retry_after(Duration::from_secs(2))
-            }
-            UploadError::PartNumberInvalid { .. } => Self::field("PART_NUMBER_INVALID", "parts", text),
+            UploadError::UploadNotFound => Self::not_found(Reason::UploadNotFound, text),
+            UploadError::VideoNotFound => Self::not_found(Reason::VideoNotFound, text),
+            UploadError::UploadNotOpen => Self::precondition(Reason::UploadNotOpen, text),
+            UploadError::UploadCompleting => Self::new(Code::Unavailable, Reason::UploadCompleting, text)
+                .retry_after(Duration::from_secs(2)),
+            UploadError::PartNumberInvalid { .. } => Self::field(Reason::PartNumberInvalid, "parts", text),
             UploadError::PartMissing(number) => {
-                Self::precondition("PART_MISSING", text).with("part_number", number)
+                Self::precondition(Reason::PartMissing, text).with("part_number", number)
             }
             UploadError::PartEtagMismatch(number) => {
-                Self::precondition("PART_ETAG_MISMATCH", text).with("part_number", number)
+                Self::precondition(Reason::PartEtagMismatch, text).with("part_number", number)
             }
-            UploadError::SizeMismatch { .. } => Self::precondition("SIZE_MISMATCH", text),
-            UploadError::PageTokenInvalid => Self::field("PAGE_TOKEN_INVALID", "page_token", text),
-            UploadError::VideoNotReady => Self::precondition("VIDEO_NOT_READY", text),
-            UploadError::Objects(cause) => {
-                Self::unavailable("STORE_UNAVAILABLE", "the object store is away; try again", cause)
-            }
-            UploadError::Database(cause) if is_away(cause) => {
-                Self::unavailable("DATABASE_UNAVAILABLE", "the database is away; try again", cause)
+            UploadError::SizeMismatch { .. } => Self::precondition(Reason::SizeMismatch, text),
+            UploadError::PageTokenInvalid => Self::field(Reason::PageTokenInvalid, "page_token", text),
+            UploadError::VideoNotReady => Self::precondition(Reason::VideoNotReady, text),
+            UploadError::Objects(cause) => Self::unavailable(
+                Reason::ObjectStoreUnavailable,
+                "the object store is away; try again",
+                cause,
+            ),
+            UploadError::Database(cause) if is_unavailable(cause) => {
+                Self::unavailable(Reason::DatabaseUnavailable, "the database is away; try again", cause)
             }
             UploadError::Transcode(cause) => {
-                Self::unavailable("TRANSCODE_UNAVAILABLE", "transcoding is away; try again", cause)
+                Self::unavailable(Reason::TranscodeUnavailable, "transcoding is away; try again", cause)
             }
             UploadError::Open(_)
             | UploadError::Database(_)
@@ -147,6 +149,6 @@ impl From<&UploadError> for Refusal {
 
 impl From<UploadError> for Status {
     fn from(error: UploadError) -> Self {
-        Refusal::from(&error).to_status()
+        RpcError::from(&error).to_status()
     }
 }

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use reelmill_mesh::Channel;
-use reelmill_proto::transcode::{
-    CancelJobRequest, CreateJobRequest, Job, WatchJobsRequest, WatchJobsResponse,
-    transcode_service_client::TranscodeServiceClient,
+use reelmill_proto::{
+    Reason,
+    transcode::{
+        CancelJobRequest, CreateJobRequest, Job, WatchJobsRequest, WatchJobsResponse,
+        transcode_service_client::TranscodeServiceClient,
+    },
 };
 use tonic::{Code, Request, Status, Streaming};
 
@@ -74,7 +77,8 @@ impl Core {
             // Asking again can't help: nothing may stay PROCESSING for ever.
             Err(status) if status.code() == Code::InvalidArgument => {
                 tracing::error!(video = row.id, %status, "no job for this video");
-                let failure = video::failure("JOB_REFUSED", "this file could not be queued; upload it again");
+                let failure =
+                    video::failure(Reason::JobRejected, "this file could not be queued; upload it again");
                 self.store.fail_jobless(&row.id, failure, self.now()).await?
             }
             Err(status) => return Err(UploadError::Transcode(status)),

@@ -25,7 +25,7 @@ mod watch;
 use std::sync::Arc;
 
 use reelmill_mesh::Channel;
-use reelmill_platform::{clock::Clock, objects::Objects, sessions::Hub};
+use reelmill_platform::{clock::Clock, objects::Objects, shared_state::PubSub};
 use reelmill_proto::upload::{
     upload_service_server::UploadServiceServer, video_service_server::VideoServiceServer,
 };
@@ -56,10 +56,10 @@ impl Upload {
         config: UploadConfig,
         objects: Objects,
         transcode: Channel,
-        hub: Arc<dyn Hub>,
+        pub_sub: Arc<dyn PubSub>,
         clock: Clock,
     ) -> Result<Self, UploadError> {
-        let core = Core::open(config, objects, transcode, hub, clock).await?;
+        let core = Core::open(config, objects, transcode, pub_sub, clock).await?;
         Ok(Self { core: Arc::new(core) })
     }
 

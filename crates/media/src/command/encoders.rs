@@ -7,10 +7,15 @@
 
 use super::words;
 use crate::plan::{Codec, Rung};
-use crate::probe::{Light, VideoRange};
+use crate::probe::{HdrMetadata, VideoRange};
 
 /// The video encoder of a rung with `group` frames from one keyframe to the next.
-pub(super) fn video(rung: &Rung, group: u32, threads: u32, light: Option<&Light>) -> Vec<String> {
+pub(super) fn video(
+    rung: &Rung,
+    group: u32,
+    threads: u32,
+    hdr_metadata: Option<&HdrMetadata>,
+) -> Vec<String> {
     let encoding = &rung.encoding;
     let (preset, crf) = (&encoding.preset, encoding.crf);
     let (max, buffer) = (encoding.max_rate, encoding.buffer);
@@ -30,7 +35,7 @@ pub(super) fn video(rung: &Rung, group: u32, threads: u32, light: Option<&Light>
             max / 1000,
             buffer / 1000,
             if encoding.in_order { ":bframes=0" } else { "" },
-            light.filter(|_| rung.range == VideoRange::Pq).map(hdr10).unwrap_or_default()
+            hdr_metadata.filter(|_| rung.range == VideoRange::Pq).map(hdr10).unwrap_or_default()
         ),
         Codec::Av1 => format!(
             "-c:v libsvtav1 -preset {preset} -crf {crf} -g {group} -svtav1-params \
@@ -46,10 +51,10 @@ pub(super) fn video(rung: &Rung, group: u32, threads: u32, light: Option<&Light>
 
 /// What x265 is to say of the light: the source's own words. Nothing where it says nothing: a display then takes its
 /// own measure.
-fn hdr10(light: &Light) -> String {
-    let display = light.display.map(|[gx, gy, bx, by, rx, ry, wx, wy, max, min]| {
+fn hdr10(hdr_metadata: &HdrMetadata) -> String {
+    let display = hdr_metadata.display.map(|[gx, gy, bx, by, rx, ry, wx, wy, max, min]| {
         format!(":master-display=G({gx},{gy})B({bx},{by})R({rx},{ry})WP({wx},{wy})L({max},{min})")
     });
-    let content = light.content.map(|(most, mean)| format!(":max-cll={most},{mean}"));
+    let content = hdr_metadata.content.map(|(most, mean)| format!(":max-cll={most},{mean}"));
     display.into_iter().chain(content).collect()
 }

@@ -2,7 +2,7 @@
 //! each from the one above it, and the stills.
 
 use super::Input;
-use crate::plan::{AUDIO_SAMPLE_RATE, AudioRendition, Picture, Plan, Poster, Rung, Share};
+use crate::plan::{AUDIO_SAMPLE_RATE, AudioRendition, Plan, Poster, Rung, VideoPlan, WorkUnit};
 use crate::probe::{Video, VideoRange};
 use crate::seek::LONGEST_HOLD;
 
@@ -20,24 +20,24 @@ const AAC_PRIMING_SAMPLES: u32 = 1024;
 ///
 /// Each frame of the grid is told to `progress`: ffmpeg itself tells nothing before every output has begun, and a sheet of
 /// thumbnails begins when it is full.
-pub(super) fn graphs(plan: &Plan, share: &Share, input: &Input<'_>, progress: &str) -> Vec<String> {
+pub(super) fn graphs(plan: &Plan, unit: &WorkUnit, input: &Input<'_>, progress: &str) -> Vec<String> {
     let mut graphs = Vec::new();
-    if let (Some(picture), Some(video)) = (&plan.picture, &plan.source.video) {
-        if share.chunk.is_some() {
-            let grid = grid(plan, picture, video, share, input, progress);
-            let branches = branches(plan, picture, video, share);
+    if let (Some(video_plan), Some(video)) = (&plan.video, &plan.source.video) {
+        if unit.chunk.is_some() {
+            let grid = grid(plan, video_plan, video, unit, input, progress);
+            let branches = branches(plan, video_plan, video, unit);
             // From a graph with a single input ffmpeg copies the source's side data to every output, the
             // turn with it: players would turn the picture a second time. The other input ends at once, for
             // as long as one is open the file is decoded.
             graphs.push(format!("{grid};{branches};[0:{}]trim=end_frame=1,nullsink", video.index));
         }
-    } else if share.poster {
+    } else if unit.poster {
         graphs.push(poster_of_sound(plan));
     }
-    let sounds = share
+    let sounds = unit
         .audio
         .iter()
-        .filter_map(|&place| Some(sound(plan, place, plan.audio.get(place)?, input.sound_changes)));
+        .filter_map(|&place| Some(sound(plan, place, plan.audio.get(place)?, input.audio_format_changes)));
     graphs.extend(sounds);
     graphs
 }
@@ -47,13 +47,13 @@ pub(super) fn graphs(plan: &Plan, share: &Share, input: &Input<'_>, progress: &s
 /// The chunk is cut by whole frame numbers, not by times, which would be rounded to the source's own time base.
 fn grid(
     plan: &Plan,
-    picture: &Picture,
+    video_plan: &VideoPlan,
     video: &Video,
-    share: &Share,
+    unit: &WorkUnit,
     input: &Input<'_>,
     progress: &str,
 ) -> String {
-    let chunk = share.chunk.and_then(|chunk| picture.chunks.get(chunk));
+    let chunk = unit.chunk.and_then(|chunk| video_plan.chunks.get(chunk));
     let first = chunk.map_or(0, |chunk| chunk.first_frame);
     let frames = chunk.and_then(|chunk| chunk.frames);
     let end = input.end.filter(|_| frames.is_none());
@@ -72,8 +72,8 @@ fn grid(
     }
     // The grid begins at zero, with the first frame held backwards if need be; not where a seek has left it out.
     let start = if input.seek.is_some() { "" } else { ":start_time=0" };
-    filters.push(format!("fps=fps={}{start}", picture.rate));
-    let known = end.map(|end| picture.frames_until((end - plan.zero).min(plan.end_seconds)));
+    filters.push(format!("fps=fps={}{start}", video_plan.rate));
+    let known = end.map(|end| video_plan.frames_until((end - plan.time_origin).min(plan.end_seconds)));
     filters.push(match frames.map(|frames| first + frames).or(known) {
         Some(end) => format!("trim=start_pts={first}:end_pts={end}"),
         None => format!("trim=start_pts={first}:end={}", plan.end_seconds),
@@ -85,9 +85,9 @@ fn grid(
     format!("[0:{}]{}[grid]", video.index, filters.join(","))
 }
 
-fn branches(plan: &Plan, picture: &Picture, video: &Video, share: &Share) -> String {
+fn branches(plan: &Plan, video_plan: &VideoPlan, video: &Video, unit: &WorkUnit) -> String {
     let rungs: Vec<_> =
-        share.rungs.iter().filter_map(|&place| Some((place, picture.rungs.get(place)?))).collect();
+        unit.rungs.iter().filter_map(|&place| Some((place, video_plan.rungs.get(place)?))).collect();
     let (bright, standard): (Vec<_>, Vec<_>) =
         rungs.iter().partition(|(_, rung)| rung.range != VideoRange::Sdr);
     let mut parts = Vec::new();
@@ -97,13 +97,13 @@ fn branches(plan: &Plan, picture: &Picture, video: &Video, share: &Share) -> Str
         parts.push(format!("[b{place}]{},setsar=1,format=yuv420p10le{}[v{place}]", scale(rung), every(rung)));
         from = format!("d{place}");
     }
-    let poster = plan.poster.as_ref().filter(|_| share.poster);
+    let poster = plan.poster.as_ref().filter(|_| unit.poster);
     // A still is taken from the lowest rung that is no smaller, so that it is never scaled up if it can be helped.
     let of_poster = poster.map(|poster| {
         let large = standard.iter().rposition(|(_, rung)| rung.size.width >= poster.size.width);
         (large.unwrap_or(0), still(plan, poster))
     });
-    let of_thumbnails = share.thumbnails.then(|| (standard.len().saturating_sub(1), thumbnails(picture)));
+    let of_thumbnails = unit.thumbnails.then(|| (standard.len().saturating_sub(1), thumbnails(video_plan)));
     let stills: Vec<_> = of_poster.into_iter().chain(of_thumbnails).collect();
     if let ([], Some((_, rung))) = (&standard[..], bright.last()) {
         let plain = format!("[{from}]{},setsar=1,format=yuv420p", first_scale(rung, video));
@@ -183,7 +183,7 @@ fn scale(rung: &Rung) -> String {
 }
 
 fn every(rung: &Rung) -> String {
-    if rung.every > 1 { format!(",framestep=step={}", rung.every) } else { String::new() }
+    if rung.frame_step > 1 { format!(",framestep=step={}", rung.frame_step) } else { String::new() }
 }
 
 /// From a high range of brightness to the standard one.
@@ -215,11 +215,11 @@ fn still(plan: &Plan, poster: &Poster) -> String {
     )
 }
 
-fn thumbnails(picture: &Picture) -> String {
-    let wanted = &picture.thumbnails;
+fn thumbnails(video_plan: &VideoPlan) -> String {
+    let wanted = &video_plan.thumbnails;
     format!(
         "select=not(mod(n\\,{})),scale={}:{}:flags=bilinear,format=yuvj420p,tile={}x{}[thumbnails]",
-        wanted.every_frames, wanted.size.width, wanted.size.height, wanted.columns, wanted.rows
+        wanted.interval_frames, wanted.size.width, wanted.size.height, wanted.columns, wanted.rows
     )
 }
 

@@ -1,11 +1,11 @@
 use super::{FIRST_FD, Input, Stream, encode, packets, probe, remux};
 use crate::geometry::{Orientation, Size};
 use crate::plan::{Codec, Options, Plan, plan};
-use crate::probe::{Audio, Light, Source, Subtitles, Video, VideoRange};
+use crate::probe::{Audio, HdrMetadata, Source, Subtitles, Video, VideoRange};
 use crate::rate::Rate;
 
 const INPUT: Input<'static> =
-    Input { address: "http://127.0.0.1:1/x", seek: None, end: None, sound_changes: false };
+    Input { address: "http://127.0.0.1:1/x", seek: None, end: None, audio_format_changes: false };
 
 fn source(seconds: f64) -> Source {
     let (language, title) = (String::new(), String::new());
@@ -40,8 +40,8 @@ fn source(seconds: f64) -> Source {
             interlaced: true,
             tagged: true,
             range: VideoRange::Sdr,
-            foreign_colours: false,
-            light: Light::default(),
+            needs_dolby_vision: false,
+            hdr_metadata: HdrMetadata::default(),
             stated_end: None,
             start: Some(1.0),
             duration: None,
@@ -58,22 +58,22 @@ fn value<'a>(args: &'a [String], name: &str) -> &'a str {
     &args[place + 1]
 }
 
-fn graphs(plan: &Plan, share: usize) -> Vec<String> {
-    graphs_of(&encode(plan, &plan.shares[share], &INPUT).args)
+fn graphs(plan: &Plan, unit: usize) -> Vec<String> {
+    graphs_of(&encode(plan, &plan.work_units[unit], &INPUT).args)
 }
 
 fn graphs_of(args: &[String]) -> Vec<String> {
     args.windows(2).filter(|pair| pair[0] == "-filter_complex").map(|pair| pair[1].clone()).collect()
 }
 
-fn graph(plan: &Plan, share: usize) -> String {
-    graphs(plan, share).swap_remove(0)
+fn graph(plan: &Plan, unit: usize) -> String {
+    graphs(plan, unit).swap_remove(0)
 }
 
 #[test]
 fn every_input_has_its_whitelists_before_it() {
     let plan = planned(&source(10.0), Codec::H264);
-    let encoded = encode(&plan, &plan.shares[0], &INPUT).args;
+    let encoded = encode(&plan, &plan.work_units[0], &INPUT).args;
     let joined = remux(Some("v.mp4"), Some("a.mp4"), "o.mp4");
     for args in [probe(INPUT.address), packets(INPUT.address, 0, 0.0, 1.0), encoded, joined] {
         for part in args.split_inclusive(|arg| arg == "-i").filter(|part| part.ends_with(&["-i".into()])) {
@@ -89,9 +89,9 @@ fn every_output_has_a_descriptor_of_its_own() {
     let (language, title) = (String::new(), String::new());
     source.subtitles = vec![Subtitles { index: 4, language, title, default: false, forced: false }];
     let plan = planned(&source, Codec::H264);
-    let encode = encode(&plan, &plan.shares[0], &INPUT);
+    let encode = encode(&plan, &plan.work_units[0], &INPUT);
     let pipes: Vec<_> = encode.args.iter().filter(|arg| arg.starts_with("pipe:")).collect();
-    let rungs = plan.picture.as_ref().expect("picture").rungs.len();
+    let rungs = plan.video.as_ref().expect("video").rungs.len();
     assert_eq!(encode.streams.len(), rungs + 5, "sound, text, poster, thumbnails, progress");
     for (place, &stream) in encode.streams.iter().enumerate() {
         let name = format!("pipe:{}", FIRST_FD as usize + place);
@@ -105,9 +105,9 @@ fn every_output_has_a_descriptor_of_its_own() {
 #[test]
 fn a_short_video_is_one_cascade_and_its_sound_is_apart() {
     let graphs = graphs(&planned(&source(10.0), Codec::H264), 0);
-    let [picture, sound] = &graphs[..] else { panic!("{graphs:?}") };
+    let [video, audio] = &graphs[..] else { panic!("{graphs:?}") };
     assert_eq!(
-        picture,
+        video,
         "[0:1]scale=1280:720,bwdif=mode=send_frame:deint=interlaced,fps=fps=25/1:start_time=0,\
          trim=start_pts=0:end=43200,\
          metadata=add:key=grid:value=1,metadata=print:file='pipe\\:9':direct=1,\
@@ -122,7 +122,7 @@ fn a_short_video_is_one_cascade_and_its_sound_is_apart() {
          [0:1]trim=end_frame=1,nullsink"
     );
     assert_eq!(
-        sound,
+        audio,
         "[0:3]aresample=48000:async=1:min_hard_comp=0.04:first_pts=0,aformat=sample_fmts=fltp:channel_layouts=stereo,\
          atrim=start_sample=1024:end=43200[a0]"
     );
@@ -131,11 +131,11 @@ fn a_short_video_is_one_cascade_and_its_sound_is_apart() {
 #[test]
 fn a_chunk_is_cut_on_the_grid() {
     let plan = planned(&source(100.0), Codec::H264);
-    let share = plan.shares.iter().position(|share| share.chunk == Some(2)).expect("chunk");
-    assert!(graph(&plan, share).contains("fps=fps=25/1:start_time=0,trim=start_pts=300:end_pts=700,"));
-    assert!(graph(&plan, share).ends_with(";[0:1]trim=end_frame=1,nullsink"));
+    let unit = plan.work_units.iter().position(|unit| unit.chunk == Some(2)).expect("chunk");
+    assert!(graph(&plan, unit).contains("fps=fps=25/1:start_time=0,trim=start_pts=300:end_pts=700,"));
+    assert!(graph(&plan, unit).ends_with(";[0:1]trim=end_frame=1,nullsink"));
     let seek = Input { seek: Some(9.7), ..INPUT };
-    let args = encode(&plan, &plan.shares[share], &seek).args.join(" ");
+    let args = encode(&plan, &plan.work_units[unit], &seek).args.join(" ");
     assert!(args.contains("-ss 9.700000 -noaccurate_seek -copyts -itsoffset -1.000001 -i http"), "{args}");
     assert!(args.contains("fps=fps=25/1,trim=start_pts=300:end_pts=700,"), "{args}");
     assert!(
@@ -149,8 +149,8 @@ fn a_chunk_is_cut_on_the_grid() {
 fn the_last_picture_is_held_until_the_known_end() {
     let plan = planned(&source(100.0), Codec::H264);
     let input = Input { end: Some(101.02), ..INPUT };
-    let graph = |share| graphs_of(&encode(&plan, share, &input).args).join(" ");
-    let graphs: Vec<_> = plan.shares.iter().map(graph).collect();
+    let graph = |unit| graphs_of(&encode(&plan, unit, &input).args).join(" ");
+    let graphs: Vec<_> = plan.work_units.iter().map(graph).collect();
     let held: Vec<_> = graphs.iter().filter(|graph| graph.contains("tpad")).collect();
     let [last] = &held[..] else { panic!("{graphs:?}") };
     // A hundredth more than 2500 frames after the beginning at one second.
@@ -168,9 +168,9 @@ fn the_slower_rungs_keep_every_other_frame() {
         (video.nominal_rate, video.mean_rate) = (Rate::new(50, 1), Rate::new(50, 1));
     }
     let plan = planned(&fast, Codec::H264);
-    let share = plan.shares.iter().position(|share| share.chunk == Some(1)).expect("chunk");
-    assert!(graph(&plan, share).contains("null,framestep=step=2[v2]"));
-    let args = encode(&plan, &plan.shares[share], &INPUT).args.join(" ");
+    let unit = plan.work_units.iter().position(|unit| unit.chunk == Some(1)).expect("chunk");
+    assert!(graph(&plan, unit).contains("null,framestep=step=2[v2]"));
+    let args = encode(&plan, &plan.work_units[unit], &INPUT).args.join(" ");
     assert!(args.contains("-map [v0] -frames:v 400 ") && args.contains("-map [v2] -frames:v 200 "), "{args}");
     assert!(args.contains("-g 200 ") && args.contains("-g 100 "), "{args}");
 }
@@ -184,7 +184,7 @@ fn each_codec_has_its_encoder() {
         (Codec::Vp9, "libvpx-vp9"),
     ] {
         let plan = planned(&source(10.0), codec);
-        assert_eq!(value(&encode(&plan, &plan.shares[0], &INPUT).args, "-c:v"), encoder);
+        assert_eq!(value(&encode(&plan, &plan.work_units[0], &INPUT).args, "-c:v"), encoder);
     }
 }
 
@@ -208,11 +208,12 @@ fn a_bright_rung_says_what_its_source_says_of_its_light() {
     let mut bright = source(10.0);
     if let Some(video) = &mut bright.video {
         let display = Some([8500, 39850, 6550, 2300, 35400, 14600, 15635, 16450, 10_000_000, 50]);
-        (video.range, video.light) = (VideoRange::Pq, Light { display, content: Some((1000, 400)) });
+        (video.range, video.hdr_metadata) =
+            (VideoRange::Pq, HdrMetadata { display, content: Some((1000, 400)) });
     }
     let wishes = Options { keep_hdr: true, codec: Codec::Hevc, threads: 2, ..Options::default() };
     let plan = plan(&bright, &wishes);
-    let args = encode(&plan, &plan.shares[0], &INPUT).args;
+    let args = encode(&plan, &plan.work_units[0], &INPUT).args;
     let params: Vec<_> = args.iter().filter(|arg| arg.contains("const-vbv")).collect();
     let told = "master-display=G(8500,39850)B(6550,2300)R(35400,14600)WP(15635,16450)L(10000000,50):max-cll=1000,400";
     assert!(params[0].ends_with(told), "{params:?}");
@@ -227,9 +228,9 @@ fn stills_of_a_bright_rung_alone_are_mapped_too() {
     }
     let wishes = Options { keep_hdr: true, rungs: vec![720], threads: 2, ..Options::default() };
     let plan = plan(&bright, &wishes);
-    let alone = |share: &crate::plan::Share| share.rungs == [0] && share.thumbnails;
-    let share = plan.shares.iter().position(alone).expect("the rest of the first chunk");
-    let graph = graph(&plan, share);
+    let alone = |unit: &crate::plan::WorkUnit| unit.rungs == [0] && unit.thumbnails;
+    let unit = plan.work_units.iter().position(alone).expect("the rest of the first chunk");
+    let graph = graph(&plan, unit);
     let (_, after) = graph.split_once("tonemap=tonemap").expect(&graph);
     assert!(after.contains("tile=5x5[thumbnails]"), "{graph}");
 }
@@ -251,14 +252,16 @@ fn a_poster_that_may_lie_behind_the_end_has_a_stand_in() {
     let endless = Source { duration: None, ..source(10.0) };
     let wishes = Options { poster_seconds: Some(7.48), threads: 2, ..Options::default() };
     let made = plan(&endless, &wishes);
-    let args = encode(&made, &made.shares[0], &INPUT).args.join(" ");
+    let args = encode(&made, &made.work_units[0], &INPUT).args.join(" ");
     assert!(
         args.contains("select=isnan(prev_selected_t)+gte(t\\,7.48)*lt(prev_selected_t\\,7.48),"),
         "{args}"
     );
     assert!(args.contains("-map [poster] -frames:v 2 "), "{args}");
     let known = plan(&source(10.0), &wishes);
-    assert!(encode(&known, &known.shares[0], &INPUT).args.join(" ").contains("-map [poster] -frames:v 1 "));
+    assert!(
+        encode(&known, &known.work_units[0], &INPUT).args.join(" ").contains("-map [poster] -frames:v 1 ")
+    );
 }
 
 #[test]
@@ -287,8 +290,8 @@ fn colours_are_told_where_the_source_does_not() {
 #[test]
 fn sound_that_changes_is_not_counted_from_zero() {
     let plan = planned(&source(10.0), Codec::H264);
-    let changes = Input { sound_changes: true, ..INPUT };
-    let args = encode(&plan, &plan.shares[0], &changes).args.join(" ");
+    let changes = Input { audio_format_changes: true, ..INPUT };
+    let args = encode(&plan, &plan.work_units[0], &changes).args.join(" ");
     assert!(args.contains("-reinit_filter:v 0 ") && !args.contains("-reinit_filter 0"), "{args}");
     assert!(!args.contains("first_pts") && args.contains("atrim=start_pts=1024:"), "{args}");
 }
@@ -304,14 +307,14 @@ fn sound_alone_shows_its_wave_or_its_cover() {
 
 #[test]
 fn only_what_others_work_beside_has_one_thread() {
-    let threads = |plan: &Plan, share: usize| {
-        let args = encode(plan, &plan.shares[share], &INPUT).args;
+    let threads = |plan: &Plan, unit: usize| {
+        let args = encode(plan, &plan.work_units[unit], &INPUT).args;
         let before = args.split(|arg| arg == "-i").next().expect("an input").join(" ");
         (before.contains("-filter_complex_threads 1"), before.contains(" -threads 1"))
     };
     let long = planned(&source(100.0), Codec::H264);
     assert_eq!(threads(&long, 0), (false, false), "it plays as soon as this is done");
-    assert!(long.shares[2].chunk.is_some());
+    assert!(long.work_units[2].chunk.is_some());
     assert_eq!(threads(&long, 2), (true, true), "one of many");
     let mut short = source(10.0);
     assert_eq!(threads(&planned(&short, Codec::H264), 0), (true, false), "alone");

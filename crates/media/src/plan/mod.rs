@@ -3,11 +3,11 @@
 
 mod chunks;
 mod encoding;
-mod shares;
+mod work_units;
 
 pub use chunks::Chunk;
 pub use encoding::{Codec, Encoding, Options, Preset};
-pub use shares::Share;
+pub use work_units::WorkUnit;
 
 use crate::fragments::Shift;
 use crate::geometry::Size;
@@ -39,9 +39,9 @@ pub struct Plan {
     /// What the source is.
     pub source: Source,
     /// The moment of the source, in its own time, that is the plan's zero.
-    pub zero: f64,
+    pub time_origin: f64,
     /// The picture; none where sound is all there is.
-    pub picture: Option<Picture>,
+    pub video: Option<VideoPlan>,
     /// The sound, the rendition to play first in front.
     pub audio: Vec<AudioRendition>,
     /// Text.
@@ -50,7 +50,7 @@ pub struct Plan {
     pub poster: Option<Poster>,
     /// The tasks, each a share of the work; the first is the preparing worker's own, the others are queued in
     /// this order.
-    pub shares: Vec<Share>,
+    pub work_units: Vec<WorkUnit>,
     /// Threads of each encoder that may have several. Part of the plan, because output bytes depend on it.
     pub threads: u32,
     /// Nothing after this many seconds is encoded.
@@ -58,12 +58,12 @@ pub struct Plan {
     /// So many frames of the grid after zero, in its segments' own times, everything begins: as many as a rung is decoded
     /// ahead of what is shown.
     #[serde(default)]
-    pub lead_frames: u32,
+    pub presentation_offset_frames: u32,
 }
 
 /// How the picture is prepared and cut, and what is made of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Picture {
+pub struct VideoPlan {
     /// Constant output rate of the fastest rungs.
     pub rate: Rate,
     /// Frames of a segment at that rate; even where slower rungs keep every other one.
@@ -84,7 +84,7 @@ pub struct Rung {
     /// Pixels, even.
     pub size: Size,
     /// Every how many-th frame of the grid it keeps: 1 or 2.
-    pub every: u32,
+    pub frame_step: u32,
     /// Range of brightness.
     pub range: VideoRange,
     /// How it is encoded.
@@ -140,7 +140,7 @@ pub struct Poster {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Thumbnails {
     /// Frames of the grid from one to the next.
-    pub every_frames: u32,
+    pub interval_frames: u32,
     /// Pixels of one.
     pub size: Size,
     /// Stills in a row of a sheet.
@@ -149,9 +149,9 @@ pub struct Thumbnails {
     pub rows: u32,
 }
 
-impl Picture {
+impl VideoPlan {
     /// The moment a chunk begins, seconds.
-    pub fn start_of(&self, chunk: usize) -> f64 {
+    pub fn chunk_start(&self, chunk: usize) -> f64 {
         self.chunks.get(chunk).map_or(0.0, |chunk| self.rate.seconds_of(chunk.first_frame))
     }
 
@@ -169,45 +169,51 @@ impl Picture {
 impl Poster {
     /// How many images are made of it, of which the last counts.
     pub fn images(&self, plan: &Plan) -> u32 {
-        if plan.picture.is_some() && plan.duration().is_none() && self.at_seconds > 0.0 { 2 } else { 1 }
+        if plan.video.is_some() && plan.duration().is_none() && self.at_seconds > 0.0 { 2 } else { 1 }
     }
 }
 
 impl Rung {
     /// Frames of the grid by which it is decoded ahead of what is shown.
     fn ahead(&self) -> u32 {
-        self.encoding.reordered() * self.every.max(1)
+        self.encoding.reordered() * self.frame_step.max(1)
     }
 
     /// Frames a second.
     pub fn rate(&self, grid: Rate) -> Rate {
-        if self.every > 1 { grid.halved() } else { grid }
+        if self.frame_step > 1 { grid.halved() } else { grid }
     }
 }
 
 impl Plan {
     /// When everything begins in its segments' own times, seconds.
-    pub fn lead(&self) -> f64 {
-        self.picture.as_ref().map_or(0.0, |picture| picture.rate.seconds_of(u64::from(self.lead_frames)))
+    pub fn presentation_time_offset(&self) -> f64 {
+        self.video
+            .as_ref()
+            .map_or(0.0, |video_plan| video_plan.rate.seconds_of(u64::from(self.presentation_offset_frames)))
     }
 
     /// How the times of a rung are moved, from where its encoder puts them.
-    pub fn shift_of_rung(&self, rung: usize) -> Shift {
-        let found = self.picture.as_ref().and_then(|picture| Some((picture.rate, picture.rungs.get(rung)?)));
-        found.filter(|_| self.lead_frames > 0).map_or(Shift::default(), |(rate, rung)| Shift {
-            decoding: rate.ticks_of(self.lead_frames.saturating_sub(rung.ahead())),
+    pub fn rung_shift(&self, rung: usize) -> Shift {
+        let found =
+            self.video.as_ref().and_then(|video_plan| Some((video_plan.rate, video_plan.rungs.get(rung)?)));
+        found.filter(|_| self.presentation_offset_frames > 0).map_or(Shift::default(), |(rate, rung)| Shift {
+            decoding: rate.ticks_of(self.presentation_offset_frames.saturating_sub(rung.ahead())),
             composition: rate.ticks_of(rung.ahead()),
         })
     }
 
     /// How the times of sound are moved.
-    pub fn shift_of_sound(&self) -> Shift {
-        Shift { decoding: (self.lead() * f64::from(AUDIO_SAMPLE_RATE)).round() as u32, composition: 0 }
+    pub fn audio_shift(&self) -> Shift {
+        Shift {
+            decoding: (self.presentation_time_offset() * f64::from(AUDIO_SAMPLE_RATE)).round() as u32,
+            composition: 0,
+        }
     }
 
     /// Whether the whole job is one task.
     pub fn is_single(&self) -> bool {
-        self.shares.len() == 1
+        self.work_units.len() == 1
     }
 
     /// Seconds of picture and sound, when the source says.
@@ -217,80 +223,81 @@ impl Plan {
 
     /// Frames on the grid in the whole video, when its playing time is known.
     pub fn expected_frames(&self) -> Option<f64> {
-        let picture = self.picture.as_ref()?;
+        let video_plan = self.video.as_ref()?;
         let seconds = self.source.video.as_ref()?.duration.or(self.source.duration)?;
-        Some((seconds * picture.rate.fps()).max(1.0))
+        Some((seconds * video_plan.rate.fps()).max(1.0))
     }
 
     /// Frames on the grid in a chunk; of the last one as far as the source says, none when it does not.
-    pub fn frames_of(&self, chunk: usize) -> Option<f64> {
-        let chunk = self.picture.as_ref()?.chunks.get(chunk)?;
+    pub fn chunk_frames(&self, chunk: usize) -> Option<f64> {
+        let chunk = self.video.as_ref()?.chunks.get(chunk)?;
         let left = || Some((self.expected_frames()? - chunk.first_frame as f64).max(1.0));
         chunk.frames.map(|frames| frames as f64).or_else(left)
     }
 
     /// How much of the whole job's work a share is, 0 to 1, by the seconds of each rendition.
-    pub fn weight(&self, share: &Share) -> f64 {
-        let all: f64 = self.shares.iter().map(|share| self.work(share)).sum();
-        if all > 0.0 { self.work(share) / all } else { 1.0 / self.shares.len().max(1) as f64 }
+    pub fn weight(&self, unit: &WorkUnit) -> f64 {
+        let all: f64 = self.work_units.iter().map(|unit| self.work(unit)).sum();
+        if all > 0.0 { self.work(unit) / all } else { 1.0 / self.work_units.len().max(1) as f64 }
     }
 
-    fn work(&self, share: &Share) -> f64 {
+    fn work(&self, unit: &WorkUnit) -> f64 {
         const SOUND: f64 = 30_000.0;
         let length = self.source.duration.unwrap_or(60.0);
-        let sound = share.audio.len() as f64 * SOUND * length;
-        let Some((picture, place)) = self.picture.as_ref().zip(share.chunk) else { return sound };
-        let pixels: u64 = share
+        let sound = unit.audio.len() as f64 * SOUND * length;
+        let Some((video_plan, place)) = self.video.as_ref().zip(unit.chunk) else { return sound };
+        let pixels: u64 = unit
             .rungs
             .iter()
-            .filter_map(|&rung| picture.rungs.get(rung))
+            .filter_map(|&rung| video_plan.rungs.get(rung))
             .map(|rung| rung.size.pixels())
             .sum();
-        let frames = self.frames_of(place).unwrap_or(60.0 * picture.rate.fps());
-        sound + pixels as f64 * frames / picture.rate.fps()
+        let frames = self.chunk_frames(place).unwrap_or(60.0 * video_plan.rate.fps());
+        sound + pixels as f64 * frames / video_plan.rate.fps()
     }
 }
 
 /// Plans the encoding of `source`.
 pub fn plan(source: &Source, options: &Options) -> Plan {
-    let picture = source.video.as_ref().map(|video| picture(source, video, options));
+    let video_plan = source.video.as_ref().map(|video| video_plan(source, video, options));
     let audio = audio(&source.audio);
     let subtitles = subtitles(source);
-    let poster = match source.video.as_ref().zip(picture.as_ref()) {
-        Some((video, picture)) => {
-            Some(poster(video, picture.rate, video.duration.or(source.duration), options.poster_seconds))
+    let poster = match source.video.as_ref().zip(video_plan.as_ref()) {
+        Some((video, video_plan)) => {
+            Some(poster(video, video_plan.rate, video.duration.or(source.duration), options.poster_seconds))
         }
         None => Some(Poster { at_seconds: 0.0, size: Size { width: 640, height: 360 } }),
     };
-    let shares = shares::shares(picture.as_ref(), audio.len(), subtitles.len(), poster.as_ref());
-    let ahead = picture.iter().flat_map(|picture| &picture.rungs).map(Rung::ahead);
+    let work_units =
+        work_units::work_units(video_plan.as_ref(), audio.len(), subtitles.len(), poster.as_ref());
+    let ahead = video_plan.iter().flat_map(|video_plan| &video_plan.rungs).map(Rung::ahead);
     Plan {
-        lead_frames: ahead.max().filter(|_| source.output_version >= 2).unwrap_or(0),
+        presentation_offset_frames: ahead.max().filter(|_| source.output_version >= 2).unwrap_or(0),
         source: source.clone(),
-        zero: zero(source, picture.as_ref().map(|picture| picture.rate)),
-        picture,
+        time_origin: time_origin(source, video_plan.as_ref().map(|video_plan| video_plan.rate)),
+        video: video_plan,
         audio,
         subtitles,
         poster,
-        shares,
+        work_units,
         threads: options.threads.max(1),
         end_seconds: if source.duration.is_some() { MAX_SECONDS } else { source.longest.min(MAX_SECONDS) },
     }
 }
 
-fn picture(source: &Source, video: &Video, options: &Options) -> Picture {
+fn video_plan(source: &Source, video: &Video, options: &Options) -> VideoPlan {
     let shown = video.shown();
     let rate = output_rate(video.nominal_rate, video.mean_rate);
     let fast = rate.fps() > 31.0;
     let mut rungs = Vec::new();
     for step in ladder(shown, &options.rungs) {
         // The source's rate is kept by one rung at least.
-        let every = if fast && step.short < FAST_RUNG && !rungs.is_empty() { 2 } else { 1 };
-        let encoding = Encoding::of(options, step.size.short(), fast && every == 1);
+        let frame_step = if fast && step.short < FAST_RUNG && !rungs.is_empty() { 2 } else { 1 };
+        let encoding = Encoding::of(options, step.size.short(), fast && frame_step == 1);
         rungs.push(Rung {
             id: format!("{}p", step.short),
             size: step.size,
-            every,
+            frame_step,
             range: VideoRange::Sdr,
             encoding,
         });
@@ -308,10 +315,10 @@ fn picture(source: &Source, video: &Video, options: &Options) -> Picture {
             rung.encoding.in_order = true;
         }
     }
-    let halved = rungs.iter().any(|rung| rung.every > 1);
+    let halved = rungs.iter().any(|rung| rung.frame_step > 1);
     let segment_frames = segment_frames(rate, halved);
     let length = video.duration.or(source.duration).map(|seconds| seconds * rate.fps());
-    Picture {
+    VideoPlan {
         rate,
         segment_frames,
         chunks: chunks::chunks(segment_frames, length),
@@ -321,7 +328,7 @@ fn picture(source: &Source, video: &Video, options: &Options) -> Picture {
 }
 
 /// Where time begins: so that the first frame lies on the grid, and sound keeps its distance to it.
-fn zero(source: &Source, rate: Option<Rate>) -> f64 {
+fn time_origin(source: &Source, rate: Option<Rate>) -> f64 {
     /// So much sound may be cut off; where it is more the first frame is shown earlier instead.
     const CUT: f64 = 0.045;
     /// Times are given to the microsecond.
@@ -373,14 +380,14 @@ fn thumbnails(shown: Size, rate: Rate, segment_frames: u32, length: Option<f64>)
     let segments = length.map_or(0.0, |frames| frames / f64::from(segment_frames));
     // Short videos get one a second, the longest one in 32 seconds. From two segments on it divides the chunks'
     // lengths, which keeps the distance even across them.
-    let every_frames = match segments {
+    let interval_frames = match segments {
         ..=8.0 => (rate.fps().round() as u32).max(1),
         ..=450.0 => segment_frames,
         ..=1800.0 => segment_frames * 2,
         ..=3600.0 => segment_frames * 4,
         _ => segment_frames * 8,
     };
-    Thumbnails { every_frames, size: fitted(shown, THUMBNAIL_LONG_SIDE), columns: 5, rows: 5 }
+    Thumbnails { interval_frames, size: fitted(shown, THUMBNAIL_LONG_SIDE), columns: 5, rows: 5 }
 }
 
 fn audio(tracks: &[Audio]) -> Vec<AudioRendition> {

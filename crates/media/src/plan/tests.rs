@@ -1,7 +1,7 @@
 use super::{Codec, Options, Plan, plan};
 use crate::fragments::Shift;
 use crate::geometry::{Orientation, Size};
-use crate::probe::{Audio, Light, Source, Subtitles, Video, VideoRange};
+use crate::probe::{Audio, HdrMetadata, Source, Subtitles, Video, VideoRange};
 use crate::rate::Rate;
 use proptest::prelude::*;
 use std::collections::HashSet;
@@ -31,8 +31,8 @@ fn source(width: u32, height: u32, rate: (u32, u32), duration: Option<f64>) -> S
             interlaced: false,
             tagged: true,
             range: VideoRange::Sdr,
-            foreign_colours: false,
-            light: Light::default(),
+            needs_dolby_vision: false,
+            hdr_metadata: HdrMetadata::default(),
             start: Some(0.0),
             duration,
             stated_end: None,
@@ -50,7 +50,7 @@ fn options() -> Options {
 }
 
 fn ids(plan: &Plan) -> Vec<&str> {
-    plan.picture.iter().flat_map(|picture| &picture.rungs).map(|rung| rung.id.as_str()).collect()
+    plan.video.iter().flat_map(|video_plan| &video_plan.rungs).map(|rung| rung.id.as_str()).collect()
 }
 
 #[test]
@@ -60,13 +60,13 @@ fn a_minute_begins_with_what_makes_it_playable() {
     assert_eq!(plan.expected_frames(), Some(1800.0));
     let poster = plan.poster.as_ref().expect("poster");
     assert_eq!((poster.size.width, poster.size.height, poster.at_seconds), (640, 360, 6.0));
-    let picture = plan.picture.as_ref().expect("picture");
-    let starts: Vec<_> = (0..picture.chunks.len()).map(|chunk| picture.start_of(chunk)).collect();
+    let video_plan = plan.video.as_ref().expect("video");
+    let starts: Vec<_> = (0..video_plan.chunks.len()).map(|chunk| video_plan.chunk_start(chunk)).collect();
     assert_eq!(starts, [0.0, 4.0, 12.0, 28.0, 48.0]);
-    let shares: Vec<_> =
-        plan.shares.iter().map(|share| (share.chunk, share.rungs.len(), share.audio.len())).collect();
+    let work_units: Vec<_> =
+        plan.work_units.iter().map(|unit| (unit.chunk, unit.rungs.len(), unit.audio.len())).collect();
     assert_eq!(
-        shares,
+        work_units,
         [
             (Some(0), 1, 0),
             (None, 0, 1),
@@ -77,16 +77,20 @@ fn a_minute_begins_with_what_makes_it_playable() {
             (Some(4), 4, 0)
         ]
     );
-    assert_eq!(plan.shares[0].rungs, [3], "the lowest rung");
-    assert!(plan.shares[3].poster && plan.shares.iter().filter(|share| share.poster).count() == 1);
-    assert!((plan.shares.iter().map(|share| plan.weight(share)).sum::<f64>() - 1.0).abs() < 1e-9);
+    assert_eq!(plan.work_units[0].rungs, [3], "the lowest rung");
+    assert!(plan.work_units[3].poster && plan.work_units.iter().filter(|unit| unit.poster).count() == 1);
+    assert!((plan.work_units.iter().map(|unit| plan.weight(unit)).sum::<f64>() - 1.0).abs() < 1e-9);
 }
 
 #[test]
 fn chunks_grow_from_the_first_segment_and_shrink_to_the_end() {
     let plan = plan(&source(1920, 1080, (30, 1), Some(600.0)), &options());
-    let firsts: Vec<_> =
-        plan.picture.iter().flat_map(|picture| &picture.chunks).map(|chunk| chunk.first_segment).collect();
+    let firsts: Vec<_> = plan
+        .video
+        .iter()
+        .flat_map(|video_plan| &video_plan.chunks)
+        .map(|chunk| chunk.first_segment)
+        .collect();
     let sizes: Vec<_> = firsts.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert_eq!(sizes[..4], [1, 2, 4, 8]);
     assert!(sizes[3..].windows(2).all(|pair| pair[1] <= pair[0]), "{sizes:?}");
@@ -104,8 +108,8 @@ fn short_and_endless_videos_are_one_task() {
     for duration in [Some(0.04), Some(10.0), Some(30.0), None] {
         let plan = plan(&source(1920, 1080, (25, 1), duration), &options());
         assert!(plan.is_single(), "{duration:?}");
-        let [share] = &plan.shares[..] else { panic!() };
-        assert!(share.poster && share.thumbnails && share.audio == [0] && share.rungs.len() == 4);
+        let [unit] = &plan.work_units[..] else { panic!() };
+        assert!(unit.poster && unit.thumbnails && unit.audio == [0] && unit.rungs.len() == 4);
     }
 }
 
@@ -113,19 +117,27 @@ fn short_and_endless_videos_are_one_task() {
 fn all_tracks_begin_where_the_latest_rung_can() {
     let all = |codec| plan(&source(1920, 1080, (60, 1), Some(60.0)), &Options { codec, ..options() });
     let h264 = all(Codec::H264);
-    let shifts = [0, 3].map(|rung| h264.shift_of_rung(rung)).map(|shift| (shift.decoding, shift.composition));
+    let shifts = [0, 3].map(|rung| h264.rung_shift(rung)).map(|shift| (shift.decoding, shift.composition));
     // Two frames of sixty a second, and two of thirty: both are shown from the fourth frame of sixty on.
-    assert_eq!((h264.lead_frames, shifts), (4, [(512, 512), (0, 1024)]));
-    assert_eq!(h264.shift_of_sound(), Shift { decoding: 3200, composition: 0 });
+    assert_eq!((h264.presentation_offset_frames, shifts), (4, [(512, 512), (0, 1024)]));
+    assert_eq!(h264.audio_shift(), Shift { decoding: 3200, composition: 0 });
     for codec in [Codec::H264, Codec::Hevc] {
         let slow = plan(&source(1920, 1080, (5, 1), Some(60.0)), &Options { codec, ..options() });
-        assert_eq!((slow.lead_frames, slow.shift_of_rung(0)), (0, Shift::default()), "nothing is reordered");
+        assert_eq!(
+            (slow.presentation_offset_frames, slow.rung_shift(0)),
+            (0, Shift::default()),
+            "nothing is reordered"
+        );
     }
     let older = Source { output_version: 0, ..source(1920, 1080, (60, 1), Some(60.0)) };
-    assert_eq!(plan(&older, &options()).lead_frames, 0, "what is not known yet is not asked for");
+    assert_eq!(
+        plan(&older, &options()).presentation_offset_frames,
+        0,
+        "what is not known yet is not asked for"
+    );
     let av1 = all(Codec::Av1);
     assert_eq!(
-        (av1.lead(), av1.shift_of_rung(0), av1.shift_of_sound()),
+        (av1.presentation_time_offset(), av1.rung_shift(0), av1.audio_shift()),
         (0.0, Shift::default(), Shift::default())
     );
 }
@@ -139,17 +151,17 @@ fn sound_alone_is_one_task() {
     let audio: Vec<_> =
         plan.audio.iter().map(|audio| (audio.id.as_str(), audio.channels, audio.default)).collect();
     assert_eq!(audio, [("audio-0", 2, true), ("audio-0-surround", 6, false), ("audio-1", 1, false)]);
-    assert!(plan.is_single() && plan.shares[0].poster && plan.shares[0].audio == [0, 1, 2]);
+    assert!(plan.is_single() && plan.work_units[0].poster && plan.work_units[0].audio == [0, 1, 2]);
 }
 
 #[test]
 fn fast_sources_are_halved_on_the_lower_rungs() {
     let plan = plan(&source(1920, 1080, (60_000, 1001), Some(60.0)), &options());
-    let picture = plan.picture.expect("picture");
-    let every: Vec<_> = picture.rungs.iter().map(|rung| rung.every).collect();
+    let video_plan = plan.video.expect("video");
+    let every: Vec<_> = video_plan.rungs.iter().map(|rung| rung.frame_step).collect();
     assert_eq!(every, [1, 1, 2, 2]);
     assert_eq!(
-        (picture.segment_frames, picture.rungs[3].rate(picture.rate).to_string()),
+        (video_plan.segment_frames, video_plan.rungs[3].rate(video_plan.rate).to_string()),
         (240, "30000/1001".into())
     );
 }
@@ -157,7 +169,7 @@ fn fast_sources_are_halved_on_the_lower_rungs() {
 #[test]
 fn one_rung_at_least_keeps_the_sources_rate() {
     let every =
-        |made: Plan| made.picture.expect("picture").rungs.iter().map(|rung| rung.every).collect::<Vec<_>>();
+        |made: Plan| made.video.expect("video").rungs.iter().map(|rung| rung.frame_step).collect::<Vec<_>>();
     assert_eq!(every(plan(&source(854, 480, (60, 1), Some(60.0)), &options())), [1, 2]);
     let wishes = Options { rungs: vec![480], ..options() };
     assert_eq!(every(plan(&source(1920, 1080, (60, 1), Some(60.0)), &wishes)), [1]);
@@ -167,7 +179,7 @@ fn one_rung_at_least_keeps_the_sources_rate() {
 fn pictures_too_small_for_a_codec_are_h264() {
     let codecs = |codec, width, height| {
         let made = plan(&source(width, height, (25, 1), Some(5.0)), &Options { codec, ..options() });
-        made.picture.expect("picture").rungs.iter().map(|rung| rung.encoding.codec).collect::<Vec<_>>()
+        made.video.expect("video").rungs.iter().map(|rung| rung.encoding.codec).collect::<Vec<_>>()
     };
     assert_eq!(codecs(Codec::Av1, 64, 36), [Codec::H264]);
     assert_eq!(codecs(Codec::Av1, 320, 180), [Codec::Av1]);
@@ -196,7 +208,7 @@ fn the_first_frame_lies_on_the_grid() {
         if let Some(video) = &mut late.video {
             video.start = Some(shown);
         }
-        (plan(&late, &options()).zero * 1e6).round() / 1e6
+        (plan(&late, &options()).time_origin * 1e6).round() / 1e6
     };
     assert_eq!(zero(10.0), 10.000_001, "never exactly the file's start");
     assert_eq!(zero(10.021), 10.021);
@@ -212,9 +224,9 @@ fn wishes_are_granted() {
     let wishes = Options { rungs: vec![720], keep_hdr: true, poster_seconds: Some(1000.0), ..options() };
     let made = plan(&bright, &wishes);
     assert_eq!(ids(&made), ["720p-hdr", "720p"]);
-    let picture = made.picture.expect("picture");
-    assert_eq!((picture.rungs[0].encoding.codec, picture.rungs[0].encoding.depth), (Codec::Hevc, 10));
-    assert_eq!(picture.rungs[0].range, VideoRange::Pq);
+    let video_plan = made.video.expect("video");
+    assert_eq!((video_plan.rungs[0].encoding.codec, video_plan.rungs[0].encoding.depth), (Codec::Hevc, 10));
+    assert_eq!(video_plan.rungs[0].range, VideoRange::Pq);
     assert_eq!(made.poster.expect("poster").at_seconds, 599.5, "not beyond the end");
     assert_eq!(ids(&plan(&source(640, 360, (24, 1), None), &wishes)), ["360p"]);
 }
@@ -242,16 +254,16 @@ proptest! {
     fn every_source_has_a_whole_plan(w in 1u32..16_000, h in 1u32..16_000, num in 1u32..100_000, den in 1u32..5000,
                                      seconds in proptest::option::of(0.001f64..43_200.0), threads in 0u32..4) {
         let plan = plan(&source(w, h, (num, den), seconds), &Options { threads, ..Options::default() });
-        let picture = plan.picture.as_ref().expect("picture");
-        prop_assert!(!picture.rungs.is_empty() && plan.threads >= 1);
-        prop_assert!(picture.rungs.windows(2).all(|pair| pair[0].size.pixels() > pair[1].size.pixels()));
+        let video_plan = plan.video.as_ref().expect("video");
+        prop_assert!(!video_plan.rungs.is_empty() && plan.threads >= 1);
+        prop_assert!(video_plan.rungs.windows(2).all(|pair| pair[0].size.pixels() > pair[1].size.pixels()));
         let poster = plan.poster.as_ref().expect("poster");
         prop_assert!(poster.size.width <= 640 && poster.size.height <= 640);
         prop_assert!(poster.size.width.is_multiple_of(2) && poster.size.height >= 2);
         prop_assert!(seconds.is_none_or(|seconds| poster.at_seconds <= seconds));
         let json = serde_json::to_vec(&plan).expect("json");
         let stored: Plan = serde_json::from_slice(&json).expect("plan");
-        prop_assert_eq!((&stored.picture, &stored.shares), (&plan.picture, &plan.shares), "it survives being stored");
+        prop_assert_eq!((&stored.video, &stored.work_units), (&plan.video, &plan.work_units), "it survives being stored");
     }
 
     /// Every frame of every rung is made by exactly one task, and so is everything else.
@@ -261,38 +273,38 @@ proptest! {
         let rate = if ntsc { (num * 1000, 1001) } else { (num, 1) };
         let wishes = Options { poster_seconds: moment, ..options() };
         let plan = plan(&source(height * 16 / 9, height, rate, Some(seconds)), &wishes);
-        let picture = plan.picture.as_ref().expect("picture");
-        let segment = u64::from(picture.segment_frames);
+        let video_plan = plan.video.as_ref().expect("video");
+        let segment = u64::from(video_plan.segment_frames);
         let mut next = 0;
-        for (place, chunk) in picture.chunks.iter().enumerate() {
+        for (place, chunk) in video_plan.chunks.iter().enumerate() {
             prop_assert_eq!(chunk.first_frame, next);
             prop_assert_eq!(u64::from(chunk.first_segment) * segment, next);
-            let is_last = place + 1 == picture.chunks.len();
+            let is_last = place + 1 == video_plan.chunks.len();
             prop_assert_eq!(chunk.frames.is_none(), is_last);
             if let Some(frames) = chunk.frames {
                 prop_assert!(frames > 0 && frames % segment == 0 && frames <= 8 * segment);
                 next += frames;
             }
         }
-        prop_assert!((next as f64) < seconds * picture.rate.fps() + 1.0, "the last chunk begins inside the video");
+        prop_assert!((next as f64) < seconds * video_plan.rate.fps() + 1.0, "the last chunk begins inside the video");
         let mut made = HashSet::new();
-        for share in &plan.shares {
-            prop_assert!(share.chunk.is_some() || share.rungs.is_empty());
-            for &rung in &share.rungs {
-                prop_assert!(made.insert((share.chunk, rung)));
+        for unit in &plan.work_units {
+            prop_assert!(unit.chunk.is_some() || unit.rungs.is_empty());
+            for &rung in &unit.rungs {
+                prop_assert!(made.insert((unit.chunk, rung)));
             }
         }
-        prop_assert_eq!(made.len(), picture.chunks.len() * picture.rungs.len());
-        let all = |count: fn(&super::Share) -> usize| plan.shares.iter().map(count).sum::<usize>();
-        prop_assert_eq!(all(|share| share.audio.len()), plan.audio.len());
-        prop_assert_eq!(all(|share| usize::from(share.poster)), 1);
+        prop_assert_eq!(made.len(), video_plan.chunks.len() * video_plan.rungs.len());
+        let all = |count: fn(&super::WorkUnit) -> usize| plan.work_units.iter().map(count).sum::<usize>();
+        prop_assert_eq!(all(|unit| unit.audio.len()), plan.audio.len());
+        prop_assert_eq!(all(|unit| usize::from(unit.poster)), 1);
         // The frame that the poster shows is in the chunk that is to make it.
         let poster = plan.poster.as_ref().expect("poster").at_seconds;
-        let frame = (0..).find(|&frame| picture.rate.seconds_of(frame) >= poster).expect("a frame");
-        prop_assert!(frame as f64 <= seconds * picture.rate.fps(), "not behind the end");
-        let chunk = plan.shares.iter().find(|share| share.poster).and_then(|share| share.chunk).expect("a chunk");
-        let chunk = picture.chunks[chunk];
+        let frame = (0..).find(|&frame| video_plan.rate.seconds_of(frame) >= poster).expect("a frame");
+        prop_assert!(frame as f64 <= seconds * video_plan.rate.fps(), "not behind the end");
+        let chunk = plan.work_units.iter().find(|unit| unit.poster).and_then(|unit| unit.chunk).expect("a chunk");
+        let chunk = video_plan.chunks[chunk];
         prop_assert!(frame >= chunk.first_frame && chunk.frames.is_none_or(|frames| frame < chunk.first_frame + frames));
-        prop_assert!(plan.shares.windows(2).all(|pair| pair[0].priority <= pair[1].priority));
+        prop_assert!(plan.work_units.windows(2).all(|pair| pair[0].priority <= pair[1].priority));
     }
 }

@@ -192,7 +192,7 @@ fn representation_with(
     xml.open("Representation", &attributes);
     describe(xml);
     let timescale = timescale.max(1);
-    let lead = (track.lead * f64::from(timescale)).round() as u64;
+    let lead = (track.presentation_time_offset * f64::from(timescale)).round() as u64;
     let (ticks, offset) = (timescale.to_string(), lead.to_string());
     let mut attributes = vec![("timescale", ticks.as_str())];
     attributes.extend((lead > 0).then_some(("presentationTimeOffset", offset.as_str())));
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_lead_is_taken_off() {
-        let track = Track { lead: 0.1, ..rung(720, 1_000_000, VideoRange::Sdr) };
+        let track = Track { presentation_time_offset: 0.1, ..rung(720, 1_000_000, VideoRange::Sdr) };
         let text = manifest(&presentation(vec![track]));
         assert!(text.contains(r#"<SegmentList timescale="30000" presentationTimeOffset="3000">"#), "{text}");
         assert!(text.contains(r#"<S t="3000" d="120000"/>"#), "{text}");

@@ -40,7 +40,7 @@ pub struct Track {
     pub kind: TrackKind,
     /// When it begins in its segments' own times, seconds; 0 for subtitles.
     #[serde(default)]
-    pub lead: f64,
+    pub presentation_time_offset: f64,
     /// Its segments from the first on, without gaps.
     pub segments: Vec<Segment>,
     /// Whether no segment will be added.
@@ -245,7 +245,7 @@ pub(crate) mod tests {
                 rate: Rate::new(30_000, 1001).expect("a rate"),
                 range,
             },
-            lead: 0.0,
+            presentation_time_offset: 0.0,
             segments: segments(&id, 2, bytes),
             complete: true,
             id,
@@ -264,7 +264,7 @@ pub(crate) mod tests {
                 name: name.into(),
                 default: false,
             },
-            lead: 0.0,
+            presentation_time_offset: 0.0,
             segments: segments(&id, 2, 8_000 * u64::from(channels)),
             complete: true,
             id,
@@ -282,7 +282,7 @@ pub(crate) mod tests {
                 default: false,
                 forced,
             },
-            lead: 0.0,
+            presentation_time_offset: 0.0,
             segments: vec![Segment {
                 uri: format!("0a/{id}.vtt"),
                 start: 0.0,

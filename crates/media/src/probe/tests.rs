@@ -1,5 +1,5 @@
 use super::parse;
-use crate::Reason;
+use crate::FailureKind;
 use crate::geometry::Orientation;
 use proptest::prelude::*;
 
@@ -14,8 +14,8 @@ const PHONE: &str = r#"{"streams":[
      "rotation":-90}]}],
   "format":{"format_name":"mov,mp4","duration":"2.068333"}}"#;
 
-fn reason(json: &str) -> Reason {
-    parse(json.as_bytes()).map(|source| source.container).expect_err("refused").reason
+fn reason(json: &str) -> FailureKind {
+    parse(json.as_bytes()).map(|source| source.container).expect_err("refused").kind
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn an_end_is_told_where_packets_do_not_tell_it() {
     assert_eq!(end("25/1", "25/1", ""), Some(9.5));
     assert_eq!(end("600/1", "25/1", &packet("0.04")), Some(9.5), "no steady rate");
     let mut source = parse(PHONE.as_bytes()).expect("probe");
-    source.forget_duration();
+    source.clear_duration();
     assert_eq!(source.video.expect("video").stated_end, None);
 }
 
@@ -94,20 +94,20 @@ fn only_the_chosen_streams_make_the_duration() {
 #[test]
 fn each_refusal_has_its_reason() {
     let with = |stream: &str| format!(r#"{{"streams":[{stream}],"format":{{"format_name":"x"}}}}"#);
-    assert_eq!(reason("not json"), Reason::FileNotVideo);
-    assert_eq!(reason("{}"), Reason::FileTruncated);
+    assert_eq!(reason("not json"), FailureKind::FileNotVideo);
+    assert_eq!(reason("{}"), FailureKind::FileTruncated);
     let silent = r#"{"index":0,"codec_type":"audio","codec_name":"unknown"}"#;
-    assert_eq!(reason(&with(silent)), Reason::NoVideoStream);
-    assert_eq!(reason(&with(r#"{"index":0,"codec_type":"data"}"#)), Reason::NoVideoStream);
+    assert_eq!(reason(&with(silent)), FailureKind::NoVideoStream);
+    assert_eq!(reason(&with(r#"{"index":0,"codec_type":"data"}"#)), FailureKind::NoVideoStream);
     let vvc = r#"{"index":0,"codec_type":"video","codec_tag_string":"vvc1","width":8,"height":8}"#;
-    assert_eq!(reason(&with(vvc)), Reason::CodecUnsupported);
+    assert_eq!(reason(&with(vvc)), FailureKind::CodecUnsupported);
     let huge = r#"{"index":0,"codec_type":"video","codec_name":"h264","width":16000,"height":16000}"#;
-    assert_eq!(reason(&with(huge)), Reason::VideoTooLarge);
+    assert_eq!(reason(&with(huge)), FailureKind::VideoTooLarge);
     let blank = r#"{"index":0,"codec_type":"video","codec_name":"h264","width":0,"height":0}"#;
-    assert_eq!(reason(&with(blank)), Reason::DecodeFailed);
+    assert_eq!(reason(&with(blank)), FailureKind::DecodeFailed);
     let long = r#"{"streams":[{"index":0,"codec_type":"video","codec_name":"h264","width":16,"height":16}],
         "format":{"format_name":"x","duration":"80000"}}"#;
-    assert_eq!(reason(long), Reason::LimitExceeded);
+    assert_eq!(reason(long), FailureKind::LimitExceeded);
     let slack = long.replace("80000", "43200.5");
     assert_eq!(parse(slack.as_bytes()).expect("twelve hours and a frame").duration, Some(43_200.5));
     let wrong = long.replace("80000", "143165.6\",\"size\":\"200000");
@@ -122,7 +122,8 @@ fn dolbys_own_colours_are_told() {
     let with = |side: &str| PHONE.replace(r#""side_data_list":["#, &format!(r#""side_data_list":[{side},"#));
     let five =
         r#"{"side_data_type":"DOVI configuration record","dv_profile":5,"dv_bl_signal_compatibility_id":0}"#;
-    let foreign = |json: String| parse(json.as_bytes()).expect("probe").video.expect("video").foreign_colours;
+    let foreign =
+        |json: String| parse(json.as_bytes()).expect("probe").video.expect("video").needs_dolby_vision;
     assert!(foreign(with(five)) && !foreign(PHONE.to_owned()));
     let eight =
         r#"{"side_data_type":"DOVI configuration record","dv_profile":8,"dv_bl_signal_compatibility_id":4}"#;

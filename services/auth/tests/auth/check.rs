@@ -1,7 +1,7 @@
 //! What other roles ask about sessions.
 
 use reelmill_mesh::Caller;
-use reelmill_platform::sessions::{Hub as _, SessionState};
+use reelmill_platform::shared_state::{SessionCache as _, SessionState};
 use reelmill_proto::auth::{CheckSessionRequest, CheckSessionResponse, DeleteSessionRequest};
 use tonic::Code;
 
@@ -16,19 +16,19 @@ pub async fn a_flushed_hub_gets_back_what_it_lost(system: System) {
     let ada = system.newcomer("ada@example.org").await;
     let name = ada.session.as_ref().unwrap().name.clone();
     let user = ada.user.as_ref().unwrap().name.clone();
-    let state = async || system.hub.session(&session_id(&ada)).await.unwrap();
-    system.hub.flush().await;
+    let state = async || system.session_cache.get(&session_id(&ada)).await.unwrap();
+    system.session_cache.flush().await;
     assert_eq!(state().await, None);
     assert_eq!(check(&system, &name).await, CheckSessionResponse { alive: true, user: user.clone() });
     assert_eq!(state().await, alive(&ada));
 
-    system.hub.set_away(true);
+    system.session_cache.set_unavailable(true);
     assert!(check(&system, &name).await.alive, "the database is the truth");
-    system.hub.set_away(false);
+    system.session_cache.set_unavailable(false);
 
     let current = DeleteSessionRequest { name: "sessions/current".to_owned() };
     system.as_user(&ada).delete_session(current).await.unwrap();
-    system.hub.flush().await;
+    system.session_cache.flush().await;
     assert_eq!(check(&system, &name).await, CheckSessionResponse { alive: false, user });
     assert_eq!(state().await, Some(SessionState::Ended));
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, future::join_all};
 use reelmill_mesh::{Caller, headers};
-use reelmill_platform::sessions::{Hint, Hub as _, SESSION_ENDED, SessionState};
+use reelmill_platform::shared_state::{Notification, SESSION_ENDED, SessionCache as _, SessionState};
 use reelmill_proto::{
     auth::{
         CheckSessionRequest, CreateSessionRequest, ListSessionsRequest, RefreshSessionRequest,
@@ -41,20 +41,20 @@ pub async fn a_replay_ends_the_family(system: System) {
     let ada = system.newcomer("ada@example.org").await;
     let elsewhere = system.sign_in("ada@example.org").await;
     let next = refresh(&system, &ada.refresh_token).await.unwrap();
-    let mut ended = system.hub.subscribe(SESSION_ENDED).await.unwrap();
+    let mut ended = system.session_cache.pub_sub().subscribe(SESSION_ENDED).await.unwrap();
     system.clock.advance(Duration::from_millis(10_001));
 
     let replayed = refresh(&system, &ada.refresh_token).await;
     refused(replayed, Code::Unauthenticated, "REFRESH_TOKEN_REPLAYED");
     let id = session_id(&ada);
-    assert_eq!(system.hub.session(&id).await.unwrap(), Some(SessionState::Ended));
+    assert_eq!(system.session_cache.get(&id).await.unwrap(), Some(SessionState::Ended));
     let hint = tokio::time::timeout(Duration::from_secs(10), ended.next()).await.unwrap();
-    assert_eq!(hint, Some(Hint::Payload(id.into_bytes().into())));
+    assert_eq!(hint, Some(Notification::Payload(id.into_bytes().into())));
 
     for token in [&next.refresh_token, &ada.refresh_token] {
         refused(refresh(&system, token).await, Code::Unauthenticated, "SESSION_ENDED");
     }
-    assert_eq!(system.hub.session(&session_id(&elsewhere)).await.unwrap(), alive(&elsewhere));
+    assert_eq!(system.session_cache.get(&session_id(&elsewhere)).await.unwrap(), alive(&elsewhere));
     refresh(&system, &elsewhere.refresh_token).await.unwrap();
 }
 
@@ -65,7 +65,7 @@ pub async fn two_tabs_may_race(system: System) {
         system.clock.advance(Duration::from_millis(wait));
         refused(refresh(&system, &ada.refresh_token).await, Code::Unauthenticated, "REFRESH_TOKEN_SPENT");
     }
-    assert_eq!(system.hub.session(&session_id(&ada)).await.unwrap(), alive(&ada));
+    assert_eq!(system.session_cache.get(&session_id(&ada)).await.unwrap(), alive(&ada));
     refresh(&system, &next.refresh_token).await.unwrap();
 }
 
@@ -177,23 +177,23 @@ pub async fn a_browser_keeps_it_in_a_cookie(system: System) {
 }
 
 pub async fn a_hub_that_is_away_spends_no_token(system: System) {
-    system.hub.set_away(true);
+    system.session_cache.set_unavailable(true);
     let ada = system.newcomer("ada@example.org").await;
     let next = refresh(&system, &ada.refresh_token).await.unwrap();
-    system.hub.set_away(false);
+    system.session_cache.set_unavailable(false);
     refresh(&system, &next.refresh_token).await.unwrap();
-    assert_eq!(system.hub.session(&session_id(&ada)).await.unwrap(), alive(&ada));
+    assert_eq!(system.session_cache.get(&session_id(&ada)).await.unwrap(), alive(&ada));
 }
 
 pub async fn a_replay_while_the_hub_is_away_is_told_later(system: System) {
     let ada = system.newcomer("ada@example.org").await;
     let next = refresh(&system, &ada.refresh_token).await.unwrap();
     system.clock.advance(Duration::from_secs(11));
-    system.hub.set_away(true);
+    system.session_cache.set_unavailable(true);
     let replayed = refresh(&system, &ada.refresh_token).await;
-    refused(replayed, Code::Unavailable, "SESSIONS_UNAVAILABLE");
-    system.hub.set_away(false);
-    assert_eq!(system.hub.session(&session_id(&ada)).await.unwrap(), alive(&ada));
+    refused(replayed, Code::Unavailable, "SESSION_CACHE_UNAVAILABLE");
+    system.session_cache.set_unavailable(false);
+    assert_eq!(system.session_cache.get(&session_id(&ada)).await.unwrap(), alive(&ada));
     refused(refresh(&system, &next.refresh_token).await, Code::Unauthenticated, "SESSION_ENDED");
-    assert_eq!(system.hub.session(&session_id(&ada)).await.unwrap(), Some(SessionState::Ended));
+    assert_eq!(system.session_cache.get(&session_id(&ada)).await.unwrap(), Some(SessionState::Ended));
 }

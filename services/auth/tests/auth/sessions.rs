@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reelmill_mesh::{Caller, headers};
-use reelmill_platform::sessions::{Hub as _, SessionState};
+use reelmill_platform::shared_state::{SessionCache as _, SessionState};
 use reelmill_proto::auth::{
     CreateSessionResponse, DeleteAllSessionsRequest, DeleteSessionRequest, DeleteSessionResponse,
     GetUserRequest, ListSessionsRequest, RefreshSessionRequest,
@@ -34,7 +34,7 @@ fn name(who: &CreateSessionResponse) -> String {
 }
 
 async fn state(system: &System, who: &CreateSessionResponse) -> Option<SessionState> {
-    system.hub.session(&session_id(who)).await.unwrap()
+    system.session_cache.get(&session_id(who)).await.unwrap()
 }
 
 pub async fn they_are_listed_newest_first(system: System) {
@@ -112,13 +112,16 @@ pub async fn signing_out_everywhere_ends_all(system: System) {
 pub async fn a_hub_that_is_away_is_told_on_repetition(system: System) {
     let one = system.newcomer("ada@example.org").await;
     let two = system.sign_in("ada@example.org").await;
-    system.hub.set_away(true);
-    let unsure =
-        refused(delete(&system, &one, "sessions/current").await, Code::Unavailable, "SESSIONS_UNAVAILABLE");
+    system.session_cache.set_unavailable(true);
+    let unsure = refused(
+        delete(&system, &one, "sessions/current").await,
+        Code::Unavailable,
+        "SESSION_CACHE_UNAVAILABLE",
+    );
     assert!(unsure.get_details_retry_info().is_some());
     let all = system.as_user(&two).delete_all_sessions(DeleteAllSessionsRequest {}).await;
-    refused(all, Code::Unavailable, "SESSIONS_UNAVAILABLE");
-    system.hub.set_away(false);
+    refused(all, Code::Unavailable, "SESSION_CACHE_UNAVAILABLE");
+    system.session_cache.set_unavailable(false);
     assert!(listed(&system, &two).await.is_empty(), "the database has ended both");
     assert_eq!((state(&system, &one).await, state(&system, &two).await), (alive(&one), alive(&two)));
 

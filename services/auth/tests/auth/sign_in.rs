@@ -14,7 +14,7 @@ use tonic::Code;
 use tonic_types::StatusExt as _;
 
 use crate::system::{PASSWORD, System, alive, credentials, refused, session_id, user_id};
-use reelmill_platform::sessions::Hub as _;
+use reelmill_platform::shared_state::SessionCache as _;
 
 pub async fn a_wrong_password_and_an_unknown_address_look_alike(system: System) {
     system.sign_up("ada@example.org").await;
@@ -58,7 +58,7 @@ pub async fn the_access_token_verifies_with_the_listed_key(system: System) {
     assert_eq!((claims.sub, claims.sid.clone()), (user_id(&ada), session_id(&ada)));
     assert_eq!((claims.iat, claims.exp), (now, now + 15 * 60));
     assert_eq!(unix_millis(&ada.access_token_expire_time.unwrap()), claims.exp * 1000);
-    assert_eq!(system.hub.session(&claims.sid).await.unwrap(), alive(&ada));
+    assert_eq!(system.session_cache.get(&claims.sid).await.unwrap(), alive(&ada));
 
     let again = system.sign_in("ada@example.org").await;
     let others = verify(&again.access_token, &key).unwrap();

@@ -1,4 +1,4 @@
-//! The role on a port of its own, a clock moved by hand, a hub that can be away, and callers.
+//! The role on a port of its own, a clock moved by hand, a session_cache that can be away, and callers.
 
 use std::{
     sync::{
@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use reelmill_auth::{Auth, AuthConfig, PasswordHashing, SERVICES, generate_signing_key};
 use reelmill_mesh::{
     Caller, MeshKey, UserSession, headers, reason_of,
@@ -16,7 +15,7 @@ use reelmill_mesh::{
 };
 use reelmill_platform::{
     clock::Clock,
-    sessions::{Decision, Hub, HubError, RateLimit, SessionState, Subscription, connect},
+    shared_state::{PubSub, SessionCache, SessionState, SharedState, SharedStateError, connect},
 };
 use reelmill_proto::auth::{
     CreateSessionRequest, CreateSessionResponse, CreateUserRequest, auth_service_client::AuthServiceClient,
@@ -46,7 +45,7 @@ pub type SessionClient = SessionServiceClient<InterceptedService<Channel, Says>>
 /// A running auth role; dropped, it stops.
 pub struct System {
     pub clock: Clock,
-    pub hub: Arc<TestHub>,
+    pub session_cache: Arc<TestSessionCache>,
     pub config: AuthConfig,
     key: MeshKey,
     channel: Channel,
@@ -57,24 +56,24 @@ impl System {
     pub async fn open(database_url: &str) -> Self {
         let mut config = AuthConfig::new(database_url, generate_signing_key());
         config.password_hashing = CHEAP;
-        Self::start(config, Clock::manual(START_MILLIS), TestHub::open().await).await
+        Self::start(config, Clock::manual(START_MILLIS), TestSessionCache::open().await).await
     }
 
-    /// A second replica beside this one, on the same database and hub.
+    /// A second replica beside this one, on the same database and session_cache.
     pub async fn replica(&self, change: impl FnOnce(&mut AuthConfig)) -> Self {
         let mut config = self.config.clone();
         change(&mut config);
-        Self::start(config, self.clock.clone(), self.hub.clone()).await
+        Self::start(config, self.clock.clone(), self.session_cache.clone()).await
     }
 
-    async fn start(config: AuthConfig, clock: Clock, hub: Arc<TestHub>) -> Self {
-        let auth = Auth::open(config.clone(), hub.clone(), clock.clone()).await.unwrap();
+    async fn start(config: AuthConfig, clock: Clock, session_cache: Arc<TestSessionCache>) -> Self {
+        let auth = Auth::open(config.clone(), session_cache.clone(), clock.clone()).await.unwrap();
         let key = MeshKey::new("a-key-for-this-test-only").unwrap();
         let listener = Listener::bind("127.0.0.1:0").await.unwrap();
         let channel = Endpoint::from_shared(listener.address().unwrap()).unwrap().connect_lazy();
         let shutdown = CancellationToken::new();
         tokio::spawn(serve(listener, auth.routes(), SERVICES, key.clone(), shutdown.clone()));
-        Self { clock, hub, config, key, channel, _stop: shutdown.drop_guard() }
+        Self { clock, session_cache, config, key, channel, _stop: shutdown.drop_guard() }
     }
 
     fn says(&self, caller: Caller, more: &[(&'static str, &str)]) -> Says {
@@ -185,65 +184,58 @@ impl Interceptor for Says {
     }
 }
 
-/// A memory hub that can be away, or lose everything.
-pub struct TestHub {
-    inner: Mutex<Arc<dyn Hub>>,
-    away: AtomicBool,
+/// An in-memory session cache that can be made unavailable, or lose all entries.
+pub struct TestSessionCache {
+    shared: Mutex<SharedState>,
+    unavailable: AtomicBool,
 }
 
-impl TestHub {
+impl TestSessionCache {
     async fn open() -> Arc<Self> {
-        Arc::new(Self { inner: Mutex::new(Self::empty().await), away: AtomicBool::new(false) })
+        Arc::new(Self { shared: Mutex::new(Self::empty().await), unavailable: AtomicBool::new(false) })
     }
 
-    async fn empty() -> Arc<dyn Hub> {
+    async fn empty() -> SharedState {
         connect(&format!("memory:{}", uuid::Uuid::now_v7())).await.unwrap()
     }
 
-    pub fn set_away(&self, away: bool) {
-        self.away.store(away, Ordering::SeqCst);
+    pub fn set_unavailable(&self, unavailable: bool) {
+        self.unavailable.store(unavailable, Ordering::SeqCst);
     }
 
     pub async fn flush(&self) {
         let empty = Self::empty().await;
-        *self.inner.lock().unwrap() = empty;
+        *self.shared.lock().unwrap() = empty;
     }
 
-    fn inner(&self) -> Result<Arc<dyn Hub>, HubError> {
-        if self.away.load(Ordering::SeqCst) {
-            return Err(HubError::Config("away".to_owned()));
+    /// The pub/sub on which the ends of sessions are published.
+    pub fn pub_sub(&self) -> Arc<dyn PubSub> {
+        self.shared.lock().unwrap().pub_sub.clone()
+    }
+
+    fn inner(&self) -> Result<Arc<dyn SessionCache>, SharedStateError> {
+        if self.unavailable.load(Ordering::SeqCst) {
+            return Err(SharedStateError::Config("unavailable".to_owned()));
         }
-        Ok(self.inner.lock().unwrap().clone())
+        Ok(self.shared.lock().unwrap().session_cache.clone())
     }
 }
 
 #[async_trait::async_trait]
-impl Hub for TestHub {
-    async fn put_session(&self, session: &str, user: &str, ttl: Duration) -> Result<(), HubError> {
-        self.inner()?.put_session(session, user, ttl).await
+impl SessionCache for TestSessionCache {
+    async fn put(&self, session: &str, user: &str, ttl: Duration) -> Result<(), SharedStateError> {
+        self.inner()?.put(session, user, ttl).await
     }
 
-    async fn restore_session(&self, session: &str, user: &str, ttl: Duration) -> Result<(), HubError> {
-        self.inner()?.restore_session(session, user, ttl).await
+    async fn restore(&self, session: &str, user: &str, ttl: Duration) -> Result<(), SharedStateError> {
+        self.inner()?.restore(session, user, ttl).await
     }
 
-    async fn end_session(&self, session: &str, ttl: Duration) -> Result<(), HubError> {
-        self.inner()?.end_session(session, ttl).await
+    async fn end(&self, session: &str, ttl: Duration) -> Result<(), SharedStateError> {
+        self.inner()?.end(session, ttl).await
     }
 
-    async fn session(&self, session: &str) -> Result<Option<SessionState>, HubError> {
-        self.inner()?.session(session).await
-    }
-
-    async fn take(&self, key: &str, units: u32, limit: RateLimit) -> Result<Decision, HubError> {
-        self.inner()?.take(key, units, limit).await
-    }
-
-    async fn publish(&self, topic: &str, payload: Bytes) -> Result<(), HubError> {
-        self.inner()?.publish(topic, payload).await
-    }
-
-    async fn subscribe(&self, topic: &str) -> Result<Subscription, HubError> {
-        self.inner()?.subscribe(topic).await
+    async fn get(&self, session: &str) -> Result<Option<SessionState>, SharedStateError> {
+        self.inner()?.get(session).await
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use reelmill_media::plan::{Plan, Share};
+use reelmill_media::plan::{Plan, WorkUnit};
 
 /// No rendition has as many segments, nor a video as many sheets of thumbnails.
 const MOST_SEGMENTS: i32 = 1_000_000;
@@ -36,20 +36,21 @@ pub struct Claims {
 
 impl Claims {
     /// Of the task that makes a share.
-    pub fn of_share(plan: &Plan, share: &Share) -> Self {
-        let mut claims = Self { poster: share.poster, thumbnails: share.thumbnails, ..Self::default() };
-        if let Some((picture, chunk)) = plan.picture.as_ref().zip(share.chunk) {
+    pub fn of_work_unit(plan: &Plan, work_unit: &WorkUnit) -> Self {
+        let mut claims =
+            Self { poster: work_unit.poster, thumbnails: work_unit.thumbnails, ..Self::default() };
+        if let Some((video_plan, chunk)) = plan.video.as_ref().zip(work_unit.chunk) {
             let place = |chunk: usize| {
-                picture.chunks.get(chunk).map_or(MOST_SEGMENTS, |chunk| {
+                video_plan.chunks.get(chunk).map_or(MOST_SEGMENTS, |chunk| {
                     i32::try_from(chunk.first_segment).unwrap_or(MOST_SEGMENTS)
                 })
             };
-            for rung in share.rungs.iter().filter_map(|&rung| picture.rungs.get(rung)) {
+            for rung in work_unit.rungs.iter().filter_map(|&rung| video_plan.rungs.get(rung)) {
                 claims.segments.push((rung.id.clone(), place(chunk)..place(chunk + 1)));
                 claims.inits.push(rung.id.clone());
             }
         }
-        for audio in share.audio.iter().filter_map(|&place| plan.audio.get(place)) {
+        for audio in work_unit.audio.iter().filter_map(|&place| plan.audio.get(place)) {
             claims.segments.push((audio.id.clone(), 0..MOST_SEGMENTS));
             claims.inits.push(audio.id.clone());
         }
@@ -57,7 +58,7 @@ impl Claims {
         if plan.is_single() {
             claims.progressive.clone_from(&claims.inits);
         }
-        for text in share.subtitles.iter().filter_map(|&place| plan.subtitles.get(place)) {
+        for text in work_unit.subtitles.iter().filter_map(|&place| plan.subtitles.get(place)) {
             claims.segments.push((text.id.clone(), 0..MOST_SEGMENTS));
         }
         claims
@@ -103,8 +104,8 @@ mod tests {
         #[test]
         fn each_output_is_one_tasks(seconds in 1.0f64..20_000.0, sequence in 0..6000i32) {
             let plan = sample::planned(1080, 30, seconds, 6);
-            let claims: Vec<_> = plan.shares.iter().map(|share| Claims::of_share(&plan, share)).collect();
-            let rungs = plan.picture.iter().flat_map(|picture| &picture.rungs).map(|rung| rung.id.as_str());
+            let claims: Vec<_> = plan.work_units.iter().map(|work_unit| Claims::of_work_unit(&plan, work_unit)).collect();
+            let rungs = plan.video.iter().flat_map(|video_plan| &video_plan.rungs).map(|rung| rung.id.as_str());
             let renditions: Vec<_> = rungs.chain(plan.audio.iter().map(|audio| audio.id.as_str())).collect();
             let by = |role, id: &str, sequence| {
                 claims.iter().filter(|claims| claims.allow(role, id, sequence)).count()

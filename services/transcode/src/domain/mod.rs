@@ -12,4 +12,4 @@ pub use claims::{Claims, Role};
 pub use job::{JobEvent, JobState, advance as advance_job};
 pub use names::{job_id, job_name, new_task_id, output_key, task_id, task_name};
 pub use outcome::{Made, verdict};
-pub use task::{Lease, LeaseRefusal, Task, TaskKind, TaskState, Verdict};
+pub use task::{Lease, LeaseError, Task, TaskKind, TaskState, Verdict};

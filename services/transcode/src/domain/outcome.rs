@@ -1,7 +1,7 @@
 //! What became of a plan once all its shares are made.
 
-use reelmill_media::{Reason, plan::Plan, playlists::Segment};
-use reelmill_proto::transcode::Warning;
+use reelmill_media::{plan::Plan, playlists::Segment};
+use reelmill_proto::{Reason, transcode::Warning};
 
 /// A tail that is missing is mentioned from this share of the whole on ...
 const MISSING_SHARE: f64 = 0.05;
@@ -25,17 +25,17 @@ pub struct Made<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unusable {
     /// The stable reason.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// A sentence for people.
     pub message: String,
 }
 
 fn unusable(reason: Reason, message: impl Into<String>) -> Unusable {
-    Unusable { reason: reason.as_str(), message: message.into() }
+    Unusable { reason, message: message.into() }
 }
 
 fn warning(reason: Reason, message: String) -> Warning {
-    Warning { reason: reason.as_str().to_owned(), message }
+    Warning { reason: reason.as_str_name().to_owned(), message }
 }
 
 /// Whether what was made can be played, and what is to be said of it. Tracks without segments are left out.
@@ -56,13 +56,13 @@ pub fn verdict(plan: &Plan, made: &[Made<'_>]) -> Result<Vec<Warning>, Unusable>
     };
     let mut warnings = Vec::new();
     let sound: Vec<_> = plan.audio.iter().filter_map(|audio| of(&audio.id)).collect();
-    let end = if let Some(picture) = &plan.picture {
+    let end = if let Some(video_plan) = &plan.video {
         let rungs: Vec<_> =
-            picture.rungs.iter().filter_map(|rung| Some((of(&rung.id)?, rung.every))).collect();
+            video_plan.rungs.iter().filter_map(|rung| Some((of(&rung.id)?, rung.frame_step))).collect();
         let Some(&(first, _)) = rungs.first().filter(|(first, _)| !first.segments.is_empty()) else {
             return Err(nothing());
         };
-        if !are_aligned(&rungs, picture.segment_frames, 1.0 / picture.rate.fps()) {
+        if !are_aligned(&rungs, video_plan.segment_frames, 1.0 / video_plan.rate.fps()) {
             let message = "The video could not be decoded twice with the same result. Export it again, \
                            and upload that.";
             return Err(unusable(Reason::DecodeFailed, message));
@@ -105,8 +105,8 @@ fn are_aligned(rungs: &[(&Made<'_>, u32)], segment_frames: u32, frame: f64) -> b
 }
 
 fn missing_tail(plan: &Plan, end: f64) -> Option<Warning> {
-    let frames = plan.picture.as_ref().zip(plan.expected_frames());
-    let expected = frames.map(|(picture, frames)| frames / picture.rate.fps()).or(plan.duration())?;
+    let frames = plan.video.as_ref().zip(plan.expected_frames());
+    let expected = frames.map(|(video_plan, frames)| frames / video_plan.rate.fps()).or(plan.duration())?;
     let missing = expected - end;
     (missing > MISSING_SECONDS && missing > expected * MISSING_SHARE).then(|| {
         let message = format!(
@@ -155,7 +155,7 @@ mod tests {
         Kept { id: id.to_owned(), segments, frames: counts, has_gap: false }
     }
 
-    fn judged(plan: &Plan, tracks: &[Kept]) -> Result<Vec<String>, &'static str> {
+    fn judged(plan: &Plan, tracks: &[Kept]) -> Result<Vec<String>, Reason> {
         let made: Vec<_> = tracks
             .iter()
             .map(|kept| Made {
@@ -194,12 +194,20 @@ mod tests {
             judged(&plan, &[a, b, c, audio()])
         };
         assert_eq!(with(|_| {}), Ok(vec![]));
-        assert_eq!(with(|rungs| rungs[1].has_gap = true), Err("DECODE_FAILED"));
-        assert_eq!(with(|rungs| drop(rungs[2].segments.pop())), Err("DECODE_FAILED"), "one rung is shorter");
-        assert_eq!(with(|rungs| rungs[2].frames[3] = 100), Err("DECODE_FAILED"), "a hole within a segment");
+        assert_eq!(with(|rungs| rungs[1].has_gap = true), Err(Reason::DecodeFailed));
+        assert_eq!(
+            with(|rungs| drop(rungs[2].segments.pop())),
+            Err(Reason::DecodeFailed),
+            "one rung is shorter"
+        );
+        assert_eq!(
+            with(|rungs| rungs[2].frames[3] = 100),
+            Err(Reason::DecodeFailed),
+            "a hole within a segment"
+        );
         assert_eq!(
             with(|rungs| rungs.iter_mut().for_each(|rung| rung.segments.clear())),
-            Err("DECODE_FAILED")
+            Err(Reason::DecodeFailed)
         );
     }
 

@@ -1,5 +1,7 @@
 //! The life of a task: leased with a fencing token, tried again, ended.
 
+use reelmill_proto::Reason;
+
 /// What a task is for; the numbers are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TaskKind {
@@ -67,7 +69,7 @@ pub struct Lease {
 
 /// Why a worker may not work at a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum LeaseRefusal {
+pub enum LeaseError {
     /// Another worker holds it, or it waits for its next try.
     #[error("another worker has this task, or it waits for its next try")]
     Leased,
@@ -82,14 +84,14 @@ pub enum LeaseRefusal {
     Lost,
 }
 
-impl LeaseRefusal {
+impl LeaseError {
     /// The stable reason.
-    pub fn reason(self) -> &'static str {
+    pub fn reason(self) -> Reason {
         match self {
-            Self::Leased => "TASK_LEASED",
-            Self::OtherBuild => "TASK_OTHER_BUILD",
-            Self::Ended => "TASK_ENDED",
-            Self::Lost => "LEASE_LOST",
+            Self::Leased => Reason::TaskLeased,
+            Self::OtherBuild => Reason::TaskOtherBuild,
+            Self::Ended => Reason::TaskEnded,
+            Self::Lost => Reason::LeaseLost,
         }
     }
 }
@@ -110,14 +112,14 @@ pub enum Verdict {
 
 impl Task {
     /// The next lease's token, if the task may be leased now.
-    pub fn start(&self, now: i64) -> Result<Lease, LeaseRefusal> {
+    pub fn start(&self, now: i64) -> Result<Lease, LeaseError> {
         match self.state {
             TaskState::Queued if self.ready_at <= now => {}
-            TaskState::Queued => return Err(LeaseRefusal::Leased),
+            TaskState::Queued => return Err(LeaseError::Leased),
             TaskState::Running if self.lease_expires_at <= now => {}
-            TaskState::Running => return Err(LeaseRefusal::Leased),
+            TaskState::Running => return Err(LeaseError::Leased),
             TaskState::Succeeded | TaskState::Failed | TaskState::Cancelled => {
-                return Err(LeaseRefusal::Ended);
+                return Err(LeaseError::Ended);
             }
         }
         Ok(Lease { fencing_token: self.fencing_token + 1 })
@@ -125,9 +127,9 @@ impl Task {
 
     /// Whether the holder of a lease may go on. A lease that ran out but was given to nobody yet
     /// still holds: its worker was only slow to report.
-    pub fn check(&self, lease: Lease) -> Result<(), LeaseRefusal> {
+    pub fn check(&self, lease: Lease) -> Result<(), LeaseError> {
         let held = self.state == TaskState::Running && self.fencing_token == lease.fencing_token;
-        if held { Ok(()) } else { Err(LeaseRefusal::Lost) }
+        if held { Ok(()) } else { Err(LeaseError::Lost) }
     }
 
     /// What follows when a worker that stops hands the task back: the next one starts at once, and
@@ -175,7 +177,7 @@ mod tests {
                         };
                         given.push(lease);
                     }
-                    Err(refusal) => prop_assert_eq!(refusal, LeaseRefusal::Leased),
+                    Err(refusal) => prop_assert_eq!(refusal, LeaseError::Leased),
                 }
                 if renews {
                     task.lease_expires_at = now + 15;
@@ -195,7 +197,7 @@ mod tests {
             failures: 2,
             ready_at: 100,
         };
-        assert_eq!(task.start(99), Err(LeaseRefusal::Leased));
+        assert_eq!(task.start(99), Err(LeaseError::Leased));
         assert_eq!(task.start(100), Ok(Lease { fencing_token: 2 }));
     }
 

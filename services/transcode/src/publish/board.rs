@@ -172,15 +172,20 @@ fn tracks(plan: &Plan) -> Vec<Track> {
         id: id.to_owned(),
         init: String::new(),
         codec: String::new(),
-        lead: if matches!(kind, TrackKind::Subtitles { .. }) { 0.0 } else { plan.lead() },
+        presentation_time_offset: if matches!(kind, TrackKind::Subtitles { .. }) {
+            0.0
+        } else {
+            plan.presentation_time_offset()
+        },
         kind,
         segments: Vec::new(),
         complete: false,
     };
     let mut tracks = Vec::new();
-    if let Some(picture) = &plan.picture {
-        for rung in &picture.rungs {
-            let kind = TrackKind::Video { size: rung.size, rate: rung.rate(picture.rate), range: rung.range };
+    if let Some(video_plan) = &plan.video {
+        for rung in &video_plan.rungs {
+            let kind =
+                TrackKind::Video { size: rung.size, rate: rung.rate(video_plan.rate), range: rung.range };
             tracks.push(track(&rung.id, kind));
         }
     }

@@ -40,7 +40,7 @@ pub(super) async fn settle(
         Ok(warnings) => warnings,
         Err(unusable) => {
             if let Some(unit) = hold(dispatch, job).await? {
-                dispatch.fail_job(unit, unusable.reason, &unusable.message).await?;
+                dispatch.fail_job(unit, unusable.reason.as_str_name(), &unusable.message).await?;
             }
             return Ok(());
         }
@@ -122,8 +122,8 @@ async fn files(dispatch: &Dispatch, of: &Generation) -> Result<Files, TranscodeE
 
 /// The renditions that have no file yet: the rungs, or where sound is all there is the one to play first.
 fn unpackaged(planned: &Planned, board: &Board, files: &Files) -> Vec<String> {
-    let wanted: Vec<&str> = match &planned.plan.picture {
-        Some(picture) => picture.rungs.iter().map(|rung| rung.id.as_str()).collect(),
+    let wanted: Vec<&str> = match &planned.plan.video {
+        Some(video_plan) => video_plan.rungs.iter().map(|rung| rung.id.as_str()).collect(),
         None => sound(planned, board).map(|track| track.track.id.as_str()).into_iter().collect(),
     };
     let missing = |id: &&str| board.listed(id).is_some() && !files.contains_key(*id);
@@ -154,7 +154,7 @@ async fn package(
         return Ok(());
     }
     let now = dispatch.clock.now_millis();
-    let first = i32::try_from(planned.plan.shares.len()).unwrap_or(i32::MAX);
+    let first = i32::try_from(planned.plan.work_units.len()).unwrap_or(i32::MAX);
     let generation = Generation::of(&unit.job);
     let tasks = (0..).zip(renditions).map(|(place, rendition)| TaskRow {
         priority: PACKAGE_PRIORITY,

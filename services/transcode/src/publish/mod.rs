@@ -312,7 +312,7 @@ async fn is_playable(dispatch: &Dispatch, planned: &Planned, board: &Board) -> R
     };
     let is_seen = listed(|kind| matches!(kind, TrackKind::Video { .. }));
     let is_heard = listed(|kind| matches!(kind, TrackKind::Audio { .. }));
-    if planned.plan.picture.is_some() && !is_seen || planned.plan.picture.is_none() && !is_heard {
+    if planned.plan.video.is_some() && !is_seen || planned.plan.video.is_none() && !is_heard {
         return Ok(false);
     }
     let Some(audio) = planned.default_audio() else { return Ok(true) };
@@ -321,7 +321,7 @@ async fn is_playable(dispatch: &Dispatch, planned: &Planned, board: &Board) -> R
     }
     // Sound that could not be made is not waited for.
     let made = dispatch.store.made(&board.generation).await?;
-    Ok(planned.share_of_audio(audio).is_some_and(|share| made.contains(&share)))
+    Ok(planned.work_unit_of_audio(audio).is_some_and(|work_unit| made.contains(&work_unit)))
 }
 
 /// The poster's address, when the job does not have it yet.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use reelmill_media::{
-    plan::{Plan, Share},
+    plan::{Plan, WorkUnit},
     probe::Source,
 };
 use reelmill_proto::transcode::{
@@ -25,7 +25,7 @@ pub struct Encoding {
     pub lease: Lease,
     pub prefix: String,
     pub plan: Plan,
-    pub share: Share,
+    pub work_unit: WorkUnit,
     pub recorded: HashMap<String, i32>,
 }
 
@@ -61,7 +61,7 @@ impl Encoding {
             lease,
             prefix,
             plan: serde_json::from_slice(&task.plan).unwrap(),
-            share: serde_json::from_slice(&task.share).unwrap(),
+            work_unit: serde_json::from_slice(&task.share).unwrap(),
             recorded: task.recorded.clone(),
         }
     }
@@ -74,15 +74,19 @@ impl Encoding {
 
     /// The places of this share's segments in its rungs, for a video of so many segments in all.
     pub fn places(&self, all: i32) -> std::ops::Range<i32> {
-        let Some((picture, chunk)) = self.plan.picture.as_ref().zip(self.share.chunk) else { return 0..all };
-        let first = |chunk: usize| picture.chunks.get(chunk).map_or(all, |chunk| chunk.first_segment as i32);
+        let Some((video_plan, chunk)) = self.plan.video.as_ref().zip(self.work_unit.chunk) else {
+            return 0..all;
+        };
+        let first =
+            |chunk: usize| video_plan.chunks.get(chunk).map_or(all, |chunk| chunk.first_segment as i32);
         first(chunk).min(all)..first(chunk + 1).min(all)
     }
 
     /// Ids of the renditions it makes.
     pub fn renditions(&self) -> Vec<String> {
-        let rungs = self.share.rungs.iter().map(|&rung| &self.plan.picture.as_ref().unwrap().rungs[rung].id);
-        rungs.chain(self.share.audio.iter().map(|&audio| &self.plan.audio[audio].id)).cloned().collect()
+        let rungs =
+            self.work_unit.rungs.iter().map(|&rung| &self.plan.video.as_ref().unwrap().rungs[rung].id);
+        rungs.chain(self.work_unit.audio.iter().map(|&audio| &self.plan.audio[audio].id)).cloned().collect()
     }
 }
 
@@ -180,10 +184,10 @@ impl World {
             outputs.push(init(&rendition));
             outputs.extend(task.places(all).map(|place| segment(&rendition, place)));
         }
-        if task.share.poster {
+        if task.work_unit.poster {
             outputs.push(poster());
         }
-        if task.share.thumbnails && !task.places(all).is_empty() {
+        if task.work_unit.thumbnails && !task.places(all).is_empty() {
             outputs.push(sheet(task.places(all).start));
         }
         self.record(task, outputs).await;

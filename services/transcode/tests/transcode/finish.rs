@@ -181,7 +181,7 @@ async fn a_hole_or_nothing_at_all_fails_the_job(world: World) {
     while let Ok(started) = world.worker().start_task(start(&first.lease.task)).await {
         let task = Encoding::started(started.into_inner());
         // The second chunk comes to nothing, what follows is there.
-        if task.share.chunk == Some(1) {
+        if task.work_unit.chunk == Some(1) {
             world.complete(&task.lease).await;
             skipped = true;
         } else {

@@ -32,7 +32,10 @@ async fn a_job_is_planned_once(world: World) {
     let again = plan_request(&task.lease, &source(3600.0, false));
     let again = world.worker().plan_job(again).await.unwrap().into_inner().encode.unwrap();
     assert_eq!(serde_json::from_slice::<reelmill_media::plan::Plan>(&again.plan).unwrap(), task.plan);
-    assert_eq!(serde_json::from_slice::<reelmill_media::plan::Share>(&again.share).unwrap(), task.share);
+    assert_eq!(
+        serde_json::from_slice::<reelmill_media::plan::WorkUnit>(&again.share).unwrap(),
+        task.work_unit
+    );
     world.pass(1);
     world.transcode.sweep().await.unwrap();
     let mut messages = Vec::new();
@@ -43,7 +46,7 @@ async fn a_job_is_planned_once(world: World) {
     let name = job_of(&task.lease);
     let id = name.trim_start_matches("jobs/");
     let expected: Vec<_> = (1..=5).map(|ordinal| format!("{name}/tasks/{id}g0t{ordinal}")).collect();
-    assert_eq!((messages, task.plan.shares.len()), (expected, 6), "one message for each other share");
+    assert_eq!((messages, task.plan.work_units.len()), (expected, 6), "one message for each other share");
 }
 
 async fn a_plan_follows_the_wishes(world: World) {
@@ -64,7 +67,7 @@ async fn a_plan_follows_the_wishes(world: World) {
     assert_eq!(made.options, Some(options));
     let started = world.start().await;
     let task = world.plan(&started, &source(16.0, true)).await;
-    let rungs: Vec<_> = task.plan.picture.unwrap().rungs;
+    let rungs: Vec<_> = task.plan.video.unwrap().rungs;
     assert_eq!(rungs.len(), 1);
     assert_eq!((rungs[0].id.as_str(), rungs[0].encoding.codec), ("240p", reelmill_media::plan::Codec::Hevc));
 }
@@ -87,9 +90,9 @@ async fn the_most_urgent_task_is_started_whatever_was_asked(world: World) {
     let name = job_of(&first.lease);
     let last = format!("{name}/tasks/{}g0t4", name.trim_start_matches("jobs/"));
     let sound = world.encoding(&last).await;
-    assert_eq!((sound.share.chunk, sound.share.audio.len()), (None, 1));
+    assert_eq!((sound.work_unit.chunk, sound.work_unit.audio.len()), (None, 1));
     let chunk = world.encoding(&last).await;
-    assert_eq!(chunk.share.chunk, Some(1));
+    assert_eq!(chunk.work_unit.chunk, Some(1));
     // A new upload's first look goes before another's bulk, and its single task too.
     world.pass(1);
     world.job("bob", "v2").await;
@@ -97,9 +100,9 @@ async fn the_most_urgent_task_is_started_whatever_was_asked(world: World) {
     assert!(matches!(started.work, Some(Work::Prepare(_))));
     assert_ne!(job_of(started.lease.as_ref().unwrap()), name);
     // Then the oldest job goes on where it was.
-    assert_eq!(world.encoding(&last).await.share.chunk, Some(2));
-    assert_eq!(world.encoding(&last).await.share.chunk, Some(3));
-    assert_eq!(world.encoding(&last).await.share.chunk, Some(4));
+    assert_eq!(world.encoding(&last).await.work_unit.chunk, Some(2));
+    assert_eq!(world.encoding(&last).await.work_unit.chunk, Some(3));
+    assert_eq!(world.encoding(&last).await.work_unit.chunk, Some(4));
     assert_eq!(reason(world.worker().start_task(start(&last)).await), "TASK_LEASED");
     assert_eq!(reason(world.worker().start_task(start("jobs/x/tasks/y")).await), "TASK_NOT_FOUND");
 }

@@ -74,8 +74,8 @@ async fn progress_is_put_together_and_never_goes_back(world: World) {
     let chunk = world.encoding(&first.lease.task).await;
     let one = Reporter::of(&world, &first.lease).await;
     one.report(50.0, 50);
-    let weight = |share: &reelmill_media::plan::Share| first.plan.weight(share) * 100.0;
-    let expected = weight(&first.share) / 2.0;
+    let weight = |work_unit: &reelmill_media::plan::WorkUnit| first.plan.weight(work_unit) * 100.0;
+    let expected = weight(&first.work_unit) / 2.0;
     let job = told(&mut changes, &mut last, |job| job.progress.unwrap().percent > 0.0).await;
     assert!((job.progress.unwrap().percent - expected).abs() < 1e-6);
     // 50 of 1,500 frames of both rungs, none of the sound.
@@ -86,7 +86,7 @@ async fn progress_is_put_together_and_never_goes_back(world: World) {
     world.pass(2);
     let two = Reporter::of(&world, &sound.lease).await;
     two.report(40.0, 0);
-    let both = expected + weight(&sound.share) * 0.4;
+    let both = expected + weight(&sound.work_unit) * 0.4;
     let job = told(&mut changes, &mut last, |job| percent(job, "audio-0") > 0.0).await;
     assert!((job.progress.unwrap().percent - both).abs() < 1e-6);
     assert_eq!((percent(&job, "audio-0"), job.progress.unwrap().fps), (40.0, 100.0));
@@ -121,7 +121,7 @@ async fn watchers_hear_of_a_job_at_most_four_times_a_second(world: World) {
     let job = told(&mut changes, &mut last, |_| true).await;
     assert!((percent(&job, "360p") - 1.0 / 15.0).abs() < 1e-6, "{}", percent(&job, "360p"));
     let mut passed = 0;
-    while last < first.plan.weight(&first.share) * 60.0 - 1e-6 {
+    while last < first.plan.weight(&first.work_unit) * 60.0 - 1e-6 {
         passed += 1;
         world.pass(1);
         reporter.report(60.0, 60);

@@ -7,7 +7,7 @@ use reelmill_platform::{
     clock::Clock,
     objects::{Objects, ObjectsConfig},
     queue::{self, Message, Queue, QueueConfig},
-    sessions,
+    shared_state::{self, PubSub},
 };
 use reelmill_proto::transcode::{
     CreateJobRequest, GetJobRequest, Job, StartTaskRequest, StartTaskResponse, WatchJobsRequest,
@@ -32,7 +32,7 @@ pub struct World {
     pub objects: Objects,
     pub clock: Clock,
     database_url: String,
-    hub: Arc<dyn sessions::Hub>,
+    pub_sub: Arc<dyn PubSub>,
     address: String,
     stop: CancellationToken,
     _folder: tempfile::TempDir,
@@ -81,12 +81,13 @@ impl World {
         })
         .await
         .unwrap();
-        let hub = sessions::connect(&format!("memory:{}", folder.path().display())).await.unwrap();
+        let pub_sub =
+            shared_state::connect(&format!("memory:{}", folder.path().display())).await.unwrap().pub_sub;
         let clock = Clock::manual(1_700_000_000_000);
         let config = TranscodeConfig::new(&database_url);
-        let (same_queue, same_hub) = (Arc::clone(&queue), Arc::clone(&hub));
+        let (same_queue, same_pub_sub) = (Arc::clone(&queue), Arc::clone(&pub_sub));
         let transcode =
-            Transcode::open(config, objects.clone(), same_queue, same_hub, clock.clone()).await.unwrap();
+            Transcode::open(config, objects.clone(), same_queue, same_pub_sub, clock.clone()).await.unwrap();
         let address = serve(&transcode, &stop).await;
         Self {
             transcode,
@@ -94,7 +95,7 @@ impl World {
             objects,
             clock,
             database_url,
-            hub,
+            pub_sub,
             address,
             stop,
             _folder: folder,
@@ -105,8 +106,8 @@ impl World {
     /// Another process of the role, which knows nothing but what is stored.
     pub async fn replica(&self) -> Transcode {
         let config = TranscodeConfig::new(&self.database_url);
-        let (queue, hub) = (Arc::clone(&self.queue), Arc::clone(&self.hub));
-        Transcode::open(config, self.objects.clone(), queue, hub, self.clock.clone()).await.unwrap()
+        let (queue, pub_sub) = (Arc::clone(&self.queue), Arc::clone(&self.pub_sub));
+        Transcode::open(config, self.objects.clone(), queue, pub_sub, self.clock.clone()).await.unwrap()
     }
 
     /// From now on everybody calls another process.

@@ -1,9 +1,10 @@
 //! From the engine's terms to the contract's.
 
 use crate::engine::{Output, Role, Snapshot};
-use reelmill_media::Failure;
 use reelmill_media::probe::Source;
 use reelmill_media::rate::output_rate;
+use reelmill_media::{Failure, FailureKind};
+use reelmill_proto::Reason;
 use reelmill_proto::duration;
 use reelmill_proto::transcode::{self as proto, output};
 use std::time::Duration;
@@ -44,9 +45,32 @@ pub(crate) fn progress(snapshot: &Snapshot) -> proto::Progress {
     }
 }
 
-/// What to tell the uploader.
+/// The stable reason of a failure, as `docs/ERRORS.md` lists it.
+pub const fn reason(kind: FailureKind) -> Reason {
+    match kind {
+        FailureKind::FileNotVideo => Reason::FileNotVideo,
+        FailureKind::FileTruncated => Reason::FileTruncated,
+        FailureKind::NoVideoStream => Reason::NoVideoStream,
+        FailureKind::VideoTooLarge => Reason::VideoTooLarge,
+        FailureKind::CodecUnsupported => Reason::CodecUnsupported,
+        FailureKind::DecodeFailed => Reason::DecodeFailed,
+        FailureKind::SourceUnreadable => Reason::SourceUnreadable,
+        FailureKind::ObjectStoreUnavailable => Reason::ObjectStoreUnavailable,
+        FailureKind::EncoderCrashed => Reason::EncoderCrashed,
+        FailureKind::EncoderStalled => Reason::EncoderStalled,
+        FailureKind::WorkerStopped => Reason::WorkerStopped,
+        FailureKind::LimitExceeded => Reason::LimitExceeded,
+        FailureKind::TrackSkipped => Reason::TrackSkipped,
+        FailureKind::PartlyDamaged => Reason::PartlyDamaged,
+        FailureKind::ColoursWrong => Reason::ColoursWrong,
+        FailureKind::DownloadTooLarge => Reason::DownloadTooLarge,
+        FailureKind::DownloadFailed => Reason::DownloadFailed,
+    }
+}
+
+/// A warning for the uploader.
 pub(crate) fn warning(failure: &Failure) -> proto::Warning {
-    proto::Warning { reason: failure.reason.as_str().to_owned(), message: failure.message.clone() }
+    proto::Warning { reason: reason(failure.kind).as_str_name().to_owned(), message: failure.message.clone() }
 }
 
 /// An object that was put.
@@ -90,4 +114,18 @@ fn int(number: impl TryInto<i32>) -> i32 {
 
 fn long(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reason;
+    use reelmill_media::FailureKind;
+    use std::collections::HashSet;
+
+    #[test]
+    fn reason_of_every_kind_is_unique_upper_snake_case() {
+        let names: HashSet<_> = FailureKind::ALL.into_iter().map(|kind| reason(kind).as_str_name()).collect();
+        assert_eq!(names.len(), FailureKind::ALL.len());
+        assert!(names.iter().all(|name| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')));
+    }
 }

@@ -14,7 +14,7 @@ pub(crate) async fn name(ffmpeg: &str) -> Result<String, WorkerError> {
     let first = first.split(" Copyright").next().unwrap_or(first);
     let trials = Codec::ALL.map(|codec| async move {
         // An encoder that is not there is a fact of the build too.
-        run(ffmpeg, &command::trial(codec)).await.unwrap_or_default()
+        run(ffmpeg, &command::self_test(codec)).await.unwrap_or_default()
     });
     // FNV-1a tells builds apart well enough.
     let said = std::iter::once(version.clone()).chain(join_all(trials).await);

@@ -27,9 +27,9 @@ use encode::Encoded;
 use proxy::SourceProxy;
 use pump::Outlet;
 use recorder::Recorder;
-use reelmill_media::plan::{Plan, Share};
+use reelmill_media::plan::{Plan, WorkUnit};
 use reelmill_media::probe::Source;
-use reelmill_media::{Failure, Reason};
+use reelmill_media::{Failure, FailureKind};
 use source::{SourceError, SourceReader};
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -131,7 +131,7 @@ impl Engine {
     /// Looks at a source.
     ///
     /// # Errors
-    /// A reason and a sentence for people; [`Reason::retryable`] tells whether to try again.
+    /// A reason and a sentence for people; [`FailureKind::retryable`] tells whether to try again.
     pub async fn inspect(&self, session: &Session, scratch: &Path) -> Result<Source, Failure> {
         inspect::inspect(self, session, scratch).await
     }
@@ -145,30 +145,33 @@ impl Engine {
         &self,
         session: &Session,
         plan: &Plan,
-        share: &Share,
+        work_unit: &WorkUnit,
         recorded: &HashMap<String, u32>,
         place: Place<'_>,
     ) -> Result<Done, Failure> {
-        place.progress.begin(plan, share);
+        place.progress.begin(plan, work_unit);
         let recorder = Recorder::start(Arc::clone(&place.sink), self.bounds.patience);
         let outlet = Outlet::new(Arc::clone(&place.sink), recorder.handle(), session.activity.clone());
         let mut warnings = Vec::new();
-        let mut less = without(plan, share).into_iter();
-        let mut share = share.clone();
+        let mut less = without(plan, work_unit).into_iter();
+        let mut work_unit = work_unit.clone();
         let encoded = loop {
             session.activity.touch();
-            let work = encode::Work { engine: self, session, plan, share: &share, recorded, place: &place };
+            let work =
+                encode::Work { engine: self, session, plan, work_unit: &work_unit, recorded, place: &place };
             match encode::encode(&work, &outlet).await {
                 Ok(encoded) => break encoded,
                 // What cannot be decoded stops ffmpeg before the first frame. A video without some of its sound or its
                 // text is better than none.
-                Err(failure) if matches!(failure.reason, Reason::DecodeFailed | Reason::CodecUnsupported) => {
+                Err(failure)
+                    if matches!(failure.kind, FailureKind::DecodeFailed | FailureKind::CodecUnsupported) =>
+                {
                     match less.next() {
                         Some((rest, what)) => {
-                            share = rest;
+                            work_unit = rest;
                             warnings = what.into_iter().map(left_out).collect();
                         }
-                        None if share.rungs.is_empty() && plan.picture.is_some() => {
+                        None if work_unit.rungs.is_empty() && plan.video.is_some() => {
                             warnings = vec![left_out("sound")];
                             break Encoded::default();
                         }
@@ -182,7 +185,7 @@ impl Engine {
             warnings.push(left_out("sound"));
         }
         warnings.extend(encoded.warning());
-        if share.priority == 0 {
+        if work_unit.priority == 0 {
             warnings.extend(remarks(&plan.source));
         }
         if plan.is_single() {
@@ -225,11 +228,11 @@ impl Engine {
 
 /// A share without what may be why nothing was decoded, and what that is: the text, some of the sound, all of it, a
 /// cover. The least first.
-fn without(plan: &Plan, share: &Share) -> Vec<(Share, Vec<&'static str>)> {
-    let mut tries: Vec<(Share, Vec<&'static str>)> = Vec::new();
-    let is_song = share.rungs.is_empty() && plan.picture.is_none();
-    let (mut rest, mut what) = (share.clone(), Vec::new());
-    let has_more = |share: &Share| !share.rungs.is_empty() || !share.audio.is_empty();
+fn without(plan: &Plan, work_unit: &WorkUnit) -> Vec<(WorkUnit, Vec<&'static str>)> {
+    let mut tries: Vec<(WorkUnit, Vec<&'static str>)> = Vec::new();
+    let is_song = work_unit.rungs.is_empty() && plan.video.is_none();
+    let (mut rest, mut what) = (work_unit.clone(), Vec::new());
+    let has_more = |work_unit: &WorkUnit| !work_unit.rungs.is_empty() || !work_unit.audio.is_empty();
     if !rest.subtitles.is_empty() && has_more(&rest) {
         rest.subtitles.clear();
         what.push("subtitles");
@@ -242,14 +245,14 @@ fn without(plan: &Plan, share: &Share) -> Vec<(Share, Vec<&'static str>)> {
     }
     // Which one it is nobody tells: the main one alone, or all the others.
     what.push("sound");
-    if let [main, others @ ..] = &share.audio[..]
+    if let [main, others @ ..] = &work_unit.audio[..]
         && !others.is_empty()
     {
-        tries.push((Share { audio: vec![*main], ..rest.clone() }, what.clone()));
-        tries.push((Share { audio: others.to_vec(), ..rest.clone() }, what.clone()));
+        tries.push((WorkUnit { audio: vec![*main], ..rest.clone() }, what.clone()));
+        tries.push((WorkUnit { audio: others.to_vec(), ..rest.clone() }, what.clone()));
     }
     if !rest.rungs.is_empty() && !rest.audio.is_empty() {
-        tries.push((Share { audio: Vec::new(), ..rest }, what));
+        tries.push((WorkUnit { audio: Vec::new(), ..rest }, what));
     }
     tries
 }
@@ -264,11 +267,11 @@ fn remarks(source: &Source) -> Vec<Failure> {
     };
     if let Some(left_out) = left_out {
         let why = "at most eight of a kind are kept, if they can be decoded, and subtitles only where they are text";
-        remarks.push(Failure::new(Reason::TrackSkipped, format!("{left_out}: {why}.")));
+        remarks.push(Failure::new(FailureKind::TrackSkipped, format!("{left_out}: {why}.")));
     }
-    if source.video.as_ref().is_some_and(|video| video.foreign_colours) {
+    if source.video.as_ref().is_some_and(|video| video.needs_dolby_vision) {
         remarks.push(Failure::new(
-            Reason::ColoursWrong,
+            FailureKind::ColoursWrong,
             "The colours of this kind of Dolby Vision can't be converted and look wrong. Export the video as \
              HDR10, HLG or SDR.",
         ));
@@ -277,22 +280,25 @@ fn remarks(source: &Source) -> Vec<Failure> {
 }
 
 fn left_out(what: &str) -> Failure {
-    Failure::new(Reason::TrackSkipped, format!("The {what} could not be decoded and was left out."))
+    Failure::new(FailureKind::TrackSkipped, format!("The {what} could not be decoded and was left out."))
 }
 
 /// A fault of the worker itself: logged, not told.
 fn crashed(error: &dyn Display) -> Failure {
     tracing::warn!(%error, "the encoder failed");
-    Failure::new(Reason::EncoderCrashed, "The worker failed. It is tried again.")
+    Failure::new(FailureKind::EncoderCrashed, "The worker failed. It is tried again.")
 }
 
 fn unreadable(error: &SourceError) -> Failure {
     tracing::warn!(%error, "the source cannot be read");
-    Failure::new(Reason::SourceUnreadable, "The uploaded file could not be read. It is tried again.")
+    Failure::new(FailureKind::SourceUnreadable, "The uploaded file could not be read. It is tried again.")
 }
 
 /// Outputs cannot be put.
 fn store_unavailable(error: &SinkError) -> Failure {
     tracing::warn!(%error, "an output could not be put");
-    Failure::new(Reason::StoreUnavailable, "The object store did not take the outputs. It is tried again.")
+    Failure::new(
+        FailureKind::ObjectStoreUnavailable,
+        "The object store did not take the outputs. It is tried again.",
+    )
 }

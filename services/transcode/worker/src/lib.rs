@@ -19,6 +19,7 @@ mod work;
 pub mod engine;
 
 pub use config::{WorkerConfig, slots_of};
+pub use convert::reason;
 pub use error::WorkerError;
 
 use engine::{Bounds, Engine};

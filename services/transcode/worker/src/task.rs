@@ -7,7 +7,7 @@ use crate::lease::{Keeper, Lost};
 use crate::patience::pause;
 use crate::scratch::Scratch;
 use crate::work::Labour;
-use reelmill_media::{Failure, Reason};
+use reelmill_media::{Failure, FailureKind};
 use reelmill_mesh::reason_of;
 use reelmill_platform::queue::{Message, Queue};
 use reelmill_proto::transcode::start_task_response::Work;
@@ -202,16 +202,19 @@ impl Bench {
             return Verdict::Failed(failure);
         }
         // Whoever stops the worker may have stopped its encoder too: this says nothing of the file.
-        tracing::info!(reason = %failure.reason, "a failure while the worker stops");
+        tracing::info!(
+            reason = convert::reason(failure.kind).as_str_name(),
+            "a failure while the worker stops"
+        );
         Verdict::Failed(worker_stopped())
     }
 
     /// Where an encoder failed for no fault of the file's, the machine may be to blame. One that can encode nothing at
     /// all hands the task back, which does not count against the job, and takes no more until it can.
     async fn own_fault(&self, verdict: Verdict) -> Verdict {
-        let doubtful = |reason| matches!(reason, Reason::EncoderCrashed | Reason::EncoderStalled);
+        let doubtful = |reason| matches!(reason, FailureKind::EncoderCrashed | FailureKind::EncoderStalled);
         match verdict {
-            Verdict::Failed(failure) if doubtful(failure.reason) => match self.trial().await {
+            Verdict::Failed(failure) if doubtful(failure.kind) => match self.trial().await {
                 // Whoever stops the worker may have stopped its encoder first.
                 Ok(()) if self.shutdown.is_cancelled() => Verdict::Failed(worker_stopped()),
                 Ok(()) => Verdict::Failed(failure),
@@ -278,12 +281,17 @@ impl Bench {
             }
             Verdict::Failed(failure) => {
                 let percent = snapshots.borrow().percent;
-                tracing::info!(task = lease.task, reason = %failure.reason, percent, "task failed");
+                tracing::info!(
+                    task = lease.task,
+                    reason = convert::reason(failure.kind).as_str_name(),
+                    percent,
+                    "task failed"
+                );
                 let request = FailTaskRequest {
                     lease: Some(lease.clone()),
-                    retryable: failure.reason.retryable(),
+                    retryable: failure.kind.retryable(),
                     failure: Some(proto::Failure {
-                        reason: failure.reason.as_str().into(),
+                        reason: convert::reason(failure.kind).as_str_name().into(),
                         message: failure.message,
                     }),
                 };
@@ -300,13 +308,13 @@ impl Bench {
 }
 
 fn worker_stopped() -> Failure {
-    Failure::new(Reason::WorkerStopped, "The worker was stopped. Another one goes on.")
+    Failure::new(FailureKind::WorkerStopped, "The worker was stopped. Another one goes on.")
 }
 
 fn unfit() -> Failure {
-    Failure::new(Reason::WorkerStopped, "The worker can't encode. Another one goes on.")
+    Failure::new(FailureKind::WorkerStopped, "The worker can't encode. Another one goes on.")
 }
 
 fn crashed() -> Failure {
-    Failure::new(Reason::EncoderCrashed, "The worker failed. It is tried again.")
+    Failure::new(FailureKind::EncoderCrashed, "The worker failed. It is tried again.")
 }

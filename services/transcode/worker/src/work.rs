@@ -4,8 +4,8 @@ use crate::convert;
 use crate::dispatch::{ANSWER, Dispatch, insist};
 use crate::engine::{Done, Engine, OutputSink, Place, Progress, SourceAddress};
 use crate::store::SignedStore;
-use reelmill_media::plan::{Plan, Share};
-use reelmill_media::{Failure, Reason};
+use reelmill_media::plan::{Plan, WorkUnit};
+use reelmill_media::{Failure, FailureKind};
 use reelmill_proto::transcode::start_task_response::Work;
 use reelmill_proto::transcode::{
     EncodeTask, Lease, ListSegmentsRequest, PackageTask, PlanJobRequest, PrepareTask, SourceObject,
@@ -60,18 +60,18 @@ impl Labour {
         };
         let planned = insist(self.deadline(), ANSWER, ask).await.map_err(unanswered)?;
         let task = planned.encode.ok_or_else(|| broken(&"dispatch answered without a plan"))?;
-        let (plan, share) = parse(&task)?;
+        let (plan, work_unit) = parse(&task)?;
         let place = self.place(self.scratch.path());
-        self.engine.encode(&session, &plan, &share, &HashMap::new(), place).await
+        self.engine.encode(&session, &plan, &work_unit, &HashMap::new(), place).await
     }
 
     async fn encode(self, task: EncodeTask) -> Result<Done, Failure> {
-        let (plan, share) = parse(&task)?;
+        let (plan, work_unit) = parse(&task)?;
         let session = self.engine.open(address(task.source)?).await?;
         let recorded =
             task.recorded.into_iter().map(|(id, count)| (id, u32::try_from(count).unwrap_or(0))).collect();
         let place = self.place(self.scratch.path());
-        self.engine.encode(&session, &plan, &share, &recorded, place).await
+        self.engine.encode(&session, &plan, &work_unit, &recorded, place).await
     }
 
     async fn package(self, task: PackageTask) -> Result<Done, Failure> {
@@ -124,10 +124,10 @@ impl Labour {
     }
 }
 
-fn parse(task: &EncodeTask) -> Result<(Plan, Share), Failure> {
+fn parse(task: &EncodeTask) -> Result<(Plan, WorkUnit), Failure> {
     let plan = serde_json::from_slice(&task.plan).map_err(|error| broken(&error))?;
-    let share = serde_json::from_slice(&task.share).map_err(|error| broken(&error))?;
-    Ok((plan, share))
+    let work_unit = serde_json::from_slice(&task.share).map_err(|error| broken(&error))?;
+    Ok((plan, work_unit))
 }
 
 fn address(source: Option<SourceObject>) -> Result<SourceAddress, Failure> {
@@ -138,10 +138,10 @@ fn address(source: Option<SourceObject>) -> Result<SourceAddress, Failure> {
 /// Dispatch and this worker don't understand one another.
 fn broken(error: &dyn std::fmt::Display) -> Failure {
     tracing::error!(%error, "the task can't be read");
-    Failure::new(Reason::EncoderCrashed, "The worker failed. It is tried again.")
+    Failure::new(FailureKind::EncoderCrashed, "The worker failed. It is tried again.")
 }
 
 fn unanswered(status: Status) -> Failure {
     tracing::warn!(%status, "dispatch did not answer");
-    Failure::new(Reason::EncoderCrashed, "The worker failed. It is tried again.")
+    Failure::new(FailureKind::EncoderCrashed, "The worker failed. It is tried again.")
 }

@@ -1,6 +1,9 @@
 //! The life of a video.
 
-use reelmill_proto::transcode::{Failure, WatchJobsResponse, job};
+use reelmill_proto::{
+    Reason,
+    transcode::{Failure, WatchJobsResponse, job},
+};
 use sea_orm::{DeriveActiveEnum, EnumIter, prelude::StringLen};
 
 use super::names;
@@ -74,21 +77,24 @@ pub(crate) fn event_of(
             Event::JobSucceeded
         }
         job::State::Succeeded => Event::JobFailed(failure(
-            "OUTPUTS_MISSING",
+            Reason::OutputsMissing,
             "the job recorded no playlist; upload the file again",
         )),
         job::State::Failed => Event::JobFailed(
-            job.failure.clone().unwrap_or_else(|| failure("JOB_FAILED", "transcoding failed; upload again")),
+            job.failure
+                .clone()
+                .unwrap_or_else(|| failure(Reason::JobFailed, "transcoding failed; upload again")),
         ),
-        job::State::Cancelled => {
-            Event::JobFailed(failure("JOB_CANCELLED", "transcoding was cancelled; upload the file again"))
-        }
+        job::State::Cancelled => Event::JobFailed(failure(
+            Reason::JobCancelled,
+            "transcoding was cancelled; upload the file again",
+        )),
     }
 }
 
 /// A failure with a stable reason and a sentence for people.
-pub(crate) fn failure(reason: &str, message: &str) -> Failure {
-    Failure { reason: reason.to_owned(), message: message.to_owned() }
+pub(crate) fn failure(reason: Reason, message: &str) -> Failure {
+    Failure { reason: reason.as_str_name().to_owned(), message: message.to_owned() }
 }
 
 /// What of an output's key comes after the video's prefix.
@@ -104,7 +110,12 @@ mod tests {
     use super::*;
 
     fn events() -> Vec<Event> {
-        vec![Event::Uploaded, Event::JobAdvanced, Event::JobSucceeded, Event::JobFailed(failure("X", "x"))]
+        vec![
+            Event::Uploaded,
+            Event::JobAdvanced,
+            Event::JobSucceeded,
+            Event::JobFailed(failure(Reason::JobFailed, "x")),
+        ]
     }
 
     proptest! {

@@ -95,11 +95,11 @@ async fn a_store_that_is_away_leaves_the_upload_open() {
     let refused = world.complete("ada", &opened.name, &parts).await.unwrap_err();
     assert_eq!(
         (refused.code(), reason::<()>(Err(refused.clone())).as_str()),
-        (Code::Unavailable, "STORE_UNAVAILABLE")
+        (Code::Unavailable, "OBJECT_STORE_UNAVAILABLE")
     );
     assert!(refused.get_details_retry_info().is_some());
     let refused = world.uploads("ada").create_upload_session(new_file(10)).await;
-    assert_eq!(reason(refused), "STORE_UNAVAILABLE");
+    assert_eq!(reason(refused), "OBJECT_STORE_UNAVAILABLE");
     let videos = world.videos("ada").list_videos(ListVideosRequest::default()).await.unwrap().into_inner();
     assert_eq!(videos.videos.len(), 1, "an upload that was never opened shows");
 

@@ -19,7 +19,7 @@ use reelmill_mesh::{Channel, MeshKey, headers, reason_of, server};
 use reelmill_platform::{
     clock::{Clock, now_millis},
     objects::{Objects, ObjectsConfig},
-    sessions,
+    shared_state,
 };
 use reelmill_proto::{
     transcode::{TranscodeOptions, transcode_service_server::TranscodeServiceServer},
@@ -98,7 +98,7 @@ pub struct World {
     store_away: Arc<AtomicBool>,
     heads_held: watch::Sender<bool>,
     transcode_address: String,
-    hub: String,
+    shared_state_url: String,
     neighbours: CancellationToken,
     _folder: tempfile::TempDir,
 }
@@ -140,8 +140,9 @@ impl World {
         let routes = Routes::new(TranscodeServiceServer::new(jobs.clone()));
         let transcode_address = serve(routes, &["reelmill.transcode.v1.TranscodeService"], &neighbours).await;
         let clock = Clock::manual(now_millis());
-        let hub = format!("memory:{}", unique());
-        let replica = replica(config(&database_url), &objects, &transcode_address, &hub, &clock).await;
+        let shared_state_url = format!("memory:{}", unique());
+        let replica =
+            replica(config(&database_url), &objects, &transcode_address, &shared_state_url, &clock).await;
         Self {
             replica,
             jobs,
@@ -152,24 +153,24 @@ impl World {
             store_away,
             heads_held,
             transcode_address,
-            hub,
+            shared_state_url,
             neighbours,
             _folder: folder,
         }
     }
 
-    /// Another replica on the same database and hub.
+    /// Another replica on the same database and pub/sub.
     pub async fn another_replica(&self) -> Replica {
         let config = config(&self.database_url);
-        replica(config, &self.objects, &self.transcode_address, &self.hub, &self.clock).await
+        replica(config, &self.objects, &self.transcode_address, &self.shared_state_url, &self.clock).await
     }
 
     /// Another replica that hears nothing of the first, whose watches look again soon.
     pub async fn deaf_replica(&self) -> Replica {
         let mut config = config(&self.database_url);
         config.watch_interval = Duration::from_millis(100);
-        let hub = format!("memory:{}", unique());
-        replica(config, &self.objects, &self.transcode_address, &hub, &self.clock).await
+        let shared_state_url = format!("memory:{}", unique());
+        replica(config, &self.objects, &self.transcode_address, &shared_state_url, &self.clock).await
     }
 
     /// Makes the object store refuse everything with 503, or come back.
@@ -284,12 +285,12 @@ async fn replica(
     config: UploadConfig,
     objects: &Objects,
     transcode: &str,
-    hub: &str,
+    shared_state_url: &str,
     clock: &Clock,
 ) -> Replica {
     let transcode = Channel::lazy(transcode, &MeshKey::new(KEY).unwrap(), "upload").unwrap();
-    let hub = sessions::connect(hub).await.unwrap();
-    let upload = Upload::open(config, objects.clone(), transcode, hub, clock.clone()).await.unwrap();
+    let pub_sub = shared_state::connect(shared_state_url).await.unwrap().pub_sub;
+    let upload = Upload::open(config, objects.clone(), transcode, pub_sub, clock.clone()).await.unwrap();
     let shutdown = CancellationToken::new();
     let address = serve(upload.routes(), SERVICES, &shutdown).await;
     let stop = shutdown.clone();

@@ -8,10 +8,10 @@ use super::seek::{self, Way};
 use super::stills::{self, Sheets};
 use super::verdict::{self, Verdict};
 use super::{Engine, Place, Session, crashed, store_unavailable, unreadable};
-use reelmill_media::command::{self, Encode, FIRST_FD, Input, Stream};
+use reelmill_media::command::{self, EncodeCommand, FIRST_FD, Input, Stream};
 use reelmill_media::fragments::{FragmentError, Shift};
-use reelmill_media::plan::{Plan, Share};
-use reelmill_media::{Failure, Reason};
+use reelmill_media::plan::{Plan, WorkUnit};
+use reelmill_media::{Failure, FailureKind};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
@@ -23,7 +23,7 @@ pub(super) struct Work<'a> {
     pub engine: &'a Engine,
     pub session: &'a Session,
     pub plan: &'a Plan,
-    pub share: &'a Share,
+    pub work_unit: &'a WorkUnit,
     pub recorded: &'a HashMap<String, u32>,
     pub place: &'a Place<'a>,
 }
@@ -40,7 +40,7 @@ pub(super) struct Encoded {
     /// Whether a rung begins later than it should, because a seek went too far.
     pub missed_its_start: bool,
     /// Whether it ended early because a sound changes in mid-stream.
-    pub sound_changes: bool,
+    pub audio_format_changes: bool,
 }
 
 impl Encoded {
@@ -54,7 +54,7 @@ impl Encoded {
     pub fn warning(&self) -> Option<Failure> {
         self.damaged.then(|| {
             Failure::new(
-                Reason::PartlyDamaged,
+                FailureKind::PartlyDamaged,
                 "Parts of the file are damaged. Where they were, the picture may stand still or look broken.",
             )
         })
@@ -70,13 +70,13 @@ enum Pumped {
 /// Encodes a share, putting segments as they are made.
 pub(super) async fn encode(work: &Work<'_>, outlet: &Outlet) -> Result<Encoded, Failure> {
     let mut way = Way::Exact;
-    let mut sound_changes = false;
+    let mut audio_format_changes = false;
     let mut recorded = work.recorded.clone();
-    let end = seek::end(work.engine, work.session, work.plan, work.share, work.place.scratch).await?;
+    let end = seek::end(work.engine, work.session, work.plan, work.work_unit, work.place.scratch).await?;
     loop {
-        let encoded = attempt(work, &recorded, outlet, way, end, sound_changes).await?;
-        if encoded.sound_changes && !sound_changes {
-            sound_changes = true;
+        let encoded = attempt(work, &recorded, outlet, way, end, audio_format_changes).await?;
+        if encoded.audio_format_changes && !audio_format_changes {
+            audio_format_changes = true;
             for (rendition, segments) in encoded.segments() {
                 let known = recorded.entry(rendition.to_owned()).or_default();
                 *known = segments.max(*known);
@@ -97,20 +97,20 @@ async fn attempt(
     outlet: &Outlet,
     way: Way,
     end: Option<f64>,
-    sound_changes: bool,
+    audio_format_changes: bool,
 ) -> Result<Encoded, Failure> {
-    let Work { engine, session, plan, share, place, .. } = work;
-    let moment = match (&plan.picture, share.chunk) {
-        (Some(picture), Some(chunk)) => picture.start_of(chunk),
+    let Work { engine, session, plan, work_unit, place, .. } = work;
+    let moment = match (&plan.video, work_unit.chunk) {
+        (Some(video_plan), Some(chunk)) => video_plan.chunk_start(chunk),
         _ => 0.0,
     };
     let seek = seek::seek(engine, session, plan, moment - before(plan), way, place.scratch).await?;
     outlet.activity.touch();
-    let input = Input { address: session.proxy.address(), seek, end, sound_changes };
-    let Encode { args, streams } = command::encode(plan, share, &input);
-    let jailed = engine.jail.for_source(place.scratch, session.proxy.port(), limits(plan, share));
+    let input = Input { address: session.proxy.address(), seek, end, audio_format_changes };
+    let EncodeCommand { args, streams } = command::encode(plan, work_unit, &input);
+    let jailed = engine.jail.for_source(place.scratch, session.proxy.port(), limits(plan, work_unit));
     // What makes a long video playable goes before the long work on it.
-    let jailed = jailed.urgent(share.priority == 0 && !plan.is_single());
+    let jailed = jailed.urgent(work_unit.priority == 0 && !plan.is_single());
     let due = seek.map(|_| moment);
     let started = process::start(&jailed, &engine.ffmpeg, &args, FIRST_FD, streams.len());
     let (mut process, pipes) = started.map_err(|error| crashed(&error))?;
@@ -138,8 +138,8 @@ async fn attempt(
             return Err(crashed(&error));
         }
     };
-    if !sound_changes && verdict::says_sound_changes(&ended) {
-        encoded.sound_changes = true;
+    if !audio_format_changes && verdict::says_sound_changes(&ended) {
+        encoded.audio_format_changes = true;
         return Ok(encoded);
     }
     encoded.missed_its_start |= is_empty(&encoded, work) && has_more_behind(work) && way != Way::Whole;
@@ -153,8 +153,8 @@ async fn attempt(
 /// Seconds of picture that a chunk's first frame needs before it: to deinterlace it, one frame, however far the grid is off.
 fn before(plan: &Plan) -> f64 {
     let interlaced = plan.source.video.as_ref().is_some_and(|video| video.interlaced);
-    let picture = plan.picture.as_ref().filter(|_| interlaced);
-    picture.map_or(0.0, |picture| 2.0 / picture.rate.fps())
+    let video_plan = plan.video.as_ref().filter(|_| interlaced);
+    video_plan.map_or(0.0, |video_plan| 2.0 / video_plan.rate.fps())
 }
 
 /// Why pumping stopped early.
@@ -181,7 +181,7 @@ async fn watch(
                     continue;
                 }
                 return Err(Fault::Failed(Failure::new(
-                    Reason::EncoderStalled,
+                    FailureKind::EncoderStalled,
                     "The encoder made no progress. It is tried again.",
                 )));
             }
@@ -222,7 +222,7 @@ fn spawn(
     stream: Stream,
     pipe: pipe::Receiver,
 ) {
-    let (plan, share, outlet) = (work.plan, work.share, outlet.clone());
+    let (plan, work_unit, outlet) = (work.plan, work.work_unit, outlet.clone());
     let track = |rendition: &str, first_segment: u32| TrackPlan {
         rendition: rendition.to_owned(),
         first_segment,
@@ -236,21 +236,20 @@ fn spawn(
     // What the progressive files are joined of.
     let copy =
         |rendition: &str| plan.is_single().then(|| work.place.scratch.join(format!("{rendition}.fragments")));
-    let chunk = plan.picture.as_ref().and_then(|picture| picture.chunks.get(share.chunk?)).copied();
+    let chunk = plan.video.as_ref().and_then(|video_plan| video_plan.chunks.get(work_unit.chunk?)).copied();
     match stream {
         Stream::Rung(place) => {
-            let rung = plan.picture.as_ref().and_then(|picture| picture.rungs.get(place));
+            let rung = plan.video.as_ref().and_then(|video_plan| video_plan.rungs.get(place));
             let first = chunk.map_or(0, |chunk| chunk.first_segment);
             let id = rung.map_or("", |rung| &rung.id);
-            let track =
-                TrackPlan { due, shift: plan.shift_of_rung(place), copy: copy(id), ..track(id, first) };
+            let track = TrackPlan { due, shift: plan.rung_shift(place), copy: copy(id), ..track(id, first) };
             pumps.spawn(async move { Ok(Pumped::Track(stream, pump::track(pipe, track, outlet).await?)) });
         }
         Stream::Audio(place) => {
             let id = plan.audio.get(place).map_or("", |audio| &audio.id);
             let heard = work.place.progress.clone();
             // Any may have to stand in for the default one, when that can't be decoded.
-            let shift = plan.shift_of_sound();
+            let shift = plan.audio_shift();
             let track = TrackPlan { copy: copy(id), heard: Some(heard), shift, ..track(id, 0) };
             pumps.spawn(async move { Ok(Pumped::Track(stream, pump::track(pipe, track, outlet).await?)) });
         }
@@ -269,7 +268,7 @@ fn spawn(
             });
         }
         Stream::Thumbnails => {
-            let Some(sheets) = Sheets::of(plan, share) else { return };
+            let Some(sheets) = Sheets::of(plan, work_unit) else { return };
             pumps.spawn(async move {
                 stills::thumbnails(pipe, sheets, &outlet).await?;
                 Ok(Pumped::Other)
@@ -305,41 +304,45 @@ async fn read_progress(
 
 fn judge(ended: &Ended, encoded: &Encoded, work: &Work<'_>) -> Result<Verdict, Failure> {
     // A later chunk finds nothing where the file ends before it says. What is there counts.
-    let later = work.share.chunk.is_some_and(|chunk| chunk > 0);
-    let only_text = work.share.rungs.is_empty() && work.share.audio.is_empty();
+    let later = work.work_unit.chunk.is_some_and(|chunk| chunk > 0);
+    let only_text = work.work_unit.rungs.is_empty() && work.work_unit.audio.is_empty();
     verdict::encoding(ended, is_empty(encoded, work), later || only_text)
 }
 
 /// Whether nothing was made of what the share is there for.
 fn is_empty(encoded: &Encoded, work: &Work<'_>) -> bool {
-    let tracks = if work.share.rungs.is_empty() { &encoded.audio } else { &encoded.rungs };
+    let tracks = if work.work_unit.rungs.is_empty() { &encoded.audio } else { &encoded.rungs };
     tracks.iter().all(|(_, track)| track.segments == 0)
 }
 
 /// Whether the share is a chunk in the middle of the video: where it comes out empty the seek led into what can't be
 /// decoded, and beginning earlier holds the last good picture in its place.
 fn has_more_behind(work: &Work<'_>) -> bool {
-    let chunks = work.plan.picture.as_ref().map(|picture| picture.chunks.as_slice()).unwrap_or_default();
-    let chunk = work.share.chunk.filter(|&chunk| chunk > 0).and_then(|chunk| chunks.get(chunk));
+    let chunks = work.plan.video.as_ref().map(|video_plan| video_plan.chunks.as_slice()).unwrap_or_default();
+    let chunk = work.work_unit.chunk.filter(|&chunk| chunk > 0).and_then(|chunk| chunks.get(chunk));
     chunk.is_some_and(|chunk| chunk.frames.is_some())
 }
 
 /// CPU time by the pixels of a second of it, many times what any honest file needs; without a
 /// playing time, enough for two hours of 1080p on the slowest of machines.
-fn limits(plan: &Plan, share: &Share) -> Limits {
-    let stored =
-        plan.source.video.as_ref().filter(|_| share.chunk.is_some()).map_or(0, |video| video.stored.pixels());
+fn limits(plan: &Plan, work_unit: &WorkUnit) -> Limits {
+    let stored = plan
+        .source
+        .video
+        .as_ref()
+        .filter(|_| work_unit.chunk.is_some())
+        .map_or(0, |video| video.stored.pixels());
     let megapixels = stored.div_ceil(1_000_000).max(1);
-    let slower = plan.picture.as_ref().map_or(1, |picture| {
+    let slower = plan.video.as_ref().map_or(1, |video_plan| {
         let encodings =
-            share.rungs.iter().filter_map(|&rung| picture.rungs.get(rung)).map(|rung| &rung.encoding);
+            work_unit.rungs.iter().filter_map(|&rung| video_plan.rungs.get(rung)).map(|rung| &rung.encoding);
         encodings.map(|encoding| if encoding.codec == Default::default() { 1 } else { 6 }).max().unwrap_or(1)
     });
     let whole = plan.duration().unwrap_or(7200.0);
-    let chunk = plan.picture.as_ref().and_then(|picture| {
-        let frames = picture.chunks.get(share.chunk?)?.frames?;
+    let chunk = plan.video.as_ref().and_then(|video_plan| {
+        let frames = video_plan.chunks.get(work_unit.chunk?)?.frames?;
         // What is decoded before the chunk comes on top.
-        Some(picture.rate.seconds_of(frames) + 60.0)
+        Some(video_plan.rate.seconds_of(frames) + 60.0)
     });
     let seconds = chunk.unwrap_or(whole).ceil() as u64;
     Limits {

@@ -4,9 +4,9 @@ use super::process::{self, Ended, Limits};
 use super::source::SourceReader;
 use super::steady::is_steady;
 use super::{Engine, Session, crashed, unreadable, verdict};
-use reelmill_media::probe::{Source, VideoRange, parse, parse_light};
+use reelmill_media::probe::{Source, VideoRange, parse, parse_hdr_metadata};
 use reelmill_media::sniff::{SNIFF_BYTES, sniff};
-use reelmill_media::{Failure, Reason, command};
+use reelmill_media::{Failure, FailureKind, command};
 use std::path::Path;
 use std::pin::pin;
 use tokio::io::AsyncReadExt;
@@ -29,7 +29,7 @@ pub(super) async fn inspect(engine: &Engine, session: &Session, scratch: &Path) 
     let Ok(probed) = tokio::time::timeout(engine.bounds.probe, probing.as_mut()).await else {
         let late = session.activity.is_waiting().then(SourceReader::late);
         return Err(reader.fault().or(late).map_or_else(
-            || Failure::new(Reason::LimitExceeded, "The file's description takes too long to read."),
+            || Failure::new(FailureKind::LimitExceeded, "The file's description takes too long to read."),
             |error| unreadable(&error),
         ));
     };
@@ -42,15 +42,15 @@ pub(super) async fn inspect(engine: &Engine, session: &Session, scratch: &Path) 
     }
     let mut source = parse(&json)?;
     if let Some(video) = source.video.as_mut().filter(|video| video.range == VideoRange::Pq) {
-        let args = command::light(session.proxy.address(), video.index);
+        let args = command::hdr_metadata(session.proxy.address(), video.index);
         let told = try_ask(engine, session, &args, scratch).await;
-        video.light = told.map(|json| parse_light(&json)).unwrap_or_default();
+        video.hdr_metadata = told.map(|json| parse_hdr_metadata(&json)).unwrap_or_default();
     }
     if CLOCKED.contains(&source.container.as_str())
         && !is_steady(reader).await.map_err(|error| unreadable(&error))?
     {
         // The container knows its length only as the difference of two times.
-        source.forget_duration();
+        source.clear_duration();
     }
     Ok(source)
 }

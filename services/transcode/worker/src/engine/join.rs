@@ -8,7 +8,7 @@ use super::source::{SourceError, fetch_whole};
 use super::{Engine, Place, SourceAddress, crashed, store_unavailable, unreadable};
 use futures::{StreamExt, TryStreamExt, stream};
 use reelmill_media::plan::Plan;
-use reelmill_media::{Failure, Reason, command};
+use reelmill_media::{Failure, FailureKind, command};
 use std::path::Path;
 use std::time::Duration;
 use tokio::fs;
@@ -55,7 +55,7 @@ pub(super) async fn join_local(
             fs::remove_file(copy).await.map_err(|error| crashed(&error))?;
         }
     }
-    if plan.picture.is_none()
+    if plan.video.is_none()
         && let Some(sound) = sound
     {
         let parts =
@@ -127,7 +127,7 @@ async fn join(
     let (process, _no_pipes) = started.map_err(|error| crashed(&error))?;
     let ended = tokio::time::timeout(LONGEST, process.ended())
         .await
-        .map_err(|_| Failure::new(Reason::EncoderStalled, "Joining the segments made no progress."))?
+        .map_err(|_| Failure::new(FailureKind::EncoderStalled, "Joining the segments made no progress."))?
         .map_err(|error| crashed(&error))?;
     if !ended.status.success() {
         tracing::warn!(status = %ended.status, tail = ended.tail, "joining segments failed");
@@ -147,7 +147,7 @@ async fn join(
 
 fn unjoined(rendition: &str) -> Failure {
     Failure::new(
-        Reason::DownloadFailed,
+        FailureKind::DownloadFailed,
         format!(
             "The {rendition} rendition could not be joined into a single file, so there is none to download."
         ),
@@ -156,7 +156,7 @@ fn unjoined(rendition: &str) -> Failure {
 
 fn too_large(rendition: &str) -> Failure {
     Failure::new(
-        Reason::DownloadTooLarge,
+        FailureKind::DownloadTooLarge,
         format!("The {rendition} rendition is too large for a single file, so there is none to download."),
     )
 }

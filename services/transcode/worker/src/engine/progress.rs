@@ -1,7 +1,7 @@
 //! How far an encoding is: what ffmpeg prints of each frame of the grid, `frame:N`, or how far sound without a picture has
 //! come, read into a snapshot that others may watch.
 
-use reelmill_media::plan::{Plan, Share};
+use reelmill_media::plan::{Plan, WorkUnit};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -60,10 +60,10 @@ impl Progress {
     }
 
     /// A share is begun, or begun anew.
-    pub(super) fn begin(&self, plan: &Plan, share: &Share) {
-        let frames = share.chunk.and_then(|chunk| plan.frames_of(chunk));
-        let picture = plan.picture.as_ref().filter(|_| share.chunk.is_some());
-        let rate = picture.map(|picture| picture.rate.fps());
+    pub(super) fn begin(&self, plan: &Plan, work_unit: &WorkUnit) {
+        let frames = work_unit.chunk.and_then(|chunk| plan.chunk_frames(chunk));
+        let video_plan = plan.video.as_ref().filter(|_| work_unit.chunk.is_some());
+        let rate = video_plan.map(|video_plan| video_plan.rate.fps());
         let encoded = if plan.is_single() { ENCODED_PERCENT } else { 99.0 };
         self.goal.send_replace(Goal { frames, seconds: plan.duration(), rate, encoded });
     }

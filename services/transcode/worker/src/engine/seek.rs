@@ -2,9 +2,9 @@
 //! one's picture ends.
 
 use super::{Engine, Session, inspect, unreadable, verdict};
-use reelmill_media::plan::{Plan, Share};
-use reelmill_media::seek::{self, Keyframe, last_keyframe, lists_keyframes, seek_safely, seek_to};
-use reelmill_media::{Failure, Reason, command};
+use reelmill_media::plan::{Plan, WorkUnit};
+use reelmill_media::seek::{self, Keyframe, last_keyframe, lists_keyframes, seek_to, seek_with_margin};
+use reelmill_media::{Failure, FailureKind, command};
 use std::path::Path;
 use std::time::Duration;
 
@@ -58,8 +58,8 @@ pub(super) async fn seek(
     if moment <= 0.0 || way == Way::Whole {
         return Ok(None);
     }
-    let found = keyframe(engine, session, plan, moment + plan.zero, scratch).await?;
-    let rule = if way == Way::Exact { seek_to } else { seek_safely };
+    let found = keyframe(engine, session, plan, moment + plan.time_origin, scratch).await?;
+    let rule = if way == Way::Exact { seek_to } else { seek_with_margin };
     Ok(found.and_then(|key| rule(&plan.source, &key)))
 }
 
@@ -69,20 +69,20 @@ pub(super) async fn end(
     engine: &Engine,
     session: &Session,
     plan: &Plan,
-    share: &Share,
+    work_unit: &WorkUnit,
     scratch: &Path,
 ) -> Result<Option<f64>, Failure> {
     // Only of an index is the end read at once; and others may show the last picture later than its packet says.
-    let (Some(picture), Some(video), true) =
-        (&plan.picture, &plan.source.video, lists_keyframes(&plan.source))
+    let (Some(video_plan), Some(video), true) =
+        (&plan.video, &plan.source.video, lists_keyframes(&plan.source))
     else {
         return Ok(None);
     };
-    let chunk = share.chunk.and_then(|chunk| picture.chunks.get(chunk));
+    let chunk = work_unit.chunk.and_then(|chunk| video_plan.chunks.get(chunk));
     let is_last = chunk.is_some_and(|chunk| chunk.frames.is_none());
     let Some(stated) = video.stated_end.filter(|_| is_last) else { return Ok(None) };
     let list = packets(engine, session, video.index, stated - TAIL, stated + TAIL, scratch).await?;
-    Ok(seek::end(&list, stated, picture.rate.seconds_of(1)))
+    Ok(seek::last_frame_end(&list, stated, video_plan.rate.seconds_of(1)))
 }
 
 async fn keyframe(
@@ -117,7 +117,7 @@ async fn packets(
     let args = command::packets(session.proxy.address(), index, from, to);
     let asked = inspect::ask(engine, session, &args, CPU_SECONDS, engine.bounds.list, scratch);
     let (ended, list) = tokio::time::timeout(LONGEST, asked).await.map_err(|_| {
-        Failure::new(Reason::EncoderStalled, "The source was not read in time. It is tried again.")
+        Failure::new(FailureKind::EncoderStalled, "The source was not read in time. It is tried again.")
     })??;
     if let Some(error) = session.reader.fault() {
         return Err(unreadable(&error));

@@ -4,7 +4,7 @@
 use super::source::{SourceError, SourceReader};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use reelmill_media::clock::{Stretch, widest};
+use reelmill_media::clock::{PcrRange, outlier_gap};
 
 /// Places at which the clock is read.
 const PLACES: u64 = 24;
@@ -16,7 +16,7 @@ const NEAR: u64 = 512 * 1024;
 const TOO_LONG: f64 = 60.0;
 
 /// A place in the file and what the clock says there.
-type Seen = (u64, Stretch);
+type Seen = (u64, PcrRange);
 
 /// Reads the clock here and there, and where much time seems to pass, closer.
 pub(super) async fn is_steady(reader: &SourceReader) -> Result<bool, SourceError> {
@@ -27,14 +27,14 @@ pub(super) async fn is_steady(reader: &SourceReader) -> Result<bool, SourceError
     let read: Vec<_> = read.buffered(AT_ONCE).try_collect().await?;
     let mut seen: Vec<Seen> = Vec::new();
     for (place, bytes) in read {
-        let clock = seen.first().map(|(_, stretch)| stretch.clock);
-        seen.extend(Stretch::of(&bytes, clock).map(|stretch| (place, stretch)));
+        let clock = seen.first().map(|(_, range)| range.pcr_pid);
+        seen.extend(PcrRange::read(&bytes, clock).map(|range| (place, range)));
     }
-    if seen.iter().any(|(_, stretch)| stretch.leaps) {
+    if seen.iter().any(|(_, range)| range.has_discontinuity) {
         return Ok(false);
     }
-    let gaps: Vec<f64> = seen.windows(2).map(|pair| pair[0].1.until(&pair[1].1)).collect();
-    match widest(&gaps) {
+    let gaps: Vec<f64> = seen.windows(2).map(|pair| pair[0].1.seconds_until(&pair[1].1)).collect();
+    match outlier_gap(&gaps) {
         Some(gap) => closes_in(reader, seen[gap], seen[gap + 1]).await,
         None => Ok(true),
     }
@@ -53,15 +53,15 @@ async fn closes_in(reader: &SourceReader, mut before: Seen, mut after: Seen) -> 
     while after.0 - before.0 > NEAR {
         let place = before.0.midpoint(after.0);
         let bytes = read_until(reader, place, after.0).await?;
-        let Some(stretch) = Stretch::of(&bytes, Some(before.1.clock)) else { break };
-        if stretch.leaps {
+        let Some(range) = PcrRange::read(&bytes, Some(before.1.pcr_pid)) else { break };
+        if range.has_discontinuity {
             return Ok(false);
         }
-        if before.1.until(&stretch) > stretch.until(&after.1) {
-            after = (place, stretch);
+        if before.1.seconds_until(&range) > range.seconds_until(&after.1) {
+            after = (place, range);
         } else {
-            before = (place, stretch);
+            before = (place, range);
         }
     }
-    Ok(before.1.until(&after.1) < TOO_LONG)
+    Ok(before.1.seconds_until(&after.1) < TOO_LONG)
 }

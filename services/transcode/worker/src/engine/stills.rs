@@ -3,7 +3,7 @@
 use super::pump::{Outlet, PumpError};
 use super::sink::{Content, Output, Role};
 use bytes::{Bytes, BytesMut};
-use reelmill_media::plan::{Plan, Share, Thumbnails};
+use reelmill_media::plan::{Plan, Thumbnails, WorkUnit};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
@@ -34,7 +34,7 @@ pub(super) async fn subtitles(
     if !text.windows(3).any(|window| window == b"-->") {
         return Ok(());
     }
-    let text = led(text, plan.lead());
+    let text = led(text, plan.presentation_time_offset());
     let seconds = plan.duration().unwrap_or(0.0);
     let role = Role::Segment { sequence: 0, start: 0.0, seconds, frames: 1, keyframe_bytes: 0 };
     let output = output(&format!("{rendition}/text.vtt"), rendition, text.len(), role);
@@ -70,16 +70,16 @@ pub(super) struct Sheets {
 
 impl Sheets {
     /// None for a share without a picture.
-    pub fn of(plan: &Plan, share: &Share) -> Option<Self> {
-        let picture = plan.picture.as_ref()?;
-        let place = share.chunk?;
-        let frames = plan.frames_of(place).map(|frames| frames.ceil() as u64);
-        let every = u64::from(picture.thumbnails.every_frames.max(1));
+    pub fn of(plan: &Plan, work_unit: &WorkUnit) -> Option<Self> {
+        let video_plan = plan.video.as_ref()?;
+        let place = work_unit.chunk?;
+        let frames = plan.chunk_frames(place).map(|frames| frames.ceil() as u64);
+        let every = u64::from(video_plan.thumbnails.interval_frames.max(1));
         let count = frames.map(|frames| u32::try_from(frames.div_ceil(every)).unwrap_or(u32::MAX));
         Some(Self {
-            stills: picture.thumbnails,
-            start: picture.start_of(place),
-            interval: picture.rate.seconds_of(every),
+            stills: video_plan.thumbnails,
+            start: video_plan.chunk_start(place),
+            interval: video_plan.rate.seconds_of(every),
             // Every chunk but the last fits into one sheet.
             first: u32::try_from(place).unwrap_or(u32::MAX),
             count,

@@ -21,7 +21,7 @@ pub(super) async fn trial(engine: &Engine, scratch: &Path) -> Result<(), String>
     }
     let limits = Limits { cpu_seconds: 60, memory_bytes: 4 << 30, file_bytes: 0 };
     let jailed = engine.jail.for_files(scratch, limits);
-    let args = command::trial(Codec::default());
+    let args = command::self_test(Codec::default());
     let started = process::start(&jailed, &engine.ffmpeg, &args, command::FIRST_FD, 0);
     let (process, _no_pipes) = started.map_err(|error| format!("the encoder can't be started: {error}"))?;
     match timeout(engine.bounds.probe, process.ended()).await {

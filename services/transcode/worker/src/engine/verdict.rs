@@ -2,7 +2,7 @@
 
 use super::process::Ended;
 use reelmill_media::sniff::Kind;
-use reelmill_media::{Failure, Reason, command};
+use reelmill_media::{Failure, FailureKind, command};
 use std::os::unix::process::ExitStatusExt;
 
 /// ffmpeg's exit codes when a signal asked it to end, and when several did: the CPU limit, or somebody
@@ -21,11 +21,11 @@ pub(super) fn probe(ended: &Ended, kind: Kind) -> Failure {
         .is_some_and(|code| [reelmill_jail::FAILED, reelmill_jail::NOT_FOUND].map(i32::from).contains(&code))
     {
         tracing::error!(tail, "the prober could not be confined");
-        return Failure::new(Reason::EncoderCrashed, "The worker failed. It is tried again.");
+        return Failure::new(FailureKind::EncoderCrashed, "The worker failed. It is tried again.");
     }
     if tail.contains("max_streams") {
         return Failure::new(
-            Reason::LimitExceeded,
+            FailureKind::LimitExceeded,
             format!("The file has more tracks than are read ({}).", command::MAX_STREAMS),
         );
     }
@@ -34,11 +34,14 @@ pub(super) fn probe(ended: &Ended, kind: Kind) -> Failure {
     }
     if kind == Kind::Unknown || tail.contains("whitelist") {
         return Failure::new(
-            Reason::FileNotVideo,
+            FailureKind::FileNotVideo,
             "The file is not a video in a format that is read (MP4, MOV, MKV, WebM, TS, AVI and the like).",
         );
     }
-    Failure::new(Reason::FileTruncated, "The file is damaged or incomplete. Upload the whole file again.")
+    Failure::new(
+        FailureKind::FileTruncated,
+        "The file is damaged or incomplete. Upload the whole file again.",
+    )
 }
 
 /// How good an encoding is that is good enough.
@@ -61,14 +64,14 @@ pub(super) fn encoding(ended: &Ended, empty: bool, may_be_empty: bool) -> Result
         return Err(limit());
     }
     if code.is_some_and(|code| ENDED_BY_SIGNAL.contains(&code)) {
-        return Err(Failure::new(Reason::EncoderCrashed, "The encoder was stopped. It is tried again."));
+        return Err(Failure::new(FailureKind::EncoderCrashed, "The encoder was stopped. It is tried again."));
     }
     if code == Some(i32::from(reelmill_jail::FAILED)) || code == Some(i32::from(reelmill_jail::NOT_FOUND)) {
         tracing::error!(tail, "the encoder could not be confined");
-        return Err(Failure::new(Reason::EncoderCrashed, "The worker failed. It is tried again."));
+        return Err(Failure::new(FailureKind::EncoderCrashed, "The worker failed. It is tried again."));
     }
     if tail.contains("No space left on device") {
-        return Err(Failure::new(Reason::EncoderCrashed, "The worker's disk is full."));
+        return Err(Failure::new(FailureKind::EncoderCrashed, "The worker's disk is full."));
     }
     if empty && !may_be_empty {
         return Err(nothing_decoded(tail));
@@ -104,11 +107,14 @@ fn nothing_decoded(tail: &str) -> Failure {
     }
     if tail.contains("Decoder (codec") || tail.contains("Decoding requested, but no decoder found") {
         return Failure::new(
-            Reason::CodecUnsupported,
+            FailureKind::CodecUnsupported,
             "The video's codec is not supported. Convert it to H.264, say.",
         );
     }
-    Failure::new(Reason::DecodeFailed, "No frame of the video can be decoded: it is damaged or encrypted.")
+    Failure::new(
+        FailureKind::DecodeFailed,
+        "No frame of the video can be decoded: it is damaged or encrypted.",
+    )
 }
 
 fn says_truncated(tail: &str) -> bool {
@@ -127,7 +133,7 @@ pub(super) fn killed(ended: &Ended) -> Option<Failure> {
     match ended.status.signal()? {
         XCPU | XFSZ => Some(limit()),
         signal => Some(Failure::new(
-            Reason::EncoderCrashed,
+            FailureKind::EncoderCrashed,
             format!("The decoder or encoder died (signal {signal}). It is tried again."),
         )),
     }
@@ -135,14 +141,14 @@ pub(super) fn killed(ended: &Ended) -> Option<Failure> {
 
 fn limit() -> Failure {
     Failure::new(
-        Reason::LimitExceeded,
+        FailureKind::LimitExceeded,
         "The file needs more computing time or memory than one video may take. Export it again, smaller.",
     )
 }
 
 fn truncated() -> Failure {
     Failure::new(
-        Reason::FileTruncated,
+        FailureKind::FileTruncated,
         "The file ends before the video does. Upload the whole file again, or export it again.",
     )
 }
@@ -151,7 +157,7 @@ fn truncated() -> Failure {
 mod tests {
     use super::{Verdict, encoding, probe};
     use crate::engine::process::Ended;
-    use reelmill_media::Reason;
+    use reelmill_media::FailureKind;
     use reelmill_media::sniff::Kind;
     use std::os::unix::process::ExitStatusExt;
     use std::process::ExitStatus;
@@ -160,18 +166,18 @@ mod tests {
         Ended { status: ExitStatus::from_raw(raw), tail: tail.into(), out_of_cpu: false }
     }
 
-    fn reason(raw: i32, tail: &str, empty: bool) -> Option<Reason> {
-        encoding(&ended(raw, tail), empty, false).err().map(|failure| failure.reason)
+    fn reason(raw: i32, tail: &str, empty: bool) -> Option<FailureKind> {
+        encoding(&ended(raw, tail), empty, false).err().map(|failure| failure.kind)
     }
 
     #[test]
     fn endings_of_an_encoding() {
         assert_eq!(reason(0, "some noise", false), None);
-        assert_eq!(reason(0, "", true), Some(Reason::DecodeFailed));
-        assert_eq!(reason(0, "x: partial file", true), Some(Reason::FileTruncated));
-        assert_eq!(reason(256, "Decoder (codec vvc) not found", true), Some(Reason::CodecUnsupported));
+        assert_eq!(reason(0, "", true), Some(FailureKind::DecodeFailed));
+        assert_eq!(reason(0, "x: partial file", true), Some(FailureKind::FileTruncated));
+        assert_eq!(reason(256, "Decoder (codec vvc) not found", true), Some(FailureKind::CodecUnsupported));
         for stopped in [255 << 8, 123 << 8, 9, 11, 15, 125 << 8] {
-            assert_eq!(reason(stopped, "", false), Some(Reason::EncoderCrashed), "{stopped}");
+            assert_eq!(reason(stopped, "", false), Some(FailureKind::EncoderCrashed), "{stopped}");
         }
         assert_eq!(encoding(&ended(0, ""), true, true), Ok(Verdict::Good), "behind the end of the file");
         assert_eq!(
@@ -187,25 +193,25 @@ mod tests {
     fn endings_at_a_limit() {
         let (xcpu, xfsz) = (24, 25);
         for raw in [xcpu, xfsz] {
-            assert_eq!(reason(raw, "", false), Some(Reason::LimitExceeded));
+            assert_eq!(reason(raw, "", false), Some(FailureKind::LimitExceeded));
         }
-        assert_eq!(reason(256, "x: Cannot allocate memory", false), Some(Reason::LimitExceeded));
+        assert_eq!(reason(256, "x: Cannot allocate memory", false), Some(FailureKind::LimitExceeded));
         for raw in [255 << 8, 123 << 8, 9] {
             let ended = Ended { out_of_cpu: true, ..ended(raw, "") };
             assert_eq!(
-                encoding(&ended, false, true).map_err(|failure| failure.reason),
-                Err(Reason::LimitExceeded)
+                encoding(&ended, false, true).map_err(|failure| failure.kind),
+                Err(FailureKind::LimitExceeded)
             );
-            assert_eq!(probe(&ended, Kind::Mp4).reason, Reason::LimitExceeded);
+            assert_eq!(probe(&ended, Kind::Mp4).kind, FailureKind::LimitExceeded);
         }
     }
 
     #[test]
     fn endings_of_a_probe() {
-        let reason = |tail, kind| probe(&ended(256, tail), kind).reason;
-        assert_eq!(reason("moov atom not found", Kind::Mp4), Reason::FileTruncated);
-        assert_eq!(reason("Invalid data found", Kind::Unknown), Reason::FileNotVideo);
-        assert_eq!(reason("Format not on whitelist", Kind::Mp4), Reason::FileNotVideo);
-        assert_eq!(reason("Invalid data found", Kind::Matroska), Reason::FileTruncated);
+        let reason = |tail, kind| probe(&ended(256, tail), kind).kind;
+        assert_eq!(reason("moov atom not found", Kind::Mp4), FailureKind::FileTruncated);
+        assert_eq!(reason("Invalid data found", Kind::Unknown), FailureKind::FileNotVideo);
+        assert_eq!(reason("Format not on whitelist", Kind::Mp4), FailureKind::FileNotVideo);
+        assert_eq!(reason("Invalid data found", Kind::Matroska), FailureKind::FileTruncated);
     }
 }

@@ -78,7 +78,7 @@ impl Board {
             id: id.to_owned(),
             init: String::new(),
             codec: String::new(),
-            lead: if matches!(kind, TrackKind::Subtitles { .. }) { 0.0 } else { lead },
+            presentation_time_offset: if matches!(kind, TrackKind::Subtitles { .. }) { 0.0 } else { lead },
             kind,
             segments: Vec::new(),
             complete: true,
@@ -123,7 +123,8 @@ impl Board {
 
     /// All there is to play.
     pub fn presentation(&self, plan: &Plan) -> Presentation {
-        let tracks = kinds(plan).into_iter().map(|(id, kind)| self.track(kind, &id, plan.lead()));
+        let tracks =
+            kinds(plan).into_iter().map(|(id, kind)| self.track(kind, &id, plan.presentation_time_offset()));
         let tracks = tracks.filter(|track| !track.segments.is_empty()).collect();
         Presentation { tracks, complete: true }
     }
@@ -147,9 +148,10 @@ impl Board {
 /// Every track that a plan names.
 fn kinds(plan: &Plan) -> Vec<(String, TrackKind)> {
     let mut kinds = Vec::new();
-    if let Some(picture) = &plan.picture {
-        kinds.extend(picture.rungs.iter().map(|rung| {
-            let kind = TrackKind::Video { size: rung.size, rate: rung.rate(picture.rate), range: rung.range };
+    if let Some(video_plan) = &plan.video {
+        kinds.extend(video_plan.rungs.iter().map(|rung| {
+            let kind =
+                TrackKind::Video { size: rung.size, rate: rung.rate(video_plan.rate), range: rung.range };
             (rung.id.clone(), kind)
         }));
     }

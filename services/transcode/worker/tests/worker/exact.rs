@@ -3,7 +3,7 @@
 use crate::job::{Job, options};
 use crate::numbered::{H264, numbered, numbered_with, numbers};
 use crate::support::{Clip, Store, engine, ffmpeg, ffprobe};
-use reelmill_media::Reason;
+use reelmill_media::FailureKind;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
@@ -15,7 +15,7 @@ const OPEN_GOP: &str =
 /// Encodes in chunks, and looks at the joined segments: all that players get.
 async fn chunked(file: &Path) -> Job {
     let job = Job::of(file, &options(&[144])).await;
-    assert!(job.plan.shares.len() >= 5, "sound and four chunks: {:?}", job.plan.shares);
+    assert!(job.plan.work_units.len() >= 5, "sound and four chunks: {:?}", job.plan.work_units);
     job.run().await.unwrap_or_else(|failure| panic!("{}: {failure}", file.display()));
     job
 }
@@ -23,7 +23,7 @@ async fn chunked(file: &Path) -> Job {
 /// Holds the times of a rung's frames against the grid: one after the other, from zero.
 fn assert_on_grid(job: &Job, name: &str) {
     let track = job.track("144p");
-    let rate = job.plan.picture.as_ref().expect("picture").rate;
+    let rate = job.plan.video.as_ref().expect("video").rate;
     let mut due = 0.0;
     for segment in &track.segments {
         assert!((segment.start - due).abs() < 0.0001, "{name}: {} begins late or early", segment.uri);
@@ -115,10 +115,15 @@ async fn a_chunk_costs_its_own_part_of_the_source() {
     let store = Store::start().await;
     let planned = Job::new(&engine(), store.add(&clip.file), &options(&[144])).await;
     let job = planned.map_err(|(failure, _)| failure).expect("planned");
-    let share = job.plan.shares.iter().position(|share| share.chunk == Some(1)).expect("the second chunk");
-    assert!(job.plan.shares[share].thumbnails, "they end by the chunk's end alone");
+    let work_unit = job
+        .plan
+        .work_units
+        .iter()
+        .position(|work_unit| work_unit.chunk == Some(1))
+        .expect("the second chunk");
+    assert!(job.plan.work_units[work_unit].thumbnails, "they end by the chunk's end alone");
     let before = store.served.load(Ordering::SeqCst);
-    job.encode(share).await.expect("done");
+    job.encode(work_unit).await.expect("done");
     let read = store.served.load(Ordering::SeqCst) - before;
     let size = std::fs::metadata(&clip.file).expect("file").len();
     // Ten per cent are its own. The index, the seek and what lies in sockets ahead of a reader come on top: some
@@ -139,7 +144,7 @@ async fn a_clock_that_leaps() {
     }
     std::fs::write(&clip.file, joined).expect("write");
     let job = Job::of(&clip.file, &options(&[144])).await;
-    assert!(job.plan.is_single(), "it is not cut: {:?}", job.plan.shares);
+    assert!(job.plan.is_single(), "it is not cut: {:?}", job.plan.work_units);
     job.run().await.expect("done");
     let seen = numbers(&job.joined("144p"));
     let due: Vec<u32> = parts.into_iter().flat_map(|(_, count)| 0..count).collect();
@@ -222,7 +227,7 @@ async fn a_hole_across_seams_is_filled() {
     let job = Job::of(&clip.file, &options(&[144])).await;
     let done = job.run().await.expect("what is there can be played");
     assert!(
-        done.warnings.iter().any(|warning| warning.reason == Reason::PartlyDamaged),
+        done.warnings.iter().any(|warning| warning.kind == FailureKind::PartlyDamaged),
         "{:?}",
         done.warnings
     );

@@ -4,7 +4,7 @@ use crate::job::{Job, options, transcode, transcode_with};
 use crate::support::{Clip, Store, engine, instead, processes_in, sleeper, wait_until};
 use async_trait::async_trait;
 use reelmill_media::plan::{Options, Plan, plan};
-use reelmill_media::{Failure, Reason};
+use reelmill_media::{Failure, FailureKind};
 use reelmill_worker::engine::{
     Content, Done, Engine, Output, OutputSink, Place, Progress, Role, SinkError, SourceAddress,
 };
@@ -18,8 +18,8 @@ use tempfile::TempDir;
 const CLIP: &str = "-f lavfi -i testsrc2=s=320x180:r=30:d=8 -f lavfi -i sine=440:d=8 -c:v libx264 -preset ultrafast \
                     -g 30 -c:a aac";
 
-async fn reason(file: &Path) -> Reason {
-    transcode(file).await.result.map(drop).expect_err("refused").reason
+async fn reason(file: &Path) -> FailureKind {
+    transcode(file).await.result.map(drop).expect_err("refused").kind
 }
 
 fn cut(file: &Path, share: f64) {
@@ -31,7 +31,7 @@ fn cut(file: &Path, share: f64) {
 async fn a_file_without_its_index_is_told_as_truncated() {
     let clip = Clip::new("last.mp4", CLIP);
     cut(&clip.file, 0.5);
-    assert_eq!(reason(&clip.file).await, Reason::FileTruncated);
+    assert_eq!(reason(&clip.file).await, FailureKind::FileTruncated);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,8 +43,8 @@ async fn what_is_there_of_a_truncated_file_plays_with_a_warning() {
         let frames = run.done().frames("180p");
         assert!((90..=150).contains(&frames), "{name}: {frames} of 240");
         let warnings = run.result.expect("done").warnings;
-        let reasons: Vec<_> = warnings.iter().map(|warning| warning.reason).collect();
-        assert_eq!(reasons, [Reason::PartlyDamaged], "{name}");
+        let reasons: Vec<_> = warnings.iter().map(|warning| warning.kind).collect();
+        assert_eq!(reasons, [FailureKind::PartlyDamaged], "{name}");
     }
 }
 
@@ -61,12 +61,12 @@ async fn what_is_no_video_is_told_as_such() {
     for (name, bytes) in cases {
         let file = folder.beside(name);
         std::fs::write(&file, bytes).expect("write");
-        assert_eq!(reason(&file).await, Reason::FileNotVideo, "{name}");
+        assert_eq!(reason(&file).await, FailureKind::FileNotVideo, "{name}");
     }
     let text = folder.beside("text.srt");
     std::fs::write(&text, "1\n00:00:01,000 --> 00:00:02,000\nhello\n").expect("write");
     let silent = Clip::new("text.mp4", &format!("-i {} -c:s mov_text", text.display()));
-    assert_eq!(reason(&silent.file).await, Reason::NoVideoStream);
+    assert_eq!(reason(&silent.file).await, FailureKind::NoVideoStream);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,7 +90,7 @@ async fn what_was_read_is_kept_for_all_of_a_task() {
     let (progress, _) = Progress::new();
     let sink = Arc::new(UnrecordedSink::default());
     let place = Place { scratch: scratch.path(), sink, progress: &progress };
-    engine.encode(&session, &plan, &plan.shares[0], &HashMap::new(), place).await.expect("encoded");
+    engine.encode(&session, &plan, &plan.work_units[0], &HashMap::new(), place).await.expect("encoded");
     assert_eq!(store.served.load(Ordering::SeqCst), size, "each of its blocks is read once");
 }
 
@@ -101,8 +101,8 @@ async fn a_source_that_is_gone_is_tried_again() {
     let mut source = Store::start().await.add(&clip.file);
     source.uri = format!("{}/nowhere", source.uri);
     let failure = transcode_with(&engine(), source, &options(&[])).await.result.expect_err("unreadable");
-    assert_eq!(failure.reason, Reason::SourceUnreadable);
-    assert!(failure.reason.retryable());
+    assert_eq!(failure.kind, FailureKind::SourceUnreadable);
+    assert!(failure.kind.retryable());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,7 +114,7 @@ async fn a_source_whose_store_stays_away_is_tried_again() {
     let mut engine = engine();
     engine.bounds.patience = Duration::from_millis(700);
     let run = transcode_with(&engine, store.add(&clip.file), &options(&[])).await;
-    assert_eq!(run.result.expect_err("unreadable").reason, Reason::SourceUnreadable);
+    assert_eq!(run.result.expect_err("unreadable").kind, FailureKind::SourceUnreadable);
     let asked = u64::MAX - store.failing.load(Ordering::SeqCst);
     assert_eq!(asked, 3, "at once, after 0.2 s and after 0.6 s");
 }
@@ -137,7 +137,7 @@ async fn a_store_that_hangs_during_the_probe_is_not_the_files_fault() {
     engine.bounds.probe = Duration::from_secs(2);
     let clip = long_clip();
     let run = transcode_with(&engine, store.add(&clip.file), &options(&[])).await;
-    assert_eq!(run.result.as_ref().expect_err("unreadable").reason, Reason::SourceUnreadable);
+    assert_eq!(run.result.as_ref().expect_err("unreadable").kind, FailureKind::SourceUnreadable);
     let ended = || processes_in(run.scratch()) == 0;
     wait_until(Duration::from_secs(1), "the prober's end", ended).await;
 }
@@ -155,7 +155,7 @@ async fn encode_into(
     let (progress, _) = Progress::new();
     let place = Place { scratch, sink, progress: &progress };
     let nothing = HashMap::new();
-    let encoded = engine.encode(&session, &job.plan, &job.plan.shares[0], &nothing, place).await;
+    let encoded = engine.encode(&session, &job.plan, &job.plan.work_units[0], &nothing, place).await;
     (encoded, job.plan)
 }
 
@@ -222,7 +222,7 @@ async fn a_store_that_takes_nothing_more_ends_the_encoder() {
     let sink = Arc::new(FullSink(2.into()));
     let (encoded, _) =
         encode_into(&engine(), store.add(&clip.file), &options(&[]), sink, scratch.path()).await;
-    assert_eq!(encoded.expect_err("refused").reason, Reason::StoreUnavailable);
+    assert_eq!(encoded.expect_err("refused").kind, FailureKind::ObjectStoreUnavailable);
     assert_eq!(processes_in(scratch.path()), 0);
 }
 
@@ -258,7 +258,7 @@ impl OutputSink for UnrecordedSink {
 async fn nothing_is_done_before_it_is_recorded() {
     let clip = Clip::new("clip.mp4", CLIP);
     let store = Store::start().await;
-    for (failures, expected) in [(2, None), (usize::MAX, Some(Reason::StoreUnavailable))] {
+    for (failures, expected) in [(2, None), (usize::MAX, Some(FailureKind::ObjectStoreUnavailable))] {
         let scratch = TempDir::new().expect("scratch");
         let mut engine = engine();
         engine.bounds.patience = Duration::from_secs(1);
@@ -266,7 +266,7 @@ async fn nothing_is_done_before_it_is_recorded() {
         let own = Arc::clone(&sink) as Arc<dyn OutputSink>;
         let (encoded, _) =
             encode_into(&engine, store.add(&clip.file), &options(&[72]), own, scratch.path()).await;
-        assert_eq!(encoded.err().map(|failure| failure.reason), expected);
+        assert_eq!(encoded.err().map(|failure| failure.kind), expected);
         let mut recorded = sink.recorded.lock().expect("lock").clone();
         if expected.is_none() {
             let place = |name: &str| recorded.iter().position(|recorded| recorded == name);
@@ -308,7 +308,7 @@ async fn an_encoder_that_says_nothing_is_ended() {
     engine.jail.helper = vec![sleeper(&clip)];
     engine.bounds.silence = Duration::from_millis(300);
     let run = transcode_with(&engine, Store::start().await.add(&clip.file), &options(&[])).await;
-    assert_eq!(run.result.as_ref().expect_err("stalled").reason, Reason::EncoderStalled);
+    assert_eq!(run.result.as_ref().expect_err("stalled").kind, FailureKind::EncoderStalled);
     assert_eq!(processes_in(run.scratch()), 0);
 }
 

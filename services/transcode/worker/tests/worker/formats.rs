@@ -5,9 +5,10 @@ use crate::job::{Job, Run, options};
 use crate::reference::Reference;
 use crate::support::{Store, engine, processes_in, real_media, wait_until};
 use futures::StreamExt;
-use reelmill_media::Reason;
+use reelmill_media::FailureKind;
 use reelmill_media::plan::plan;
 use reelmill_media::probe::VideoRange;
+use reelmill_worker::reason;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -94,19 +95,19 @@ fn row(file: String, path: &Path, run: &Run, must_be_right: bool) -> Row {
             assert!(!renditions.is_empty(), "{} is READY without anything to play", row.file);
             row.seconds = format!("{:.2}", playing_time(job));
             row.outcome = renditions.join(", ");
-            let mut warnings: Vec<_> = done.warnings.iter().map(|warning| warning.reason).collect();
+            let mut warnings: Vec<_> = done.warnings.iter().map(|warning| warning.kind).collect();
             warnings.dedup();
-            for reason in &warnings {
-                write!(row.outcome, "; {reason}").expect("text");
+            for &warning in &warnings {
+                write!(row.outcome, "; {}", reason(warning).as_str_name()).expect("text");
             }
             if must_be_right {
-                row.deviations = deviations(path, job, warnings.contains(&Reason::PartlyDamaged));
+                row.deviations = deviations(path, job, warnings.contains(&FailureKind::PartlyDamaged));
             }
         }
         (Ok(_), None) => unreachable!("a success has a job"),
         (Err(failure), _) => {
-            let reason = failure.reason;
-            assert!(!reason.retryable(), "{}: {reason} is the file's own fault", row.file);
+            let reason = reason(failure.kind).as_str_name();
+            assert!(!failure.kind.retryable(), "{}: {reason} is the file's own fault", row.file);
             row.outcome = format!("refused: {reason}");
         }
     }
@@ -148,10 +149,10 @@ fn playing_time(job: &Job) -> f64 {
 /// the same.
 fn deviations(path: &Path, job: &Job, is_damaged: bool) -> Vec<String> {
     let mut found = Vec::new();
-    if let (Some(video), Some(picture)) = (&job.source.video, &job.plan.picture) {
+    if let (Some(video), Some(video_plan)) = (&job.source.video, &job.plan.video) {
         let reference = Reference::of(path, video.index);
-        let rung = &picture.rungs[0];
-        let rate = rung.rate(picture.rate).fps();
+        let rung = &video_plan.rungs[0];
+        let rate = rung.rate(video_plan.rate).fps();
         let ours = f64::from(job.frames(&rung.id)) / rate;
         let frame = reference.frame_seconds().max(1.0 / rate);
         if (ours - reference.end).abs() > frame * 1.01 {

@@ -3,7 +3,7 @@
 
 use crate::job::{Job, Run, done, options, transcode};
 use crate::support::{Clip, Store, engine, processes_in, wait_until};
-use reelmill_media::Reason;
+use reelmill_media::FailureKind;
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
@@ -41,15 +41,15 @@ async fn ended(file: &Path) -> Run {
     wait_until(Duration::from_secs(10), "its end", || processes_in(run.scratch()) == 0).await;
     match &run.result {
         Ok(_) => assert!(!run.done().board.recorded().is_empty(), "{}: nothing to play", file.display()),
-        Err(failure) => assert!(!failure.reason.retryable(), "{}: {failure}", file.display()),
+        Err(failure) => assert!(!failure.kind.retryable(), "{}: {failure}", file.display()),
     }
     run
 }
 
-async fn refused(file: &Path) -> Reason {
+async fn refused(file: &Path) -> FailureKind {
     match ended(file).await.result {
         Ok(_) => panic!("{} is READY", file.display()),
-        Err(failure) => failure.reason,
+        Err(failure) => failure.kind,
     }
 }
 
@@ -98,7 +98,7 @@ async fn thousands_of_tracks_are_bounded() {
         }
         bytes.splice(at + size..at + size, copies);
     });
-    assert_eq!(refused(&many).await, Reason::LimitExceeded);
+    assert_eq!(refused(&many).await, FailureKind::LimitExceeded);
     the_next_is_served().await;
 }
 
@@ -112,7 +112,7 @@ async fn absurd_sizes_are_refused() {
         bytes[at + 20..at + 24].copy_from_slice(&30_000u32.to_le_bytes());
     });
     let reason = refused(&huge).await;
-    assert!(matches!(reason, Reason::VideoTooLarge | Reason::DecodeFailed), "{reason}");
+    assert!(matches!(reason, FailureKind::VideoTooLarge | FailureKind::DecodeFailed), "{reason}");
     // The container is modest, each frame is not.
     let stills = Clip::new("stills.avi", "-f lavfi -i testsrc2=s=128x72:r=25:d=1 -c:v mjpeg");
     let huge = patched(&stills, "frames.avi", |bytes| {
@@ -194,7 +194,7 @@ async fn a_crowd_of_pictures_at_the_end_is_bounded() {
     assert!(job.plan.source.video.as_ref().expect("video").stated_end.is_some());
     job.run().await.expect("done");
     let [rung] = job.rungs()[..] else { panic!("{:?}", job.rungs()) };
-    let seconds = job.plan.picture.as_ref().expect("picture").rate.seconds_of(u64::from(job.frames(rung)));
+    let seconds = job.plan.video.as_ref().expect("video").rate.seconds_of(u64::from(job.frames(rung)));
     assert!((seconds - 12.0).abs() < 0.1, "{seconds}");
 }
 

@@ -44,8 +44,8 @@ async fn two_and_eight_workers_in_another_order_make_the_same_bytes() {
         let job = Job::of(&clip.file, &two_rungs()).await;
         assert_eq!(job.plan, one.plan, "a plan depends on the source alone");
         // Each takes what is left, the last ones first.
-        let left = (0..job.plan.shares.len()).rev();
-        let mut working = stream::iter(left).map(|share| job.encode(share)).buffer_unordered(workers);
+        let left = (0..job.plan.work_units.len()).rev();
+        let mut working = stream::iter(left).map(|work_unit| job.encode(work_unit)).buffer_unordered(workers);
         while let Some(done) = working.next().await {
             done.expect("done");
         }
@@ -66,7 +66,7 @@ async fn where_a_cap_is_reached_the_bytes_are_the_same_too() {
         one.encode(0).await.expect("done");
         let segments = &one.track(&format!("{short}p")).segments;
         let rate = segments.iter().map(|segment| segment.bytes).sum::<u64>() * 8 / 4;
-        let cap = u64::from(one.plan.picture.as_ref().expect("picture").rungs[0].encoding.max_rate);
+        let cap = u64::from(one.plan.video.as_ref().expect("video").rungs[0].encoding.max_rate);
         assert!(rate * 10 > cap * 6, "{codec:?}: {rate} of {cap} bits a second: no cap is reached");
         // Side by side both are slower, each at other moments.
         let (two, three) = (Job::of(&clip.file, &options).await, Job::of(&clip.file, &options).await);
@@ -82,13 +82,13 @@ async fn where_a_cap_is_reached_the_bytes_are_the_same_too() {
 async fn a_message_that_comes_twice_changes_nothing() {
     let clip = source();
     let job = Job::of(&clip.file, &two_rungs()).await;
-    for share in 0..job.plan.shares.len() {
-        job.encode(share).await.expect("done");
+    for work_unit in 0..job.plan.work_units.len() {
+        job.encode(work_unit).await.expect("done");
     }
     let before = job.board.recorded();
-    for share in [0, job.plan.shares.len() - 1] {
-        let prefix = format!("{share}.again");
-        job.attempt(share, &prefix, &HashMap::new()).await.expect("done again");
+    for work_unit in [0, job.plan.work_units.len() - 1] {
+        let prefix = format!("{work_unit}.again");
+        job.attempt(work_unit, &prefix, &HashMap::new()).await.expect("done again");
         let again = job.board.put_in(&prefix);
         assert!(again.len() > 4, "{again:?}");
         for recorded in before.iter().filter(|recorded| again.contains(&recorded.output.name)) {
@@ -106,10 +106,10 @@ async fn killed_workers_leave_no_trace() {
     let clip = source();
     let one = alone(&clip).await;
     let job = Job::of(&clip.file, &two_rungs()).await;
-    for share in 0..job.plan.shares.len() {
-        let rungs = job.plan.shares[share].rungs.len().max(1);
+    for work_unit in 0..job.plan.work_units.len() {
+        let rungs = job.plan.work_units[work_unit].rungs.len().max(1);
         // In the middle of the first segment of each rung, or after it.
-        job.encode_with_a_death(share, share % 2 * rungs + 1).await;
+        job.encode_with_a_death(work_unit, work_unit % 2 * rungs + 1).await;
     }
     job.package().await.expect("packaged");
     assert_same(&one.board.contents(), &job.board.contents());
@@ -119,11 +119,11 @@ async fn killed_workers_leave_no_trace() {
 async fn a_successor_puts_the_rest_and_no_more() {
     let clip = source();
     let job = Job::of(&clip.file, &two_rungs()).await;
-    let share = job.plan.shares.len() - 1;
+    let work_unit = job.plan.work_units.len() - 1;
     let recorded = HashMap::from([("144p".to_owned(), 3), ("96p".to_owned(), 1)]);
-    job.attempt(share, "all", &HashMap::new()).await.expect("done");
+    job.attempt(work_unit, "all", &HashMap::new()).await.expect("done");
     let all = job.board.put_in("all");
-    job.attempt(share, "rest", &recorded).await.expect("done");
+    job.attempt(work_unit, "rest", &recorded).await.expect("done");
     let mut rest = job.board.put_in("rest");
     // Eleven segments in all, the last chunk from the eighth on.
     let expected = |name: &String| {

@@ -4,7 +4,7 @@ use crate::job::{Job, Run, options, transcode};
 use crate::support::{Clip, Store, engine, ffmpeg, pids_in, wait_until};
 use axum::Router;
 use axum::extract::State;
-use reelmill_media::Reason;
+use reelmill_media::FailureKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,8 +38,8 @@ impl Canary {
     }
 }
 
-fn refusal(run: Run, file: &Path) -> Reason {
-    run.result.map(drop).expect_err(&format!("{} is no video", file.display())).reason
+fn refusal(run: Run, file: &Path) -> FailureKind {
+    run.result.map(drop).expect_err(&format!("{} is no video", file.display())).kind
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,7 +68,7 @@ async fn playlists_that_call_themselves_videos_reach_nothing() {
         for (name, text) in cases {
             let file = folder.beside(name);
             std::fs::write(&file, text).expect("write");
-            assert_eq!(refusal(transcode(&file).await, &file), Reason::FileNotVideo, "{name}");
+            assert_eq!(refusal(transcode(&file).await, &file), FailureKind::FileNotVideo, "{name}");
             assert_eq!(canary.asked(), 0, "{name}");
         }
     }
@@ -87,7 +87,7 @@ async fn a_video_that_refers_to_others_is_alone() {
     let run = transcode(&clip.file).await;
     assert_eq!(canary.asked(), 0);
     if let Err(failure) = run.result {
-        assert!(!failure.reason.retryable(), "{failure}");
+        assert!(!failure.kind.retryable(), "{failure}");
     }
 }
 
@@ -123,5 +123,5 @@ async fn without_a_jail_nothing_runs() {
     let mut engine = engine();
     engine.jail.helper = vec!["/nowhere/reelmill-jail".into()];
     let failure = Job::new(&engine, store.add(&clip.file), &options(&[])).await.err().expect("refused").0;
-    assert_eq!(failure.reason, Reason::EncoderCrashed, "the worker's fault, not the file's");
+    assert_eq!(failure.kind, FailureKind::EncoderCrashed, "the worker's fault, not the file's");
 }

@@ -4,7 +4,7 @@
 use crate::board::{Board, Recorded};
 use crate::support::{Store, engine, wait_until};
 use reelmill_media::Failure;
-use reelmill_media::plan::{Chunk, Options, Plan, Share, plan};
+use reelmill_media::plan::{Chunk, Options, Plan, WorkUnit, plan};
 use reelmill_media::playlists::{Track, TrackKind};
 use reelmill_media::probe::Source;
 use reelmill_worker::engine::{
@@ -74,11 +74,11 @@ impl Job {
 
     /// The same plan for one worker that never stops: what a single pass over the source gives.
     pub fn in_one_pass(mut self) -> Self {
-        let picture = self.plan.picture.as_mut().expect("picture");
-        picture.chunks = vec![Chunk { first_frame: 0, frames: None, first_segment: 0 }];
-        let first = self.plan.shares[0].clone();
-        self.plan.shares = vec![Share {
-            rungs: (0..picture.rungs.len()).collect(),
+        let video_plan = self.plan.video.as_mut().expect("video");
+        video_plan.chunks = vec![Chunk { first_frame: 0, frames: None, first_segment: 0 }];
+        let first = self.plan.work_units[0].clone();
+        self.plan.work_units = vec![WorkUnit {
+            rungs: (0..video_plan.rungs.len()).collect(),
             audio: (0..self.plan.audio.len()).collect(),
             subtitles: (0..self.plan.subtitles.len()).collect(),
             ..first
@@ -87,30 +87,33 @@ impl Job {
     }
 
     /// Encodes a share under a prefix of its own, with nothing recorded before.
-    pub async fn encode(&self, share: usize) -> Result<Done, Failure> {
-        self.attempt(share, &format!("{share}.1"), &HashMap::new()).await
+    pub async fn encode(&self, work_unit: usize) -> Result<Done, Failure> {
+        self.attempt(work_unit, &format!("{work_unit}.1"), &HashMap::new()).await
     }
 
     /// Encodes what is missing of a share.
     pub async fn attempt(
         &self,
-        share: usize,
+        work_unit: usize,
         prefix: &str,
         recorded: &HashMap<String, u32>,
     ) -> Result<Done, Failure> {
         let session = self.open().await?;
         let sink = self.board.sink(prefix, None);
-        self.engine.encode(&session, &self.plan, &self.plan.shares[share], recorded, self.place(sink)).await
+        self.engine
+            .encode(&session, &self.plan, &self.plan.work_units[work_unit], recorded, self.place(sink))
+            .await
     }
 
     /// Begins a share, kills its worker once `segments` are recorded of it, and has another one go on.
-    pub async fn encode_with_a_death(&self, share: usize, segments: usize) {
-        let prefix = format!("{share}.1");
+    pub async fn encode_with_a_death(&self, work_unit: usize, segments: usize) {
+        let prefix = format!("{work_unit}.1");
         let session = self.open().await.expect("open");
         let sink = self.board.sink(&prefix, Some(segments));
         let nothing = HashMap::new();
         let plan = &self.plan;
-        let working = self.engine.encode(&session, plan, &plan.shares[share], &nothing, self.place(sink));
+        let working =
+            self.engine.encode(&session, plan, &plan.work_units[work_unit], &nothing, self.place(sink));
         let killed = wait_until(Duration::from_secs(60), "segments", || {
             let recorded = self.board.recorded();
             let of_it = recorded.iter().filter(|recorded| recorded.prefix == prefix);
@@ -120,14 +123,14 @@ impl Job {
             ended = working => panic!("the share is done before its worker dies: {ended:?}"),
             () = killed => {}
         }
-        let recorded = self.recorded_of(&plan.shares[share]);
-        self.attempt(share, &format!("{share}.2"), &recorded).await.expect("done by the successor");
+        let recorded = self.recorded_of(&plan.work_units[work_unit]);
+        self.attempt(work_unit, &format!("{work_unit}.2"), &recorded).await.expect("done by the successor");
     }
 
     /// How many segments of a share are recorded, by rendition.
-    pub fn recorded_of(&self, share: &Share) -> HashMap<String, u32> {
+    pub fn recorded_of(&self, work_unit: &WorkUnit) -> HashMap<String, u32> {
         let mut counts = HashMap::new();
-        let own = self.segments_of(share);
+        let own = self.segments_of(work_unit);
         for Recorded { output: Output { rendition, role, .. }, .. } in self.board.recorded() {
             if let Role::Segment { sequence, .. } = role
                 && own(&rendition, sequence)
@@ -139,19 +142,21 @@ impl Job {
     }
 
     /// Whether a segment is one of a share's.
-    fn segments_of<'a>(&'a self, share: &'a Share) -> impl Fn(&str, u32) -> bool + 'a {
-        let chunks = self.plan.picture.as_ref().map(|picture| picture.chunks.as_slice()).unwrap_or_default();
-        let range = share.chunk.map(|chunk| {
+    fn segments_of<'a>(&'a self, work_unit: &'a WorkUnit) -> impl Fn(&str, u32) -> bool + 'a {
+        let chunks =
+            self.plan.video.as_ref().map(|video_plan| video_plan.chunks.as_slice()).unwrap_or_default();
+        let range = work_unit.chunk.map(|chunk| {
             let first = |chunk: usize| chunks.get(chunk).map_or(u32::MAX, |chunk| chunk.first_segment);
             first(chunk)..first(chunk + 1)
         });
         move |rendition, sequence| {
             let of_rung = |&rung: &usize| {
-                self.plan.picture.as_ref().is_some_and(|picture| picture.rungs[rung].id == rendition)
+                self.plan.video.as_ref().is_some_and(|video_plan| video_plan.rungs[rung].id == rendition)
             };
             let of_audio = |&audio: &usize| self.plan.audio[audio].id == rendition;
-            share.rungs.iter().any(of_rung) && range.as_ref().is_some_and(|range| range.contains(&sequence))
-                || share.audio.iter().any(of_audio)
+            work_unit.rungs.iter().any(of_rung)
+                && range.as_ref().is_some_and(|range| range.contains(&sequence))
+                || work_unit.audio.iter().any(of_audio)
         }
     }
 
@@ -159,7 +164,7 @@ impl Job {
     pub async fn package(&self) -> Result<(), Failure> {
         let store = Store::start().await;
         let sound = self.plan.audio.iter().find(|audio| audio.default);
-        let rungs = self.plan.picture.iter().flat_map(|picture| &picture.rungs);
+        let rungs = self.plan.video.iter().flat_map(|video_plan| &video_plan.rungs);
         for rung in rungs {
             let video = self.addresses(&store, &rung.id);
             let audio = sound.and_then(|sound| self.addresses(&store, &sound.id));
@@ -179,8 +184,8 @@ impl Job {
     /// Encodes every share in the plan's order, packages and publishes.
     pub async fn run(&self) -> Result<Done, Failure> {
         let mut all = Done::default();
-        for share in 0..self.plan.shares.len() {
-            all.warnings.extend(self.encode(share).await?.warnings);
+        for work_unit in 0..self.plan.work_units.len() {
+            all.warnings.extend(self.encode(work_unit).await?.warnings);
         }
         if !self.plan.is_single() {
             self.package().await?;
@@ -205,7 +210,7 @@ impl Job {
             default: false,
             forced: false,
         };
-        self.board.track(kind, id, self.plan.lead())
+        self.board.track(kind, id, self.plan.presentation_time_offset())
     }
 
     /// One file of a rendition's initialisation segment and all its media segments, as players see it.
@@ -266,7 +271,7 @@ impl Job {
 
     /// Ids of the rungs, highest first.
     pub fn rungs(&self) -> Vec<&str> {
-        let rungs = self.plan.picture.iter().flat_map(|picture| &picture.rungs);
+        let rungs = self.plan.video.iter().flat_map(|video_plan| &video_plan.rungs);
         rungs.map(|rung| rung.id.as_str()).collect()
     }
 

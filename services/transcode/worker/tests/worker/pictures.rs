@@ -167,7 +167,7 @@ async fn a_bright_rung_alone_has_stills_too() {
     let clip = bright("smpte2084", 572);
     let mut job = Job::of(&clip.file, &Options { keep_hdr: true, ..options(&[]) }).await;
     // As a share of a long video is.
-    job.plan.shares[0].rungs = vec![0];
+    job.plan.work_units[0].rungs = vec![0];
     job.encode(0).await.expect("done");
     let white = gray_frames(&job.poster(), 1, 1)[0];
     assert!((150..=250).contains(&white), "mapped to the standard range: {white}");

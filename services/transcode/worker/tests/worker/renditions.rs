@@ -2,6 +2,7 @@
 
 use crate::job::{Job, done, options};
 use crate::support::{Clip, Store, assert_seconds, engine, ffmpeg, ffprobe, frames, processes_in};
+use reelmill_media::FailureKind;
 use reelmill_worker::engine::Role;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -180,7 +181,7 @@ async fn a_still_held_for_minutes_keeps_its_time() {
          -c:v libx264 -preset ultrafast",
     )
     .await;
-    assert!(job.plan.shares.len() > 5, "it is cut where nothing moves");
+    assert!(job.plan.work_units.len() > 5, "it is cut where nothing moves");
     assert_seconds(&job.progressive("72p"), 244.0, 1.1);
     assert_eq!(durations(&job.text("72p.m3u8")).len(), 61);
 }
@@ -199,8 +200,8 @@ async fn warnings_tell_of_damage_and_the_rest_plays() {
     std::fs::write(&clip.file, bytes).expect("write");
     let job = Job::of(&clip.file, &options(&[144])).await;
     let done = job.run().await.expect("what is whole plays");
-    let reasons: Vec<_> = done.warnings.iter().map(|warning| warning.reason.as_str()).collect();
-    assert_eq!(reasons, ["PARTLY_DAMAGED"]);
+    let reasons: Vec<_> = done.warnings.iter().map(|warning| warning.kind).collect();
+    assert_eq!(reasons, [FailureKind::PartlyDamaged]);
     assert_eq!(job.frames("144p"), 250);
 }
 
@@ -226,8 +227,8 @@ async fn what_is_too_large_for_one_file_has_none_and_no_copy() {
             }
         }
     };
-    let reasons: Vec<_> = done.warnings.iter().map(|warning| warning.reason.as_str()).collect();
-    assert_eq!(reasons, ["DOWNLOAD_TOO_LARGE"]);
+    let reasons: Vec<_> = done.warnings.iter().map(|warning| warning.kind).collect();
+    assert_eq!(reasons, [FailureKind::DownloadTooLarge]);
     let recorded = job.board.recorded();
     let files: Vec<_> =
         recorded.iter().filter(|recorded| recorded.output.role == Role::Progressive).collect();

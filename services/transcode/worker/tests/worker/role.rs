@@ -6,7 +6,10 @@ use crate::support::{
     Clip, engine, instead, jail, jail_helper, processes_in, seconds, terminate_in, wait_until,
 };
 use reelmill_media::plan::plan;
-use reelmill_proto::transcode::{Output, output};
+use reelmill_proto::{
+    Reason,
+    transcode::{Output, output},
+};
 use reelmill_worker::engine::Jail;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
@@ -77,10 +80,10 @@ async fn a_task_is_done_through_every_stumble() {
 async fn a_long_video_is_planned_encoded_and_joined() {
     let clip = clip("320x180", 42);
     let role = Role::start(&clip.file, World::with_rungs(&[180, 144]), LONG_DRAIN).await;
-    wait_until(Duration::from_secs(60), "the plan", || !role.world.shares().is_empty()).await;
-    let shares = role.world.shares().len() as u64;
-    assert!(shares >= 5, "sound and four chunks: {shares}");
-    role.messages_deleted(shares + 1).await;
+    wait_until(Duration::from_secs(60), "the plan", || !role.world.work_units().is_empty()).await;
+    let work_units = role.world.work_units().len() as u64;
+    assert!(work_units >= 5, "sound and four chunks: {work_units}");
+    role.messages_deleted(work_units + 1).await;
     let world = role.stop().await;
 
     // Of each task all is recorded before it is completed.
@@ -95,7 +98,7 @@ async fn a_long_video_is_planned_encoded_and_joined() {
             Event::Planned(_) => {}
         }
     }
-    assert_eq!(ended.len() as u64, shares + 1);
+    assert_eq!(ended.len() as u64, work_units + 1);
     for rung in ["180p", "144p"] {
         let segments = world.segments(rung);
         let frames = segments.iter().map(|output| match &output.role {
@@ -119,7 +122,7 @@ async fn a_successor_puts_what_its_predecessor_did_not_record() {
     let source = engine.inspect(&session, &clip.beside("")).await.expect("probed");
     let plan = plan(&source, &options(&[144]));
     let world = World::with_rungs(&[144]);
-    let last = plan.shares.len() - 1;
+    let last = plan.work_units.len() - 1;
     *world.plan.lock().expect("lock") = Some(plan);
     let recorded = HashMap::from([("144p".to_owned(), 3)]);
     *world.tasks.lock().expect("lock") = vec![Task::Encode(last, recorded)];
@@ -169,7 +172,7 @@ async fn a_stopped_worker_hands_its_task_back() {
 async fn a_stopped_worker_finishes_what_it_can() {
     let clip = clip("320x180", 10);
     let role = Role::start(&clip.file, World::with_rungs(&[180]), LONG_DRAIN).await;
-    wait_until(Duration::from_secs(60), "the plan", || !role.world.shares().is_empty()).await;
+    wait_until(Duration::from_secs(60), "the plan", || !role.world.work_units().is_empty()).await;
     let world = role.stop().await;
     assert!(matches!(world.events().last(), Some(Event::Completed(_))), "{:?}", world.events());
 }
@@ -227,7 +230,7 @@ async fn what_is_no_video_fails_for_good() {
     assert_eq!(failed.failure.expect("failure").reason, "FILE_NOT_VIDEO");
 }
 
-async fn refused(reason: &'static str) -> Role {
+async fn refused(reason: Reason) -> Role {
     let any = Clip::named("any");
     std::fs::write(&any.file, "x").expect("write");
     let world = World::default();
@@ -237,7 +240,7 @@ async fn refused(reason: &'static str) -> Role {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_about_nothing_is_deleted() {
-    for reason in ["TASK_ENDED", "TASK_LEASED", "TASK_NOT_FOUND"] {
+    for reason in [Reason::TaskEnded, Reason::TaskLeased, Reason::TaskNotFound] {
         let role = refused(reason).await;
         role.messages_deleted(1).await;
         let world = role.stop().await;
@@ -247,7 +250,7 @@ async fn a_message_about_nothing_is_deleted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_of_another_build_is_left_to_whoever_has_it() {
-    let role = refused("TASK_OTHER_BUILD").await;
+    let role = refused(Reason::TaskOtherBuild).await;
     let extended = || !role.world.extended.lock().expect("lock").is_empty();
     wait_until(Duration::from_secs(10), "the message goes back", extended).await;
     let world = role.stop().await;

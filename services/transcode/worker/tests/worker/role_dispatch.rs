@@ -4,7 +4,7 @@ use crate::role_support::{Event, Task, World, counted_down};
 use futures::{Stream, StreamExt};
 use reelmill_media::plan::plan;
 use reelmill_media::probe::Source;
-use reelmill_mesh::Refusal;
+use reelmill_mesh::RpcError;
 use reelmill_proto::transcode::worker_service_server::WorkerService;
 use reelmill_proto::transcode::{
     CompleteTaskRequest, CompleteTaskResponse, EncodeTask, FailTaskRequest, FailTaskResponse, Lease,
@@ -13,7 +13,7 @@ use reelmill_proto::transcode::{
     SignOutputsRequest, SignOutputsResponse, SourceObject, StartTaskRequest, StartTaskResponse, output,
     start_task_response::Work,
 };
-use reelmill_proto::{duration, timestamp};
+use reelmill_proto::{Reason, duration, timestamp};
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -33,8 +33,8 @@ fn in_seconds(seconds: u64) -> prost_types::Timestamp {
     timestamp(i64::try_from((now + Duration::from_secs(seconds)).as_millis()).expect("millis"))
 }
 
-fn refused(reason: &'static str) -> Status {
-    Refusal::new(Code::FailedPrecondition, reason, "refused").into()
+fn refused(reason: Reason) -> Status {
+    RpcError::new(Code::FailedPrecondition, reason, "refused").into()
 }
 
 impl Dispatch {
@@ -66,12 +66,12 @@ impl Dispatch {
         SourceObject { uri: self.0.address("source"), size_bytes: i64::try_from(size).expect("size") }
     }
 
-    fn encode(&self, share: usize, recorded: HashMap<String, i32>) -> EncodeTask {
+    fn encode(&self, work_unit: usize, recorded: HashMap<String, i32>) -> EncodeTask {
         let plan = self.0.plan.lock().expect("lock").clone().expect("planned");
         EncodeTask {
             source: Some(self.source()),
             plan: serde_json::to_vec(&plan).expect("plan"),
-            share: serde_json::to_vec(&plan.shares[share]).expect("share"),
+            share: serde_json::to_vec(&plan.work_units[work_unit]).expect("share"),
             recorded,
         }
     }
@@ -79,10 +79,10 @@ impl Dispatch {
     fn work(&self, task: Task) -> Work {
         match task {
             Task::Prepare => Work::Prepare(PrepareTask { source: Some(self.source()) }),
-            Task::Encode(share, recorded) => Work::Encode(self.encode(share, recorded)),
+            Task::Encode(work_unit, recorded) => Work::Encode(self.encode(work_unit, recorded)),
             Task::Package => {
                 let plan = self.0.plan.lock().expect("lock").clone().expect("planned");
-                let rungs = plan.picture.iter().flat_map(|picture| &picture.rungs);
+                let rungs = plan.video.iter().flat_map(|video_plan| &video_plan.rungs);
                 Work::Package(PackageTask {
                     rendition_ids: rungs.map(|rung| rung.id.clone()).collect(),
                     plan: serde_json::to_vec(&plan).expect("plan"),
@@ -106,7 +106,7 @@ impl WorkerService for Dispatch {
         let task = {
             let mut tasks = self.0.tasks.lock().expect("lock");
             if tasks.is_empty() {
-                return Err(refused("TASK_ENDED"));
+                return Err(refused(Reason::TaskEnded));
             }
             tasks.remove(0)
         };
@@ -128,7 +128,7 @@ impl WorkerService for Dispatch {
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let plan = plan(&source, &self.0.options);
         let mut tasks: Vec<_> =
-            (1..plan.shares.len()).map(|share| Task::Encode(share, HashMap::new())).collect();
+            (1..plan.work_units.len()).map(|work_unit| Task::Encode(work_unit, HashMap::new())).collect();
         if !plan.is_single() {
             tasks.push(Task::Package);
         }
@@ -200,7 +200,7 @@ impl WorkerService for Dispatch {
                 return Err(Status::unavailable("gone"));
             }
             if world.lease_lost.load(Ordering::SeqCst) {
-                return Err(refused("LEASE_LOST"));
+                return Err(refused(Reason::LeaseLost));
             }
             Ok(ReportProgressResponse {
                 lease_expire_time: Some(in_seconds(30)),

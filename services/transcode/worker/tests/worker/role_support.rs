@@ -8,9 +8,10 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Path as UrlPath, State};
 use axum::http::{HeaderMap, Response, StatusCode, header};
 use axum::routing::get;
-use reelmill_media::plan::{Options, Plan, Share};
+use reelmill_media::plan::{Options, Plan, WorkUnit};
 use reelmill_mesh::{Channel, MeshKey};
 use reelmill_platform::queue::{Message, Queue, QueueError};
+use reelmill_proto::Reason;
 use reelmill_proto::transcode::worker_service_client::WorkerServiceClient;
 use reelmill_proto::transcode::worker_service_server::WorkerServiceServer;
 use reelmill_proto::transcode::{
@@ -66,7 +67,7 @@ pub struct World {
     pub events: Mutex<Vec<Event>>,
     pub reports: Mutex<Vec<ReportProgressRequest>>,
     /// StartTask is refused with this reason.
-    pub refuse_start: Mutex<Option<&'static str>>,
+    pub refuse_start: Mutex<Option<Reason>>,
     /// The next report is answered with an order to stop.
     pub cancel: AtomicBool,
     /// The next report is answered with LEASE_LOST.
@@ -130,8 +131,8 @@ impl World {
     }
 
     /// Shares of the plan.
-    pub fn shares(&self) -> Vec<Share> {
-        self.plan.lock().expect("lock").as_ref().map(|plan| plan.shares.clone()).unwrap_or_default()
+    pub fn work_units(&self) -> Vec<WorkUnit> {
+        self.plan.lock().expect("lock").as_ref().map(|plan| plan.work_units.clone()).unwrap_or_default()
     }
 }
 

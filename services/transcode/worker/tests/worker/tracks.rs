@@ -2,6 +2,7 @@
 
 use crate::job::{Job, done, options};
 use crate::support::{Clip, assert_seconds, decode, ffmpeg, ffprobe};
+use reelmill_media::FailureKind;
 use reelmill_media::playlists::Track;
 use reelmill_worker::engine::Done;
 use std::f64::consts::TAU;
@@ -39,7 +40,7 @@ fn length(track: &Track) -> f64 {
 
 /// Sound alone is played by a variant of its own, and downloaded as one file.
 fn assert_plays(job: &Job, seconds: f64) {
-    assert!(job.plan.picture.is_none() && job.rungs().is_empty());
+    assert!(job.plan.video.is_none() && job.rungs().is_empty());
     let track = job.track("audio-0");
     assert_eq!(track.codec, "mp4a.40.2");
     assert!((length(&track) - seconds).abs() < 0.05, "{}", length(&track));
@@ -198,8 +199,8 @@ async fn text_becomes_webvtt() {
     }
 }
 
-fn reasons(done: &Done) -> Vec<&'static str> {
-    done.warnings.iter().map(|warning| warning.reason.as_str()).collect()
+fn reasons(done: &Done) -> Vec<FailureKind> {
+    done.warnings.iter().map(|warning| warning.kind).collect()
 }
 
 /// A video of so many seconds with sound of which every packet keeps its header and nothing else.
@@ -228,7 +229,7 @@ async fn sound_that_cannot_be_decoded_is_left_out_with_a_warning() {
         let job = Job::of(&clip.file, &options(&[])).await;
         assert_eq!(job.plan.is_single(), seconds == 6);
         let done = job.run().await.expect("a silent video is better than none");
-        assert_eq!(reasons(&done), ["TRACK_SKIPPED"]);
+        assert_eq!(reasons(&done), [FailureKind::TrackSkipped]);
         assert_eq!(job.frames("72p"), seconds * 25);
         assert!(job.track("audio-0").segments.is_empty());
     }
@@ -256,7 +257,7 @@ async fn the_main_sound_is_kept_where_another_cannot_be_decoded() {
         let job = Job::of(&clip.file, &options(&[])).await;
         assert_eq!(job.plan.audio.len(), 2, "{:?}", job.source.audio);
         let done = job.run().await.expect("done");
-        assert_eq!(reasons(&done), ["TRACK_SKIPPED"]);
+        assert_eq!(reasons(&done), [FailureKind::TrackSkipped]);
         assert_tone(&job.joined("audio-0"), 0, 440.0);
         assert!(job.track("audio-1").segments.is_empty());
         assert_eq!(job.frames("72p"), seconds * 25);
@@ -276,7 +277,7 @@ async fn a_song_is_played_without_a_cover_that_is_broken() {
     assert!(job.source.cover.is_some());
     let done = job.run().await.expect("done");
     assert_plays(&job, 10.0);
-    assert!(reasons(&done).iter().all(|reason| *reason == "TRACK_SKIPPED"), "{:?}", reasons(&done));
+    assert!(reasons(&done).iter().all(|reason| *reason == FailureKind::TrackSkipped), "{:?}", reasons(&done));
 }
 
 /// Broadcasts change from two channels to six and back, as programmes and advertisements come.
@@ -293,7 +294,7 @@ async fn sound_goes_on_where_its_channels_change() {
     std::fs::write(&clip.file, [part("a.ts", 440, 2, 0), part("b.ts", 880, 6, 6)].concat()).expect("write");
     let job = Job::of(&clip.file, &options(&[])).await;
     let done = job.run().await.expect("done");
-    assert_eq!(reasons(&done), [""; 0]);
+    assert_eq!(reasons(&done), []);
     assert!((length(&job.track("audio-0")) - 12.0).abs() < 0.1, "{}", length(&job.track("audio-0")));
     assert_eq!(job.frames("72p"), 300);
     let heard = job.joined("audio-0");

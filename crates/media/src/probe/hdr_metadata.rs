@@ -10,7 +10,7 @@ const BRIGHTEST: f64 = 20_000.0 * LUMINANCES;
 
 /// HDR10's static metadata. What is missing was not told, or makes no sense.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Light {
+pub struct HdrMetadata {
     /// The mastering display: x and y of green, blue, red and white in steps of 0.00002, then its brightest and its
     /// darkest in steps of 0.0001 cd/m².
     pub display: Option<[u32; 10]>,
@@ -19,11 +19,11 @@ pub struct Light {
 }
 
 /// Reads `ffprobe -show_frames -show_streams -of json`, of the first picture: it, or its container, may tell.
-pub fn parse_light(json: &[u8]) -> Light {
+pub fn parse_hdr_metadata(json: &[u8]) -> HdrMetadata {
     let described: Described = serde_json::from_slice(json).unwrap_or_default();
     let both = described.frames.into_iter().chain(described.streams);
     let told: Vec<_> = both.flat_map(|teller| teller.side_data_list).collect();
-    Light {
+    HdrMetadata {
         display: told.iter().find_map(Told::display),
         content: told.iter().find_map(|told| Some((told.max_content?, told.max_average?))),
     }
@@ -88,7 +88,7 @@ fn steps(text: &str, scale: f64, most: f64) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Light, parse_light};
+    use super::{HdrMetadata, parse_hdr_metadata};
 
     const TOLD: &str = r#"{"frames":[{"side_data_list":[
       {"side_data_type":"H.26[45] User Data Unregistered SEI message"},
@@ -99,17 +99,17 @@ mod tests {
 
     #[test]
     fn what_is_told_is_read_and_nonsense_is_not() {
-        let light = parse_light(TOLD.as_bytes());
+        let hdr_metadata = parse_hdr_metadata(TOLD.as_bytes());
         let display = [8500, 39850, 6550, 2300, 35400, 14600, 15635, 16450, 10_000_000, 50];
-        assert_eq!(light, Light { display: Some(display), content: Some((1000, 400)) });
+        assert_eq!(hdr_metadata, HdrMetadata { display: Some(display), content: Some((1000, 400)) });
         for (right, wrong) in [("35400/50000", "35400/0"), ("50/10000", "-1/10000"), ("6550", "60000")] {
-            let light = parse_light(TOLD.replace(right, wrong).as_bytes());
-            assert_eq!((light.display, light.content), (None, Some((1000, 400))), "{wrong}");
+            let hdr_metadata = parse_hdr_metadata(TOLD.replace(right, wrong).as_bytes());
+            assert_eq!((hdr_metadata.display, hdr_metadata.content), (None, Some((1000, 400))), "{wrong}");
         }
         let by_container = TOLD.replace("frames", "streams");
-        assert_eq!(parse_light(by_container.as_bytes()), parse_light(TOLD.as_bytes()));
+        assert_eq!(parse_hdr_metadata(by_container.as_bytes()), parse_hdr_metadata(TOLD.as_bytes()));
         for nothing in ["", "{}", "{\"frames\":[{}]}"] {
-            assert_eq!(parse_light(nothing.as_bytes()), Light::default());
+            assert_eq!(parse_hdr_metadata(nothing.as_bytes()), HdrMetadata::default());
         }
     }
 }

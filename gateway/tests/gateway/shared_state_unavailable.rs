@@ -1,4 +1,4 @@
-//! What works while the store of sessions and limits is away, or has forgotten something.
+//! What works while the store of sessions and limits is unavailable, or has lost something.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -8,48 +8,57 @@ use std::{
 use bytes::Bytes;
 use futures::StreamExt as _;
 use reelmill_mesh::reason_of;
-use reelmill_platform::sessions::{
-    Decision, Hub, HubError, RateLimit, SESSION_ENDED, SessionState, Subscription,
+use reelmill_platform::shared_state::{
+    PubSub, RateDecision, RateLimit, RateLimiter, SESSION_ENDED, SessionCache, SessionState, SharedState,
+    SharedStateError, Subscription,
 };
 use reelmill_proto::upload::{ListVideosRequest, WatchVideosRequest};
 
 use crate::system::{System, signed};
 
-/// Fails at everything.
-struct Away;
+/// A backend that is unavailable: every call fails.
+struct Unavailable;
 
-fn away<T>() -> Result<T, HubError> {
-    Err(HubError::Config("away".to_owned()))
+fn unavailable<T>() -> Result<T, SharedStateError> {
+    Err(SharedStateError::Config("unavailable".to_owned()))
 }
 
 #[tonic::async_trait]
-impl Hub for Away {
-    async fn put_session(&self, _: &str, _: &str, _: Duration) -> Result<(), HubError> {
-        away()
+impl SessionCache for Unavailable {
+    async fn put(&self, _: &str, _: &str, _: Duration) -> Result<(), SharedStateError> {
+        unavailable()
     }
-    async fn restore_session(&self, _: &str, _: &str, _: Duration) -> Result<(), HubError> {
-        away()
+    async fn restore(&self, _: &str, _: &str, _: Duration) -> Result<(), SharedStateError> {
+        unavailable()
     }
-    async fn end_session(&self, _: &str, _: Duration) -> Result<(), HubError> {
-        away()
+    async fn end(&self, _: &str, _: Duration) -> Result<(), SharedStateError> {
+        unavailable()
     }
-    async fn session(&self, _: &str) -> Result<Option<SessionState>, HubError> {
-        away()
+    async fn get(&self, _: &str) -> Result<Option<SessionState>, SharedStateError> {
+        unavailable()
     }
-    async fn take(&self, _: &str, _: u32, _: RateLimit) -> Result<Decision, HubError> {
-        away()
+}
+
+#[tonic::async_trait]
+impl RateLimiter for Unavailable {
+    async fn take(&self, _: &str, _: u32, _: RateLimit) -> Result<RateDecision, SharedStateError> {
+        unavailable()
     }
-    async fn publish(&self, _: &str, _: Bytes) -> Result<(), HubError> {
-        away()
+}
+
+#[tonic::async_trait]
+impl PubSub for Unavailable {
+    async fn publish(&self, _: &str, _: Bytes) -> Result<(), SharedStateError> {
+        unavailable()
     }
-    async fn subscribe(&self, _: &str) -> Result<Subscription, HubError> {
-        away()
+    async fn subscribe(&self, _: &str) -> Result<Subscription, SharedStateError> {
+        unavailable()
     }
 }
 
 #[tokio::test]
 async fn calls_pass_unlimited_and_auth_is_asked_about_sessions() {
-    let system = System::with_hub(Arc::new(Away), |_| {}).await;
+    let system = System::with_state(SharedState::of(Arc::new(Unavailable)), |_| {}).await;
     system.far.sessions.lock().unwrap().insert("s1".to_owned(), "ada".to_owned());
     let call = async |session: &str| {
         let token = system.signer.token("ada", session, 900);
@@ -71,7 +80,7 @@ async fn a_stream_ends_even_when_the_hint_was_missed() {
     system.end_session("s1").await;
     // Nothing here yields, so the gateway lags behind and loses the first hint.
     for _ in 0..3000 {
-        system.hub.publish(SESSION_ENDED, Bytes::from_static(b"another")).await.unwrap();
+        system.state.pub_sub.publish(SESSION_ENDED, Bytes::from_static(b"another")).await.unwrap();
     }
     let end = tokio::time::timeout(Duration::from_secs(5), stream.next()).await;
     let status = end.expect("the stream stays open").unwrap().unwrap_err();

@@ -1,31 +1,31 @@
-//! SQS, and servers that speak its protocol.
+//! SQS, and servers with its protocol.
 
 mod address;
 
 use std::time::Duration;
 
+use address::Address;
 use async_trait::async_trait;
-use aws_config::retry::RetryConfig;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region};
+use aws_config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_credential_types::Credentials;
-use aws_sdk_sqs::Client;
-use aws_sdk_sqs::config::Builder as ConfigBuilder;
-use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_sqs::types::{MessageSystemAttributeName, QueueAttributeName};
+use aws_sdk_sqs::{
+    Client,
+    config::Builder as ConfigBuilder,
+    error::{ProvideErrorMetadata, SdkError},
+    types::{MessageSystemAttributeName, QueueAttributeName},
+};
 use tokio::time::Instant;
 
 use super::{DEAD_LETTER_VISIBILITY, MAX_BATCH, MAX_DELAY, Message, Queue, QueueConfig, QueueError};
-use address::Address;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
-/// SQS's longest poll.
-const LONGEST_POLL: Duration = Duration::from_secs(20);
-/// SQS's longest visibility timeout.
-const LONGEST_VISIBILITY: Duration = Duration::from_secs(12 * 60 * 60);
-/// Marks receipts that belong to the dead-letter queue.
-const DEAD: &str = "dead:";
+/// SQS's maximum wait time of a receive.
+const MAX_POLL: Duration = Duration::from_secs(20);
+/// SQS's maximum visibility timeout.
+const MAX_VISIBILITY: Duration = Duration::from_secs(12 * 60 * 60);
+/// Prefix of receipts of the dead-letter queue.
+const DEAD_LETTER_PREFIX: &str = "dead:";
 
 pub(super) struct SqsQueue {
     client: Client,
@@ -48,16 +48,16 @@ impl SqsQueue {
         Ok(queue)
     }
 
-    /// Sees that both queues are there and that the first one redrives to the second.
+    /// Creates missing queues (not on AWS) and checks that the queue has a redrive policy.
     async fn ensure(&self) -> Result<(), QueueError> {
         if self.queue.endpoint.is_some() {
-            self.make_where_missing(&self.dead, None).await?;
+            self.create_if_missing(&self.dead, None).await?;
             let dead_arn = self.attribute(&self.dead, QueueAttributeName::QueueArn).await?;
             let policy = serde_json::json!({
                 "deadLetterTargetArn": dead_arn,
                 "maxReceiveCount": self.max_receives.to_string(),
             });
-            self.make_where_missing(&self.queue, Some(policy.to_string())).await?;
+            self.create_if_missing(&self.queue, Some(policy.to_string())).await?;
         }
         match self.attribute(&self.queue, QueueAttributeName::RedrivePolicy).await? {
             Some(_) => Ok(()),
@@ -65,7 +65,7 @@ impl SqsQueue {
         }
     }
 
-    async fn make_where_missing(&self, queue: &Address, redrive: Option<String>) -> Result<(), QueueError> {
+    async fn create_if_missing(&self, queue: &Address, redrive: Option<String>) -> Result<(), QueueError> {
         let found = self.client.get_queue_url().queue_name(&queue.name).send().await;
         match found.map_err(|error| failure("GetQueueUrl", error)) {
             Ok(_) => return Ok(()),
@@ -115,8 +115,8 @@ impl SqsQueue {
         visibility: Duration,
         wait: Duration,
     ) -> Result<Vec<Message>, QueueError> {
-        let wait = wait.min(LONGEST_POLL);
-        let patient = TimeoutConfig::builder()
+        let wait = wait.min(MAX_POLL);
+        let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .operation_attempt_timeout(wait + ATTEMPT_TIMEOUT);
         let answer = self
@@ -124,24 +124,23 @@ impl SqsQueue {
             .receive_message()
             .queue_url(&queue.url)
             .max_number_of_messages(i32::try_from(max.clamp(1, MAX_BATCH)).unwrap_or(1))
-            .visibility_timeout(seconds(visibility, LONGEST_VISIBILITY))
-            .wait_time_seconds(seconds(wait, LONGEST_POLL))
+            .visibility_timeout(seconds(visibility, MAX_VISIBILITY))
+            .wait_time_seconds(seconds(wait, MAX_POLL))
             .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
             .customize()
-            .config_override(ConfigBuilder::default().timeout_config(patient.build()))
+            .config_override(ConfigBuilder::default().timeout_config(timeouts.build()))
             .send()
             .await
             .map_err(|error| failure("ReceiveMessage", error))?;
         Ok(answer.messages.unwrap_or_default().into_iter().filter_map(message).collect())
     }
 
-    /// A queue that its server forgot (a restart of one that keeps nothing) is made anew; on AWS that is left to
-    /// whoever deleted it.
+    /// Recreates a queue that its server has lost in a restart. Returns any other error, and on AWS this one too.
     async fn recover(&self, error: QueueError) -> Result<(), QueueError> {
         if self.queue.endpoint.is_none() || !is_missing(&error) {
             return Err(error);
         }
-        tracing::warn!(queue = self.queue.name, "the queue is gone; making it anew");
+        tracing::warn!(queue = self.queue.name, "the queue does not exist; recreating it");
         self.ensure().await
     }
 }
@@ -181,7 +180,7 @@ impl Queue for SqsQueue {
     }
 
     async fn extend(&self, receipt: &str, visibility: Duration) -> Result<(), QueueError> {
-        let (queue, handle) = match receipt.strip_prefix(DEAD) {
+        let (queue, handle) = match receipt.strip_prefix(DEAD_LETTER_PREFIX) {
             Some(handle) => (&self.dead, handle),
             None => (&self.queue, receipt),
         };
@@ -190,7 +189,7 @@ impl Queue for SqsQueue {
             .change_message_visibility()
             .queue_url(&queue.url)
             .receipt_handle(handle)
-            .visibility_timeout(seconds(visibility, LONGEST_VISIBILITY))
+            .visibility_timeout(seconds(visibility, MAX_VISIBILITY))
             .send()
             .await;
         match result.map_err(|error| failure("ChangeMessageVisibility", error)) {
@@ -201,7 +200,7 @@ impl Queue for SqsQueue {
     }
 
     async fn delete(&self, receipt: &str) -> Result<(), QueueError> {
-        let (queue, handle) = match receipt.strip_prefix(DEAD) {
+        let (queue, handle) = match receipt.strip_prefix(DEAD_LETTER_PREFIX) {
             Some(handle) => (&self.dead, handle),
             None => (&self.queue, receipt),
         };
@@ -214,7 +213,7 @@ impl Queue for SqsQueue {
     }
 
     async fn dead_letters(&self, max: usize) -> Result<Vec<Message>, QueueError> {
-        // A poll that waits asks all of SQS's servers; one that does not may miss what is there.
+        // Long polling queries all of SQS's servers; short polling may miss messages.
         let wait = Duration::from_secs(1);
         let mut letters = match self.poll(&self.dead, max, DEAD_LETTER_VISIBILITY, wait).await {
             Ok(letters) => letters,
@@ -223,7 +222,7 @@ impl Queue for SqsQueue {
                 Vec::new()
             }
         };
-        letters.iter_mut().for_each(|letter| letter.receipt.insert_str(0, DEAD));
+        letters.iter_mut().for_each(|letter| letter.receipt.insert_str(0, DEAD_LETTER_PREFIX));
         Ok(letters)
     }
 }
@@ -261,10 +260,10 @@ fn message(message: aws_sdk_sqs::types::Message) -> Option<Message> {
     Some(Message { body: message.body?, receipt: message.receipt_handle?, receive_count })
 }
 
-/// Whole seconds, rounded up: waiting or hiding a little longer is harmless, shorter is not.
-fn seconds(duration: Duration, longest: Duration) -> i32 {
+/// Whole seconds, rounded up and capped.
+fn seconds(duration: Duration, max: Duration) -> i32 {
     let whole = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
-    i32::try_from(whole.min(longest.as_secs())).unwrap_or(i32::MAX)
+    i32::try_from(whole.min(max.as_secs())).unwrap_or(i32::MAX)
 }
 
 fn failure<E>(operation: &'static str, error: SdkError<E>) -> QueueError
@@ -274,7 +273,7 @@ where
     let code = error.code().unwrap_or_default().to_owned();
     let message = match error.message() {
         Some(message) => message.to_owned(),
-        None => crate::causes::in_a_line(&error),
+        None => crate::error_chain::one_line(&error),
     };
     QueueError::Sqs { operation, code, message }
 }

@@ -1,11 +1,11 @@
-//! What must stand beside the binary.
+//! Checks that the configured ffmpeg and ffprobe can be executed.
 
 use std::process::Stdio;
 
 use anyhow::bail;
 use tokio::process::Command;
 
-/// Checks that ffmpeg and ffprobe are there and start.
+/// Runs both with `-version`.
 pub async fn check(ffmpeg: &str, ffprobe: &str) -> anyhow::Result<()> {
     for (key, program) in [("worker.ffmpeg", ffmpeg), ("worker.ffprobe", ffprobe)] {
         let started = Command::new(program)
@@ -17,8 +17,8 @@ pub async fn check(ffmpeg: &str, ffprobe: &str) -> anyhow::Result<()> {
             .await;
         match started {
             Ok(status) if status.success() => {}
-            Ok(status) => bail!("{program} does not work ({status}); set {key} to one that does"),
-            Err(error) => bail!("{program} cannot be started ({error}); install ffmpeg or set {key}"),
+            Ok(status) => bail!("{program} fails ({status}); set {key} to one that works"),
+            Err(error) => bail!("{program} cannot be executed ({error}); install ffmpeg or set {key}"),
         }
     }
     Ok(())

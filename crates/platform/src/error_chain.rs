@@ -1,7 +1,8 @@
-//! Errors of the AWS SDK as a person reads them.
+//! Formatting of nested errors.
 
-/// An error and its causes in a line, each told once.
-pub(crate) fn in_a_line(error: &dyn std::error::Error) -> String {
+/// An error and its sources on one line, separated by colons. A source whose text is already there is left out, as the
+/// AWS SDK repeats them.
+pub(crate) fn one_line(error: &dyn std::error::Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

@@ -1,44 +1,45 @@
-//! The main job, end to end, the same together and apart.
+//! The whole workflow by the client, on both deployments.
 
 use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::{
-    client::{Person, clip, probe, probe_growing, seconds},
-    playlists::{Playlists, http, made_by},
-    sandbox::Sandbox,
+use crate::support::{
+    cli_user::CliUser,
+    deployment::Deployment,
+    media::{clip, probe, probe_growing, seconds},
+    playlists::{Playlists, http, task_and_attempt_of},
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn together() {
-    tell(Sandbox::together().await).await;
+async fn workflow_in_a_single_process() {
+    run_workflow(Deployment::single_process().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn apart() {
-    tell(Sandbox::apart().await).await;
+async fn workflow_distributed() {
+    run_workflow(Deployment::distributed().await).await;
 }
 
-async fn tell(sandbox: Sandbox) {
-    let ann = Person::signed_up(&sandbox, "ann").await;
-    let file = clip(sandbox.folder.path(), "a clip.mp4", "1280x720", 9).await;
+async fn run_workflow(deployment: Deployment) {
+    let ann = CliUser::sign_up(&deployment, "ann").await;
+    let file = clip(deployment.folder.path(), "a clip.mp4", "1280x720", 9).await;
     let video = ann.upload(&file).await;
-    assert_eq!(video["state"], "READY", "{video}\n{}", sandbox.logs());
+    assert_eq!(video["state"], "READY", "{video}\n{}", deployment.logs());
     assert_eq!(renditions(&video), ["720p", "480p", "360p", "audio-0"]);
     assert_eq!(video["renditions"][0]["height"], 720);
     assert_eq!(video["warnings"], Value::Array(Vec::new()));
     let name = video["name"].as_str().unwrap();
 
-    plays(video["playbackUri"].as_str().unwrap()).await;
-    plays_by_dash(video["dashUri"].as_str().unwrap()).await;
-    shows_thumbnails(video["thumbnailsUri"].as_str().unwrap()).await;
-    downloads(&sandbox, &ann, name).await;
-    lists(&ann, name).await;
-    others_see_nothing(&sandbox, name).await;
-    deletes(&sandbox, &ann, &video).await;
-    signs_out(&ann).await;
-    sandbox.stop().await;
+    check_hls(video["playbackUri"].as_str().unwrap()).await;
+    check_dash(video["dashUri"].as_str().unwrap()).await;
+    check_thumbnails(video["thumbnailsUri"].as_str().unwrap()).await;
+    check_download(&deployment, &ann, name).await;
+    check_lists(&ann, name).await;
+    check_isolation(&deployment, name).await;
+    check_delete(&deployment, &ann, &video).await;
+    check_sign_out(&ann).await;
+    deployment.stop().await;
 }
 
 fn renditions(video: &Value) -> Vec<&str> {
@@ -47,13 +48,13 @@ fn renditions(video: &Value) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_video_plays_while_it_is_processed() {
-    let sandbox = Sandbox::together().await;
-    let ann = Person::signed_up(&sandbox, "ann").await;
-    let file = clip(sandbox.folder.path(), "long.mp4", "1280x720", 50).await;
+async fn upload_of_a_long_video_is_playable_while_processing() {
+    let deployment = Deployment::single_process().await;
+    let ann = CliUser::sign_up(&deployment, "ann").await;
+    let file = clip(deployment.folder.path(), "long.mp4", "1280x720", 50).await;
     let video = ann.upload_until_playable(&file).await;
     let mut playlists = Playlists::of(&video);
-    playlists.look().await;
+    playlists.fetch().await;
     let first = playlists.get("360p.m3u8").expect("the lowest rung comes first").segments().count();
     assert!((1..=3).contains(&first), "{first} segments when it became playable");
     let probed = probe_growing(video["playbackUri"].as_str().unwrap()).await;
@@ -61,40 +62,40 @@ async fn a_long_video_plays_while_it_is_processed() {
         probed["streams"].as_array().unwrap().iter().map(|stream| &stream["codec_type"]).collect();
     assert!(kinds.contains(&&"video".into()) && kinds.contains(&&"audio".into()), "{probed}");
 
-    let ready = playlists.until_ready(&ann, video["name"].as_str().unwrap()).await;
+    let ready = playlists.watch_until_ready(&ann, video["name"].as_str().unwrap()).await;
     assert_eq!(renditions(&ready), ["720p", "480p", "360p", "audio-0"]);
-    assert_eq!(ready["timeToPlayableSeconds"], video["timeToPlayableSeconds"], "told once and for all");
-    assert!(playlists.times_grown >= 3, "seen to grow {} times", playlists.times_grown);
+    assert_eq!(ready["timeToPlayableSeconds"], video["timeToPlayableSeconds"], "it does not change later");
+    assert!(playlists.growths >= 3, "{} growths seen", playlists.growths);
     for rung in ["720p", "480p", "360p"] {
-        // Four seconds each, the last two.
+        // Four seconds each, and two seconds for the last one.
         assert_eq!(playlists.get(&format!("{rung}.m3u8")).unwrap().segments().count(), 13, "{rung}");
     }
     let probed = probe(ready["playbackUri"].as_str().unwrap()).await;
     assert!((seconds(&probed) - 50.0).abs() < 0.1, "{probed}");
-    sandbox.stop().await;
+    deployment.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_video_is_encoded_as_its_owner_wishes() {
-    let sandbox = Sandbox::together().await;
-    let ann = Person::signed_up(&sandbox, "ann").await;
-    let file = clip(sandbox.folder.path(), "clip.mp4", "1280x720", 3).await.display().to_string();
-    let wishes = ["--rungs", "360,240", "--profile", "hevc", "--preset", "fast", "--poster-time", "1"];
+async fn upload_with_options_is_encoded_accordingly() {
+    let deployment = Deployment::single_process().await;
+    let ann = CliUser::sign_up(&deployment, "ann").await;
+    let file = clip(deployment.folder.path(), "clip.mp4", "1280x720", 3).await.display().to_string();
+    let options = ["--rungs", "360,240", "--profile", "hevc", "--preset", "fast", "--poster-time", "1"];
     let video =
-        ann.run(&[&["upload", "--wait", "--json", &file][..], &wishes].concat()).await.ended(0).json();
-    assert_eq!(video["state"], "READY", "{video}\n{}", sandbox.logs());
+        ann.run(&[&["upload", "--wait", "--json", &file][..], &options].concat()).await.expect_exit(0).json();
+    assert_eq!(video["state"], "READY", "{video}\n{}", deployment.logs());
     assert_eq!(renditions(&video), ["360p", "240p", "audio-0"]);
     assert!(video["renditions"][0]["codecs"].as_str().unwrap().starts_with("hvc1."), "{video}");
     let probed = probe(video["playbackUri"].as_str().unwrap()).await;
-    let pictures =
+    let videos =
         probed["streams"].as_array().unwrap().iter().filter(|stream| stream["codec_type"] == "video");
-    let shown: Vec<_> = pictures.map(|stream| (&stream["codec_name"], stream["height"].as_i64())).collect();
-    assert!(shown.len() == 2 && shown.iter().all(|(codec, _)| *codec == "hevc"), "{shown:?}");
-    sandbox.stop().await;
+    let codecs: Vec<_> = videos.map(|stream| (&stream["codec_name"], stream["height"].as_i64())).collect();
+    assert!(codecs.len() == 2 && codecs.iter().all(|(codec, _)| *codec == "hevc"), "{codecs:?}");
+    deployment.stop().await;
 }
 
-/// The playlists and segments are right as HTTP and as media.
-async fn plays(master: &str) {
+/// Checks playlists and segments, as HTTP and as media.
+async fn check_hls(master: &str) {
     let http = http();
     let answer = http.get(master).send().await.unwrap();
     assert_eq!(answer.status(), 200);
@@ -105,7 +106,7 @@ async fn plays(master: &str) {
     let media = format!("{base}/{}", text.lines().find(|line| *line == "720p.m3u8").unwrap());
     let list = http.get(&media).send().await.unwrap().text().await.unwrap();
     let segment = list.lines().find(|line| line.ends_with(".m4s")).unwrap();
-    assert_eq!(made_by(segment), (0, 1), "the first attempt at the only task");
+    assert_eq!(task_and_attempt_of(segment), (0, 1), "the first attempt at the only task");
     let segment = format!("{}/{segment}", media.rsplit_once('/').unwrap().0);
     let part = http.get(&segment).header("range", "bytes=4-7").send().await.unwrap();
     assert_eq!(part.status(), 206);
@@ -119,7 +120,7 @@ async fn plays(master: &str) {
     assert_eq!(http.get(format!("{base}/missing.m4s")).send().await.unwrap().status(), 404);
 }
 
-async fn plays_by_dash(manifest: &str) {
+async fn check_dash(manifest: &str) {
     let answer = http().get(manifest).send().await.unwrap();
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.headers()["content-type"], "application/dash+xml");
@@ -132,25 +133,25 @@ async fn plays_by_dash(manifest: &str) {
     assert!(streams.iter().any(|stream| stream["codec_type"] == "audio"), "{probed}");
 }
 
-/// One picture a second, all of them on one sheet.
-async fn shows_thumbnails(index: &str) {
+/// Checks that there is one thumbnail a second, all in one sheet.
+async fn check_thumbnails(index: &str) {
     let answer = http().get(index).send().await.unwrap();
     assert_eq!(answer.status(), 200);
     assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("text/vtt"));
     let text = answer.text().await.unwrap();
     assert!(text.starts_with("WEBVTT\n"), "{text}");
     assert_eq!(text.matches(" --> ").count(), 9, "{text}");
-    let (sheet, place) = text.lines().find_map(|line| line.split_once("#xywh=")).expect("a picture");
-    assert_eq!(place, "0,0,160,90");
+    let (sheet, region) = text.lines().find_map(|line| line.split_once("#xywh=")).expect("a thumbnail");
+    assert_eq!(region, "0,0,160,90");
     let sheet = format!("{}/{sheet}", index.rsplit_once('/').unwrap().0);
-    let shown = &probe(&sheet).await["streams"][0];
-    assert_eq!((&shown["codec_name"], shown["width"].as_i64()), (&"mjpeg".into(), Some(5 * 160)), "{shown}");
+    let image = &probe(&sheet).await["streams"][0];
+    assert_eq!((&image["codec_name"], image["width"].as_i64()), (&"mjpeg".into(), Some(5 * 160)), "{image}");
 }
 
-async fn downloads(sandbox: &Sandbox, ann: &Person, name: &str) {
-    let out: PathBuf = sandbox.folder.path().join("out.mp4");
+async fn check_download(deployment: &Deployment, ann: &CliUser, name: &str) {
+    let out: PathBuf = deployment.folder.path().join("out.mp4");
     let out = out.display().to_string();
-    ann.run(&["download", name, "--rendition", "480p", "-o", &out]).await.ended(0);
+    ann.run(&["download", name, "--rendition", "480p", "-o", &out]).await.expect_exit(0);
     let probed = probe(&out).await;
     let streams = probed["streams"].as_array().unwrap();
     let of = |kind: &str| streams.iter().find(|stream| stream["codec_type"] == kind).unwrap();
@@ -158,47 +159,50 @@ async fn downloads(sandbox: &Sandbox, ann: &Person, name: &str) {
     assert_eq!(of("video")["width"], 854);
     assert_eq!(of("audio")["codec_name"], "aac");
     assert!((seconds(&probed) - 9.0).abs() < 0.1);
-    ann.run(&["download", name, "--rendition", "4320p", "-o", &out]).await.ended(4);
+    ann.run(&["download", name, "--rendition", "4320p", "-o", &out]).await.expect_exit(4);
 }
 
-async fn lists(ann: &Person, name: &str) {
-    let videos = ann.run(&["videos", "--json"]).await.ended(0).json();
+async fn check_lists(ann: &CliUser, name: &str) {
+    let videos = ann.run(&["videos", "--json"]).await.expect_exit(0).json();
     assert_eq!(videos["videos"][0]["name"], name);
-    let jobs = ann.run(&["jobs", "--json"]).await.ended(0).json();
+    let jobs = ann.run(&["jobs", "--json"]).await.expect_exit(0).json();
     assert_eq!(jobs["jobs"][0]["state"], "SUCCEEDED");
-    let watched = ann.run(&["watch", name, "--json"]).await.ended(0).json();
+    let watched = ann.run(&["watch", name, "--json"]).await.expect_exit(0).json();
     assert_eq!(watched["state"], "READY");
 }
 
-async fn others_see_nothing(sandbox: &Sandbox, name: &str) {
-    let bob = Person::signed_up(sandbox, "bob").await;
-    assert_eq!(bob.run(&["videos", "--json"]).await.ended(0).json()["videos"], Value::Array(Vec::new()));
+async fn check_isolation(deployment: &Deployment, name: &str) {
+    let bob = CliUser::sign_up(deployment, "bob").await;
+    assert_eq!(
+        bob.run(&["videos", "--json"]).await.expect_exit(0).json()["videos"],
+        Value::Array(Vec::new())
+    );
     for command in [vec!["watch", name], vec!["delete", name, "--yes"], vec!["download", name, "-o", "x"]] {
-        let answer = bob.run(&command).await.ended(4);
+        let answer = bob.run(&command).await.expect_exit(4);
         assert!(answer.stderr.contains("VIDEO_NOT_FOUND"), "{answer:?}");
     }
 }
 
-async fn deletes(sandbox: &Sandbox, ann: &Person, video: &Value) {
+async fn check_delete(deployment: &Deployment, ann: &CliUser, video: &Value) {
     let name = video["name"].as_str().unwrap();
-    ann.run(&["delete", name, "--yes"]).await.ended(0);
-    ann.run(&["watch", name]).await.ended(4);
+    ann.run(&["delete", name, "--yes"]).await.expect_exit(0);
+    ann.run(&["watch", name]).await.expect_exit(4);
     let master = video["playbackUri"].as_str().unwrap();
     let http = http();
-    // The objects go in the background, soon.
-    let gone = tokio::time::timeout(std::time::Duration::from_secs(30), async {
+    // Objects are deleted in the background.
+    let deleted = tokio::time::timeout(std::time::Duration::from_secs(30), async {
         while http.get(master).send().await.unwrap().status() != 404 {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
     });
-    assert!(gone.await.is_ok(), "what was deleted still plays\n{}", sandbox.logs());
+    assert!(deleted.await.is_ok(), "a deleted video still plays\n{}", deployment.logs());
 }
 
-async fn signs_out(ann: &Person) {
-    ann.run(&["sign-out"]).await.ended(0);
-    ann.run(&["videos"]).await.ended(4);
+async fn check_sign_out(ann: &CliUser) {
+    ann.run(&["sign-out"]).await.expect_exit(0);
+    ann.run(&["videos"]).await.expect_exit(4);
     let answer =
         ann.run(&["sign-in", "--json", "--email", &ann.email, "--password-file", &ann.password_file()]).await;
-    answer.ended(0);
-    ann.run(&["videos"]).await.ended(0);
+    answer.expect_exit(0);
+    ann.run(&["videos"]).await.expect_exit(0);
 }

@@ -5,7 +5,7 @@ mod encoders;
 mod graph;
 
 use crate::geometry::Size;
-use crate::plan::{Codec, Encoding, Options, Plan, Rung, SEGMENT_SECONDS, Share};
+use crate::plan::{Codec, Encoding, Options, Plan, Rung, SEGMENT_SECONDS, WorkUnit};
 use crate::probe::{MAX_PIXELS, VideoRange};
 
 /// The demuxers an upload may be read with. None of them opens another address.
@@ -38,7 +38,7 @@ pub const FIRST_FD: i32 = 3;
 
 /// The encoder's arguments, and what it writes to the descriptors from [`FIRST_FD`] on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Encode {
+pub struct EncodeCommand {
     /// Arguments after `ffmpeg`.
     pub args: Vec<String>,
     /// What is written to `FIRST_FD`, `FIRST_FD + 1` and so on.
@@ -54,8 +54,8 @@ pub fn probe(input: &str) -> Vec<String> {
 }
 
 /// Arguments of an ffprobe that tells what the first picture of stream `index` says of its light, as
-/// [`crate::probe::parse_light`] reads it.
-pub fn light(input: &str, index: u32) -> Vec<String> {
+/// [`crate::probe::parse_hdr_metadata`] reads it.
+pub fn hdr_metadata(input: &str, index: u32) -> Vec<String> {
     let mut args = words("-v error -show_frames -show_streams -read_intervals %+#1 -of json -select_streams");
     args.push(index.to_string());
     args.extend(demuxer_limits("http,tcp"));
@@ -86,25 +86,25 @@ pub struct Input<'a> {
     /// When the last picture ends, in the file's own times, where that is known and ffmpeg may take it for shorter.
     pub end: Option<f64>,
     /// Whether channels or sample rate of a sound change in mid-stream.
-    pub sound_changes: bool,
+    pub audio_format_changes: bool,
 }
 
 /// Arguments of the one ffmpeg that makes all of a share from one decode.
-pub fn encode(plan: &Plan, share: &Share, input: &Input<'_>) -> Encode {
-    let streams = streams(share);
+pub fn encode(plan: &Plan, unit: &WorkUnit, input: &Input<'_>) -> EncodeCommand {
+    let streams = streams(unit);
     let pipe = |wanted: Stream| {
         let place = streams.iter().position(|&stream| stream == wanted).unwrap_or(0);
         format!("pipe:{}", FIRST_FD as usize + place)
     };
     let mut args = words("-v error -nostdin -y");
-    args.extend(words(threads(plan, share)));
+    args.extend(words(threads(plan, unit)));
     args.extend(source(plan, input));
-    for graph in graph::graphs(plan, share, input, &pipe(Stream::Progress)) {
+    for graph in graph::graphs(plan, unit, input, &pipe(Stream::Progress)) {
         args.extend(["-filter_complex".into(), graph]);
     }
     for &stream in &streams {
         let output = match stream {
-            Stream::Rung(place) => rung(plan, share, place),
+            Stream::Rung(place) => rung(plan, unit, place),
             Stream::Audio(place) => sound(plan, place),
             Stream::Subtitles(place) => text(plan, place),
             Stream::Poster => {
@@ -120,29 +120,29 @@ pub fn encode(plan: &Plan, share: &Share, input: &Input<'_>) -> Encode {
         args.extend(bitexact());
         args.push(pipe(stream));
     }
-    Encode { args, streams }
+    EncodeCommand { args, streams }
 }
 
 /// Threads for filters and decoders, where they are not to be as many as there are cores: those that wait for one another
 /// cost time.
-fn threads(plan: &Plan, share: &Share) -> &'static str {
+fn threads(plan: &Plan, unit: &WorkUnit) -> &'static str {
     let is_plain = plan.source.video.as_ref().is_some_and(|video| video.range == VideoRange::Sdr);
-    match share.chunk {
+    match unit.chunk {
         // Alone, it takes all the cores it can use, but scaling is too little for a second one.
         Some(_) if plan.is_single() && is_plain => "-filter_complex_threads 1",
         // One of a long video's many tasks: the others keep the cores busy.
-        Some(_) if share.priority > 0 && !plan.is_single() => "-filter_complex_threads 1 -threads 1",
+        Some(_) if unit.priority > 0 && !plan.is_single() => "-filter_complex_threads 1 -threads 1",
         _ => "",
     }
 }
 
-fn streams(share: &Share) -> Vec<Stream> {
-    let mut streams: Vec<_> = share.rungs.iter().copied().map(Stream::Rung).collect();
-    streams.extend(share.audio.iter().copied().map(Stream::Audio));
-    streams.extend(share.subtitles.iter().copied().map(Stream::Subtitles));
-    streams.extend(share.poster.then_some(Stream::Poster));
-    streams.extend(share.thumbnails.then_some(Stream::Thumbnails));
-    streams.extend(share.chunk.map(|_| Stream::Progress));
+fn streams(unit: &WorkUnit) -> Vec<Stream> {
+    let mut streams: Vec<_> = unit.rungs.iter().copied().map(Stream::Rung).collect();
+    streams.extend(unit.audio.iter().copied().map(Stream::Audio));
+    streams.extend(unit.subtitles.iter().copied().map(Stream::Subtitles));
+    streams.extend(unit.poster.then_some(Stream::Poster));
+    streams.extend(unit.thumbnails.then_some(Stream::Thumbnails));
+    streams.extend(unit.chunk.map(|_| Stream::Progress));
     streams
 }
 
@@ -151,7 +151,7 @@ fn source(plan: &Plan, input: &Input<'_>) -> Vec<String> {
     // The turn is ours (`-noautorotate`), and a picture that changes size in mid-stream must not
     // rebuild the graph, which would begin its frame grid anew: the first scale absorbs it.
     args.extend(words("-noautorotate"));
-    args.extend(words(if input.sound_changes { "-reinit_filter:v 0" } else { "-reinit_filter 0" }));
+    args.extend(words(if input.audio_format_changes { "-reinit_filter:v 0" } else { "-reinit_filter 0" }));
     args.push("-max_pixels".into());
     args.push(MAX_PIXELS.to_string());
     if let Some(seek) = input.seek {
@@ -159,33 +159,38 @@ fn source(plan: &Plan, input: &Input<'_>) -> Vec<String> {
     }
     if plan.is_single() {
         // Without -copyts ffmpeg closes gaps where timestamps jump.
-        args.extend(words(&format!("-itsoffset {:.6}", plan.source.start - plan.zero)));
+        args.extend(words(&format!("-itsoffset {:.6}", plan.source.start - plan.time_origin)));
     } else {
         // Tasks of one job must count from the same zero, wherever in the file they begin.
-        args.extend(words(&format!("-copyts -itsoffset {:.6}", -plan.zero)));
+        args.extend(words(&format!("-copyts -itsoffset {:.6}", -plan.time_origin)));
     }
     args.extend(["-i".into(), input.address.into()]);
     args
 }
 
-fn rung(plan: &Plan, share: &Share, place: usize) -> Vec<String> {
+fn rung(plan: &Plan, unit: &WorkUnit, place: usize) -> Vec<String> {
     let mut args = words(&format!("-map [v{place}]"));
-    let Some((picture, rung)) = plan.picture.as_ref().and_then(|p| Some((p, p.rungs.get(place)?))) else {
+    let Some((video_plan, rung)) = plan.video.as_ref().and_then(|p| Some((p, p.rungs.get(place)?))) else {
         return args;
     };
-    if let Some(frames) = share.chunk.and_then(|chunk| picture.chunks.get(chunk)?.frames) {
-        args.extend(words(&format!("-frames:v {}", frames / u64::from(rung.every.max(1)))));
+    if let Some(frames) = unit.chunk.and_then(|chunk| video_plan.chunks.get(chunk)?.frames) {
+        args.extend(words(&format!("-frames:v {}", frames / u64::from(rung.frame_step.max(1)))));
     }
     args.extend(words("-fps_mode passthrough"));
-    let light = plan.source.video.as_ref().map(|video| &video.light);
-    args.extend(encoders::video(rung, picture.segment_frames / rung.every.max(1), plan.threads, light));
+    let hdr_metadata = plan.source.video.as_ref().map(|video| &video.hdr_metadata);
+    args.extend(encoders::video(
+        rung,
+        video_plan.segment_frames / rung.frame_step.max(1),
+        plan.threads,
+        hdr_metadata,
+    ));
     let first =
-        share.chunk.and_then(|chunk| picture.chunks.get(chunk)).map_or(0, |chunk| chunk.first_segment);
+        unit.chunk.and_then(|chunk| video_plan.chunks.get(chunk)).map_or(0, |chunk| chunk.first_segment);
     // Numbers and times of the fragments go on from one chunk to the next.
     args.extend(words(&format!(
         "-f mp4 -movflags {CMAF}+frag_discont -fragment_index {} -video_track_timescale {}",
         u64::from(first) + 1,
-        picture.rate.timescale()
+        video_plan.rate.timescale()
     )));
     args
 }
@@ -204,11 +209,11 @@ fn text(plan: &Plan, place: usize) -> Vec<String> {
 
 /// Arguments of an ffmpeg that encodes a second of test pictures and prints a digest of what comes out: it tells builds
 /// apart that do not make the same bytes.
-pub fn trial(codec: Codec) -> Vec<String> {
+pub fn self_test(codec: Codec) -> Vec<String> {
     let options = Options { codec, threads: 2, ..Options::default() };
     let size = Size { width: 128, height: 96 };
     let encoding = Encoding::of(&options, size.short(), false);
-    let rung = Rung { id: String::new(), size, every: 1, range: VideoRange::Sdr, encoding };
+    let rung = Rung { id: String::new(), size, frame_step: 1, range: VideoRange::Sdr, encoding };
     let mut args = words("-v error -nostdin -f lavfi -i testsrc2=size=192x144:rate=25 -frames:v 25 -vf");
     args.push(format!("scale={}:{}:flags=lanczos,format=yuv420p", size.width, size.height));
     args.extend(encoders::video(&rung, 25, options.threads, None));

@@ -1,13 +1,13 @@
 //! What ffprobe says of a file, read into the few facts the plan needs, or a reason to refuse it.
 
 mod description;
-mod light;
+mod hdr_metadata;
 
-pub use light::{Light, parse_light};
+pub use hdr_metadata::{HdrMetadata, parse_hdr_metadata};
 
 use crate::geometry::{Orientation, Size, display_size};
 use crate::rate::Rate;
-use crate::{Failure, Reason};
+use crate::{Failure, FailureKind};
 use description::{Probed, Stream};
 use serde::{Deserialize, Serialize};
 
@@ -86,16 +86,16 @@ pub struct Video {
     pub range: VideoRange,
     /// Whether its colours are of a kind that can't be converted: Dolby's own.
     #[serde(default)]
-    pub foreign_colours: bool,
+    pub needs_dolby_vision: bool,
     /// What an HDR10 picture says of its light.
     #[serde(default)]
-    pub light: Light,
+    pub hdr_metadata: HdrMetadata,
     /// When its first frame is shown, seconds, when the container says.
     pub start: Option<f64>,
     /// Seconds of this stream alone, when the container says.
     pub duration: Option<f64>,
     /// When its last picture ends as the container says, in the file's own times, where ffmpeg may take it for shorter;
-    /// [`crate::seek::end`] tells whether that can be believed.
+    /// [`crate::seek::last_frame_end`] tells whether that can be believed.
     #[serde(default)]
     pub stated_end: Option<f64>,
 }
@@ -165,7 +165,7 @@ pub struct Subtitles {
 
 impl Source {
     /// Takes the playing time for unknown: the file is not cut then.
-    pub fn forget_duration(&mut self) {
+    pub fn clear_duration(&mut self) {
         self.duration = None;
         if let Some(video) = &mut self.video {
             (video.duration, video.stated_end) = (None, None);
@@ -179,7 +179,7 @@ impl Source {
 /// `FILE_NOT_VIDEO`, `FILE_TRUNCATED`, `NO_VIDEO_STREAM`, `CODEC_UNSUPPORTED`, `VIDEO_TOO_LARGE`, `LIMIT_EXCEEDED`.
 pub fn parse(json: &[u8]) -> Result<Source, Failure> {
     let probed: Probed = serde_json::from_slice(json)
-        .map_err(|_| Failure::new(Reason::FileNotVideo, "The file could not be read as a video."))?;
+        .map_err(|_| Failure::new(FailureKind::FileNotVideo, "The file could not be read as a video."))?;
     let streams = &probed.streams;
     let audio = choose_audio(streams);
     let mut video = choose_video(streams, !audio.is_empty())?.map(read_video).transpose()?;
@@ -196,7 +196,7 @@ pub fn parse(json: &[u8]) -> Result<Source, Failure> {
     let duration = probed.duration(&chosen).filter(|&seconds| seconds <= longest);
     if duration.is_some_and(|seconds| seconds > MAX_SECONDS + CLAIM_SLACK) {
         return Err(Failure::new(
-            Reason::LimitExceeded,
+            FailureKind::LimitExceeded,
             "The video is longer than 12 hours. Cut it into shorter ones.",
         ));
     }
@@ -228,16 +228,20 @@ fn choose_video(streams: &[Stream], has_audio: bool) -> Result<Option<&Stream>, 
     let Some(first) = pictures.first() else {
         return match streams {
             _ if has_audio => Ok(None),
-            [] => {
-                Err(Failure::new(Reason::FileTruncated, "The file has no streams. Its end may be missing."))
-            }
-            _ => Err(Failure::new(Reason::NoVideoStream, "The file has neither picture nor sound to play.")),
+            [] => Err(Failure::new(
+                FailureKind::FileTruncated,
+                "The file has no streams. Its end may be missing.",
+            )),
+            _ => Err(Failure::new(
+                FailureKind::NoVideoStream,
+                "The file has neither picture nor sound to play.",
+            )),
         };
     };
     let usable: Vec<_> = pictures.iter().filter(|s| s.is_known()).collect();
     let Some(fallback) = usable.first() else {
         return Err(Failure::new(
-            Reason::CodecUnsupported,
+            FailureKind::CodecUnsupported,
             format!("The video's codec ({}) is not supported. Convert it to H.264, say.", first.tag()),
         ));
     };
@@ -248,13 +252,13 @@ fn read_video(stream: &Stream) -> Result<Video, Failure> {
     let stored = Size { width: stream.width.unwrap_or(0), height: stream.height.unwrap_or(0) };
     if stored.pixels() == 0 {
         return Err(Failure::new(
-            Reason::DecodeFailed,
+            FailureKind::DecodeFailed,
             "The video's picture size is missing: the file is damaged.",
         ));
     }
     if is_too_large(stored) {
         return Err(Failure::new(
-            Reason::VideoTooLarge,
+            FailureKind::VideoTooLarge,
             format!(
                 "A picture of {} x {} pixels is too large. The limit is 8192 x 4320.",
                 stored.width, stored.height
@@ -277,8 +281,8 @@ fn read_video(stream: &Stream) -> Result<Video, Failure> {
             Some("arib-std-b67") => VideoRange::Hlg,
             _ => VideoRange::Sdr,
         },
-        foreign_colours: stream.is_dolby_vision_alone(),
-        light: Light::default(),
+        needs_dolby_vision: stream.is_dolby_vision_alone(),
+        hdr_metadata: HdrMetadata::default(),
         start: stream.start_time.as_deref().and_then(number),
         duration: stream.duration.as_deref().and_then(seconds),
         stated_end: None,
