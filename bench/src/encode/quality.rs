@@ -17,6 +17,9 @@ use crate::figures::print_line;
 
 /// VMAF is computed for every third frame, the same ones in both files.
 const VMAF_FRAME_INTERVAL: u32 = 3;
+/// Gives both inputs the same colour tags. Otherwise ffmpeg converts colours between an untagged source and the tagged
+/// encode, which lowers VMAF.
+const COLOR_TAGS: &str = "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv";
 /// Below this, different frames must have been compared.
 const MIN_PLAUSIBLE_VMAF: f64 = 20.0;
 
@@ -60,8 +63,8 @@ impl Reference {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let numbered = format!("format=yuv420p,settb=AVTB,setpts=N/({rate})/TB");
         let graph = format!(
-            "[0:v:0]scale={}:{}:flags=bicubic,setsar=1,{numbered}[encoded];\
-             [1:v:0]fps={rate},setsar=1,{numbered}[source];\
+            "[0:v:0]{COLOR_TAGS},scale={}:{}:flags=bicubic,setsar=1,{numbered}[encoded];\
+             [1:v:0]{COLOR_TAGS},fps={rate},setsar=1,{numbered}[source];\
              [encoded][source]libvmaf=n_threads={threads}:n_subsample={VMAF_FRAME_INTERVAL}:\
              log_fmt=json:log_path=vmaf.json:shortest=1",
             size.width, size.height
