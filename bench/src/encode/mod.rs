@@ -1,57 +1,34 @@
-//! CPU seconds of the worker's commands against its peers' on the same clips, with the same ffmpeg.
+//! CPU seconds and bits of a worker's encode, compared with the commands of other products on the same clips with the same
+//! ffmpeg.
 
-mod equal;
-mod ours;
+mod comparisons;
+mod curve;
+mod equal_quality;
 mod peers;
 mod quality;
-
-use std::path::Path;
+mod runner;
+mod worker;
 
 use anyhow::Context as _;
-use reelmill_media::plan::{Plan, Preset};
 
-use crate::{
-    clips::{Clip, clips},
-    figures::{Figures, Goal, median, say},
-    options::Options,
-    process,
+use self::{
+    comparisons::{Comparison, Ratios},
+    runner::Runner,
 };
-use equal::{Match, match_quality};
-use peers::Way;
+use crate::{
+    clips,
+    figures::{Figures, Goal, median, print_line},
+    options::Options,
+};
 
-/// One way of making the rungs of a clip, done: its CPU seconds, and a file of each rung.
-struct Made {
-    cpu: f64,
-    files: Vec<String>,
-}
+/// Source clips with fewer lines are skipped.
+const MIN_LINES: u32 = 720;
 
-/// What a measurement goes by.
-struct Bench<'a> {
-    folder: &'a Path,
-    clip: &'a Clip,
-    verbose: bool,
-    runs: usize,
-}
-
-/// The ratios of one clip.
-#[derive(Default)]
-struct Ratios {
-    peertube: Vec<f64>,
-    peertube_bits: Vec<f64>,
-    peertube_vmaf: Vec<f64>,
-    mediacms: Vec<f64>,
-    mediacms_bits: Vec<f64>,
-    mediacms_no_more_bits: Vec<f64>,
-    naive: Vec<f64>,
-    naive_bits: Vec<f64>,
-    /// Comparisons in which ours did not come to the peer's VMAF, so that they don't count.
-    unequal: f64,
-}
-
-/// All peers on all clips; goals are for the median over the clips.
+/// Compares with all peers on all clips. Goals apply to the median over the clips.
 pub async fn measure(figures: &mut Figures, options: &Options) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let mut ratios = Ratios::default();
+<<<<<<< HEAD
     for clip in clips(folder.path(), options).await? {
         let bench =
             Bench { folder: folder.path(), clip: &clip, verbose: options.verbose, runs: options.runs(1) };
@@ -59,31 +36,47 @@ pub async fn measure(figures: &mut Figures, options: &Options) -> anyhow::Result
         let shown = source.video.as_ref().context("no picture")?.display_size();
         if shown.short() < 720 {
             say(&format!("{}: skipped, for it has less than 720 lines", clip.name))?;
+=======
+    for clip in clips::prepare(folder.path(), options).await? {
+        let runner =
+            Runner { folder: folder.path(), clip: &clip, verbose: options.verbose, runs: options.runs(1) };
+        let source = worker::probe(&clip.path).await?;
+        let size = source.video.as_ref().context("no video track")?.shown();
+        if size.short() < MIN_LINES {
+            print_line(&format!("{}: skipped, because it has less than {MIN_LINES} lines", clip.name))?;
+>>>>>>> w-web
             continue;
         }
-        bench.peertube(figures, &source, &mut ratios).await?;
-        bench.mediacms(figures, &source, &mut ratios).await?;
-        bench.naive(figures, &source, &mut ratios).await?;
+        let mut comparison = Comparison { runner, source, figures, ratios: &mut ratios };
+        comparison.with_peertube().await?;
+        comparison.with_mediacms().await?;
+        comparison.with_naive().await?;
     }
     let Ratios { peertube, peertube_bits, peertube_vmaf, mediacms, mediacms_bits, .. } = ratios;
-    figures.note("CPU over PeerTube's, median of the clips", median(peertube), "x", at_most(0.62))?;
-    figures.note("bits over PeerTube's, median of the clips", median(peertube_bits), "x", None)?;
-    figures.note("VMAF more than PeerTube's, median of the clips", median(peertube_vmaf), "", None)?;
+    figures.record("CPU over PeerTube's, median of the clips", median(peertube), "x", at_most(0.62))?;
+    figures.record("bits over PeerTube's, median of the clips", median(peertube_bits), "x", None)?;
+    figures.record("VMAF more than PeerTube's, median of the clips", median(peertube_vmaf), "", None)?;
     let name = "CPU over MediaCMS's at equal VMAF, median of the clips";
-    figures.note(name, median(mediacms), "x", at_most(0.65))?;
-    figures.note("bits over MediaCMS's at that VMAF, median", median(mediacms_bits), "x", None)?;
+    figures.record(name, median(mediacms), "x", at_most(0.65))?;
+    figures.record("bits over MediaCMS's at that VMAF, median", median(mediacms_bits), "x", None)?;
     let name = "CPU over MediaCMS's at equal VMAF and no more bits, median";
-    figures.note(name, median(ratios.mediacms_no_more_bits), "x", at_most(0.65))?;
-    let name = "CPU over the naive way's at equal VMAF, median of the clips";
-    figures.note(name, median(ratios.naive), "x", at_most(0.45))?;
-    figures.note("bits over the naive way's at that VMAF, median", median(ratios.naive_bits), "x", None)?;
-    let name = "comparisons left out, for equal VMAF was not reached";
-    figures.note(name, ratios.unequal, "", at_most(0.0))
+    figures.record(name, median(ratios.mediacms_no_more_bits), "x", at_most(0.65))?;
+    let name = "CPU over the naive commands' at equal VMAF, median of the clips";
+    figures.record(name, median(ratios.naive), "x", at_most(0.45))?;
+    figures.record(
+        "bits over the naive commands' at that VMAF, median",
+        median(ratios.naive_bits),
+        "x",
+        None,
+    )?;
+    let name = "comparisons excluded because equal VMAF was not reached";
+    figures.record(name, ratios.unequal, "", at_most(0.0))
 }
 
 fn at_most(limit: f64) -> Option<Goal> {
     Some(Goal::AtMost(limit))
 }
+<<<<<<< HEAD
 
 impl Bench<'_> {
     /// The default plan against a process a rung with PeerTube's options: the same preset of x264 on both sides. What
@@ -219,3 +212,5 @@ impl Bench<'_> {
         })
     }
 }
+=======
+>>>>>>> w-web

@@ -1,6 +1,6 @@
-// Waiting that can be given up, and how long to wait before trying again.
+// Delays between attempts.
 
-/** Resolves after `millis`, or rejects at once when the signal aborts. */
+/** Resolves after `millis`, or rejects immediately when the signal aborts. */
 export function sleep(millis: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(signal.reason);
@@ -16,8 +16,11 @@ export function sleep(millis: number, signal?: AbortSignal): Promise<void> {
   });
 }
 
-/** Pause before attempt `attempt` (from 1): doubling, capped, and spread so that clients don't march in step. */
-export function backoff(attempt: number, firstMillis = 500, capMillis = 15_000): number {
-  const full = Math.min(capMillis, firstMillis * 2 ** (attempt - 1));
+/**
+ * Exponential backoff with jitter: milliseconds to wait after failed attempt `attempt` (from 1). Doubles up to
+ * `maxMillis`; the upper half is random, so that clients do not retry in lockstep.
+ */
+export function backoffMillis(attempt: number, baseMillis = 500, maxMillis = 15_000): number {
+  const full = Math.min(maxMillis, baseMillis * 2 ** (attempt - 1));
   return full / 2 + (Math.random() * full) / 2;
 }
