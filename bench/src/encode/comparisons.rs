@@ -122,7 +122,7 @@ impl Comparison<'_> {
         let path = &self.runner.clip.path;
         let bytes = std::fs::metadata(path)?.len();
         let seconds = plan.duration().context("no duration")?;
-        let size = plan.source.video.as_ref().context("no video track")?.shown();
+        let size = plan.source.video.as_ref().context("no video track")?.display_size();
         Ok(SourceInfo {
             path: path.display().to_string(),
             bit_rate: bytes as f64 * 8.0 / seconds,

@@ -34,7 +34,7 @@ impl Reference {
     pub async fn of(runner: &Runner<'_>, source: &SourceInfo) -> anyhow::Result<Self> {
         let largest = *source.sizes.first().context("no rungs")?;
         let video = worker::probe(&runner.clip.path).await?.video;
-        Ok(Self { size: video.map_or(largest, |video| video.shown()), rate: source.rate })
+        Ok(Self { size: video.map_or(largest, |video| video.display_size()), rate: source.rate })
     }
 
     /// Measures each rung, encoded at the CRF given for it.
