@@ -1,4 +1,4 @@
-//! The data folder: made, checked, and held by one process.
+//! The data folder: created, checked, and locked.
 
 use std::{
     fs::{self, File},
@@ -9,56 +9,57 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-/// The layout of the folder that this build reads and writes.
-const FORMAT: u32 = 1;
+/// Version of the folder layout that this build reads and writes.
+const FORMAT_VERSION: u32 = 1;
 
-/// A data folder that this process holds until it drops it, or dies.
+/// A data folder, locked until this value is dropped or the process ends.
 pub struct DataDir {
     path: PathBuf,
     _lock: File,
 }
 
 impl DataDir {
-    /// Makes the folder if need be, and takes it for this process alone: for all roles together.
-    pub fn open(dir: &Path) -> anyhow::Result<Self> {
-        Self::take(dir, Hold::Alone)
+    /// Opens the folder, creating it if necessary, with an exclusive lock: for all roles in one process.
+    pub fn open_exclusive(dir: &Path) -> anyhow::Result<Self> {
+        Self::open(dir, LockMode::Exclusive)
     }
 
-    /// Makes the folder if need be, and shares it: for roles that run apart on one machine.
-    pub fn share(dir: &Path) -> anyhow::Result<Self> {
-        Self::take(dir, Hold::Shared)
+    /// Opens the folder, creating it if necessary, with a shared lock: for roles that run as separate processes on one
+    /// host.
+    pub fn open_shared(dir: &Path) -> anyhow::Result<Self> {
+        Self::open(dir, LockMode::Shared)
     }
 
-    fn take(dir: &Path, hold: Hold) -> anyhow::Result<Self> {
+    fn open(dir: &Path, mode: LockMode) -> anyhow::Result<Self> {
         let shown = dir.display();
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(dir)
-            .with_context(|| format!("data folder {shown} cannot be made"))?;
+            .with_context(|| format!("data folder {shown} cannot be created"))?;
         let path = dir.canonicalize().with_context(|| format!("data folder {shown}"))?;
-        let lock = take_lock(&path, hold)?;
+        let lock = lock_folder(&path, mode)?;
         check_format(&path)?;
         Ok(Self { path, _lock: lock })
     }
 
-    /// The folder, absolute.
+    /// The absolute path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Address of an SQLite file in the folder.
+    /// URL of an SQLite file in the folder.
     pub fn sqlite(&self, name: &str) -> String {
         reelmill_platform::database::sqlite_url(&self.path.join(name))
     }
 }
 
-enum Hold {
-    Alone,
+enum LockMode {
+    Exclusive,
     Shared,
 }
 
-fn take_lock(dir: &Path, hold: Hold) -> anyhow::Result<File> {
+fn lock_folder(dir: &Path, mode: LockMode) -> anyhow::Result<File> {
     let path = dir.join("lock");
     let mut lock = File::options()
         .read(true)
@@ -67,16 +68,16 @@ fn take_lock(dir: &Path, hold: Hold) -> anyhow::Result<File> {
         .truncate(false)
         .open(&path)
         .with_context(|| format!("data folder {} is not writable", dir.display()))?;
-    let locked = match hold {
-        Hold::Alone => lock.try_lock(),
-        Hold::Shared => lock.try_lock_shared(),
+    let locked = match mode {
+        LockMode::Exclusive => lock.try_lock(),
+        LockMode::Shared => lock.try_lock_shared(),
     };
     if locked.is_err() {
         let mut holder = String::new();
         let _ = lock.read_to_string(&mut holder);
         bail!("data folder {} is in use by another reelmill (pid {})", dir.display(), holder.trim());
     }
-    if matches!(hold, Hold::Shared) {
+    if matches!(mode, LockMode::Shared) {
         return Ok(lock);
     }
     lock.set_len(0)?;
@@ -89,13 +90,13 @@ fn take_lock(dir: &Path, hold: Hold) -> anyhow::Result<File> {
 fn check_format(dir: &Path) -> anyhow::Result<()> {
     let path = dir.join("format");
     let Ok(text) = fs::read_to_string(&path) else {
-        return fs::write(&path, format!("{FORMAT}\n"))
+        return fs::write(&path, format!("{FORMAT_VERSION}\n"))
             .with_context(|| format!("data folder {} is not writable", dir.display()));
     };
     match text.trim().parse::<u32>() {
-        Ok(format) if format <= FORMAT => Ok(()),
+        Ok(format) if format <= FORMAT_VERSION => Ok(()),
         Ok(format) => bail!(
-            "data folder {} was written by a newer Reelmill (format {format}, this one knows {FORMAT})",
+            "data folder {} was written by a newer Reelmill (format {format}, this build supports {FORMAT_VERSION})",
             dir.display()
         ),
         Err(_) => bail!("{}: not a format number", path.display()),
@@ -107,15 +108,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_holder_at_a_time_and_no_newer_format() {
+    fn open_of_a_locked_or_newer_folder_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("data");
-        let held = DataDir::open(&dir).unwrap();
-        let error = DataDir::open(&dir).err().unwrap().to_string();
+        let locked = DataDir::open_exclusive(&dir).unwrap();
+        let error = DataDir::open_exclusive(&dir).err().unwrap().to_string();
         assert!(error.contains("in use") && error.contains(&std::process::id().to_string()), "{error}");
-        drop(held);
+        drop(locked);
         fs::write(dir.join("format"), "2\n").unwrap();
-        let error = DataDir::open(&dir).err().unwrap().to_string();
+        let error = DataDir::open_exclusive(&dir).err().unwrap().to_string();
         assert!(error.contains("newer"), "{error}");
     }
 }

@@ -1,11 +1,13 @@
-//! The `reelmill` program: all roles together, one role alone, and the client.
+//! The `reelmill` program: all roles in one process, a single role, and the client.
 
-mod alone;
+mod addresses;
 mod config;
 mod data_dir;
+mod ffmpeg_check;
+mod role_context;
 mod roles;
-mod stages;
-mod tools;
+mod shutdown;
+mod single_role;
 mod up;
 
 use std::{ffi::OsString, io::Write as _, path::PathBuf, process::ExitCode};
@@ -14,7 +16,7 @@ use clap::{Args, Parser, Subcommand};
 use reelmill_client::{ClientCommand, ClientOptions};
 use reelmill_mesh::telemetry;
 
-use crate::{alone::Role, config::sections::LogFormat};
+use crate::{config::LogFormat, single_role::Role};
 
 /// Reelmill: a self-hosted video backend.
 #[derive(Parser)]
@@ -38,17 +40,17 @@ enum Command {
 enum ServerCommand {
     /// Runs all roles in one process, on embedded backends unless configured otherwise
     Up(UpOptions),
-    /// Runs the gateway by itself
+    /// Runs the gateway as a process of its own
     Gateway(RoleOptions),
-    /// Runs the auth service by itself
+    /// Runs the auth service as a process of its own
     Auth(RoleOptions),
-    /// Runs the upload service by itself (also `reelmill upload --config FILE`)
+    /// Runs the upload service as a process of its own (also `reelmill upload --config FILE`)
     UploadService(RoleOptions),
-    /// Runs the transcode service by itself
+    /// Runs the transcode service as a process of its own
     Transcode(RoleOptions),
-    /// Runs one worker by itself
+    /// Runs one worker as a process of its own
     Worker(RoleOptions),
-    /// Prints the effective configuration, secrets hidden
+    /// Prints the effective configuration with secrets hidden
     Config(RoleOptions),
 }
 
@@ -56,17 +58,17 @@ enum ServerCommand {
 struct UpOptions {
     #[command(flatten)]
     role: RoleOptions,
-    /// Where to listen [default: 127.0.0.1:8080]
+    /// Address to listen on [default: 127.0.0.1:8080]
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
-    /// What addresses handed out begin with [default: what the client came by]
+    /// Scheme and host of the URLs that are returned to clients [default: those the client used]
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
 }
 
 #[derive(Args)]
 struct RoleOptions {
-    /// A configuration file (TOML)
+    /// Configuration file (TOML)
     #[arg(long, value_name = "FILE", env = "REELMILL_CONFIG")]
     config: Option<PathBuf>,
     /// Folder of the embedded backends [default: ./data]
@@ -75,28 +77,28 @@ struct RoleOptions {
 }
 
 fn main() -> ExitCode {
-    // ffmpeg's jail: this program confines itself and becomes the other. Before any thread is started.
-    if std::env::args_os().nth(1).is_some_and(|command| command == roles::JAIL) {
+    // Confines this process and executes ffmpeg. Before any thread is started.
+    if std::env::args_os().nth(1).is_some_and(|command| command == roles::JAIL_COMMAND) {
         return reelmill_jail::main(std::env::args_os().skip(2));
     }
-    // Before anything opens a TLS connection: several libraries panic for want of it.
+    // Before the first TLS connection: several libraries panic without a default provider.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let cli = Cli::parse_from(role_named_upload(std::env::args_os().collect()));
+    let cli = Cli::parse_from(select_upload_role(std::env::args_os().collect()));
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
-        Err(error) => return complain(&error.into()),
+        Err(error) => return print_error(&error.into()),
     };
     match cli.command {
         Command::Client(command) => runtime.block_on(reelmill_client::run(cli.client, command)),
         Command::Server(command) => match runtime.block_on(serve(command)) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => complain(&error),
+            Err(error) => print_error(&error),
         },
     }
 }
 
-/// `reelmill upload FILE...` is the client's, `reelmill upload --config FILE` the role of that name.
-fn role_named_upload(mut args: Vec<OsString>) -> Vec<OsString> {
+/// Distinguishes the client command `reelmill upload FILE...` from the role `reelmill upload --config FILE`.
+fn select_upload_role(mut args: Vec<OsString>) -> Vec<OsString> {
     let option = |arg: &OsString| arg.to_str().and_then(|arg| arg.split('=').next().map(str::to_owned));
     let has = |name: &str| args.iter().any(|arg| option(arg).as_deref() == Some(name));
     let configured = has("--config") || has("--data-dir");
@@ -108,9 +110,9 @@ fn role_named_upload(mut args: Vec<OsString>) -> Vec<OsString> {
 }
 
 async fn serve(command: ServerCommand) -> anyhow::Result<()> {
-    // What a role writes is nobody else's to read, whatever folder it was given.
+    // Files that a role writes are readable by its own user only.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    raise_open_files();
+    raise_open_files_limit();
     let (role, options, flags) = match command {
         ServerCommand::Up(UpOptions { role, listen, public_url }) => {
             let flags = [("gateway.listen", listen), ("gateway.public_url", public_url)];
@@ -134,13 +136,13 @@ async fn serve(command: ServerCommand) -> anyhow::Result<()> {
     telemetry::init(&config.log.filter, format).map_err(|error| anyhow::anyhow!("log.filter: {error}"))?;
     match role {
         None => up::run(config).await,
-        Some(role) => alone::run(role, config).await,
+        Some(role) => single_role::run(role, config).await,
     }
 }
 
-/// Sockets, blobs and pipes of many callers: the usual soft limit of 1024 is soon reached. As many as the
-/// hard limit allows; what can't be raised is left as it is.
-fn raise_open_files() {
+/// Raises the soft limit of open files to the hard limit, best effort: the usual 1,024 is too low for the sockets, blobs
+/// and pipes of many concurrent calls.
+fn raise_open_files_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
@@ -154,9 +156,9 @@ fn load(options: RoleOptions, mut flags: config::Flags) -> anyhow::Result<config
     config::load(options.config.as_deref(), flags)
 }
 
-/// One clear line.
-fn complain(error: &anyhow::Error) -> ExitCode {
-    // A cause that an outer message has told already is not told again.
+/// Prints an error and its causes on one line.
+fn print_error(error: &anyhow::Error) -> ExitCode {
+    // Skips a cause whose text an outer error already includes.
     let mut line = String::new();
     for cause in error.chain().map(|cause| cause.to_string().replace('\n', " ")) {
         if !line.contains(&cause) {

@@ -1,7 +1,7 @@
-//! The configuration: compiled-in defaults, then a file, then `REELMILL_*` variables, then flags.
+//! The configuration: compiled-in defaults, overridden by a file, then `REELMILL_*` variables, then flags.
 
 mod secrets;
-pub mod sections;
+mod sections;
 
 use std::path::Path;
 
@@ -12,9 +12,9 @@ use figment::{
 };
 
 pub use secrets::Secrets;
-pub use sections::{Config, given, without_password};
+pub use sections::{Config, LogFormat, non_empty, without_password};
 
-/// The defaults, commented.
+/// The commented default configuration.
 pub const DEFAULTS: &str = include_str!("default.toml");
 
 /// `REELMILL_*` variables that are not configuration keys.
@@ -23,16 +23,16 @@ const OTHER_VARIABLES: [&str; 5] = ["SERVER", "PROFILE_DIR", "MEDIA", "TOOLS", "
 /// Values from flags, by dotted key.
 pub type Flags = Vec<(&'static str, String)>;
 
-/// Puts the configuration together.
+/// Loads the effective configuration.
 pub fn load(file: Option<&Path>, flags: Flags) -> anyhow::Result<Config> {
     let mut figment = Figment::from(Toml::string(DEFAULTS));
     if let Some(file) = file {
         if !file.is_file() {
-            bail!("{}: there is no such configuration file", file.display());
+            bail!("{}: no such configuration file", file.display());
         }
         figment = figment.merge(Toml::file_exact(file));
     }
-    refuse_unknown_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))?;
+    reject_unknown_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))?;
     figment = figment.merge(Env::prefixed("REELMILL_").filter(|key| key.as_str().contains("__")).split("__"));
     for (key, value) in flags {
         figment = figment.merge(Serialized::default(key, value));
@@ -40,7 +40,7 @@ pub fn load(file: Option<&Path>, flags: Flags) -> anyhow::Result<Config> {
     figment.extract().map_err(|error| anyhow::anyhow!("configuration: {error}")).context("not started")
 }
 
-fn refuse_unknown_variables(names: impl Iterator<Item = String>) -> anyhow::Result<()> {
+fn reject_unknown_variables(names: impl Iterator<Item = String>) -> anyhow::Result<()> {
     for name in names {
         let Some(key) = name.strip_prefix("REELMILL_") else { continue };
         if !key.contains("__") && !OTHER_VARIABLES.contains(&key) {
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn defaults_are_complete_and_unknown_keys_are_errors() {
+    fn load_merges_all_sources_and_rejects_unknown_keys() {
         let config = load(None, Vec::new()).unwrap();
         assert_eq!(config.gateway.listen, "127.0.0.1:8080");
         let folder = tempfile::tempdir().unwrap();
@@ -74,8 +74,8 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_variable_is_an_error() {
-        let names = |name: &str| refuse_unknown_variables([name.to_owned()].into_iter());
+    fn reject_unknown_variables_finds_a_misspelt_one() {
+        let names = |name: &str| reject_unknown_variables([name.to_owned()].into_iter());
         assert!(names("REELMILL_LISTEN").is_err());
         assert!(names("REELMILL_SERVER").is_ok());
         assert!(names("REELMILL_GATEWAY__LISTEN").is_ok());

@@ -1,4 +1,4 @@
-//! The keys of `default.toml`.
+//! The types of the configuration. `default.toml` describes each key.
 
 use std::path::PathBuf;
 
@@ -40,7 +40,7 @@ pub struct Log {
     pub format: LogFormat,
 }
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
@@ -162,25 +162,25 @@ pub struct SharedState {
 impl Config {
     /// The effective configuration as TOML, with secrets hidden.
     pub fn printable(&self) -> anyhow::Result<String> {
-        let mut shown = self.clone();
+        let mut printed = self.clone();
         for secret in [
-            &mut shown.secrets.mesh_key,
-            &mut shown.secrets.playback_key,
-            &mut shown.objects.secret_access_key,
-            &mut shown.queue.secret_access_key,
+            &mut printed.secrets.mesh_key,
+            &mut printed.secrets.playback_key,
+            &mut printed.objects.secret_access_key,
+            &mut printed.queue.secret_access_key,
         ] {
             hide(secret);
         }
         for url in [
-            &mut shown.auth.database_url,
-            &mut shown.upload.database_url,
-            &mut shown.transcode.database_url,
-            &mut shown.queue.url,
-            &mut shown.shared_state.url,
+            &mut printed.auth.database_url,
+            &mut printed.upload.database_url,
+            &mut printed.transcode.database_url,
+            &mut printed.queue.url,
+            &mut printed.shared_state.url,
         ] {
             *url = without_password(url);
         }
-        Ok(toml::to_string(&shown)?)
+        Ok(toml::to_string(&printed)?)
     }
 }
 
@@ -190,7 +190,8 @@ fn hide(secret: &mut String) {
     }
 }
 
-/// Hides what stands between the first `:` of the user part and the last `@` of the authority.
+/// A URL with its password hidden: what is between the first `:` of the user part and the last `@` of the authority,
+/// and the value of a `password` parameter.
 pub fn without_password(url: &str) -> String {
     let mut shown = url.to_owned();
     if let Some(value) = url.find("password=").map(|at| at + "password=".len()) {
@@ -206,8 +207,8 @@ pub fn without_password(url: &str) -> String {
     shown
 }
 
-/// `text` unless it is empty.
-pub fn given(text: &str) -> Option<String> {
+/// `text`, or `None` if it is empty.
+pub fn non_empty(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
@@ -216,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn passwords_in_addresses_are_hidden() {
+    fn without_password_hides_every_form_of_password() {
         let hidden = without_password;
         assert_eq!(hidden("postgres://u:p@ss@h:5432/db"), "postgres://u:(hidden)@h:5432/db");
         assert_eq!(

@@ -122,7 +122,7 @@ pub(crate) fn killed(exit: &ProcessExit) -> Option<Failure> {
 }
 
 fn is_jail_error(code: Option<i32>) -> bool {
-    let codes = [reelmill_jail::FAILED, reelmill_jail::NOT_FOUND].map(i32::from);
+    let codes = [reelmill_jail::EXIT_CODE_FAILED, reelmill_jail::EXIT_CODE_NOT_FOUND].map(i32::from);
     code.is_some_and(|code| codes.contains(&code))
 }
 

@@ -93,10 +93,10 @@ impl SeekFinder<'_> {
         let Some(video) = &plan.source.video else { return Ok(None) };
         let indexed = lists_keyframes(&plan.source).then_some(INDEXED_SEARCH_WINDOW);
         for window in indexed.into_iter().chain(SEARCH_WINDOWS) {
-            let from = (time - window).max(plan.source.start);
+            let from = (time - window).max(plan.source.start_time);
             let list = self.packets(video.index, from, time + SEARCH_MARGIN).await?;
             let keyframe = last_keyframe(&list, time);
-            if keyframe.is_some() || from <= plan.source.start {
+            if keyframe.is_some() || from <= plan.source.start_time {
                 return Ok(keyframe);
             }
         }

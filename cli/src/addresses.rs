@@ -1,0 +1,52 @@
+//! Addresses: where roles reach each other, and the public port.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context as _, bail};
+use tokio::net::TcpListener;
+
+use crate::config::{Config, non_empty};
+
+/// Addresses of the other roles.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    pub auth: String,
+    pub upload: String,
+    pub transcode: String,
+}
+
+impl Addresses {
+    /// The configured address of each role, or the one it listens on.
+    pub fn configured(config: &Config) -> Self {
+        let of = |address: &str, listen: &str| {
+            non_empty(address).unwrap_or_else(|| {
+                if listen.starts_with("unix://") { listen.to_owned() } else { format!("http://{listen}") }
+            })
+        };
+        Self {
+            auth: of(&config.auth.address, &config.auth.listen),
+            upload: of(&config.upload.address, &config.upload.listen),
+            transcode: of(&config.transcode.address, &config.transcode.listen),
+        }
+    }
+}
+
+/// Binds the public port.
+pub async fn bind_public(address: &str) -> anyhow::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(listener),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            bail!("{address} is in use by another program; choose another with --listen HOST:PORT")
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot listen on {address}")),
+    }
+}
+
+/// The URL at which this process reaches its own public port.
+pub fn local_url(bound: SocketAddr) -> String {
+    match bound {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => format!("http://127.0.0.1:{}", v4.port()),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => format!("http://[::1]:{}", v6.port()),
+        bound => format!("http://{bound}"),
+    }
+}
