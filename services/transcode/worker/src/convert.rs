@@ -21,10 +21,10 @@ pub(crate) fn source_info(source: &Source) -> proto::SourceInfo {
         ..proto::SourceInfo::default()
     };
     if let Some(video) = &source.video {
-        let shown = video.display_size();
+        let size = video.display_size();
         info.video_codec.clone_from(&video.codec);
-        info.width = int(shown.width);
-        info.height = int(shown.height);
+        info.width = int(size.width);
+        info.height = int(size.height);
         info.rotation_degrees = video.orientation.degrees();
         info.frame_rate = output_rate(video.nominal_rate, video.mean_rate).fps();
         info.pixel_format.clone_from(&video.pixel_format);
