@@ -1,5 +1,5 @@
-//! The contract: messages, clients and servers generated from the `.proto` files beside this
-//! crate, and what can be asked of the contract itself: each method's policy, and JSON.
+//! The API: messages, clients and servers generated from the `.proto` files in this crate's folder, access policies of
+//! methods, and the JSON form of messages.
 
 mod json;
 mod policy;
@@ -10,7 +10,7 @@ pub use json::to_json;
 pub use policy::{MethodPolicy, Policies, PolicyError};
 pub use times::{duration, seconds, timestamp, unix_millis};
 
-/// The encoded `FileDescriptorSet` of every file, for reflection and policy.
+/// The encoded `FileDescriptorSet` of all files, for reflection and access policies.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 #[allow(missing_docs, clippy::all, clippy::pedantic)]
