@@ -1,8 +1,7 @@
-//! A response body that ends in time: by its deadline, with its session, with this process.
+//! Response body that ends at its deadline, with its session, or at shutdown.
 
 use std::{
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -13,72 +12,77 @@ use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{error::Refused, sessions::OpenCall};
+use crate::{error::CallError, sessions::OpenCall};
 
-/// What may end a body before its role ends it.
-#[derive(Default)]
-pub(crate) struct Ends {
-    /// When the client's patience ends.
-    pub deadline: Option<Instant>,
-    /// The session that a stream belongs to.
-    pub session: Option<Arc<OpenCall>>,
-    /// Fires when this process stops. Only streams look at it: single answers are let through.
-    pub draining: Option<CancellationToken>,
+/// What may end a response before the role ends it.
+pub(super) struct ResponseLimits {
+    /// The client's deadline.
+    pub(super) deadline: Option<Instant>,
+    /// The session of a stream, registered as open until the body is dropped.
+    pub(super) session: Option<OpenCall>,
+    /// Cancelled at shutdown. Set only for streams: single responses are sent in full.
+    pub(super) draining: Option<CancellationToken>,
 }
 
-type Ending = Pin<Box<dyn Future<Output = Refused> + Send>>;
+impl ResponseLimits {
+    fn is_empty(&self) -> bool {
+        self.deadline.is_none() && self.session.is_none() && self.draining.is_none()
+    }
 
-/// Passes a role's answer on. Where it has to end before the role ends it, it ends with trailers that say
-/// why, since a reset would tell the client nothing.
-pub(crate) struct GuardedBody {
+    /// Resolves when a limit is reached.
+    async fn reached(self) -> CallError {
+        let session_ended = async {
+            match &self.session {
+                Some(call) => call.ended().cancelled_owned().await,
+                None => std::future::pending().await,
+            }
+        };
+        let deadline_exceeded = async {
+            match self.deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        let shutting_down = async {
+            match &self.draining {
+                Some(draining) => draining.cancelled().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = session_ended => CallError::SessionEnded,
+            () = deadline_exceeded => CallError::DeadlineExceeded,
+            () = shutting_down => CallError::ShuttingDown,
+        }
+    }
+}
+
+/// Passes a role's response on. When a limit is reached, it ends with trailers that carry the reason, which a reset
+/// connection would not.
+pub(super) struct LimitedBody {
     inner: Body,
-    ending: Ending,
+    /// `None` for a body without limits.
+    limit_reached: Option<Pin<Box<dyn Future<Output = CallError> + Send>>>,
     ended: bool,
 }
 
-impl GuardedBody {
-    pub(crate) fn new(inner: Body, ends: Ends) -> Self {
+impl LimitedBody {
+    pub(super) fn new(inner: Body, limits: ResponseLimits) -> Self {
         let ended = http_body::Body::is_end_stream(&inner);
-        Self { inner, ending: ending(ends).boxed(), ended }
+        let limit_reached = (!limits.is_empty()).then(|| limits.reached().boxed());
+        Self { inner, limit_reached, ended }
     }
 
-    fn end(&mut self, refused: &Refused) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn end(&mut self, error: &CallError) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         self.ended = true;
-        // Lets go of the role's stream at once.
+        // Closes the stream to the role at once.
         self.inner = Body::empty();
-        Poll::Ready(Some(Ok(Frame::trailers(refused.to_trailers()))))
+        Poll::Ready(Some(Ok(Frame::trailers(error.to_trailers()))))
     }
 }
 
-/// Resolves when the body has to end. Holds the call open under its session.
-async fn ending(Ends { deadline, session, draining }: Ends) -> Refused {
-    let overdue = async {
-        match deadline {
-            Some(deadline) => tokio::time::sleep_until(deadline).await,
-            None => std::future::pending().await,
-        }
-    };
-    let session_ended = async {
-        match &session {
-            Some(call) => call.ended().cancelled_owned().await,
-            None => std::future::pending().await,
-        }
-    };
-    let stopping = async {
-        match draining {
-            Some(draining) => draining.cancelled_owned().await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        biased;
-        () = session_ended => Refused::SessionEnded,
-        () = overdue => Refused::DeadlineExceeded,
-        () = stopping => Refused::ShuttingDown,
-    }
-}
-
-impl http_body::Body for GuardedBody {
+impl http_body::Body for LimitedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -89,14 +93,14 @@ impl http_body::Body for GuardedBody {
         if self.ended {
             return Poll::Ready(None);
         }
-        // Looked at with every frame, so that a stream that is never idle ends too.
-        if let Poll::Ready(refused) = self.ending.as_mut().poll(cx) {
-            return self.end(&refused);
+        // Polled before each frame, so that a stream that is never idle ends too.
+        if let Some(Poll::Ready(error)) = self.limit_reached.as_mut().map(|limit| limit.as_mut().poll(cx)) {
+            return self.end(&error);
         }
         match Pin::new(&mut self.inner).poll_frame(cx) {
             Poll::Ready(Some(Err(error))) => {
-                tracing::warn!(cause = %error, "a role broke off its answer");
-                self.end(&Refused::ServiceUnavailable)
+                tracing::warn!(cause = %error, "a role broke off its response");
+                self.end(&CallError::ServiceUnavailable)
             }
             Poll::Ready(frame) => {
                 self.ended = frame.as_ref().is_none_or(|frame| frame.as_ref().is_ok_and(Frame::is_trailers));
@@ -111,7 +115,7 @@ impl http_body::Body for GuardedBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        // Trailers may come at any time.
+        // Unknown: the body may be cut off by trailers.
         SizeHint::default()
     }
 }

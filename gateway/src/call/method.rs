@@ -1,20 +1,40 @@
-//! Finds out what the contract says of the method.
+//! Lookup of the called method.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
-use axum::{
-    extract::{Request, State},
-    middleware::Next,
-    response::{IntoResponse, Response},
+use axum::{extract::Request, response::Response};
+
+use super::{
+    deadline::{Deadline, TimedCall},
+    typed_layer::{CallLayer, Handler},
+};
+use crate::{
+    error::CallError,
+    methods::{Method, MethodTable},
 };
 
-use crate::{error::Refused, gateway::Shared};
+/// A call of a known method.
+pub(super) struct KnownCall {
+    pub(super) peer: SocketAddr,
+    pub(super) deadline: Deadline,
+    pub(super) method: Arc<Method>,
+    pub(super) request: Request,
+}
 
-/// Puts the method into the request's extensions; unknown and internal ones look the same from outside.
-pub(crate) async fn look_up(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
-    let Some(method) = shared.methods.get(request.uri().path()) else {
-        return Refused::MethodUnknown.into_response();
-    };
-    request.extensions_mut().insert(method);
-    next.run(request).await
+/// Refuses methods that are unknown or internal, with the same error.
+pub(super) struct MethodLayer {
+    pub(super) methods: MethodTable,
+}
+
+impl CallLayer<TimedCall> for MethodLayer {
+    type Next = KnownCall;
+
+    async fn process(
+        &self,
+        TimedCall { peer, deadline, request }: TimedCall,
+        next: &impl Handler<KnownCall>,
+    ) -> Result<Response, CallError> {
+        let method = self.methods.get(request.uri().path()).ok_or(CallError::MethodUnknown)?;
+        next.handle(KnownCall { peer, deadline, method, request }).await
+    }
 }

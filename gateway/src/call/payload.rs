@@ -1,51 +1,51 @@
-//! Holds small requests, so that they can be sent twice.
+//! Request bodies, buffered if they are small, so that they can be sent twice.
 
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, stream};
-use http_body_util::{BodyExt as _, Full, StreamBody};
+use http_body_util::{BodyExt as _, BodyStream, Full, StreamBody};
 use tonic::body::Body;
 
-use crate::{call::framing::FramedBody, error::Refused};
+use super::framing::FramedBody;
+use crate::error::CallError;
 
-/// Requests up to this size are held, bytes.
-const HELD_BYTES: usize = 64 << 10;
+/// Size up to which requests are buffered.
+const MAX_BUFFERED_BYTES: usize = 64 << 10;
 
-/// A request's messages on their way to a role.
-pub(crate) enum Payload {
-    /// All of them, as often as needed.
-    Held(Bytes),
-    /// Passing through, once.
-    Passing(Body),
+/// The body of a request to a role.
+pub(super) enum Payload {
+    /// The whole body, which can be sent again.
+    Buffered(Bytes),
+    /// A body that is read while it is sent, and can be sent only once.
+    Streamed(Body),
 }
 
 impl Payload {
-    /// Reads on until the request has ended or is too large to be held. A malformed small request is found
-    /// out here, before any role hears of it.
-    pub(crate) async fn gather(mut body: FramedBody) -> Result<Self, Refused> {
-        let mut held = BytesMut::new();
+    /// Reads a body until its end or the size limit. Malformed small requests fail here, before they reach a role.
+    pub(super) async fn buffer(mut body: FramedBody) -> Result<Self, CallError> {
+        let mut buffered = BytesMut::new();
         while let Some(frame) = body.frame().await {
             if let Ok(data) = frame?.into_data() {
-                held.extend_from_slice(&data);
+                buffered.extend_from_slice(&data);
             }
-            if held.len() > HELD_BYTES {
-                let first = stream::iter([Ok(http_body::Frame::data(held.freeze()))]);
-                let rest = http_body_util::BodyStream::new(body);
-                return Ok(Self::Passing(Body::new(StreamBody::new(first.chain(rest)))));
+            if buffered.len() > MAX_BUFFERED_BYTES {
+                let first = stream::iter([Ok(http_body::Frame::data(buffered.freeze()))]);
+                let rest = BodyStream::new(body);
+                return Ok(Self::Streamed(Body::new(StreamBody::new(first.chain(rest)))));
             }
         }
-        Ok(Self::Held(held.freeze()))
+        Ok(Self::Buffered(buffered.freeze()))
     }
 
-    /// Lets messages through as they come: the client may be waiting for answers in between.
-    pub(crate) fn pass(body: FramedBody) -> Self {
-        Self::Passing(Body::new(body))
+    /// Streams a body without buffering: the client may wait for responses before it sends the rest.
+    pub(super) fn stream(body: FramedBody) -> Self {
+        Self::Streamed(Body::new(body))
     }
 
-    /// The body to send, and what is left for another try.
-    pub(crate) fn take(self) -> (Body, Option<Self>) {
+    /// The body to send, and a copy for a second attempt if there can be one.
+    pub(super) fn into_body(self) -> (Body, Option<Self>) {
         match self {
-            Self::Held(bytes) => (Body::new(Full::new(bytes.clone())), Some(Self::Held(bytes))),
-            Self::Passing(body) => (body, None),
+            Self::Buffered(bytes) => (Body::new(Full::new(bytes.clone())), Some(Self::Buffered(bytes))),
+            Self::Streamed(body) => (body, None),
         }
     }
 }

@@ -1,40 +1,64 @@
-//! Rate limits, by what the contract says a call costs.
+//! Rate limits of calls, by the cost that the method's policy declares.
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{
-    extract::{Request, State},
-    middleware::Next,
-    response::{IntoResponse, Response},
+use axum::response::Response;
+use reelmill_platform::shared_state::{RateDecision, RateLimit, RateLimiter};
+
+use super::{
+    authenticate::{Credential, IdentifiedCall},
+    typed_layer::{CallLayer, Handler},
 };
-use reelmill_platform::shared_state::RateDecision;
+use crate::{client::ClientAddresses, error::CallError, throttled_log::ThrottledLog};
 
-use crate::{call::identify::Shown, client, contract::Method, error::Refused, gateway::Shared};
+/// Time that the rate limiter gets before a call is allowed without it.
+const RATE_LIMITER_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How long the hub may take before a call passes unlimited.
-const PATIENCE: Duration = Duration::from_millis(500);
+const UNAVAILABLE: &str = "the rate limiter is unavailable; calls are not limited";
 
-/// Takes the call's cost from its user's bucket, or from its address's where no genuine token was shown.
-/// While the hub is away everything passes: the limit protects, it does not decide.
-pub(crate) async fn limit(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
-    let units = request.extensions().get::<Arc<Method>>().map_or(1, |method| method.policy.units());
-    let (key, limit, subject) = match request.extensions().get::<Shown>() {
-        Some(Shown::Token(caller)) => (format!("gateway/user/{}", caller.user), shared.config.rate, "user"),
-        _ => {
-            let address = client::address_of(&request, &shared.config);
-            (format!("gateway/address/{address}"), shared.config.anonymous_rate, "address")
-        }
-    };
-    let away = |cause: &dyn std::fmt::Display| {
-        shared.limiter_away.warn(shared.clock.now_millis(), "the rate limiter is away; calls pass", cause);
-    };
-    match tokio::time::timeout(PATIENCE, shared.rate_limiter.take(&key, units, limit)).await {
-        Ok(Ok(RateDecision::Limited { retry_after })) => {
-            return Refused::RateLimited { subject, retry_after }.into_response();
-        }
-        Ok(Ok(RateDecision::Allowed)) => {}
-        Ok(Err(error)) => away(&error),
-        Err(late) => away(&late),
+/// A call within its rate limit. Only [`RateLimitLayer`] can create one.
+pub(super) struct LimitedCall(IdentifiedCall);
+
+impl LimitedCall {
+    pub(super) fn into_identified(self) -> IdentifiedCall {
+        self.0
     }
-    next.run(request).await
+}
+
+/// Takes the call's cost from the bucket of its user, or of its address if it has no valid token. Allows all calls
+/// while the rate limiter is unavailable: the limit is a protection, and no access check depends on it.
+pub(crate) struct RateLimitLayer {
+    pub limiter: Arc<dyn RateLimiter>,
+    pub user_limit: RateLimit,
+    pub address_limit: RateLimit,
+    pub addresses: ClientAddresses,
+    pub unavailable_log: ThrottledLog,
+}
+
+impl CallLayer<IdentifiedCall> for RateLimitLayer {
+    type Next = LimitedCall;
+
+    async fn process(
+        &self,
+        call: IdentifiedCall,
+        next: &impl Handler<LimitedCall>,
+    ) -> Result<Response, CallError> {
+        let (key, limit, subject) = match &call.credential {
+            Credential::Token(user) => (format!("gateway/user/{}", user.user), self.user_limit, "user"),
+            Credential::NotRequired | Credential::Invalid(_) => {
+                let address = self.addresses.rate_limit_subject(call.peer, call.request.headers());
+                (format!("gateway/address/{address}"), self.address_limit, "address")
+            }
+        };
+        let taken = self.limiter.take(&key, call.method.policy.units(), limit);
+        match tokio::time::timeout(RATE_LIMITER_TIMEOUT, taken).await {
+            Ok(Ok(RateDecision::Allowed)) => {}
+            Ok(Ok(RateDecision::Limited { retry_after })) => {
+                return Err(CallError::RateLimited { subject, retry_after });
+            }
+            Ok(Err(error)) => self.unavailable_log.warn(UNAVAILABLE, &error),
+            Err(elapsed) => self.unavailable_log.warn(UNAVAILABLE, &elapsed),
+        }
+        next.handle(LimitedCall(call)).await
+    }
 }

@@ -1,208 +1,117 @@
-//! Live sessions: whether one is alive, and the calls that are open under each, so that they end with it.
+//! Session checks of calls, and the end of open calls when their session ends.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+mod open_calls;
+
+use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
-use reelmill_mesh::UserSession;
+use reelmill_mesh::{Channel, UserSession};
 use reelmill_platform::{
     clock::Clock,
     shared_state::{Notification, PubSub, SESSION_ENDED, SessionCache, SessionState, Subscription},
 };
-use reelmill_proto::auth::CheckSessionRequest;
-use tokio_util::sync::CancellationToken;
+use reelmill_proto::auth::{CheckSessionRequest, session_service_client::SessionServiceClient};
 
-use crate::{error::Refused, sparse_log::SparseLog, upstreams::Upstreams};
+pub(crate) use open_calls::OpenCall;
 
-/// How long the hub may take before the truth is asked instead.
+use crate::{error::CallError, throttled_log::ThrottledLog};
+use open_calls::OpenCalls;
+
+/// Time that the session cache gets before the auth service is asked instead.
 const SESSION_CACHE_TIMEOUT: Duration = Duration::from_millis(500);
-/// Calls and streams that one session may have open at once.
-const MAX_OPEN_CALLS: usize = 256;
-/// How long to wait before what failed is tried again.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Delay before the subscription or a failed recheck is retried.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Retry delay for a session that has too many calls open.
+const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Knows which sessions are alive.
+const CACHE_UNAVAILABLE: &str = "the session cache is unavailable; asking the auth service instead";
+
+/// The sessions of signed-in callers.
 pub(crate) struct Sessions {
     cache: Arc<dyn SessionCache>,
     pub_sub: Arc<dyn PubSub>,
-    upstreams: Arc<Upstreams>,
-    open: Arc<OpenCalls>,
-    clock: Clock,
-    cache_log: SparseLog,
+    auth: SessionServiceClient<Channel>,
+    open_calls: Arc<OpenCalls>,
+    cache_log: ThrottledLog,
 }
 
 impl Sessions {
     pub(crate) fn new(
         cache: Arc<dyn SessionCache>,
         pub_sub: Arc<dyn PubSub>,
-        upstreams: Arc<Upstreams>,
+        auth: SessionServiceClient<Channel>,
         clock: Clock,
     ) -> Self {
-        Self { cache, pub_sub, upstreams, open: Arc::default(), clock, cache_log: SparseLog::new() }
+        Self { cache, pub_sub, auth, open_calls: Arc::default(), cache_log: ThrottledLog::new(clock) }
     }
 
-    /// Enters a call under its session and makes sure that the session is alive. Entering comes first: a
-    /// session that ends in between ends the call too.
-    pub(crate) async fn enter(&self, caller: &UserSession) -> Result<OpenCall, Refused> {
-        let busy = Refused::RateLimited { subject: "session", retry_after: PAUSE };
-        let call = self.open.enter(&caller.session).ok_or(busy)?;
-        match self.state(&caller.session).await? {
-            SessionState::Alive { user } if user == caller.user => Ok(call),
-            _ => Err(Refused::SessionEnded),
+    /// Registers a call of a session and checks that the session has not ended. Registered first, so that a session
+    /// that ends in between ends the call.
+    pub(crate) async fn open_call(&self, user: &UserSession) -> Result<OpenCall, CallError> {
+        let busy = CallError::RateLimited { subject: "session", retry_after: BUSY_RETRY_AFTER };
+        let call = self.open_calls.register(&user.session).ok_or(busy)?;
+        match self.state(&user.session).await? {
+            SessionState::Alive { user: owner } if owner == user.user => Ok(call),
+            _ => Err(CallError::SessionEnded),
         }
     }
 
-    /// What is known of a session: from the hub, or from auth, which is the truth.
-    async fn state(&self, session: &str) -> Result<SessionState, Refused> {
+    /// State of a session: from the cache, or from the auth service, which is authoritative.
+    async fn state(&self, session: &str) -> Result<SessionState, CallError> {
         match tokio::time::timeout(SESSION_CACHE_TIMEOUT, self.cache.get(session)).await {
             Ok(Ok(Some(state))) => return Ok(state),
             Ok(Ok(None)) => {}
-            Ok(Err(error)) => self.warn(&error),
-            Err(late) => self.warn(&late),
+            Ok(Err(error)) => self.cache_log.warn(CACHE_UNAVAILABLE, &error),
+            Err(elapsed) => self.cache_log.warn(CACHE_UNAVAILABLE, &elapsed),
         }
         let request = CheckSessionRequest { name: format!("sessions/{session}") };
-        let answer = self.upstreams.sessions().check_session(request).await.map_err(|status| {
-            tracing::warn!(cause = status.message(), "auth can't be asked about a session");
-            Refused::ServiceUnavailable
+        let response = self.auth.clone().check_session(request).await.map_err(|status| {
+            tracing::warn!(cause = status.message(), "session check by the auth service failed");
+            CallError::ServiceUnavailable
         })?;
-        let answer = answer.into_inner();
-        let user = answer.user.strip_prefix("users/").unwrap_or_default().to_owned();
-        Ok(if answer.alive { SessionState::Alive { user } } else { SessionState::Ended })
+        let response = response.into_inner();
+        let user = response.user.strip_prefix("users/").unwrap_or_default().to_owned();
+        Ok(if response.alive { SessionState::Alive { user } } else { SessionState::Ended })
     }
 
-    fn warn(&self, cause: &dyn std::fmt::Display) {
-        self.cache_log.warn(self.clock.now_millis(), "the session store is away; asking auth instead", cause);
-    }
-
-    /// Ends calls as their sessions end, until it is dropped.
-    pub(crate) async fn follow(self: Arc<Self>) {
+    /// Ends open calls when their sessions end. Runs until it is dropped.
+    pub(crate) async fn watch(self: Arc<Self>) {
         loop {
             match self.pub_sub.subscribe(SESSION_ENDED).await {
-                Ok(hints) => self.follow_hints(hints).await,
-                Err(error) => self.warn(&error),
+                Ok(subscription) => self.watch_subscription(subscription).await,
+                Err(error) => self.cache_log.warn(CACHE_UNAVAILABLE, &error),
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(RETRY_DELAY).await;
         }
     }
 
-    async fn follow_hints(&self, mut hints: Subscription) {
-        // Whatever ended before the subscription stood was missed.
+    async fn watch_subscription(&self, mut subscription: Subscription) {
+        // Sessions that ended before the subscription began were missed.
         let mut missed = true;
         loop {
             if missed {
                 missed = self.recheck().await.is_err();
             }
             tokio::select! {
-                hint = hints.next() => match hint {
-                    Some(Notification::Payload(session)) => self.open.end(&String::from_utf8_lossy(&session)),
+                notification = subscription.next() => match notification {
+                    Some(Notification::Payload(session)) => {
+                        self.open_calls.end(&String::from_utf8_lossy(&session));
+                    }
                     Some(Notification::Lagged) => missed = true,
                     None => return,
                 },
-                () = tokio::time::sleep(PAUSE), if missed => {}
+                () = tokio::time::sleep(RETRY_DELAY), if missed => {}
             }
         }
     }
 
-    /// Asks again about every session with open calls.
-    async fn recheck(&self) -> Result<(), Refused> {
-        for session in self.open.sessions() {
+    /// Checks every session with open calls again.
+    async fn recheck(&self) -> Result<(), CallError> {
+        for session in self.open_calls.sessions() {
             if self.state(&session).await? == SessionState::Ended {
-                self.open.end(&session);
+                self.open_calls.end(&session);
             }
         }
         Ok(())
-    }
-}
-
-/// The open calls of each session.
-#[derive(Default)]
-struct OpenCalls {
-    by_session: Mutex<HashMap<String, Entry>>,
-}
-
-struct Entry {
-    ended: CancellationToken,
-    calls: usize,
-}
-
-impl OpenCalls {
-    /// Counts a call in; none where the session has as many as it may.
-    fn enter(self: &Arc<Self>, session: &str) -> Option<OpenCall> {
-        let mut by_session = self.lock();
-        let entry = by_session
-            .entry(session.to_owned())
-            .or_insert_with(|| Entry { ended: CancellationToken::new(), calls: 0 });
-        if entry.calls >= MAX_OPEN_CALLS {
-            return None;
-        }
-        entry.calls += 1;
-        Some(OpenCall { ended: entry.ended.clone(), session: session.to_owned(), registry: Arc::clone(self) })
-    }
-
-    fn end(&self, session: &str) {
-        if let Some(entry) = self.lock().get(session) {
-            entry.ended.cancel();
-        }
-    }
-
-    fn leave(&self, session: &str) {
-        let mut by_session = self.lock();
-        if let Some(entry) = by_session.get_mut(session) {
-            entry.calls -= 1;
-            if entry.calls == 0 {
-                by_session.remove(session);
-            }
-        }
-    }
-
-    fn sessions(&self) -> Vec<String> {
-        self.lock().keys().cloned().collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
-        self.by_session.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One call under a session; held as long as the call is open.
-pub(crate) struct OpenCall {
-    ended: CancellationToken,
-    session: String,
-    registry: Arc<OpenCalls>,
-}
-
-impl OpenCall {
-    /// Fires when the session has ended.
-    pub(crate) fn ended(&self) -> CancellationToken {
-        self.ended.clone()
-    }
-}
-
-impl Drop for OpenCall {
-    fn drop(&mut self) {
-        self.registry.leave(&self.session);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn calls_end_with_their_session_and_leave_nothing_behind() {
-        let open = Arc::new(OpenCalls::default());
-        let first = open.enter("a").unwrap();
-        let second = open.enter("a").unwrap();
-        let other = open.enter("b").unwrap();
-        open.end("a");
-        assert!(first.ended().is_cancelled() && second.ended().is_cancelled());
-        assert!(!other.ended().is_cancelled());
-        drop(first);
-        assert_eq!(open.sessions().len(), 2);
-        drop((second, other));
-        assert!(open.sessions().is_empty());
     }
 }

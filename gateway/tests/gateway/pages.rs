@@ -4,7 +4,8 @@ use crate::system::System;
 
 #[tokio::test]
 async fn the_page_comes_with_a_strict_policy_and_is_not_sent_twice() {
-    let system = System::with(|config| config.store_url = Some("https://s3.example.org".to_owned())).await;
+    let system =
+        System::with(|config| config.object_store_url = Some("https://s3.example.org".to_owned())).await;
     let page = system.http.get(&system.url).send().await.unwrap();
     assert_eq!(page.status().as_u16(), 200);
     let header = |name: &str| page.headers()[name].to_str().unwrap().to_owned();

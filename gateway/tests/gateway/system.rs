@@ -82,7 +82,7 @@ impl System {
             allowed_origins: Vec::new(),
             rate: RateLimit { units_per_second: 10_000.0, burst: 10_000 },
             anonymous_rate: RateLimit { units_per_second: 10_000.0, burst: 10_000 },
-            store_url: None,
+            object_store_url: None,
             trusted_proxies: false,
         };
         change(&mut config);

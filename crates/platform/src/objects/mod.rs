@@ -4,6 +4,7 @@
 mod bucket;
 mod error;
 mod multipart;
+mod object;
 mod presign;
 
 use std::sync::Arc;
@@ -15,7 +16,6 @@ use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
-use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use bytes::Bytes;
@@ -23,6 +23,7 @@ use bytes::Bytes;
 pub use aws_sdk_s3;
 pub use error::ObjectsError;
 pub use multipart::Part;
+pub use object::{Object, ObjectBody};
 pub use presign::SignedPut;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -167,7 +168,7 @@ impl Objects {
         key: &str,
         range: Option<&str>,
         if_none_match: Option<&str>,
-    ) -> Result<GetObjectOutput, ObjectsError> {
+    ) -> Result<Object, ObjectsError> {
         self.client()
             .get_object()
             .bucket(self.bucket())
@@ -176,6 +177,7 @@ impl Objects {
             .set_if_none_match(if_none_match.map(str::to_owned))
             .send()
             .await
+            .map(Object::from)
             .map_err(|error| ObjectsError::from_sdk("GetObject", error))
     }
 
