@@ -4,9 +4,10 @@ use std::sync::LazyLock;
 
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions, prost::Message};
 
-static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
-    DescriptorPool::decode(crate::DESCRIPTORS).expect("the build script decoded the same bytes")
-});
+use crate::descriptors::DESCRIPTORS;
+
+static POOL: LazyLock<DescriptorPool> =
+    LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).expect("the build script decoded the same bytes"));
 
 /// A message in the proto3 JSON mapping. Fields with default values are included, so that a reader finds an empty list
 /// rather than no list.
@@ -29,7 +30,7 @@ pub fn to_json<M: Message>(full_name: &str, message: &M) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::upload::{Video, video::State};
+    use crate::generated::upload::v1::{Video, video::State};
 
     #[test]
     fn to_json_includes_default_values_and_names_enum_values() {

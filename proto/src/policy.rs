@@ -5,8 +5,11 @@ use std::collections::HashMap;
 use prost::Message as _;
 use prost_reflect::DescriptorPool;
 
-pub use crate::options::MethodPolicy;
-use crate::options::{Access, Retry};
+pub use crate::generated::policy::v1::MethodPolicy;
+use crate::{
+    descriptors::DESCRIPTORS,
+    generated::policy::v1::{Access, Retry},
+};
 
 /// The policies of all methods of a descriptor set, by path.
 #[derive(Debug, Clone)]
@@ -28,7 +31,7 @@ pub enum PolicyError {
 impl Policies {
     /// The policies of the methods in [`crate::DESCRIPTORS`].
     pub fn of_contract() -> Result<Self, PolicyError> {
-        Self::read(crate::DESCRIPTORS)
+        Self::read(DESCRIPTORS)
     }
 
     /// The policies in an encoded `FileDescriptorSet`, which must include reelmill/policy/v1/policy.proto.

@@ -1,6 +1,6 @@
 //! Monotonic merging of progress reports.
 
-use crate::transcode::Progress;
+use crate::generated::transcode::v1::Progress;
 
 impl Progress {
     /// Raises percent, frames and segments to those of `other` where they are lower: reports may arrive late, and from

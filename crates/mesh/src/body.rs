@@ -12,7 +12,7 @@ use reelmill_proto::Reason;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Code, Status};
 
-use crate::RpcError;
+use crate::status::RpcError;
 
 /// Response body that ends an open stream with UNAVAILABLE and a retry delay at shutdown. Without it, the stream would
 /// block the shutdown, or its client would see a broken connection.

@@ -13,7 +13,11 @@ use tonic::{
 };
 use tower::{Service, ServiceExt as _};
 
-use crate::{Caller, MeshKey, Origin, RpcError, deadline, headers, status};
+use crate::{
+    deadline, headers,
+    identity::{Caller, MeshKey, Origin},
+    status::{self, RpcError},
+};
 
 /// Size limit of request headers between roles. Far more than the gateway accepts from clients (32 KiB): HTTP/2 closes
 /// the whole connection, with the calls of all clients, when one call's compressed headers are too large.

@@ -6,7 +6,7 @@ use http::HeaderMap;
 use reelmill_proto::Reason;
 use subtle::ConstantTimeEq as _;
 
-use crate::{RpcError, headers};
+use crate::{headers, status::RpcError};
 
 /// On whose behalf a call is made. [`crate::server::serve`] adds it to the extensions of every request that it
 /// authenticates.

@@ -11,7 +11,7 @@ use tonic::{
     transport::{Server, server::TcpIncoming},
 };
 
-use crate::{MeshKey, channel, server_layer::ServerLayer};
+use crate::{channel, identity::MeshKey, server_layer::ServerLayer};
 
 /// Time that open calls get to finish at shutdown.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);

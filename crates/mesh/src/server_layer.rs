@@ -18,7 +18,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, body::Body};
 use tracing::Instrument as _;
 
-use crate::{Caller, MeshKey, RpcError, body::DrainingBody, deadline, headers, identity, status};
+use crate::{
+    body::DrainingBody,
+    deadline, headers,
+    identity::{self, Caller, MeshKey},
+    status::{self, RpcError},
+};
 
 /// Handlers that may run at once in one role. Further calls are refused.
 const MAX_RUNNING_HANDLERS: usize = 2048;

@@ -73,3 +73,28 @@ fn peer<B>(request: &http::Request<B>) -> Result<SocketAddr, CallError> {
     };
     Ok(*peer)
 }
+
+#[cfg(test)]
+mod tests {
+    use reelmill_mesh::reason_of;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    struct Unreachable;
+
+    impl Handler<IncomingCall> for Unreachable {
+        async fn handle(&self, _: IncomingCall) -> Result<Response, CallError> {
+            unreachable!("the call has no peer address")
+        }
+    }
+
+    #[tokio::test]
+    async fn call_without_a_peer_address_ends_with_internal() {
+        let request = http::Request::new(tonic::body::Body::empty());
+        let response = GrpcService::new(Unreachable).oneshot(request).await.unwrap();
+        let status = tonic::Status::from_header_map(response.headers()).unwrap();
+        assert_eq!(status.code(), tonic::Code::Internal);
+        assert_eq!(reason_of(&status).as_deref(), Some("INTERNAL"));
+    }
+}
