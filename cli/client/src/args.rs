@@ -1,16 +1,12 @@
-//! What a person types.
+//! Command-line arguments of the client commands.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::encoding::EncodingArgs;
+use crate::{encoding::EncodingArgs, exit_code::EXIT_CODES};
 
-/// What the program's exit code says; the end of every client command's `--help`.
-pub const EXIT_CODES: &str = "Exit codes: 0 done, 1 the job (or the work here) failed, 2 usage, \
-3 server not reachable, 4 refused by the server, 130 interrupted";
-
-/// Options of every client command, before or after the command's name.
+/// Options of every client command, given before or after the command's name.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Client options")]
 pub struct ClientOptions {
@@ -23,10 +19,10 @@ pub struct ClientOptions {
         default_value = "http://127.0.0.1:8080"
     )]
     pub server: String,
-    /// Folder of credentials and unfinished uploads [default: reelmill in $XDG_CONFIG_HOME or ~/.config]
+    /// Folder for credentials and unfinished uploads [default: reelmill in $XDG_CONFIG_HOME or ~/.config]
     #[arg(long, global = true, value_name = "DIR", env = "REELMILL_PROFILE_DIR")]
     pub profile_dir: Option<PathBuf>,
-    /// Print the result as one JSON value on stdout, and nothing else there
+    /// Print only the result to stdout, as one JSON value
     #[arg(long, global = true)]
     pub json: bool,
 }
@@ -34,16 +30,16 @@ pub struct ClientOptions {
 /// The client commands.
 #[derive(Debug, Clone, Subcommand)]
 pub enum ClientCommand {
-    /// Make an account and sign in
+    /// Create an account and sign in
     #[command(after_help = EXIT_CODES)]
     SignUp(SignUpArgs),
     /// Sign in
     #[command(after_help = EXIT_CODES)]
     SignIn(Identity),
-    /// Sign out and forget the credentials
+    /// Sign out and delete the saved credentials
     #[command(after_help = EXIT_CODES)]
     SignOut,
-    /// Upload video files, then follow them until they play
+    /// Upload video files and follow their videos until they are READY or FAILED
     #[command(after_help = EXIT_CODES)]
     Upload(UploadArgs),
     /// List your videos
@@ -52,23 +48,23 @@ pub enum ClientCommand {
     /// Follow a video until it is READY or FAILED
     #[command(after_help = EXIT_CODES)]
     Watch {
-        /// `videos/ID`, or the ID alone
+        /// `videos/ID` or only the ID
         #[arg(value_parser = video_name)]
         video: String,
-        /// When to end, unless the video has FAILED
+        /// State to wait for, unless the video has FAILED
         #[arg(long, value_enum, default_value = "ready")]
         until: Until,
     },
     /// Download one rendition as MP4
     #[command(after_help = EXIT_CODES)]
     Download(DownloadArgs),
-    /// Delete a video with all that belongs to it
+    /// Delete a video with its source, renditions and job
     #[command(after_help = EXIT_CODES)]
     Delete {
-        /// `videos/ID`, or the ID alone
+        /// `videos/ID` or only the ID
         #[arg(value_parser = video_name)]
         video: String,
-        /// Don't ask. Without a terminal to ask on, or with --json, it does not ask anyway
+        /// Don't ask for confirmation. Without a terminal to ask on, or with --json, it does not ask
         #[arg(long, short)]
         yes: bool,
     },
@@ -77,16 +73,16 @@ pub enum ClientCommand {
     Jobs,
 }
 
-/// How far a video is to be before a command that follows it ends.
+/// State that a command that follows a video waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Until {
-    /// It can be played, from the start up to what is encoded
+    /// The encoded beginning of the video can be played
     Playable,
-    /// All of it is encoded
+    /// The whole video is encoded
     Ready,
 }
 
-/// Who signs in; what is not given is asked for.
+/// Credentials for signing in; the command prompts for what is not given.
 #[derive(Debug, Clone, Args)]
 pub struct Identity {
     /// E-mail address of the account
@@ -97,51 +93,51 @@ pub struct Identity {
     pub password_file: Option<PathBuf>,
 }
 
-/// What makes an account.
+/// Arguments of `sign-up`.
 #[derive(Debug, Clone, Args)]
 pub struct SignUpArgs {
-    /// Who signs up.
+    /// E-mail address and password.
     #[command(flatten)]
     pub identity: Identity,
-    /// What to call you
+    /// Display name of the account
     #[arg(long, value_name = "NAME", default_value = "")]
     pub display_name: String,
 }
 
-/// What to upload, and how.
+/// Arguments of `upload`.
 #[derive(Debug, Clone, Args)]
 pub struct UploadArgs {
-    /// Video files, uploaded one after another; the first that is refused ends the command, which still
-    /// prints those done before
+    /// Video files, uploaded one after another. The command ends at the first failure, and prints the videos
+    /// uploaded before it
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Title of the video [default: the file's name]
+    /// Title of the video [default: the file name]
     #[arg(long, value_name = "TITLE")]
     pub title: Option<String>,
-    /// End when the video is READY or FAILED, also without a terminal to show progress on
+    /// Wait until the video is READY or FAILED, as on a terminal
     #[arg(long)]
     pub wait: bool,
-    /// Like --wait, and end at this: `playable` is long before `ready` for long videos [default: ready]
+    /// Like --wait, until this state; long videos are `playable` much earlier than `ready` [default: ready]
     #[arg(long, value_enum)]
     pub until: Option<Until>,
-    /// How the videos shall be encoded.
+    /// How to encode the videos.
     #[command(flatten)]
     pub encoding: EncodingArgs,
-    /// How many parts are sent at once
+    /// Number of parts to send at the same time
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=32))]
     pub parallel: u8,
-    /// Begin anew even where an interrupted upload of the same file could go on
+    /// Start a new upload even if an interrupted one of the same file could be resumed
     #[arg(long)]
     pub no_resume: bool,
 }
 
-/// What to download, and whereto.
+/// Arguments of `download`.
 #[derive(Debug, Clone, Args)]
 pub struct DownloadArgs {
-    /// `videos/ID`, or the ID alone
+    /// `videos/ID` or only the ID
     #[arg(value_parser = video_name)]
     pub video: String,
-    /// Which rendition, as 720p [default: the tallest]
+    /// Rendition, for example 720p [default: the tallest]
     #[arg(long, value_name = "RENDITION")]
     pub rendition: Option<String>,
     /// File to write [default: ID-RENDITION.mp4 in the current folder]
@@ -149,12 +145,12 @@ pub struct DownloadArgs {
     pub output: Option<PathBuf>,
 }
 
-/// Reads `videos/ID` or a bare ID as the resource name.
+/// Parses `videos/ID` or an ID as a resource name.
 fn video_name(text: &str) -> Result<String, String> {
     let id = text.strip_prefix("videos/").unwrap_or(text);
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if id.is_empty() || id.len() > 100 || !id.chars().all(plain) {
-        return Err("a video is named `videos/ID`, or by its ID alone".to_owned());
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if id.is_empty() || id.len() > 100 || !id.chars().all(is_allowed) {
+        return Err("expected `videos/ID` or only the ID".to_owned());
     }
     Ok(format!("videos/{id}"))
 }
@@ -178,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn global_options_stand_before_or_after_the_commands_name() {
+    fn parse_client_options_before_or_after_the_command_are_accepted() {
         for line in [
             "--server http://h:1 --profile-dir /p --json watch abc",
             "watch abc --server http://h:1 --profile-dir /p --json",
@@ -194,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_of_the_manual_parses() {
+    fn parse_every_documented_command_is_accepted() {
         for line in [
             "sign-up",
             "sign-up --email a@b.c --password-file f",
@@ -211,12 +207,16 @@ mod tests {
         ] {
             parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
+    }
+
+    #[test]
+    fn parse_upload_sets_files_and_defaults() {
         let ClientCommand::Upload(upload) = parse("upload a b --wait").unwrap().command else { panic!() };
         assert_eq!((upload.files.len(), upload.wait, upload.parallel), (2, true, 4));
     }
 
     #[test]
-    fn wrong_usage_is_told() {
+    fn parse_wrong_usage_exits_with_2() {
         for line in
             ["upload", "watch", "watch jobs/a", "watch ../x", "watch videos/", "watch a --until done", "fly"]
                 .into_iter()

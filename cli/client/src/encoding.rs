@@ -1,37 +1,37 @@
-//! How a video shall be encoded, as a person types it.
+//! Encoding options on the command line.
 
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use reelmill_proto::transcode::{TranscodeOptions, transcode_options};
 
-/// Short sides of a rung that the server takes, pixels.
-const RUNG: std::ops::RangeInclusive<i32> = 64..=4320;
-/// Rungs that the server takes.
-const MOST_RUNGS: usize = 16;
+/// Short sides of a rung that the server accepts, pixels.
+const RUNG_PIXELS: std::ops::RangeInclusive<i32> = 64..=4320;
+/// Number of rungs that the server accepts.
+const MAX_RUNGS: usize = 16;
 
-/// How to encode the video; what is not given follows the server's configuration.
+/// How to encode the video; the server's configuration applies to what is not given.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Encoding")]
 pub struct EncodingArgs {
-    /// Codec of the picture
+    /// Video codec
     #[arg(long, value_enum)]
     pub profile: Option<Profile>,
-    /// Computing time against size at equal quality
+    /// Trade-off between encoding time and size at equal quality
     #[arg(long, value_enum)]
     pub preset: Option<Preset>,
-    /// Rungs by their short side, as 720,480 [default: the whole ladder]
+    /// Rungs by their short side, for example 720,480 [default: the whole ladder]
     #[arg(long, value_name = "PIXELS", value_delimiter = ',', value_parser = rung)]
     pub rungs: Vec<i32>,
-    /// Keep an HDR source's range in a rung of its own
+    /// Keep the dynamic range of an HDR source in an additional rung
     #[arg(long)]
     pub keep_hdr: bool,
-    /// The moment that the poster shows [default: chosen by the server]
-    #[arg(long, value_name = "SECONDS", value_parser = moment)]
+    /// Position of the poster image [default: chosen by the server]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub poster_time: Option<Duration>,
 }
 
-/// Codec of the picture.
+/// Video codec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Profile {
     /// H.264: plays everywhere
@@ -44,19 +44,19 @@ pub enum Profile {
     Vp9,
 }
 
-/// Computing time against size at equal quality.
+/// Trade-off between encoding time and size at equal quality.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Preset {
-    /// Least computing time
+    /// Shortest encoding time
     Fast,
-    /// With H.264 about 1.4 times the time, and a twentieth smaller
+    /// With H.264 about 1.4 times the time of fast, and 5 % smaller
     Balanced,
-    /// With H.264 about 3.6 times the time of fast, and a tenth smaller
+    /// With H.264 about 3.6 times the time of fast, and 10 % smaller
     Small,
 }
 
 impl EncodingArgs {
-    /// The contract's form; none where nothing was asked for.
+    /// The message for the server; `None` if no option was given.
     pub fn options(&self) -> Option<TranscodeOptions> {
         let profile = self.profile.map(|profile| match profile {
             Profile::H264 => transcode_options::Profile::H264,
@@ -80,18 +80,18 @@ impl EncodingArgs {
     }
 }
 
-/// Reads `720` or `720p`.
+/// Parses `720` or `720p`.
 fn rung(text: &str) -> Result<i32, String> {
-    let pixels = text.trim().trim_end_matches('p').parse().ok().filter(|pixels| RUNG.contains(pixels));
-    let (least, most) = (RUNG.start(), RUNG.end());
+    let pixels = text.trim().trim_end_matches('p').parse().ok().filter(|pixels| RUNG_PIXELS.contains(pixels));
+    let (min, max) = (RUNG_PIXELS.start(), RUNG_PIXELS.end());
     pixels.ok_or_else(|| {
-        format!("at most {MOST_RUNGS} rungs, each {least} to {most} pixels on its short side, as 720,480")
+        format!("expected up to {MAX_RUNGS} rungs, each {min} to {max} pixels on its short side, for example 720,480")
     })
 }
 
-fn moment(text: &str) -> Result<Duration, String> {
+fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    seconds.ok_or_else(|| "seconds from the beginning, as 12.5".to_owned())
+    seconds.ok_or_else(|| "expected seconds from the beginning, for example 12.5".to_owned())
 }
 
 #[cfg(test)]
@@ -112,8 +112,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_typed_becomes_the_contracts_options() {
+    fn options_nothing_given_returns_none() {
         assert_eq!(parse("").unwrap(), None);
+    }
+
+    #[test]
+    fn options_everything_given_sets_every_field() {
         let line = "--profile av1 --preset small --rungs 720,480p --keep-hdr --poster-time 2.5";
         let options = TranscodeOptions {
             profile: transcode_options::Profile::Av1.into(),
@@ -123,13 +127,16 @@ mod tests {
             poster_time: Some(reelmill_proto::duration(Duration::from_millis(2500))),
         };
         assert_eq!(parse(line).unwrap(), Some(options));
-        // The very first moment is asked for, not left open.
-        let first = parse("--poster-time 0").unwrap().unwrap().poster_time.unwrap();
-        assert_eq!((first.seconds, first.nanos), (0, 0));
     }
 
     #[test]
-    fn what_no_server_takes_is_wrong_usage() {
+    fn options_poster_time_zero_is_set_and_not_left_to_the_server() {
+        let poster_time = parse("--poster-time 0").unwrap().unwrap().poster_time.unwrap();
+        assert_eq!((poster_time.seconds, poster_time.nanos), (0, 0));
+    }
+
+    #[test]
+    fn parse_unsupported_values_return_error() {
         for line in [
             "--profile h261",
             "--preset slow",

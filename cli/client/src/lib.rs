@@ -1,42 +1,54 @@
 //! The client commands of the `reelmill` program: `sign-up`, `sign-in`, `sign-out`, `upload`, `videos`,
-//! `watch`, `download`, `delete` and `jobs`. They talk to the gateway only, by the public contract,
-//! and to the addresses that it hands out.
+//! `watch`, `download`, `delete` and `jobs`. They call only the gateway's public API and the signed
+//! addresses that it returns.
 
 mod account;
 mod args;
-mod bars;
+mod console;
 mod credentials;
+mod delete;
 mod download;
 mod encoding;
 mod error;
+mod exit_code;
 mod follow;
-mod library;
-mod output;
-mod profile;
+mod http;
+mod identity;
+mod listing;
+mod profile_dir;
+mod progress_bars;
+mod prompt;
+mod reason;
+mod rendition;
 mod retry;
+mod saved_credentials;
 mod server;
+mod status;
+mod table;
 mod text;
 mod upload;
+mod video;
 
 use std::process::ExitCode;
 
-pub use args::{
-    ClientCommand, ClientOptions, DownloadArgs, EXIT_CODES, Identity, SignUpArgs, Until, UploadArgs,
+use crate::{console::Console, server::Server};
+
+pub use crate::{
+    args::{ClientCommand, ClientOptions, DownloadArgs, Identity, SignUpArgs, Until, UploadArgs},
+    encoding::{EncodingArgs, Preset, Profile},
+    error::ClientError,
+    exit_code::EXIT_CODES,
+    reason::ClientReason,
 };
-pub use encoding::{EncodingArgs, Preset, Profile};
-pub use error::ClientError;
 
-use output::Console;
-use server::Server;
-
-/// Runs one command and tells how it went: the result on stdout, progress and a failure's one line on
-/// stderr. rustls' default provider must be installed, and a Tokio runtime must be running.
+/// Runs one command and returns its exit code. The result goes to stdout, progress and the line of an error
+/// to stderr. Requires an installed default provider of rustls and a running Tokio runtime.
 pub async fn run(options: ClientOptions, command: ClientCommand) -> ExitCode {
     let console = Console::new(options.json);
     match execute(&options, command, console).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            console.always(&format!("error: {}", text::harmless(&error.to_string())));
+            console.stderr_line(&format!("error: {}", text::sanitize(&error.to_string())));
             ExitCode::from(error.exit_code())
         }
     }
@@ -47,16 +59,16 @@ async fn execute(
     command: ClientCommand,
     console: Console,
 ) -> Result<(), ClientError> {
-    let server = Server::of(options)?;
+    let server = Server::from_options(options)?;
     match command {
         ClientCommand::SignUp(args) => account::sign_up(&server, console, args).await,
         ClientCommand::SignIn(identity) => account::sign_in(&server, console, identity).await,
         ClientCommand::SignOut => account::sign_out(&server, console).await,
         ClientCommand::Upload(args) => upload::run(&server, console, options, args).await,
-        ClientCommand::Videos => library::videos(&server, console).await,
+        ClientCommand::Videos => listing::videos(&server, console).await,
         ClientCommand::Watch { video, until } => follow::watch(&server, console, &video, until).await,
         ClientCommand::Download(args) => download::run(&server, console, args).await,
-        ClientCommand::Delete { video, yes } => library::delete(&server, console, &video, yes).await,
-        ClientCommand::Jobs => library::jobs(&server, console).await,
+        ClientCommand::Delete { video, yes } => delete::run(&server, console, &video, yes).await,
+        ClientCommand::Jobs => listing::jobs(&server, console).await,
     }
 }

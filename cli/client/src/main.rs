@@ -1,4 +1,4 @@
-//! The client commands as a program of their own, for machines that only upload and watch.
+//! The client commands as a separate program, for machines that only upload and watch.
 
 use std::process::ExitCode;
 
@@ -17,7 +17,7 @@ struct Cli {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // Fails only where one is installed already, which is as good.
+    // Fails only if a provider is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let cli = Cli::parse();
     reelmill_client::run(cli.options, cli.command).await

@@ -1,110 +1,202 @@
-//! When a failed call is sent again, and after what pause.
+//! Retry policy: whether a failed call is sent again, and after which delay.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rand::Rng as _;
+use backon::{BackoffBuilder, ExponentialBuilder};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::error::broke_on_its_way;
+use crate::status::is_connection_failure;
 
-/// How long a server that has answered before may be away.
-pub const PATIENCE: Duration = Duration::from_secs(60);
-const TRIES: u32 = 5;
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long a server that has responded before may be unreachable until a command gives up.
+pub const MAX_OUTAGE: Duration = Duration::from_secs(60);
+/// Retries of a call that the server received and could not serve.
+const MAX_RETRIES: u32 = 5;
+/// Upper limit for the delay that a server asks for.
+const MAX_REQUESTED_DELAY: Duration = Duration::from_secs(30);
 
-/// What is known of a call that failed.
-#[derive(Debug, Clone, Copy)]
-pub struct Failed {
-    /// How often it was sent again already.
-    pub repeats: u32,
-    /// Since it was first sent.
-    pub elapsed: Duration,
-    /// Whether the server has answered any call of this process.
-    pub reached: bool,
-    /// Whether sending it twice does no harm.
-    pub repeatable: bool,
+/// Delays without their jitter, which adds up to the delay itself: 125 to 250 ms, doubled with each
+/// attempt up to 4 to 8 s. The jitter prevents many clients from retrying in lockstep.
+const BACKOFF_MIN: Duration = Duration::from_millis(125);
+const BACKOFF_MAX: Duration = Duration::from_secs(4);
+
+/// Exponential backoff with jitter, without an end.
+#[derive(Debug)]
+pub struct Backoff(<ExponentialBuilder as BackoffBuilder>::Backoff);
+
+impl Backoff {
+    /// Starts with the shortest delay.
+    pub fn new() -> Self {
+        let builder = ExponentialBuilder::new()
+            .with_min_delay(BACKOFF_MIN)
+            .with_max_delay(BACKOFF_MAX)
+            .with_jitter()
+            .without_max_times();
+        Self(builder.build())
+    }
+
+    /// The delay before the next attempt.
+    pub fn next_delay(&mut self) -> Duration {
+        self.0.next().unwrap_or(BACKOFF_MAX)
+    }
 }
 
-/// The pause before the call is sent again; none where it must not be, or is hopeless.
-pub fn pause(status: &Status, failed: Failed) -> Option<Duration> {
-    let asked = status.get_details_retry_info().and_then(|info| info.retry_delay);
-    let again = failed.repeats < TRIES;
-    if broke_on_its_way(status) {
-        // A first call that finds nobody is told at once; a server that restarts is waited for.
-        let wait = failed.repeatable && failed.reached && failed.elapsed < PATIENCE;
-        return wait.then(|| backoff(failed.repeats));
+/// The attempts of one call.
+#[derive(Debug)]
+pub struct CallAttempts {
+    first_sent: Instant,
+    retries: u32,
+    backoff: Backoff,
+    is_idempotent: bool,
+}
+
+impl CallAttempts {
+    /// The first attempt of a call that is sent now.
+    pub fn new(is_idempotent: bool) -> Self {
+        Self { first_sent: Instant::now(), retries: 0, backoff: Backoff::new(), is_idempotent }
     }
-    match (status.code(), asked) {
-        (Code::ResourceExhausted, Some(delay)) if again => Some(delay.min(LONGEST_PAUSE)),
-        (Code::Unavailable, Some(delay)) if again && failed.repeatable => Some(delay.min(LONGEST_PAUSE)),
-        (Code::Unavailable | Code::DeadlineExceeded, _) if again && failed.repeatable => {
-            Some(backoff(failed.repeats))
+
+    /// The delay before the next attempt, or `None` if the call must not be repeated.
+    pub fn next_delay(&mut self, status: &Status, server_has_responded: bool) -> Option<Duration> {
+        let failed = FailedCall {
+            retries: self.retries,
+            elapsed: self.first_sent.elapsed(),
+            server_has_responded,
+            is_idempotent: self.is_idempotent,
+        };
+        let backoff = self.backoff.next_delay();
+        self.retries += 1;
+        match decide(status, failed) {
+            RetryDecision::GiveUp => None,
+            RetryDecision::RetryAfter(delay) => Some(delay),
+            RetryDecision::RetryWithBackoff => Some(backoff),
         }
-        _ => None,
     }
 }
 
-/// A quarter of a second, doubled with every repeat up to eight seconds, half of it by chance so that
-/// many clients don't come back in step.
-pub fn backoff(repeats: u32) -> Duration {
-    let full = 250u64 << repeats.min(5);
-    Duration::from_millis(full / 2 + rand::rng().random_range(0..=full / 2))
+/// What the retry rule depends on.
+#[derive(Debug, Clone, Copy)]
+struct FailedCall {
+    /// Retries so far.
+    retries: u32,
+    /// Time since the first attempt.
+    elapsed: Duration,
+    /// Whether the server has responded to any call of this process.
+    server_has_responded: bool,
+    /// Whether the call can be repeated without harm.
+    is_idempotent: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RetryDecision {
+    GiveUp,
+    /// After the delay that the server asked for.
+    RetryAfter(Duration),
+    RetryWithBackoff,
+}
+
+fn decide(status: &Status, failed: FailedCall) -> RetryDecision {
+    let requested = status.get_details_retry_info().and_then(|info| info.retry_delay);
+    let requested = requested.map(|delay| delay.min(MAX_REQUESTED_DELAY));
+    let may_retry = failed.retries < MAX_RETRIES;
+    if is_connection_failure(status) {
+        // A server that never responded is reported at once; one that restarts is waited for.
+        let is_outage = failed.server_has_responded && failed.elapsed < MAX_OUTAGE;
+        return if failed.is_idempotent && is_outage {
+            RetryDecision::RetryWithBackoff
+        } else {
+            RetryDecision::GiveUp
+        };
+    }
+    match (status.code(), requested) {
+        // The server did not execute the call, so that any call can be repeated.
+        (Code::ResourceExhausted, Some(delay)) if may_retry => RetryDecision::RetryAfter(delay),
+        (Code::Unavailable, Some(delay)) if may_retry && failed.is_idempotent => {
+            RetryDecision::RetryAfter(delay)
+        }
+        (Code::Unavailable | Code::DeadlineExceeded, _) if may_retry && failed.is_idempotent => {
+            RetryDecision::RetryWithBackoff
+        }
+        _ => RetryDecision::GiveUp,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use tonic_types::ErrorDetails;
 
     use super::*;
 
-    const FIRST: Failed = Failed { repeats: 0, elapsed: Duration::ZERO, reached: true, repeatable: true };
+    const FIRST: FailedCall =
+        FailedCall { retries: 0, elapsed: Duration::ZERO, server_has_responded: true, is_idempotent: true };
 
-    fn refusal(code: Code, retry: Option<Duration>) -> Status {
-        let mut details = ErrorDetails::with_error_info("R", "reelmill", std::collections::HashMap::new());
-        if retry.is_some() {
-            details.set_retry_info(retry);
+    fn status(code: Code, retry_delay: Option<Duration>) -> Status {
+        let mut details = ErrorDetails::with_error_info("R", "reelmill", HashMap::new());
+        if retry_delay.is_some() {
+            details.set_retry_info(retry_delay);
         }
         Status::with_error_details(code, "no", details)
     }
 
     #[test]
-    fn a_quota_is_waited_for_as_long_as_the_server_says_but_not_for_ever() {
-        let status = refusal(Code::ResourceExhausted, Some(Duration::from_secs(2)));
-        let unsafe_call = Failed { repeatable: false, ..FIRST };
-        assert_eq!(pause(&status, unsafe_call), Some(Duration::from_secs(2)));
-        assert_eq!(pause(&status, Failed { repeats: TRIES, ..FIRST }), None);
-        assert_eq!(pause(&refusal(Code::ResourceExhausted, None), FIRST), None);
+    fn decide_exhausted_quota_retries_after_the_requested_delay() {
+        let status = status(Code::ResourceExhausted, Some(Duration::from_secs(2)));
+        let not_idempotent = FailedCall { is_idempotent: false, ..FIRST };
+        assert_eq!(decide(&status, not_idempotent), RetryDecision::RetryAfter(Duration::from_secs(2)));
     }
 
     #[test]
-    fn what_may_have_had_its_effect_is_not_sent_twice() {
-        let away = refusal(Code::Unavailable, Some(Duration::from_secs(1)));
-        assert!(pause(&away, FIRST).is_some());
-        assert_eq!(pause(&away, Failed { repeatable: false, ..FIRST }), None);
-        assert_eq!(pause(&Status::unavailable("tcp"), Failed { repeatable: false, ..FIRST }), None);
+    fn decide_exhausted_quota_after_max_retries_gives_up() {
+        let status = status(Code::ResourceExhausted, Some(Duration::from_secs(2)));
+        assert_eq!(decide(&status, FailedCall { retries: MAX_RETRIES, ..FIRST }), RetryDecision::GiveUp);
     }
 
     #[test]
-    fn a_restarting_server_is_waited_for_and_a_missing_one_is_not() {
+    fn decide_exhausted_quota_without_requested_delay_gives_up() {
+        assert_eq!(decide(&status(Code::ResourceExhausted, None), FIRST), RetryDecision::GiveUp);
+    }
+
+    #[test]
+    fn decide_call_that_is_not_idempotent_is_not_sent_twice() {
+        let not_idempotent = FailedCall { is_idempotent: false, ..FIRST };
+        let unavailable = status(Code::Unavailable, Some(Duration::from_secs(1)));
+        assert_eq!(decide(&unavailable, FIRST), RetryDecision::RetryAfter(Duration::from_secs(1)));
+        assert_eq!(decide(&unavailable, not_idempotent), RetryDecision::GiveUp);
+        assert_eq!(decide(&Status::unavailable("tcp"), not_idempotent), RetryDecision::GiveUp);
+    }
+
+    #[test]
+    fn decide_restarting_server_is_retried_until_max_outage() {
         let broken = Status::unavailable("tcp connect error");
-        assert!(pause(&broken, Failed { repeats: 50, elapsed: Duration::from_secs(59), ..FIRST }).is_some());
-        assert_eq!(pause(&broken, Failed { elapsed: PATIENCE, ..FIRST }), None);
-        assert_eq!(pause(&broken, Failed { reached: false, ..FIRST }), None);
+        let late = FailedCall { retries: 50, elapsed: Duration::from_secs(59), ..FIRST };
+        assert_eq!(decide(&broken, late), RetryDecision::RetryWithBackoff);
+        let over = FailedCall { elapsed: MAX_OUTAGE, ..FIRST };
+        assert_eq!(decide(&broken, over), RetryDecision::GiveUp);
     }
 
     #[test]
-    fn refusals_are_final() {
+    fn decide_server_that_never_responded_gives_up() {
+        let broken = Status::unavailable("tcp connect error");
+        let never = FailedCall { server_has_responded: false, ..FIRST };
+        assert_eq!(decide(&broken, never), RetryDecision::GiveUp);
+    }
+
+    #[test]
+    fn decide_rejected_call_gives_up() {
         for code in [Code::NotFound, Code::InvalidArgument, Code::Unauthenticated, Code::Internal] {
-            assert_eq!(pause(&refusal(code, None), FIRST), None, "{code:?}");
+            assert_eq!(decide(&status(code, None), FIRST), RetryDecision::GiveUp, "{code:?}");
         }
     }
 
     #[test]
-    fn pauses_grow_and_stay_bounded() {
-        for repeats in 0..100 {
-            let full = Duration::from_millis(250 << repeats.min(5));
-            assert!((full / 2..=full).contains(&backoff(repeats)));
+    fn next_delay_doubles_up_to_the_maximum_with_jitter() {
+        let mut backoff = Backoff::new();
+        for attempt in 0..100 {
+            let full = Duration::from_millis(250 << attempt.min(5));
+            let delay = backoff.next_delay();
+            assert!((full / 2..=full).contains(&delay), "attempt {attempt}: {delay:?}");
         }
     }
 }

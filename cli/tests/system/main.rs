@@ -1,12 +1,9 @@
-//! The whole system as its users meet it: the real program, together in one process and apart in five,
-//! driven by its own client.
+//! The whole system as its users see it: the real program, as one process and as five, driven by its own client.
 
-mod client;
+mod dependencies;
+mod end_to_end;
 mod faults;
 mod hostile;
 mod page;
-mod playlists;
-mod sandbox;
-mod shape;
 mod startup;
-mod story;
+mod support;

@@ -1,11 +1,17 @@
-//! The helper's command line, written and read back.
+//! The helper's command line: built by the parent, parsed by the helper.
 
-use crate::{Confinement, JailError, Limits, Mode};
-use std::ffi::{OsStr, OsString};
-use std::str::FromStr;
+use std::{
+    ffi::{OsStr, OsString},
+    str::FromStr,
+};
 
-/// What to hand to the helper so that `program`, a name on PATH or an absolute path, runs with `args`
-/// under this confinement.
+use crate::{
+    confinement::{Confinement, Limits, Mode},
+    error::JailError,
+};
+
+/// The helper's arguments for running `program` (a name on PATH or an absolute path) with `args` under
+/// this confinement.
 #[must_use]
 pub fn arguments(confinement: &Confinement, program: &str, args: &[String]) -> Vec<OsString> {
     let limits = &confinement.limits;
@@ -31,17 +37,16 @@ pub fn arguments(confinement: &Confinement, program: &str, args: &[String]) -> V
     line
 }
 
-/// A command line, understood.
+/// The helper's parsed command line.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Order {
+pub(crate) struct HelperCommand {
     pub confinement: Confinement,
     pub program: OsString,
     pub args: Vec<OsString>,
 }
 
-/// The inverse of [`arguments`]. Strict, and without defaults: an option that is lost would be a hole.
-pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> Result<Order, JailError> {
-    let mut args = args;
+/// Parses what [`arguments`] builds. There are no defaults: a lost option must not widen the rights.
+pub(crate) fn parse(mut args: impl Iterator<Item = OsString>) -> Result<HelperCommand, JailError> {
     let (mut mode, mut nice, mut write, mut connect) = (None, None, None, None);
     let (mut cpu, mut memory, mut file, mut open) = (None, None, None, None);
     let mut read = Vec::new();
@@ -74,9 +79,10 @@ pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> Result<Order, JailE
     let nice = nice.ok_or(JailError::NotGiven("--nice"))?;
     let program = args.next().ok_or(JailError::NotGiven("the program"))?;
     let confinement = Confinement { mode, read, write, connect, limits, nice };
-    Ok(Order { confinement, program, args: args.collect() })
+    Ok(HelperCommand { confinement, program, args: args.collect() })
 }
 
+/// Parses the value of an option that may be given once.
 fn set<T: FromStr>(slot: &mut Option<T>, name: &OsStr, value: &OsStr) -> Result<(), JailError> {
     let parsed = value.to_str().and_then(|text| text.parse().ok());
     if slot.is_some() || parsed.is_none() {
@@ -88,11 +94,15 @@ fn set<T: FromStr>(slot: &mut Option<T>, name: &OsStr, value: &OsStr) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use super::{Order, arguments, parse};
-    use crate::{Confinement, JailError, Limits, Mode};
     use std::ffi::OsString;
 
-    fn order() -> Order {
+    use super::{HelperCommand, arguments, parse};
+    use crate::{
+        confinement::{Confinement, Limits, Mode},
+        error::JailError,
+    };
+
+    fn command() -> HelperCommand {
         let limits = Limits { cpu_seconds: 1, memory_bytes: 2, file_bytes: 3, open_files: 4 };
         let confinement = Confinement {
             mode: Mode::Partial,
@@ -102,36 +112,49 @@ mod tests {
             limits,
             nice: 10,
         };
-        Order { confinement, program: "ffmpeg".into(), args: vec!["--".into(), "--mode".into()] }
+        HelperCommand { confinement, program: "ffmpeg".into(), args: vec!["--".into(), "--mode".into()] }
     }
 
     fn line() -> Vec<OsString> {
-        arguments(&order().confinement, "ffmpeg", &["--".to_owned(), "--mode".to_owned()])
+        arguments(&command().confinement, "ffmpeg", &["--".to_owned(), "--mode".to_owned()])
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
-        assert_eq!(parse(line().into_iter()).expect("understood"), order());
-        let bare = Confinement { read: vec![], write: None, connect: None, ..order().confinement };
-        let bare_line = arguments(&bare, "ffmpeg", &[]);
-        assert_eq!(parse(bare_line.into_iter()).expect("understood").confinement, bare);
+    fn parse_built_arguments_returns_the_command() {
+        assert_eq!(parse(line().into_iter()).expect("parsed"), command());
     }
 
     #[test]
-    fn whatever_is_left_out_or_bent_is_refused() {
-        for lost in ["--mode", "--cpu-seconds", "--memory-bytes", "--file-bytes", "--open-files", "--nice"] {
+    fn parse_arguments_without_optional_rights_returns_the_confinement() {
+        let bare = Confinement { read: vec![], write: None, connect: None, ..command().confinement };
+        let line = arguments(&bare, "ffmpeg", &[]);
+        assert_eq!(parse(line.into_iter()).expect("parsed").confinement, bare);
+    }
+
+    #[test]
+    fn parse_without_required_option_returns_error() {
+        for option in ["--mode", "--cpu-seconds", "--memory-bytes", "--file-bytes", "--open-files", "--nice"]
+        {
             let mut line = line();
-            let at = line.iter().position(|argument| argument == lost).expect("there");
-            line.drain(at..at + 2);
-            let error = parse(line.into_iter()).expect_err(lost);
-            assert!(matches!(error, JailError::NotGiven(name) if name == lost), "{error}");
+            let index = line.iter().position(|argument| argument == option).expect("present");
+            line.drain(index..index + 2);
+            let error = parse(line.into_iter()).expect_err(option);
+            assert!(matches!(error, JailError::NotGiven(name) if name == option), "{error}");
         }
-        for bent in [["--connect", "65536"], ["--mode", "some"], ["--write", "/again"], ["--bind", "80"]] {
-            let line = bent.iter().map(OsString::from).chain(line());
-            let error = parse(line).expect_err(bent[0]);
+    }
+
+    #[test]
+    fn parse_invalid_repeated_or_unknown_option_returns_error() {
+        for option in [["--connect", "65536"], ["--mode", "some"], ["--write", "/again"], ["--bind", "80"]] {
+            let line = option.iter().map(OsString::from).chain(line());
+            let error = parse(line).expect_err(option[0]);
             assert!(matches!(error, JailError::Argument(_)), "{error}");
         }
-        let end = line().iter().position(|argument| argument == "--").expect("there");
+    }
+
+    #[test]
+    fn parse_without_program_returns_error() {
+        let end = line().iter().position(|argument| argument == "--").expect("present");
         assert!(matches!(parse(line().into_iter().take(end)), Err(JailError::NotGiven(_))));
         assert!(matches!(parse(line().into_iter().take(end + 1)), Err(JailError::NotGiven(_))));
     }

@@ -1,43 +1,48 @@
-//! The helper's whole life.
+//! The helper process: parses its command line, confines itself and becomes the program.
 
-use crate::arguments::{Order, parse};
-#[cfg(not(target_os = "linux"))]
-use crate::elsewhere::confine;
-#[cfg(target_os = "linux")]
-use crate::linux::confine;
-use crate::{JailError, Mode, limits, program};
-use std::convert::Infallible;
-use std::ffi::OsString;
-use std::io::{self, Write};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode};
+use std::{
+    convert::Infallible,
+    ffi::OsString,
+    io::{self, Write},
+    os::unix::process::CommandExt,
+    process::{Command, ExitCode},
+};
+
+use crate::{
+    arguments::{HelperCommand, parse},
+    confinement::Mode,
+    error::JailError,
+    limits, platform, program,
+};
 
 /// The helper's exit code when it could not confine or start the program.
-pub const FAILED: u8 = 125;
+pub const EXIT_CODE_FAILED: u8 = 125;
 /// The helper's exit code when there is no such program.
-pub const NOT_FOUND: u8 = 127;
+pub const EXIT_CODE_NOT_FOUND: u8 = 127;
 
-/// Reads what [`crate::arguments`] wrote, takes every right but those from this process, and becomes the
-/// program. Returns only if that fails, after one line on stderr: [`NOT_FOUND`] or [`FAILED`].
+/// Runs the helper: parses arguments built by [`crate::arguments`], drops every other right of this
+/// process, and replaces it with the program. Returns only on failure, after one line on stderr, with
+/// [`EXIT_CODE_NOT_FOUND`] or [`EXIT_CODE_FAILED`].
 ///
-/// To be called before the process has started any thread: threads would keep their rights.
+/// Call it before the process starts any thread: other threads would keep their rights.
 #[must_use]
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let Err(error) = run(args);
-    // Nobody is left to tell if stderr is closed.
-    let _unheard = writeln!(io::stderr(), "reelmill-jail: {error}");
-    ExitCode::from(if matches!(error, JailError::NotFound(_)) { NOT_FOUND } else { FAILED })
+    // If stderr is closed, the exit code is all that can be reported.
+    let _ = writeln!(io::stderr(), "reelmill-jail: {error}");
+    let not_found = matches!(error, JailError::NotFound(_));
+    ExitCode::from(if not_found { EXIT_CODE_NOT_FOUND } else { EXIT_CODE_FAILED })
 }
 
 fn run(args: impl Iterator<Item = OsString>) -> Result<Infallible, JailError> {
-    let Order { confinement, program, args } = parse(args)?;
+    let HelperCommand { confinement, program, args } = parse(args)?;
     let path = program::find(&program)?;
     if confinement.mode != Mode::Off {
-        confine(&confinement, &path)?;
+        platform::confine(&confinement, &path)?;
     }
-    // Last, since opening what the confinement names takes more than a program may need.
-    limits::set(&confinement.limits, confinement.nice)?;
-    // No lookup of its own: the path is absolute, and the only one that may be executed now.
+    // Last: opening the files that the confinement names may need more than these limits.
+    limits::apply(&confinement.limits, confinement.nice)?;
+    // The path is absolute, so nothing is looked up; it is also the only one that may be executed now.
     let error = Command::new(&path).args(args).exec();
     Err(JailError::File { path, source: error })
 }

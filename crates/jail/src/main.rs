@@ -1,4 +1,4 @@
-//! The helper as a program of its own.
+//! The helper as a separate program.
 
 use std::process::ExitCode;
 

@@ -1,93 +1,95 @@
-//! The clock of an MPEG transport or programme stream, read here and there: whether time goes on evenly through a file.
-//! Recordings that were joined, or cut, leap.
+//! Clock references (PCR, SCR) of an MPEG transport or program stream, read from parts of a file: finds discontinuities,
+//! as in recordings that were joined or cut.
 
-/// Ticks a second of the coarse part of a clock reference; it has 33 bits.
-const TICKS: f64 = 90_000.0;
-/// Seconds after which the clock begins anew.
-const WRAP: f64 = (1u64 << 33) as f64 / TICKS;
-/// Clock references are a tenth of a second apart at most, in programme streams 0.7 s; this is no accident.
-const LEAP: f64 = 5.0;
+/// Ticks per second of the base of a clock reference, which has 33 bits.
+const PCR_BASE_HZ: f64 = 90_000.0;
+/// The clock wraps around after this many seconds, about 26.5 h.
+const WRAP_SECONDS: f64 = (1u64 << 33) as f64 / PCR_BASE_HZ;
+/// Clock references are at most 0.1 s apart, 0.7 s in program streams: a longer step than this is a discontinuity.
+const DISCONTINUITY_SECONDS: f64 = 5.0;
+/// Sync bytes in a row that identify a transport stream.
+const MIN_SYNC_BYTES: usize = 5;
 
-/// What the clock says in a stretch of a file.
+/// The clock references in a part of a file.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PcrRange {
-    /// The programme whose clock it is; 0 in a programme stream.
+    /// PID of the packets that carry the clock; 0 in a program stream.
     pub pcr_pid: u16,
     /// The first reference, seconds.
     pub first: f64,
-    /// The last one.
+    /// The last reference, seconds.
     pub last: f64,
-    /// Whether time leaps between two references that follow one another.
+    /// Whether the clock jumps between two consecutive references.
     pub has_discontinuity: bool,
 }
 
 impl PcrRange {
-    /// Reads the clock references in some bytes: those of `clock`, or of the first programme.
-    pub fn read(bytes: &[u8], clock: Option<u16>) -> Option<Self> {
-        let found = match packets(bytes) {
-            Some((first, step)) => transport(bytes, first, step),
-            None => programme(bytes),
+    /// Reads the clock references in `bytes`: those with `pcr_pid`, or else those of the first program.
+    pub fn read(bytes: &[u8], pcr_pid: Option<u16>) -> Option<Self> {
+        let references = match sync(bytes) {
+            Some((first, packet_size)) => transport_references(bytes, first, packet_size),
+            None => program_references(bytes),
         };
-        let clock = clock.or_else(|| found.first().map(|&(clock, _)| clock))?;
+        let pcr_pid = pcr_pid.or_else(|| references.first().map(|&(pid, _)| pid))?;
         let times: Vec<f64> =
-            found.into_iter().filter(|&(of, _)| of == clock).map(|(_, seconds)| seconds).collect();
+            references.into_iter().filter(|&(pid, _)| pid == pcr_pid).map(|(_, seconds)| seconds).collect();
         Some(Self {
-            pcr_pid: clock,
+            pcr_pid,
             first: *times.first()?,
             last: *times.last()?,
-            has_discontinuity: times.windows(2).any(|pair| passed(pair[0], pair[1]) > LEAP),
+            has_discontinuity: times.windows(2).any(|pair| elapsed(pair[0], pair[1]) > DISCONTINUITY_SECONDS),
         })
     }
 
-    /// Seconds from the end of this stretch to the beginning of a later one. Backwards is a day.
+    /// Seconds from the end of this range to the start of a later one. Modulo 2^33 ticks: a backward jump reads as
+    /// about 26.5 h.
     pub fn seconds_until(&self, later: &Self) -> f64 {
-        passed(self.last, later.first)
+        elapsed(self.last, later.first)
     }
 }
 
-/// Seconds between evenly spread stretches, one of which is far more than the usual: where it is, if anywhere.
+/// The index of the longest of the gaps between evenly spread ranges, if it is much longer than the median.
 pub fn outlier_gap(gaps: &[f64]) -> Option<usize> {
     let mut sorted = gaps.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let usual = *sorted.get(sorted.len() / 2)?;
-    let (place, widest) = gaps.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1))?;
-    (*widest > usual * 3.0 + LEAP).then_some(place)
+    let median = *sorted.get(sorted.len() / 2)?;
+    let (index, longest) = gaps.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1))?;
+    (*longest > median * 3.0 + DISCONTINUITY_SECONDS).then_some(index)
 }
 
-fn passed(from: f64, to: f64) -> f64 {
-    (to - from).rem_euclid(WRAP)
+fn elapsed(from: f64, to: f64) -> f64 {
+    (to - from).rem_euclid(WRAP_SECONDS)
 }
 
-/// Where the first whole packet of a transport stream begins, and from where to where they reach.
-fn packets(bytes: &[u8]) -> Option<(usize, usize)> {
-    const IN_A_ROW: usize = 5;
-    [188, 192].into_iter().find_map(|step| {
-        let starts =
-            (0..step).find(|first| (0..IN_A_ROW).all(|nth| bytes.get(first + nth * step) == Some(&0x47)));
-        starts.map(|first| (first, step))
+/// The offset of the first whole packet of a transport stream, and the packet size.
+fn sync(bytes: &[u8]) -> Option<(usize, usize)> {
+    [188, 192].into_iter().find_map(|packet_size| {
+        let is_sync = |at: usize| bytes.get(at) == Some(&0x47);
+        let first = (0..packet_size)
+            .find(|first| (0..MIN_SYNC_BYTES).all(|packet| is_sync(first + packet * packet_size)))?;
+        Some((first, packet_size))
     })
 }
 
-fn transport(bytes: &[u8], first: usize, step: usize) -> Vec<(u16, f64)> {
-    let packets = bytes[first..].chunks(step).filter(|packet| packet.len() >= 12 && packet[0] == 0x47);
-    // An adaptation field that has a reference: so long, and so flagged.
-    let with_clock =
-        packets.filter(|packet| packet[3] & 0x20 != 0 && packet[4] >= 7 && packet[5] & 0x10 != 0);
-    with_clock
+fn transport_references(bytes: &[u8], first: usize, packet_size: usize) -> Vec<(u16, f64)> {
+    let packets = bytes[first..].chunks(packet_size).filter(|packet| packet.len() >= 12 && packet[0] == 0x47);
+    // An adaptation field that is long enough for a PCR and flags one.
+    let with_pcr = packets.filter(|packet| packet[3] & 0x20 != 0 && packet[4] >= 7 && packet[5] & 0x10 != 0);
+    with_pcr
         .map(|packet| {
             let high = u32::from_be_bytes([packet[6], packet[7], packet[8], packet[9]]);
             let ticks = u64::from(high) << 1 | u64::from(packet[10] >> 7);
-            (u16::from_be_bytes([packet[1] & 0x1f, packet[2]]), ticks as f64 / TICKS)
+            (u16::from_be_bytes([packet[1] & 0x1f, packet[2]]), ticks as f64 / PCR_BASE_HZ)
         })
         .collect()
 }
 
-fn programme(bytes: &[u8]) -> Vec<(u16, f64)> {
+fn program_references(bytes: &[u8]) -> Vec<(u16, f64)> {
     let packs = bytes.windows(9).filter(|pack| pack.starts_with(&[0, 0, 1, 0xba]));
     packs
         .filter_map(|pack| {
-            let byte = |place: usize| u64::from(pack[place]);
-            // MPEG-2 has its marker bits elsewhere than MPEG-1.
+            let byte = |index: usize| u64::from(pack[index]);
+            // MPEG-2 and MPEG-1 have their marker bits at different positions.
             let ticks = if pack[4] >> 6 == 1 {
                 (byte(4) >> 3 & 7) << 30
                     | (byte(4) & 3) << 28
@@ -101,14 +103,14 @@ fn programme(bytes: &[u8]) -> Vec<(u16, f64)> {
             } else {
                 return None;
             };
-            Some((0, ticks as f64 / TICKS))
+            Some((0, ticks as f64 / PCR_BASE_HZ))
         })
         .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{PcrRange, WRAP, outlier_gap};
+    use super::{PcrRange, WRAP_SECONDS, outlier_gap};
 
     fn packet(pid: u16, seconds: f64) -> Vec<u8> {
         let ticks = (seconds * 90_000.0) as u64;
@@ -130,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_of_one_programme_is_read() {
+    fn read_transport_stream_follows_one_program() {
         let range = PcrRange::read(&stream(&[10.0, 10.1, 10.2]), None).expect("a clock");
         assert_eq!((range.pcr_pid, range.has_discontinuity), (256, false));
         assert!((range.first - 10.0).abs() < 1e-4 && (range.last - 10.2).abs() < 1e-4, "{range:?}");
@@ -139,14 +141,14 @@ mod tests {
     }
 
     #[test]
-    fn leaps_are_seen_and_a_clock_that_begins_anew_is_none() {
-        let leaps = |times: &[f64]| PcrRange::read(&stream(times), None).expect("a clock").has_discontinuity;
-        assert!(leaps(&[10.0, 10.1, 90.0]) && leaps(&[10.0, 10.1, 3.0]));
-        assert!(!leaps(&[WRAP - 0.2, WRAP - 0.1, 0.05]));
+    fn read_discontinuity_is_found_and_wraparound_is_not_one() {
+        let jumps = |times: &[f64]| PcrRange::read(&stream(times), None).expect("a clock").has_discontinuity;
+        assert!(jumps(&[10.0, 10.1, 90.0]) && jumps(&[10.0, 10.1, 3.0]));
+        assert!(!jumps(&[WRAP_SECONDS - 0.2, WRAP_SECONDS - 0.1, 0.05]));
     }
 
     #[test]
-    fn programme_streams_have_one_clock() {
+    fn read_program_stream_returns_its_clock() {
         // 1 s in MPEG-2's bits: 90000 = 2 << 15 | 24464.
         let pack = [0, 0, 1, 0xba, 0x44, 0, 0x14 | 2, 0xfc, 0x84, 0];
         let range = PcrRange::read(&pack, None).expect("a clock");
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_gap_far_beyond_the_usual_is_wide() {
+    fn outlier_gap_requires_much_more_than_the_median() {
         assert_eq!(outlier_gap(&[10.0, 12.0, 9.0, 30.0]), None);
         assert_eq!(outlier_gap(&[10.0, 12.0, 90.0, 9.0, 11.0]), Some(2));
         assert_eq!(outlier_gap(&[]), None);

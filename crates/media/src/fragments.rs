@@ -1,19 +1,20 @@
-//! Cuts a stream of fragmented MP4 into its initialisation segment and its media segments as the
-//! bytes arrive, holding no more than the segment that is being read.
+//! Cuts a stream of fragmented MP4 into its initialisation segment and its media segments as the bytes arrive, buffering
+//! at most one segment.
+
+use bytes::{Bytes, BytesMut};
 
 pub use crate::boxes::Shift;
 use crate::boxes::{FragmentFacts, codec, fragment_facts, header, shifted, timescale};
-use bytes::{Bytes, BytesMut};
 
-/// The largest box that is accepted: many times the four seconds that an encoder puts in one.
+/// The largest accepted box: many times the four seconds that an encoder writes into one.
 const MAX_BOX_BYTES: u64 = 128 * 1024 * 1024;
 
-/// A whole part of the stream.
+/// A complete part of the stream.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Part {
-    /// `ftyp` and `moov`: comes first, once.
+    /// `ftyp` and `moov`: the first part, once.
     Init(Init),
-    /// A media segment: `moof` and `mdat` with what stands before them.
+    /// A media segment: `moof` and `mdat` with the boxes before them.
     Fragment(Fragment),
 }
 
@@ -24,7 +25,7 @@ pub struct Init {
     pub bytes: Bytes,
     /// RFC 6381 codec string.
     pub codec: String,
-    /// Ticks a second.
+    /// Ticks per second.
     pub timescale: u32,
 }
 
@@ -33,30 +34,30 @@ pub struct Init {
 pub struct Fragment {
     /// Its bytes.
     pub bytes: Bytes,
-    /// When it begins, seconds of decoding time.
+    /// Decode time of its first frame before the shift, seconds.
     pub start: f64,
-    /// How long it is, seconds.
+    /// Duration, seconds.
     pub seconds: f64,
-    /// When it begins, ticks of the initialisation segment's timescale.
+    /// The same as `start`, ticks of the initialisation segment's timescale.
     pub start_ticks: u64,
-    /// How long it is, ticks.
+    /// Duration, ticks.
     pub ticks: u64,
-    /// Frames in it.
+    /// Number of frames.
     pub frames: u32,
-    /// Whether it can be decoded by itself.
+    /// Whether it starts with a keyframe, and so can be decoded independently.
     pub starts_with_keyframe: bool,
-    /// Bytes from its start to the end of its first frame, if that is a keyframe; 0 if not, or if
-    /// the fragment does not tell.
+    /// Bytes from its start to the end of its first frame, if that is a keyframe; 0 if it is not one, or if sizes are
+    /// not given.
     pub keyframe_bytes: u64,
 }
 
-/// Why a stream is no fragmented MP4.
+/// Why a stream is not a readable fragmented MP4.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FragmentError {
-    /// A box has an impossible size.
+    /// The size of a box is impossible.
     #[error("a box of the encoder's output has an impossible size")]
     BadBox,
-    /// The header lacks a codec or a timescale.
+    /// The header has no known codec or no timescale.
     #[error("the encoder's output has a header that cannot be read")]
     BadHeader,
     /// A fragment cannot be read, or comes before the header.
@@ -67,16 +68,16 @@ pub enum FragmentError {
     CutShort,
 }
 
-/// The incremental reader of one track.
+/// Incremental reader of one track.
 #[derive(Default)]
 pub struct Fragments {
     buffer: BytesMut,
-    /// Bytes at the start of `buffer` whose boxes have been read and belong to the next part.
+    /// Bytes at the start of `buffer` whose boxes were read and belong to the next part.
     scanned: usize,
     timescale: Option<u32>,
-    /// How the times in the bytes are moved. What is told of a part is as it was.
+    /// How far the times in the bytes are moved. The fields of a part are those before the shift.
     shift: Shift,
-    /// The last `moof`: where it begins in `buffer`, and what it says.
+    /// The last `moof`: its offset in `buffer`, and its facts.
     moof: Option<(usize, FragmentFacts)>,
 }
 
@@ -86,15 +87,15 @@ impl Fragments {
         Self::default()
     }
 
-    /// The same, which moves the times in the bytes that it gives. What it tells of them stays as it was.
+    /// A reader that moves the times in the returned bytes. The fields of a part are those before the shift.
     pub fn shifted(shift: Shift) -> Self {
         Self { shift, ..Self::default() }
     }
 
-    /// Takes the next bytes; gives the parts they complete.
+    /// Appends bytes, and returns the parts that they complete.
     ///
     /// # Errors
-    /// When the stream is no fragmented MP4 of one track.
+    /// When the stream is not a fragmented MP4 of one track.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<Part>, FragmentError> {
         self.buffer.extend_from_slice(bytes);
         let mut parts = Vec::new();
@@ -122,12 +123,12 @@ impl Fragments {
     /// Ends the stream.
     ///
     /// # Errors
-    /// `CutShort` when a part is unfinished.
+    /// `CutShort` when the last part is incomplete.
     pub fn finish(self) -> Result<(), FragmentError> {
         if self.buffer.is_empty() { Ok(()) } else { Err(FragmentError::CutShort) }
     }
 
-    /// Header and whole size of the box at `scanned`, once its header is there.
+    /// Header length and whole size of the box at `scanned`, once its header has arrived.
     fn next_box(&self) -> Result<Option<(usize, usize)>, FragmentError> {
         let rest = &self.buffer[self.scanned..];
         match header(rest) {
@@ -138,7 +139,7 @@ impl Fragments {
         }
     }
 
-    /// Moves the times in a `moof`. Answers where the box ends now.
+    /// Moves the times in a `moof`. Returns the new offset of the end of the box.
     fn shift_box(&mut self, start: usize, head: usize, end: usize) -> Result<usize, FragmentError> {
         let body = &self.buffer[start + head..end];
         let moved = shifted(body, self.shift).ok_or(FragmentError::BadFragment)?;
@@ -170,8 +171,8 @@ impl Fragments {
         let ticks = f64::from(self.timescale.ok_or(FragmentError::BadFragment)?);
         let bytes = self.take();
         let start = facts.start - u64::from(self.shift.decoding).min(facts.start);
-        let told = facts.starts_with_keyframe && facts.first_sample_end > 0;
-        let keyframe = if told { moof as u64 + facts.first_sample_end } else { 0 };
+        let is_known = facts.starts_with_keyframe && facts.first_sample_end > 0;
+        let keyframe = if is_known { moof as u64 + facts.first_sample_end } else { 0 };
         Ok(Fragment {
             start: start as f64 / ticks,
             seconds: facts.ticks as f64 / ticks,
@@ -187,8 +188,9 @@ impl Fragments {
 
 #[cfg(test)]
 mod tests {
-    use super::{FragmentError, Fragments, Part, Shift};
     use proptest::prelude::*;
+
+    use super::{FragmentError, Fragments, Part, Shift};
 
     fn boxed(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {
         let size = u32::try_from(body.len() + 8).expect("small");
@@ -219,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_cut_into_its_parts() {
+    fn push_whole_stream_returns_init_and_fragments() {
         let mut reader = Fragments::new();
         let parts = reader.push(&stream()).expect("parts");
         reader.finish().expect("whole");
@@ -231,11 +233,11 @@ mod tests {
         assert!(first.starts_with_keyframe && !second.starts_with_keyframe);
         assert_eq!((second.start, second.seconds), (4.0, 1.0));
         assert_eq!((second.start_ticks, second.ticks), (61_440, 15_360));
-        assert_eq!((first.keyframe_bytes, second.keyframe_bytes), (0, 0), "no sizes are told");
+        assert_eq!((first.keyframe_bytes, second.keyframe_bytes), (0, 0), "sizes are not given");
         assert!(second.bytes[4..8] == *b"styp");
     }
 
-    /// A fragment of three samples of 50, 30 and 20 bytes behind a `styp` of 12.
+    /// A fragment of three samples of 50, 30 and 20 bytes after a `styp` of 12 bytes.
     fn sized(tfhd_flags: u32, offset: i32, first: [u8; 4]) -> Vec<u8> {
         let base: &[u8] = if tfhd_flags & 1 != 0 { &[0; 8] } else { &[] };
         let tfhd = [&tfhd_flags.to_be_bytes()[..], &1u32.to_be_bytes(), base, &512u32.to_be_bytes()].concat();
@@ -257,20 +259,20 @@ mod tests {
     }
 
     #[test]
-    fn the_keyframe_ends_where_its_bytes_do() {
+    fn push_returns_the_size_of_a_leading_keyframe() {
         let (key, other) = ([2, 0, 0, 0], [1, 1, 0, 0]);
         let media = sized(0x0002_0008, 0, key).len() - 100;
         let offset = i32::try_from(media - 12).expect("small");
-        let told = |flags, offset, first| keyframe_bytes(&sized(flags, offset, first));
-        assert_eq!(told(0x0002_0008, offset, key), media as u64 + 50);
-        assert_eq!(told(0x0002_0008, offset, other), 0, "no keyframe");
-        assert_eq!(told(0x09, offset, key), 0, "places count from elsewhere");
-        assert_eq!(told(0x0002_0008, offset + 51, key), 0, "beyond the fragment");
-        assert_eq!(told(0x0002_0008, -9, key), 0, "before the fragment");
+        let size = |flags, offset, first| keyframe_bytes(&sized(flags, offset, first));
+        assert_eq!(size(0x0002_0008, offset, key), media as u64 + 50);
+        assert_eq!(size(0x0002_0008, offset, other), 0, "not a keyframe");
+        assert_eq!(size(0x09, offset, key), 0, "offsets do not count from the moof");
+        assert_eq!(size(0x0002_0008, offset + 51, key), 0, "beyond the fragment");
+        assert_eq!(size(0x0002_0008, -9, key), 0, "before the fragment");
     }
 
     #[test]
-    fn times_are_moved_in_the_bytes_alone() {
+    fn push_with_shift_moves_times_in_the_bytes_only() {
         let mut reader = Fragments::shifted(Shift { decoding: 512, composition: 1024 });
         let key = [2, 0, 0, 0];
         let media = sized(0x0002_0008, 0, key).len() - 100;
@@ -282,16 +284,16 @@ mod tests {
             panic!("{parts:?}");
         };
         assert_eq!((first.start_ticks, second.start_ticks), (0, 4096));
-        assert_eq!(first.keyframe_bytes, media as u64 + 3 * 4 + 50, "three offsets stand before it");
+        assert_eq!(first.keyframe_bytes, media as u64 + 3 * 4 + 50, "three offsets precede it");
         assert_eq!(first.bytes.len(), media + 3 * 4 + 100);
-        let mut again = Fragments::new();
-        again.push(&moov()).expect("a header");
-        let moved = again.push(&second.bytes).expect("a fragment");
+        let mut unshifted = Fragments::new();
+        unshifted.push(&moov()).expect("a header");
+        let moved = unshifted.push(&second.bytes).expect("a fragment");
         assert!(matches!(&moved[..], [Part::Fragment(moved)] if moved.start_ticks == 4608), "{moved:?}");
     }
 
     #[test]
-    fn a_cut_stream_is_told() {
+    fn finish_truncated_or_broken_stream_returns_error() {
         let mut reader = Fragments::new();
         let whole = stream();
         reader.push(&whole[..whole.len() - 1]).expect("parts");
@@ -302,7 +304,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn cuts_are_the_same_however_bytes_arrive(sizes in proptest::collection::vec(1usize..200, 1..200)) {
+        fn push_in_pieces_returns_the_same_parts(sizes in proptest::collection::vec(1usize..200, 1..200)) {
             let whole = stream();
             let mut at_once = Fragments::new();
             let expected = at_once.push(&whole).expect("parts");
@@ -318,12 +320,12 @@ mod tests {
         }
 
         #[test]
-        fn broken_streams_never_panic(at in 0usize..600, byte in any::<u8>(), junk in any::<[u8; 32]>()) {
+        fn push_broken_stream_does_not_panic(at in 0usize..600, byte in any::<u8>(), junk in any::<[u8; 32]>()) {
             let mut whole = stream();
-            let place = at % whole.len();
-            whole[place] = byte;
+            let index = at % whole.len();
+            whole[index] = byte;
             whole.extend(junk);
-            let _answered = Fragments::new().push(&whole);
+            let _ignored = Fragments::new().push(&whole);
         }
     }
 }

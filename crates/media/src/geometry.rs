@@ -1,13 +1,13 @@
-//! Sizes, pixel aspect and orientation: from the pixels that are stored to the picture that is shown.
+//! Sizes, pixel aspect ratio and orientation: from the stored size of a frame to its display size.
 
 use serde::{Deserialize, Serialize};
 
 /// A size in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Size {
-    /// Pixels across.
+    /// Pixels.
     pub width: u32,
-    /// Pixels down.
+    /// Pixels.
     pub height: u32,
 }
 
@@ -17,33 +17,33 @@ impl Size {
         self.width.min(self.height)
     }
 
-    /// Pixels in all.
+    /// Number of pixels.
     pub fn pixels(self) -> u64 {
         u64::from(self.width) * u64::from(self.height)
     }
 
-    /// Width and height exchanged.
-    fn turned(self) -> Self {
+    /// The size with width and height swapped.
+    fn transposed(self) -> Self {
         Self { width: self.height, height: self.width }
     }
 }
 
-/// How the stored picture is turned and mirrored to be shown.
+/// How the stored frame is rotated and mirrored for display.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Orientation {
     /// As stored.
     #[default]
     Upright,
-    /// Left and right exchanged.
+    /// Left and right swapped.
     MirroredHorizontally,
-    /// Top and bottom exchanged.
+    /// Top and bottom swapped.
     MirroredVertically,
-    /// Turned by 180 degrees.
+    /// Rotated by 180 degrees.
     HalfTurn,
-    /// Turned by 90 degrees clockwise.
+    /// Rotated by 90 degrees clockwise.
     Clockwise,
-    /// Turned by 90 degrees counterclockwise.
+    /// Rotated by 90 degrees counterclockwise.
     Counterclockwise,
     /// Mirrored along the main diagonal.
     Transposed,
@@ -52,9 +52,8 @@ pub enum Orientation {
 }
 
 impl Orientation {
-    /// From a display matrix `[a b u c d v x y w]` in 16.16 numbers: a point of the stored picture
-    /// is shown at `x' = a x + c y`, `y' = b x + d y` (ISO/IEC 14496-12, 6.2.2). Turns between the
-    /// right angles go to the nearest.
+    /// From a display matrix `[a b u c d v x y w]` in 16.16 fixed point: a point of the stored frame is displayed at
+    /// `x' = a x + c y`, `y' = b x + d y` (ISO/IEC 14496-12, 6.2.2). Other angles are rounded to the nearest right angle.
     pub fn from_matrix(matrix: &[i64; 9]) -> Self {
         let [a, b, _, c, d, ..] = *matrix;
         if a.saturating_abs().saturating_add(d.saturating_abs())
@@ -76,7 +75,7 @@ impl Orientation {
         }
     }
 
-    /// From degrees of a counterclockwise turn, as ffprobe's `rotation` gives them.
+    /// From a counterclockwise rotation in degrees, as in ffprobe's `rotation`.
     pub fn from_degrees(counterclockwise: f64) -> Self {
         if !counterclockwise.is_finite() {
             return Self::Upright;
@@ -89,12 +88,12 @@ impl Orientation {
         }
     }
 
-    /// Whether width and height change places.
-    pub fn is_turned(self) -> bool {
+    /// Whether it swaps width and height.
+    pub fn swaps_sides(self) -> bool {
         matches!(self, Self::Clockwise | Self::Counterclockwise | Self::Transposed | Self::Antitransposed)
     }
 
-    /// Clockwise degrees, of the turn alone: 0, 90, 180 or 270.
+    /// Its rotation without mirroring, degrees clockwise: 0, 90, 180 or 270.
     pub fn degrees(self) -> i32 {
         match self {
             Self::Upright | Self::MirroredHorizontally | Self::MirroredVertically => 0,
@@ -104,7 +103,7 @@ impl Orientation {
         }
     }
 
-    /// The ffmpeg filters that do it.
+    /// The ffmpeg filters that apply it.
     pub fn filters(self) -> &'static [&'static str] {
         match self {
             Self::Upright => &[],
@@ -119,8 +118,8 @@ impl Orientation {
     }
 }
 
-/// The size a picture is shown at: `stored`, widened or narrowed by the pixel aspect (width over
-/// height of one pixel), then turned. A pixel aspect beyond 10:1 is taken for a broken file's.
+/// The display size of a frame: `stored`, scaled horizontally by the pixel aspect ratio, then rotated. A pixel aspect
+/// ratio beyond 10:1 indicates a broken file and is ignored.
 pub fn display_size(stored: Size, pixel_aspect: (u32, u32), orientation: Orientation) -> Size {
     let (num, den) = (u64::from(pixel_aspect.0), u64::from(pixel_aspect.1));
     let plausible = num > 0 && den > 0 && num <= den * 10 && den <= num * 10;
@@ -130,8 +129,8 @@ pub fn display_size(stored: Size, pixel_aspect: (u32, u32), orientation: Orienta
     } else {
         stored.width
     };
-    let shown = Size { width, height: stored.height };
-    if orientation.is_turned() { shown.turned() } else { shown }
+    let size = Size { width, height: stored.height };
+    if orientation.swaps_sides() { size.transposed() } else { size }
 }
 
 #[cfg(test)]
@@ -139,28 +138,28 @@ mod tests {
     use super::{Orientation, Size, display_size};
 
     #[test]
-    fn pixel_aspect_and_turn_give_the_shown_size() {
-        let shown = |w, h, sar, o| {
+    fn display_size_applies_pixel_aspect_and_rotation() {
+        let display = |w, h, sar, o| {
             let size = display_size(Size { width: w, height: h }, sar, o);
             (size.width, size.height)
         };
-        assert_eq!(shown(720, 576, (64, 45), Orientation::Upright), (1024, 576));
-        assert_eq!(shown(640, 360, (2, 3), Orientation::Upright), (427, 360));
-        assert_eq!(shown(160, 240, (1, 2), Orientation::Clockwise), (240, 80));
-        assert_eq!(shown(48, 144, (148_477_457, 1), Orientation::Upright), (48, 144));
-        assert_eq!(shown(1920, 1080, (0, 1), Orientation::Counterclockwise), (1080, 1920));
+        assert_eq!(display(720, 576, (64, 45), Orientation::Upright), (1024, 576));
+        assert_eq!(display(640, 360, (2, 3), Orientation::Upright), (427, 360));
+        assert_eq!(display(160, 240, (1, 2), Orientation::Clockwise), (240, 80));
+        assert_eq!(display(48, 144, (148_477_457, 1), Orientation::Upright), (48, 144));
+        assert_eq!(display(1920, 1080, (0, 1), Orientation::Counterclockwise), (1080, 1920));
     }
 
     #[test]
-    fn matrices_and_degrees_agree() {
+    fn orientation_from_matrix_equals_orientation_from_degrees() {
         let one = 65536;
-        let turn = |a, b, c, d| Orientation::from_matrix(&[a, b, 0, c, d, 0, 0, 0, 1 << 30]);
-        assert_eq!(turn(one, 0, 0, one), Orientation::from_degrees(0.0));
-        assert_eq!(turn(0, one, -one, 0), Orientation::from_degrees(-90.0));
-        assert_eq!(turn(-one, 0, 0, -one), Orientation::from_degrees(-180.0));
-        assert_eq!(turn(0, -one, one, 0), Orientation::from_degrees(90.0));
-        assert_eq!(turn(0, -one, one, 0).degrees(), 270);
-        assert_eq!(turn(-one, 0, 0, one), Orientation::MirroredHorizontally);
-        assert_eq!(turn(i64::MIN, i64::MIN, i64::MIN, i64::MIN), Orientation::HalfTurn);
+        let orientation = |a, b, c, d| Orientation::from_matrix(&[a, b, 0, c, d, 0, 0, 0, 1 << 30]);
+        assert_eq!(orientation(one, 0, 0, one), Orientation::from_degrees(0.0));
+        assert_eq!(orientation(0, one, -one, 0), Orientation::from_degrees(-90.0));
+        assert_eq!(orientation(-one, 0, 0, -one), Orientation::from_degrees(-180.0));
+        assert_eq!(orientation(0, -one, one, 0), Orientation::from_degrees(90.0));
+        assert_eq!(orientation(0, -one, one, 0).degrees(), 270);
+        assert_eq!(orientation(-one, 0, 0, one), Orientation::MirroredHorizontally);
+        assert_eq!(orientation(i64::MIN, i64::MIN, i64::MIN, i64::MIN), Orientation::HalfTurn);
     }
 }

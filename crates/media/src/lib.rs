@@ -1,11 +1,10 @@
-//! Pure rules of media, without I/O: what a file is by its first bytes, what a probe says, which
-//! ladder a source gets, the ffmpeg command that encodes it, how its output stream is cut into
-//! segments, and the playlists that describe them.
+//! Media rules as pure functions, without I/O: recognise a container by its first bytes, read a probe, choose the ladder
+//! and plan the job, build the ffmpeg command lines, cut the encoder's output into segments, and write playlists.
 //!
-//! One video reads downhill: [`sniff`] → [`probe`] → [`plan`] (with [`ladder`]) → [`command`] (with
-//! [`seek`] and [`clock`]) → [`fragments`] → [`playlists`].
+//! One video passes through the modules in this order: [`sniff`] → [`probe`] → [`plan`] (with [`ladder`]) → [`command`]
+//! (with [`seek`] and [`clock`]) → [`fragments`] → [`playlists`].
 
-pub mod boxes;
+mod boxes;
 pub mod clock;
 pub mod command;
 pub mod failure;
@@ -21,8 +20,8 @@ pub mod sniff;
 
 pub use failure::{Failure, FailureKind};
 
-/// Counts what this program itself changed in what it makes of the same plan, its arguments to ffmpeg included. Workers
-/// that differ in it are of different builds; and no plan asks for what the worker that looked does not know yet. From 2
-/// on tracks may begin after zero, from 3 on last pictures may be held, from 4 on the worker that needs their end looks
-/// for it.
+/// Version of the output. Bump when the same plan yields different bytes, for example after a change of ffmpeg arguments.
+///
+/// It is part of a worker's encoder build, and a plan uses no feature that the probing worker's version lacks: 2 added a
+/// start after zero, 3 repeating the last frame until the stated end, 4 determining that end in the worker that needs it.
 pub const OUTPUT_VERSION: u32 = 4;

@@ -1,9 +1,10 @@
-//! Frame rates as exact fractions, and the rate a source is encoded at.
+//! Frame rates as exact fractions, and the output rate of a source.
 
-use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Frames a second as an exact fraction; both parts above zero. Written as `30000/1001`.
+use serde::{Deserialize, Serialize};
+
+/// Frames per second as an exact fraction of two positive numbers. Written as `30000/1001`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Rate {
@@ -11,8 +12,8 @@ pub struct Rate {
     den: u32,
 }
 
-/// The rates that cameras and screens have, slowest first.
-const STANDARD: [Rate; 14] = [
+/// Common rates of cameras and screens, lowest first.
+const STANDARD_RATES: [Rate; 14] = [
     Rate { num: 1, den: 1 },
     Rate { num: 5, den: 1 },
     Rate { num: 10, den: 1 },
@@ -29,27 +30,27 @@ const STANDARD: [Rate; 14] = [
     Rate { num: 60, den: 1 },
 ];
 
-/// The highest rate that is encoded.
-const FASTEST: Rate = Rate { num: 60, den: 1 };
+/// The highest output rate.
+const MAX_RATE: Rate = Rate { num: 60, den: 1 };
 
 impl Rate {
-    /// A rate, unless a part is zero.
+    /// A rate, or none if a part is zero.
     pub const fn new(num: u32, den: u32) -> Option<Self> {
         if num == 0 || den == 0 { None } else { Some(Self { num, den }) }
     }
 
-    /// Reads `30000/1001` or `25`. None for zero, negative or broken values.
+    /// Parses `30000/1001` or `25`. None for zero, negative or broken values.
     pub fn parse(text: &str) -> Option<Self> {
         let (num, den) = text.split_once('/').unwrap_or((text, "1"));
         Self::new(num.trim().parse().ok()?, den.trim().parse().ok()?)
     }
 
-    /// Frames a second.
+    /// Frames per second.
     pub fn fps(self) -> f64 {
         f64::from(self.num) / f64::from(self.den)
     }
 
-    /// Half as many frames a second.
+    /// Half the rate.
     pub fn halved(self) -> Self {
         if self.num.is_multiple_of(2) {
             Self { num: self.num / 2, den: self.den }
@@ -58,12 +59,12 @@ impl Rate {
         }
     }
 
-    /// The moment of a frame, seconds.
+    /// Time of a frame, seconds.
     pub fn seconds_of(self, frame: u64) -> f64 {
         frame as f64 * f64::from(self.den) / f64::from(self.num)
     }
 
-    /// Ticks a second in which every frame lies on a whole tick.
+    /// Ticks per second, so that every frame starts at a whole tick.
     pub fn timescale(self) -> u32 {
         let mut ticks = self.num;
         while ticks < 10_000 {
@@ -72,34 +73,34 @@ impl Rate {
         ticks
     }
 
-    /// How long so many frames are, in ticks of [`Self::timescale`].
+    /// Duration of a number of frames, ticks of [`Self::timescale`].
     pub fn ticks_of(self, frames: u32) -> u32 {
         (self.timescale() / self.num).saturating_mul(self.den).saturating_mul(frames)
     }
 
-    /// Whether both count the same frames: a container's own rate and the mean.
+    /// Whether this nominal rate and a mean rate are within 3 %.
     pub(crate) fn agrees_with(self, mean: Self) -> bool {
         self.near(mean, 0.03)
     }
 
-    fn near(self, other: Self, share: f64) -> bool {
-        (self.fps() / other.fps() - 1.0).abs() <= share
+    fn near(self, other: Self, tolerance: f64) -> bool {
+        (self.fps() / other.fps() - 1.0).abs() <= tolerance
     }
 
-    /// Whether it is one of those that cameras have.
-    fn is_camera(self) -> bool {
-        (23.0..=60.5).contains(&self.fps()) && STANDARD.into_iter().any(|rate| rate.near(self, 0.0005))
+    /// Whether it is a usual rate of cameras.
+    fn is_camera_rate(self) -> bool {
+        (23.0..=60.5).contains(&self.fps()) && STANDARD_RATES.into_iter().any(|rate| rate.near(self, 0.0005))
     }
 
-    /// Whether a mean of so many frames comes of this rate: some are missing, or fields are counted.
-    fn may_hold(self, mean: Self) -> bool {
+    /// Whether a stream of this rate may have that mean: up to half of its frames are missing, or fields are counted.
+    fn may_have_mean(self, mean: Self) -> bool {
         (self.fps() * 0.5..=self.fps()).contains(&mean.fps())
             || mean.near(Self { den: self.den, num: self.num.saturating_mul(2) }, 0.03)
     }
 
-    /// The standard rate within 0.05 %, else itself. 24 and 24000/1001 are 0.1 % apart.
+    /// The standard rate within 0.05 %, or else itself. 24 and 24000/1001 are 0.1 % apart.
     fn snapped(self) -> Self {
-        STANDARD.into_iter().find(|rate| rate.near(self, 0.0005)).unwrap_or(self)
+        STANDARD_RATES.into_iter().find(|rate| rate.near(self, 0.0005)).unwrap_or(self)
     }
 }
 
@@ -107,7 +108,7 @@ impl TryFrom<String> for Rate {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        Self::parse(&text).ok_or_else(|| format!("{text:?} is no rate"))
+        Self::parse(&text).ok_or_else(|| format!("{text:?} is not a frame rate"))
     }
 }
 
@@ -123,26 +124,28 @@ impl fmt::Display for Rate {
     }
 }
 
-/// The constant rate a source is encoded at, from the rate its container names (`nominal`, the
-/// lowest that holds every timestamp) and its mean rate.
+/// The constant output rate of a source, from the rate its container states (`nominal`, the lowest rate that represents
+/// every timestamp) and its mean rate.
 ///
-/// Where the two agree the nominal one is exact. So it is where it is a camera's and at least half of its frames are
-/// there. Else (a timescale posing as a rate, as 90000/1) the next standard rate that loses no frame on average is taken.
+/// The nominal rate is exact if the two agree, or if it is a camera's and at least half of its frames exist. Otherwise it
+/// may be a timescale, such as 90000/1: the result is then the next standard rate that drops no frame on average.
 pub fn output_rate(nominal: Option<Rate>, mean: Option<Rate>) -> Rate {
     let chosen = match (nominal, mean) {
         (Some(nominal), Some(mean)) if nominal.agrees_with(mean) => nominal.snapped(),
-        // A camera that left out frames, or a container that counts fields: no frame that was shot is lost.
-        (Some(nominal), Some(mean)) if nominal.is_camera() && nominal.may_hold(mean) => nominal.snapped(),
-        (Some(nominal), None) if nominal.fps() <= FASTEST.fps() => nominal.snapped(),
+        // A camera that skipped frames, or a container that counts fields: no recorded frame is dropped.
+        (Some(nominal), Some(mean)) if nominal.is_camera_rate() && nominal.may_have_mean(mean) => {
+            nominal.snapped()
+        }
+        (Some(nominal), None) if nominal.fps() <= MAX_RATE.fps() => nominal.snapped(),
         (_, Some(mean)) => {
-            STANDARD.into_iter().find(|rate| rate.fps() >= mean.fps() * 0.97).unwrap_or(FASTEST)
+            STANDARD_RATES.into_iter().find(|rate| rate.fps() >= mean.fps() * 0.97).unwrap_or(MAX_RATE)
         }
         _ => Rate { num: 30, den: 1 },
     };
-    if chosen.fps() > FASTEST.fps() {
-        FASTEST
+    if chosen.fps() > MAX_RATE.fps() {
+        MAX_RATE
     } else if chosen.fps() < 1.0 {
-        STANDARD[0]
+        STANDARD_RATES[0]
     } else {
         chosen
     }
@@ -150,27 +153,28 @@ pub fn output_rate(nominal: Option<Rate>, mean: Option<Rate>) -> Rate {
 
 #[cfg(test)]
 mod tests {
-    use super::{Rate, output_rate};
     use proptest::prelude::*;
+
+    use super::{Rate, output_rate};
 
     fn rate(nominal: &str, mean: &str) -> String {
         output_rate(Rate::parse(nominal), Rate::parse(mean)).to_string()
     }
 
     #[test]
-    fn real_sources_keep_their_rate() {
+    fn output_rate_of_real_sources_is_kept() {
         assert_eq!(rate("30000/1001", "37200/1241"), "30000/1001");
         assert_eq!(rate("24000/1001", "24000/1001"), "24000/1001");
-        assert_eq!(rate("8797/1000", "387068/45465"), "10/1", "3 % off: counted as variable");
+        assert_eq!(rate("8797/1000", "387068/45465"), "10/1", "3 % off: treated as variable");
         assert_eq!(rate("30000299/1000000", "30/1"), "30/1");
         assert_eq!(rate("30/1", "0/0"), "30/1");
-        assert_eq!(rate("30/1", "21/1"), "30/1", "a camera in the dark");
-        assert_eq!(rate("60/1", "5/1"), "5/1", "a screen on which little happens");
+        assert_eq!(rate("30/1", "21/1"), "30/1", "a camera in low light");
+        assert_eq!(rate("60/1", "5/1"), "5/1", "a mostly static screen recording");
         assert_eq!(rate("30/1", "60/1"), "30/1", "fields");
     }
 
     #[test]
-    fn timescales_are_no_rates() {
+    fn output_rate_of_timescale_is_a_standard_rate() {
         assert_eq!(rate("600/1", "24600/1469"), "20/1");
         assert_eq!(rate("90000/1", "750000/71393"), "12/1");
         assert_eq!(rate("90000/1", "0/0"), "30/1");
@@ -179,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_lie_on_whole_ticks() {
+    fn timescale_gives_every_frame_a_whole_tick() {
         for (text, ticks) in
             [("30/1", 15_360), ("24000/1001", 24_000), ("25/1", 12_800), ("60000/1001", 60_000)]
         {
@@ -193,7 +197,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn always_between_one_and_sixty(a in any::<(u32, u32)>(), b in any::<(u32, u32)>()) {
+        fn output_rate_is_between_one_and_sixty(a in any::<(u32, u32)>(), b in any::<(u32, u32)>()) {
             let chosen = output_rate(Rate::new(a.0, a.1), Rate::new(b.0, b.1));
             prop_assert!((1.0..=60.0).contains(&chosen.fps()));
         }

@@ -1,86 +1,92 @@
-//! Where decoding of a later part begins: which keyframe, and how far to seek for it.
+//! Where decoding of a chunk starts: which keyframe, and the time to seek to for it. And where the last frame ends.
 
 use crate::probe::{Source, number};
 
-/// Seconds for which the last picture of a file may be held.
-pub const LONGEST_HOLD: f64 = 1.0;
+/// The longest time for which the last frame of a file may be repeated, seconds.
+pub const MAX_LAST_FRAME_SECONDS: f64 = 1.0;
+/// ffprobe prints times to the microsecond.
+const TIME_RESOLUTION_SECONDS: f64 = 0.000_001;
+/// Seeking this much after a keyframe selects it in spite of rounded timestamps.
+const SEEK_EPSILON_SECONDS: f64 = 0.001;
+/// ffmpeg seeks this much earlier than requested if a stream has B-frames, except in MP4.
+const B_FRAME_SEEK_SECONDS: f64 = 3.0 / 23.0;
+/// Safety margin of [`seek_with_margin`]. No container has needed more.
+const SEEK_MARGIN_SECONDS: f64 = 0.3;
 
-/// A keyframe of the picture, in the file's own times.
+/// A keyframe, in the file's timestamps, seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Keyframe {
-    /// When it is shown.
-    pub shown: f64,
-    /// When it is decoded.
-    pub decoded: f64,
-    /// When the next keyframe is shown, as far as is known.
-    pub next: Option<f64>,
+    /// Presentation time.
+    pub pts: f64,
+    /// Decode time.
+    pub dts: f64,
+    /// Presentation time of the next keyframe, if known.
+    pub next_pts: Option<f64>,
 }
 
-/// Reads `ffprobe -show_entries packet=pts_time,dts_time,flags -of csv=p=0` of the picture: the last keyframe that is
-/// shown at or before `moment`.
-pub fn last_keyframe(packets: &str, moment: f64) -> Option<Keyframe> {
-    // Times are printed to the microsecond.
-    let due = moment + 0.000_001;
+/// Parses `ffprobe -show_entries packet=pts_time,dts_time,flags -of csv=p=0` of the video stream: returns the last
+/// keyframe presented at or before `time`.
+pub fn last_keyframe(packets: &str, time: f64) -> Option<Keyframe> {
+    let due = time + TIME_RESOLUTION_SECONDS;
     let keyframe = |line: &str| {
         let mut fields = line.split(',');
         let (pts, dts, flags) = (fields.next()?, fields.next()?, fields.next()?);
-        // Some containers give keyframes no time of showing.
-        let shown = number(pts).or(number(dts))?;
-        flags.starts_with('K').then(|| (shown, number(dts).unwrap_or(shown)))
+        // Some containers have no presentation time for keyframes.
+        let pts = number(pts).or(number(dts))?;
+        flags.starts_with('K').then(|| (pts, number(dts).unwrap_or(pts)))
     };
     let keyframes = || packets.lines().filter_map(keyframe);
-    let (shown, decoded) =
-        keyframes().filter(|&(shown, _)| shown <= due).max_by(|a, b| a.0.total_cmp(&b.0))?;
-    let next = keyframes().map(|(shown, _)| shown).filter(|&later| later > due).reduce(f64::min);
-    Some(Keyframe { shown, decoded, next })
+    let (pts, dts) = keyframes().filter(|&(pts, _)| pts <= due).max_by(|a, b| a.0.total_cmp(&b.0))?;
+    let next_pts = keyframes().map(|(pts, _)| pts).filter(|&later| later > due).reduce(f64::min);
+    Some(Keyframe { pts, dts, next_pts })
 }
 
-/// Where the picture ends that is `stated` to end then, from the same list of its last packets: the last of them is shown
-/// before it, by no more than [`LONGEST_HOLD`], and lasts at least as long as the one before, or `frame` seconds where
-/// that is less. A file of which the end is missing goes no further than it can.
+/// The end of a video whose container states `stated`, from a list of its last packets in the same format.
+///
+/// None if the last frame starts after `stated`, or more than [`MAX_LAST_FRAME_SECONDS`] before it: then the end of the
+/// file is missing. The last frame lasts at least as long as the one before, but `frame` seconds are enough.
 pub fn last_frame_end(packets: &str, stated: f64, frame: f64) -> Option<f64> {
-    let shown = |line: &str| {
+    let pts = |line: &str| {
         let mut fields = line.split(',');
         number(fields.next()?).or(number(fields.next()?))
     };
-    let mut shown: Vec<f64> = packets.lines().filter_map(shown).collect();
-    shown.sort_by(f64::total_cmp);
-    let last = shown.pop()?;
-    let length = shown.last().map_or(frame, |before| frame.min(last - before));
-    // Times are printed to the microsecond.
-    (-0.000_001..=LONGEST_HOLD + 0.000_001).contains(&(stated - last)).then_some(stated.max(last + length))
+    let mut pts: Vec<f64> = packets.lines().filter_map(pts).collect();
+    pts.sort_by(f64::total_cmp);
+    let last = pts.pop()?;
+    let duration = pts.last().map_or(frame, |before| frame.min(last - before));
+    (-TIME_RESOLUTION_SECONDS..=MAX_LAST_FRAME_SECONDS + TIME_RESOLUTION_SECONDS)
+        .contains(&(stated - last))
+        .then_some(stated.max(last + duration))
 }
 
-/// Where to seek, in seconds after the file's start, so that decoding begins with `key` and not with the keyframe
-/// before it, as far as the container's demuxer can be trusted with that; none to begin at the beginning.
+/// Where to seek, seconds after the file's start, so that decoding starts with `key` and not with the keyframe before
+/// it, as exactly as the container's demuxer allows. None to start at the beginning.
 pub fn seek_to(source: &Source, key: &Keyframe) -> Option<f64> {
-    /// ffmpeg seeks so much earlier than it is told where streams reorder, except in MP4.
-    const EARLIER: f64 = 3.0 / 23.0;
-    let earlier = if source.reorders { EARLIER } else { 0.0 };
-    let before_next = |at: f64| key.next.map_or(at, |next| at.min((next - 0.001).max(key.shown)));
-    let at = match family(source) {
-        "mov" => key.shown + 0.001,
-        "matroska" => before_next(key.shown + earlier + 0.001),
-        "flv" => before_next(key.decoded + earlier + 0.001),
+    let earlier = if source.has_b_frames { B_FRAME_SEEK_SECONDS } else { 0.0 };
+    let before_next =
+        |at: f64| key.next_pts.map_or(at, |next| at.min((next - SEEK_EPSILON_SECONDS).max(key.pts)));
+    let at = match demuxer(source) {
+        "mov" => key.pts + SEEK_EPSILON_SECONDS,
+        "matroska" => before_next(key.pts + earlier + SEEK_EPSILON_SECONDS),
+        "flv" => before_next(key.dts + earlier + SEEK_EPSILON_SECONDS),
         _ => return seek_with_margin(source, key),
     };
-    Some(at - source.start).filter(|&seek| seek > 0.0)
+    Some(at - source.start_time).filter(|&seek| seek > 0.0)
 }
 
-/// Whether the container lists its keyframes with exact times, so that its demuxer lands on one.
-pub fn lists_keyframes(source: &Source) -> bool {
-    family(source) == "mov"
-}
-
-/// The first of the names that the demuxer goes by.
-fn family(source: &Source) -> &str {
-    source.container.split(',').next().unwrap_or_default()
-}
-
-/// The same with a margin that has never been too small, at the price of a group of pictures decoded in vain.
+/// Where to seek for `key` with a safety margin, at the cost of decoding one GOP more. None to start at the beginning.
 pub fn seek_with_margin(source: &Source, key: &Keyframe) -> Option<f64> {
-    const MARGIN: f64 = 0.3;
-    Some(key.decoded - MARGIN - source.start).filter(|&seek| seek > 0.0)
+    Some(key.dts - SEEK_MARGIN_SECONDS - source.start_time).filter(|&seek| seek > 0.0)
+}
+
+/// Whether the container indexes its keyframes with exact times, so that its demuxer seeks to one.
+pub fn lists_keyframes(source: &Source) -> bool {
+    demuxer(source) == "mov"
+}
+
+/// The first name of ffmpeg's demuxer.
+fn demuxer(source: &Source) -> &str {
+    source.container.split(',').next().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -89,48 +95,52 @@ mod tests {
     use crate::probe::parse;
 
     #[test]
-    fn the_keyframe_before_a_moment_is_found() {
+    fn last_keyframe_returns_the_one_at_or_before_the_time() {
         let packets =
             "0.066,0.000,K__\n0.200,0.033,___\n2.066,2.000,K__\nN/A,2.1,___\n4.066,4.000,K_\njunk\n";
-        let found = |moment| last_keyframe(packets, moment).map(|key| (key.shown, key.decoded, key.next));
+        let found = |time| last_keyframe(packets, time).map(|key| (key.pts, key.dts, key.next_pts));
         assert_eq!(found(4.0), Some((2.066, 2.0, Some(4.066))));
         assert_eq!(found(4.066), Some((4.066, 4.0, None)));
         assert_eq!(found(0.0), None);
         let avi = last_keyframe("N/A,1.0,K__", 1.0).expect("keyframe");
-        assert_eq!((avi.shown, avi.decoded), (1.0, 1.0));
+        assert_eq!((avi.pts, avi.dts), (1.0, 1.0));
     }
 
     #[test]
-    fn the_last_picture_ends_when_the_container_says_so() {
+    fn last_frame_end_is_the_stated_end_if_plausible() {
         let packets = "1.0,0.8,K__\n1.4,0.9,___\n1.2,1.0,___\nN/A,1.1,___\njunk\n";
         let ends = |stated| last_frame_end(packets, stated, 0.1).map(|end| (end * 1000.0).round());
         assert_eq!((ends(1.5), ends(2.4)), (Some(1500.0), Some(2400.0)));
-        assert_eq!((ends(1.4), ends(1.42)), (Some(1500.0), Some(1500.0)), "it is seen");
-        let slowly = last_frame_end(packets, 1.5, 1.0).map(|end| (end * 1000.0).round());
-        assert_eq!(slowly, Some(1600.0), "a grid that leaves pictures out needs no more than the file has");
+        assert_eq!(
+            (ends(1.4), ends(1.42)),
+            (Some(1500.0), Some(1500.0)),
+            "at least the duration of the frame before"
+        );
+        let long_frame = last_frame_end(packets, 1.5, 1.0).map(|end| (end * 1000.0).round());
+        assert_eq!(long_frame, Some(1600.0), "a longer output frame needs no more than the file has");
         assert_eq!(last_frame_end("1.4,0.9,K__\n", 1.4, 0.1), Some(1.5));
-        assert_eq!(ends(1.3), None, "it says less than there is");
-        assert_eq!(ends(2.5), None, "the rest of the file is missing");
+        assert_eq!(ends(1.3), None, "frames follow the stated end");
+        assert_eq!(ends(2.5), None, "the end of the file is missing");
         assert_eq!(last_frame_end("", 1.0, 0.1), None);
     }
 
     #[test]
-    fn each_container_is_sought_in_its_own_way() {
+    fn seek_to_depends_on_the_container() {
         let json = |format: &str| {
             format!(
                 r#"{{"streams":[{{"index":0,"codec_type":"video","codec_name":"h264","width":8,"height":8,
                 "has_b_frames":2,"start_time":"1.5"}}],"format":{{"format_name":"{format}","start_time":"1.0"}}}}"#
             )
         };
-        let key = Keyframe { shown: 9.0, decoded: 8.9, next: Some(9.1) };
+        let key = Keyframe { pts: 9.0, dts: 8.9, next_pts: Some(9.1) };
         let seek = |format: &str| {
             let source = parse(json(format).as_bytes()).expect("probe");
-            assert_eq!((source.first, source.reorders), (1.5, true));
+            assert_eq!((source.first_stream_start, source.has_b_frames), (1.5, true));
             assert_eq!(lists_keyframes(&source), format == "mov,mp4");
             seek_to(&source, &key).map(|seek| (seek * 1000.0).round())
         };
         assert_eq!(seek("mov,mp4"), Some(8001.0));
-        assert_eq!(seek("matroska,webm"), Some(8099.0), "before the next one");
+        assert_eq!(seek("matroska,webm"), Some(8099.0), "before the next keyframe");
         assert_eq!(seek("mpegts"), Some(7600.0));
     }
 }

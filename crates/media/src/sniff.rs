@@ -1,12 +1,12 @@
-//! What a file is by its first bytes. Refuses at once what is surely not a video; above all the
-//! text formats (playlists, manifests, concat lists) that make a demuxer open other addresses.
+//! Recognises a file by its first bytes. Rejects early what is certainly not a video, above all the text formats
+//! (playlists, manifests, concat lists) that make a demuxer open other URLs.
 
 use crate::{Failure, FailureKind};
 
-/// How many bytes of the file's beginning are worth handing to [`sniff`].
+/// Bytes from the start of the file to pass to [`sniff`].
 pub const SNIFF_BYTES: usize = 64 * 1024;
 
-/// A container that was recognised, or bytes that may still be one.
+/// A recognised container, or bytes that may still be one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// MP4, QuickTime, 3GP.
@@ -27,14 +27,14 @@ pub enum Kind {
     Asf,
     /// MXF.
     Mxf,
-    /// Sound alone, or binary and not known to be anything else: the probe decides.
+    /// Audio only, or unrecognised binary: the probe decides.
     Unknown,
 }
 
 /// Recognises the container by the file's first bytes.
 ///
 /// # Errors
-/// `FILE_NOT_VIDEO` when the bytes are surely something else.
+/// `FileNotVideo` when the bytes are certainly something else.
 pub fn sniff(head: &[u8]) -> Result<Kind, Failure> {
     if head.is_empty() {
         return Err(not_video("The file is empty. Upload it again."));
@@ -59,9 +59,9 @@ fn container(head: &[u8]) -> Option<Kind> {
     let at = |offset: usize, magic: &[u8]| head.get(offset..offset + magic.len()) == Some(magic);
     const MP4_BOXES: [&[u8]; 8] = [b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp"];
     if MP4_BOXES.iter().any(|kind| at(4, kind)) {
-        // HEIF and AVIF are images in the same boxes.
-        const IMAGES: [&[u8]; 6] = [b"heic", b"heix", b"mif1", b"msf1", b"avif", b"avis"];
-        return (!(at(4, b"ftyp") && IMAGES.iter().any(|brand| at(8, brand)))).then_some(Kind::Mp4);
+        // HEIF and AVIF images use the same boxes.
+        const IMAGE_BRANDS: [&[u8]; 6] = [b"heic", b"heix", b"mif1", b"msf1", b"avif", b"avis"];
+        return (!(at(4, b"ftyp") && IMAGE_BRANDS.iter().any(|brand| at(8, brand)))).then_some(Kind::Mp4);
     }
     if at(0, &[0x1a, 0x45, 0xdf, 0xa3]) {
         return Some(Kind::Matroska);
@@ -127,7 +127,7 @@ fn known_other(head: &[u8]) -> Option<&'static str> {
     None
 }
 
-/// Text has no control bytes but white space. UTF-16 text begins with a byte order mark.
+/// Text has no control characters except white space. UTF-16 text starts with a byte order mark.
 fn is_text(head: &[u8]) -> bool {
     let sample = &head[..head.len().min(4096)];
     if sample.starts_with(&[0xff, 0xfe]) || sample.starts_with(&[0xfe, 0xff]) {
@@ -141,12 +141,13 @@ fn is_text(head: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Kind, sniff};
-    use crate::FailureKind;
     use proptest::prelude::*;
 
+    use super::{Kind, sniff};
+    use crate::FailureKind;
+
     #[test]
-    fn containers_are_recognised() {
+    fn sniff_container_returns_its_kind() {
         let mut ts = vec![0u8; 400];
         ts[0] = b'G';
         ts[188] = b'G';
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn other_files_are_refused() {
+    fn sniff_other_file_is_rejected() {
         let cases: [&[u8]; 11] = [
             b"",
             b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n",
@@ -190,12 +191,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_answered(head in proptest::collection::vec(any::<u8>(), 0..600)) {
-            let _answered = sniff(&head);
+        fn sniff_any_bytes_does_not_panic(head in proptest::collection::vec(any::<u8>(), 0..600)) {
+            let _ignored = sniff(&head);
         }
 
         #[test]
-        fn playlists_never_pass(rest in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn sniff_playlist_is_rejected(rest in proptest::collection::vec(any::<u8>(), 0..300)) {
             let head = [b"#EXTM3U".as_slice(), &rest].concat();
             prop_assert!(sniff(&head).is_err());
         }

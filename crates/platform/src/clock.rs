@@ -1,29 +1,33 @@
-//! Time as a value that is handed in, so that tests move it instead of sleeping.
+//! Injected wall-clock time, which tests advance instead of sleeping.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-/// The system's wall clock, in milliseconds since the Unix epoch.
+/// The system time, in milliseconds since the Unix epoch.
 pub fn now_millis() -> i64 {
-    // A machine whose clock stands before 1970 is treated as standing at 1970.
+    // A system time before 1970 counts as 1970.
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// A wall clock: the system's, or one that tests move by hand. Clones show the same time.
+/// A wall clock: the system's, or a manual one for tests. Clones share the time.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
     manual: Option<Arc<AtomicI64>>,
 }
 
 impl Clock {
-    /// The system's clock.
+    /// The system clock.
     pub fn system() -> Self {
         Self { manual: None }
     }
 
-    /// A clock that stands at `start_millis` (Unix, milliseconds) until it is advanced.
+    /// A clock that is at `start_millis` (Unix, milliseconds) until it is advanced.
     pub fn manual(start_millis: i64) -> Self {
         Self { manual: Some(Arc::new(AtomicI64::new(start_millis))) }
     }
@@ -36,7 +40,7 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock forward; the system's clock is not ours to move, so there it does nothing.
+    /// Advances a manual clock. No effect on the system clock.
     pub fn advance(&self, by: Duration) {
         if let Some(time) = &self.manual {
             time.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
@@ -49,11 +53,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_manual_clock_moves_only_by_hand_and_for_all_its_clones() {
+    fn advance_moves_a_manual_clock_and_its_clones() {
         let clock = Clock::manual(1_000);
-        let seen_elsewhere = clock.clone();
-        assert_eq!(seen_elsewhere.now_millis(), 1_000);
+        let clone = clock.clone();
+        assert_eq!(clone.now_millis(), 1_000);
         clock.advance(Duration::from_secs(2));
-        assert_eq!(seen_elsewhere.now_millis(), 3_000);
+        assert_eq!(clone.now_millis(), 3_000);
     }
 }

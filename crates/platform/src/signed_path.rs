@@ -1,27 +1,25 @@
-//! Signed, expiring permission for all object keys under a prefix, short enough to stand in a path.
+//! Signed, expiring tokens that authorise reading all object keys under a prefix, short enough for a URL path.
 //!
-//! A playback address carries the token as a path segment, so that the relative addresses inside playlists
-//! inherit it. Form: `base64url(expiry, Unix seconds, u64 big-endian ++ prefix) "." base64url(tag)`, where the tag
+//! A playback URL has the token as a path segment, so that the relative URLs in playlists inherit it. Format: `base64url(expiry, Unix seconds, u64 big-endian ++ prefix) "." base64url(tag)`, where the tag
 //! is the first 16 bytes of HMAC-SHA-256 over the first part's bytes (a truncation RFC 2104 section 5 allows).
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 const TAG_BYTES: usize = 16;
 const EXPIRY_BYTES: usize = 8;
 
-/// Why a token is refused.
+/// Why a token is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignedPathError {
-    /// It does not have the form of a token.
+    /// Not in the format of a token.
     #[error("not a playback token")]
     Malformed,
-    /// It was not signed with this secret, or was changed since.
+    /// Not signed with this secret, or modified.
     #[error("the playback token's signature does not match")]
     Forged,
-    /// Its time is over.
+    /// Expired.
     #[error("the playback token has expired")]
     Expired,
 }
@@ -35,9 +33,9 @@ pub struct PathSigner {
 impl PathSigner {
     /// A signer with `secret`, which should be at least 32 random bytes and the same in every replica.
     pub fn new(secret: &[u8]) -> Self {
-        // HMAC takes keys of every length; the error exists for MACs that do not.
+        // HMAC accepts keys of any length; the error is for other MACs.
         let keyed =
-            Hmac::new_from_slice(secret).unwrap_or_else(|_| unreachable!("HMAC takes any key length"));
+            Hmac::new_from_slice(secret).unwrap_or_else(|_| unreachable!("HMAC accepts any key length"));
         Self { keyed }
     }
 
@@ -49,8 +47,7 @@ impl PathSigner {
         format!("{}.{}", URL_SAFE_NO_PAD.encode(&payload), URL_SAFE_NO_PAD.encode(&tag[..TAG_BYTES]))
     }
 
-    /// The prefix that `token` was signed for. The signature is compared in constant time, and before the expiry
-    /// is looked at.
+    /// The prefix that `token` was signed for. The signature is compared in constant time, before the expiry is checked.
     pub fn verify(&self, token: &str, now_unix: u64) -> Result<String, SignedPathError> {
         let (payload, tag) = token.split_once('.').ok_or(SignedPathError::Malformed)?;
         let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| SignedPathError::Malformed)?;
@@ -81,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_gives_its_prefix_back_until_it_expires() {
+    fn verify_returns_the_prefix_until_expiry() {
         let token = signer().sign("videos/ä/hls/", 100);
         assert_eq!(signer().verify(&token, 99), Ok("videos/ä/hls/".to_owned()));
         assert_eq!(signer().verify(&token, 100), Err(SignedPathError::Expired));
@@ -89,25 +86,25 @@ mod tests {
     }
 
     #[test]
-    fn another_secret_or_any_changed_byte_is_refused() {
+    fn verify_rejects_another_secret_and_any_changed_byte() {
         let token = signer().sign("videos/a/", 100);
         assert_eq!(PathSigner::new(b"another").verify(&token, 1), Err(SignedPathError::Forged));
-        for place in 0..token.len() {
+        for index in 0..token.len() {
             let mut changed = token.clone().into_bytes();
-            changed[place] = if changed[place] == b'A' { b'B' } else { b'A' };
+            changed[index] = if changed[index] == b'A' { b'B' } else { b'A' };
             let changed = String::from_utf8(changed).expect("ASCII stays ASCII");
-            assert!(signer().verify(&changed, 1).is_err(), "byte {place}");
+            assert!(signer().verify(&changed, 1).is_err(), "byte {index}");
         }
     }
 
     #[test]
-    fn an_expired_forgery_is_called_forged() {
+    fn verify_of_an_expired_forgery_is_forged() {
         let token = PathSigner::new(b"another").sign("videos/a/", 100);
         assert_eq!(signer().verify(&token, 1_000), Err(SignedPathError::Forged));
     }
 
     #[test]
-    fn what_is_no_token_is_malformed() {
+    fn verify_of_other_text_is_malformed() {
         let valid = signer().sign("p", 100);
         let (payload, _) = valid.split_once('.').expect("two parts");
         for token in

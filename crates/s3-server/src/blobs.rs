@@ -1,19 +1,22 @@
-//! Content files: written in `tmp/`, kept in `blobs/`, named by generated ids.
+//! Content files (blobs): written in `tmp/`, stored in `blobs/`, named by generated ids.
 //!
-//! Everything here blocks; callers run it off the async threads.
+//! All functions block; callers run them on blocking threads.
 
-use std::collections::HashSet;
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::{
+    collections::HashSet,
+    fs::{self, File},
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+    slice,
+    sync::Arc,
+};
 
 use uuid::Uuid;
 
-/// Small network chunks are gathered to this size before they are written.
-const WRITE_BUFFER: usize = 256 << 10;
+/// Size of the buffer that collects small network chunks before they are written.
+const WRITE_BUFFER_BYTES: usize = 256 << 10;
 
-/// The id of one blob: 32 hex digits. The last two pick the folder, so that no folder grows huge.
+/// The id of one blob: 32 hex digits. The last two are its shard, which keeps folders small.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct BlobId(String);
 
@@ -33,71 +36,71 @@ impl From<String> for BlobId {
     }
 }
 
-/// The `blobs/` and `tmp/` folders.
-pub(crate) struct BlobStore {
+/// The folders `blobs/` and `tmp/`.
+pub(crate) struct BlobDir {
     blobs: PathBuf,
     tmp: PathBuf,
 }
 
-/// What a sweep found.
-pub(crate) struct Swept {
-    /// Files that nothing named, now removed.
+/// The result of a sweep.
+pub(crate) struct SweepReport {
+    /// Files that the index does not reference, now removed.
     pub(crate) orphans: usize,
-    /// Blobs named by the index that have no file.
+    /// Blobs that the index references but that have no file.
     pub(crate) missing: usize,
 }
 
-impl BlobStore {
+impl BlobDir {
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
-        let store = Self { blobs: dir.join("blobs"), tmp: dir.join("tmp") };
-        fs::create_dir_all(&store.tmp)?;
+        let blobs = Self { blobs: dir.join("blobs"), tmp: dir.join("tmp") };
+        fs::create_dir_all(&blobs.tmp)?;
         for shard in 0..=u8::MAX {
-            fs::create_dir_all(store.shard(&format!("{shard:02x}")))?;
+            fs::create_dir_all(blobs.shard(&format!("{shard:02x}")))?;
         }
-        sync_dir(&store.blobs)?;
+        sync_dir(&blobs.blobs)?;
         sync_dir(dir)?;
-        Ok(store)
+        Ok(blobs)
     }
 
-    /// Starts a new content file in `tmp/`.
-    pub(crate) fn create(&self) -> io::Result<Staged> {
+    /// Creates an empty content file in `tmp/`.
+    pub(crate) fn create(&self) -> io::Result<StagedBlob> {
         let id = BlobId::generate();
         let path = self.tmp.join(id.as_str());
-        let file = BufWriter::with_capacity(WRITE_BUFFER, File::create_new(&path)?);
-        Ok(Staged { id, file, leftover: Leftover { path, armed: true } })
+        let file = BufWriter::with_capacity(WRITE_BUFFER_BYTES, File::create_new(&path)?);
+        Ok(StagedBlob { id, file, temp: TempFile { path, armed: true } })
     }
 
-    /// Makes a finished file durable under its id.
-    pub(crate) fn persist(self: &Arc<Self>, staged: Staged) -> io::Result<FreshBlob> {
-        let Staged { id, file, mut leftover } = staged;
+    /// Makes a completely written file durable: syncs it and renames it into `blobs/`.
+    pub(crate) fn persist(self: &Arc<Self>, staged: StagedBlob) -> io::Result<NewBlob> {
+        let StagedBlob { id, file, mut temp } = staged;
         file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_data()?;
         let path = self.path(&id);
-        fs::rename(&leftover.path, &path)?;
-        leftover.armed = false;
-        let fresh = FreshBlob { id, store: Arc::clone(self), armed: true };
+        fs::rename(&temp.path, &path)?;
+        temp.armed = false;
+        let blob = NewBlob { id, dir: Arc::clone(self), armed: true };
         sync_dir(path.parent().unwrap_or(&self.blobs))?;
-        Ok(fresh)
+        Ok(blob)
     }
 
-    /// A second name for a blob's content, with a life of its own.
-    pub(crate) fn duplicate(self: &Arc<Self>, id: &BlobId) -> io::Result<FreshBlob> {
+    /// Creates a new blob with the same content.
+    pub(crate) fn duplicate(self: &Arc<Self>, id: &BlobId) -> io::Result<NewBlob> {
         let copy = BlobId::generate();
         let path = self.path(&copy);
-        let fresh = FreshBlob { id: copy, store: Arc::clone(self), armed: true };
-        // Blobs never change, so two names may share the bytes; a few filesystems have no links.
+        let blob = NewBlob { id: copy, dir: Arc::clone(self), armed: true };
+        // Blobs are immutable, so a hard link is enough. A few file systems do not have them.
         if fs::hard_link(self.path(id), &path).is_err() {
             fs::copy(self.path(id), &path)?;
             File::open(&path)?.sync_all()?;
         }
         sync_dir(path.parent().unwrap_or(&self.blobs))?;
-        Ok(fresh)
+        Ok(blob)
     }
 
     pub(crate) fn read(&self, id: &BlobId) -> io::Result<File> {
         File::open(self.path(id))
     }
 
-    /// Unlinks blobs. A file that stays behind is removed by the next sweep.
+    /// Unlinks blobs. A file that cannot be removed is left to the sweep at the next start.
     pub(crate) fn remove(&self, ids: &[BlobId]) {
         for id in ids {
             match fs::remove_file(self.path(id)) {
@@ -109,8 +112,8 @@ impl BlobStore {
         }
     }
 
-    /// Removes everything in `tmp/`, and everything in `blobs/` that is not `named`.
-    pub(crate) fn sweep(&self, mut named: HashSet<String>) -> io::Result<Swept> {
+    /// Removes everything in `tmp/`, and everything in `blobs/` that is not `referenced`.
+    pub(crate) fn sweep(&self, mut referenced: HashSet<String>) -> io::Result<SweepReport> {
         let mut orphans = 0;
         for entry in fs::read_dir(&self.tmp)? {
             fs::remove_file(entry?.path())?;
@@ -119,13 +122,13 @@ impl BlobStore {
         for shard in 0..=u8::MAX {
             for entry in fs::read_dir(self.shard(&format!("{shard:02x}")))? {
                 let entry = entry?;
-                if !entry.file_name().to_str().is_some_and(|name| named.remove(name)) {
+                if !entry.file_name().to_str().is_some_and(|name| referenced.remove(name)) {
                     fs::remove_file(entry.path())?;
                     orphans += 1;
                 }
             }
         }
-        Ok(Swept { orphans, missing: named.len() })
+        Ok(SweepReport { orphans, missing: referenced.len() })
     }
 
     fn path(&self, id: &BlobId) -> PathBuf {
@@ -138,26 +141,26 @@ impl BlobStore {
     }
 }
 
-/// A content file being written. Dropped unfinished, it is gone.
-pub(crate) struct Staged {
+/// A content file being written. Removed on drop, unless persisted.
+pub(crate) struct StagedBlob {
     id: BlobId,
     file: BufWriter<File>,
-    leftover: Leftover,
+    temp: TempFile,
 }
 
-impl Staged {
+impl StagedBlob {
     pub(crate) fn write(&mut self, data: &[u8]) -> io::Result<()> {
         self.file.write_all(data)
     }
 }
 
-/// A path to unlink on drop, while armed.
-struct Leftover {
+/// A file that is unlinked on drop while armed.
+struct TempFile {
     path: PathBuf,
     armed: bool,
 }
 
-impl Drop for Leftover {
+impl Drop for TempFile {
     fn drop(&mut self) {
         if self.armed
             && let Err(e) = fs::remove_file(&self.path)
@@ -167,30 +170,30 @@ impl Drop for Leftover {
     }
 }
 
-/// A durable blob that the index does not name yet. Dropped, it is removed.
-pub(crate) struct FreshBlob {
+/// A durable blob that the index does not reference yet. Removed on drop.
+pub(crate) struct NewBlob {
     id: BlobId,
-    store: Arc<BlobStore>,
+    dir: Arc<BlobDir>,
     armed: bool,
 }
 
-impl FreshBlob {
-    /// Hands the blob over to an index transaction, whose outcome now decides about it.
-    pub(crate) fn keep(mut self) -> BlobId {
+impl NewBlob {
+    /// The id, for an index transaction. From now on its outcome decides whether the blob is removed.
+    pub(crate) fn into_id(mut self) -> BlobId {
         self.armed = false;
         self.id.clone()
     }
 }
 
-impl Drop for FreshBlob {
+impl Drop for NewBlob {
     fn drop(&mut self) {
         if self.armed {
-            self.store.remove(std::slice::from_ref(&self.id));
+            self.dir.remove(slice::from_ref(&self.id));
         }
     }
 }
 
-/// Makes a rename or a new name in `dir` survive a power cut.
+/// Makes new and renamed files in `dir` durable.
 fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }

@@ -1,13 +1,19 @@
-//! Conditional requests: If-Match and its kin, for readers and for writers.
+//! Conditional requests: If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since, If-Range.
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use s3s::dto::{ETag, ETagCondition, Timestamp, TimestampFormat};
-use s3s::{S3Error, S3ErrorCode, s3_error};
+use s3s::{
+    S3Error, S3ErrorCode,
+    dto::{ETag, ETagCondition, Timestamp, TimestampFormat},
+    s3_error,
+};
 
-use crate::headers::{timestamp, unix_seconds};
-use crate::index::Object;
+use crate::{
+    error::no_such_key,
+    model::Object,
+    timestamps::{timestamp, unix_seconds},
+};
 
-/// What a reader asks of the object before it wants it.
+/// The conditions of a GET, a HEAD, or the source of a copy.
 #[derive(Default)]
 pub(crate) struct ReadConditions {
     pub(crate) if_match: Option<ETagCondition>,
@@ -17,17 +23,19 @@ pub(crate) struct ReadConditions {
 }
 
 impl ReadConditions {
-    /// Checks in the order of RFC 9110 section 13.2.2: an ETag outweighs a date.
+    /// Evaluates in the order of RFC 9110 section 13.2.2: an ETag takes precedence over a date.
+    ///
+    /// Errors: 412 if a precondition failed, 304 if the object has not changed.
     pub(crate) fn check(self, object: &Object) -> Result<(), S3Error> {
         // HTTP dates have whole seconds.
-        let modified = object.modified.div_euclid(1000);
-        let held = match (&self.if_match, self.if_unmodified_since) {
+        let modified = object.modify_time.div_euclid(1000);
+        let matched = match (&self.if_match, self.if_unmodified_since) {
             (Some(wanted), _) => matches(wanted, &object.etag),
             (None, Some(since)) => modified <= unix_seconds(since),
             (None, None) => true,
         };
-        if !held {
-            return Err(s3_error!(PreconditionFailed, "At least one of the preconditions did not hold."));
+        if !matched {
+            return Err(precondition_failed());
         }
         let changed = match (&self.if_none_match, self.if_modified_since) {
             (Some(known), _) => !matches(known, &object.etag),
@@ -37,18 +45,16 @@ impl ReadConditions {
         if changed { Ok(()) } else { Err(not_modified(object)) }
     }
 
-    /// The same for the source of a copy, where S3 has no "not modified".
+    /// Like [`Self::check`] for the source of a copy, where S3 answers 412 instead of 304.
     pub(crate) fn check_copy_source(self, object: &Object) -> Result<(), S3Error> {
         self.check(object).map_err(|e| match e.code() {
-            S3ErrorCode::NotModified => {
-                s3_error!(PreconditionFailed, "At least one of the preconditions did not hold.")
-            }
+            S3ErrorCode::NotModified => precondition_failed(),
             _ => e,
         })
     }
 }
 
-/// What a writer asks of the object that it is about to replace or delete.
+/// The conditions of a request that replaces or deletes an object.
 #[derive(Clone, Default)]
 pub(crate) struct WriteConditions {
     pub(crate) if_match: Option<ETagCondition>,
@@ -56,34 +62,33 @@ pub(crate) struct WriteConditions {
 }
 
 impl WriteConditions {
-    /// Checks against the ETag of the object that is there now, if any.
+    /// Evaluates against the ETag of the current object, if there is one.
     pub(crate) fn check(&self, current: Option<&str>) -> Result<(), S3Error> {
-        let refused = || s3_error!(PreconditionFailed, "At least one of the preconditions did not hold.");
         match (&self.if_match, current) {
-            (Some(_), None) => return Err(s3_error!(NoSuchKey, "The specified key does not exist.")),
-            (Some(wanted), Some(etag)) if !matches(wanted, etag) => return Err(refused()),
+            (Some(_), None) => return Err(no_such_key()),
+            (Some(wanted), Some(etag)) if !matches(wanted, etag) => return Err(precondition_failed()),
             _ => {}
         }
         match (&self.if_none_match, current) {
-            (Some(known), Some(etag)) if matches(known, etag) => Err(refused()),
+            (Some(known), Some(etag)) if matches(known, etag) => Err(precondition_failed()),
             _ => Ok(()),
         }
     }
 }
 
-/// Whether a `Range` still counts: If-Range must name the object as it is now.
+/// True if the `Range` header applies: If-Range, if given, matches the current object.
 pub(crate) fn range_applies(headers: &HeaderMap, object: &Object) -> bool {
     let Some(value) = headers.get(header::IF_RANGE).and_then(|v| v.to_str().ok()) else {
         return !headers.contains_key(header::IF_RANGE);
     };
     match Timestamp::parse(TimestampFormat::HttpDate, value) {
-        Ok(date) => object.modified.div_euclid(1000) == unix_seconds(date),
+        Ok(date) => object.modify_time.div_euclid(1000) == unix_seconds(date),
         Err(_) => value.trim().strip_prefix('"').and_then(|v| v.strip_suffix('"')) == Some(&object.etag),
     }
 }
 
-/// True if one of the listed ETags is the object's. s3s hands over a list as one value, with the
-/// quotes between its members still inside.
+/// True if one of the listed ETags is `etag`. s3s passes a list as one value that still contains the
+/// quotes between its members.
 fn matches(condition: &ETagCondition, etag: &str) -> bool {
     match condition {
         ETagCondition::Any => true,
@@ -93,14 +98,18 @@ fn matches(condition: &ETagCondition, etag: &str) -> bool {
     }
 }
 
-/// 304 with the headers that RFC 9110 section 15.4.5 wants on it.
+fn precondition_failed() -> S3Error {
+    s3_error!(PreconditionFailed, "At least one of the preconditions did not hold.")
+}
+
+/// 304 with the headers that RFC 9110 section 15.4.5 requires.
 fn not_modified(object: &Object) -> S3Error {
     let mut headers = HeaderMap::new();
     if let Ok(etag) = ETag::Strong(object.etag.clone()).to_http_header() {
         headers.insert(header::ETAG, etag);
     }
     let mut date = Vec::new();
-    if timestamp(object.modified).format(TimestampFormat::HttpDate, &mut date).is_ok()
+    if timestamp(object.modify_time).format(TimestampFormat::HttpDate, &mut date).is_ok()
         && let Ok(date) = HeaderValue::from_bytes(&date)
     {
         headers.insert(header::LAST_MODIFIED, date);
@@ -125,20 +134,28 @@ mod tests {
     }
 
     #[test]
-    fn etags_match_alone_in_lists_and_weakly() {
+    fn matches_etag_single_listed_or_weak_returns_true() {
         assert!(matches(&tag("\"abc\""), "abc"));
         assert!(matches(&tag("W/\"abc\""), "abc"));
         assert!(matches(&tag("\"x\", \"abc\""), "abc"));
         assert!(matches(&tag("\"x\", W/\"abc\""), "abc"));
         assert!(matches(&tag("*"), "abc"));
+    }
+
+    #[test]
+    fn matches_other_etag_returns_false() {
         assert!(!matches(&tag("\"abcd\""), "abc"));
     }
 
     #[test]
-    fn writers_see_what_is_there() {
-        let absent = WriteConditions { if_none_match: Some(ETagCondition::Any), ..Default::default() };
-        assert!(absent.check(None).is_ok());
-        assert_eq!(absent.check(Some("a")).unwrap_err().code(), &S3ErrorCode::PreconditionFailed);
+    fn write_check_if_none_match_any_rejects_existing_object() {
+        let create_only = WriteConditions { if_none_match: Some(ETagCondition::Any), ..Default::default() };
+        assert!(create_only.check(None).is_ok());
+        assert_eq!(create_only.check(Some("a")).unwrap_err().code(), &S3ErrorCode::PreconditionFailed);
+    }
+
+    #[test]
+    fn write_check_if_match_rejects_other_or_missing_object() {
         let same = WriteConditions { if_match: Some(tag("\"a\"")), ..Default::default() };
         assert!(same.check(Some("a")).is_ok());
         assert_eq!(same.check(Some("b")).unwrap_err().code(), &S3ErrorCode::PreconditionFailed);

@@ -1,13 +1,12 @@
-//! What can go wrong, and how it is told in S3's terms.
+//! Errors, and their conversion into S3's.
 
-use std::io;
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 use http::StatusCode;
 use s3s::{S3Error, S3ErrorCode, s3_error};
 use sea_orm::DbErr;
 
-/// Why the store could not be opened.
+/// Why the object store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The folder can't be created, read or written.
@@ -17,55 +16,57 @@ pub enum OpenError {
     #[error("object store folder {} is in use by another process", .0.display())]
     InUse(PathBuf),
     /// The folder was written by a newer version of this program.
-    #[error("object store format {found} is newer than {known}, the newest this version knows")]
-    Newer {
+    #[error(
+        "object store format {found} is newer than {supported}, the newest that this version of reelmill supports"
+    )]
+    NewerFormat {
         /// The format number found in the folder.
         found: i64,
-        /// The newest format number this version reads.
-        known: i64,
+        /// The newest format number that this version reads.
+        supported: i64,
     },
     /// The index can't be opened or read.
     #[error("object store index: {0}")]
     Index(#[from] DbErr),
-    /// The configured bucket's name breaks S3's rules.
-    #[error("{0:?} is no valid bucket name")]
+    /// The configured bucket's name violates S3's rules.
+    #[error("{0:?} is not a valid bucket name")]
     BucketName(String),
 }
 
-/// Why an operation did not happen.
+/// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum StoreError {
-    /// Refused for a reason of the request's own. Nothing was changed.
+pub(crate) enum ObjectStoreError {
+    /// The request was rejected. Nothing was changed.
     #[error(transparent)]
-    Refused(#[from] S3Error),
+    Rejected(#[from] S3Error),
     /// The index failed. Whether a change was committed may be unknown.
     #[error("index: {0}")]
     Index(#[from] DbErr),
-    /// A content file could not be written or read.
+    /// A blob could not be written or read.
     #[error("object data: {0}")]
     Io(#[from] io::Error),
 }
 
-pub(crate) type Result<T> = std::result::Result<T, StoreError>;
+pub(crate) type Result<T> = std::result::Result<T, ObjectStoreError>;
 
-impl From<tokio::task::JoinError> for StoreError {
+impl From<tokio::task::JoinError> for ObjectStoreError {
     fn from(e: tokio::task::JoinError) -> Self {
         Self::Io(io::Error::other(e))
     }
 }
 
-impl From<serde_json::Error> for StoreError {
+impl From<serde_json::Error> for ObjectStoreError {
     fn from(e: serde_json::Error) -> Self {
         Self::Index(DbErr::Custom(e.to_string()))
     }
 }
 
-impl StoreError {
-    /// True when the disk, or the quota on it, has no room left.
-    fn is_full(&self) -> bool {
+impl ObjectStoreError {
+    /// True if the disk or its quota is full.
+    fn is_disk_full(&self) -> bool {
         match self {
-            Self::Refused(_) => false,
-            // SQLITE_FULL; sqlx gives it as text only once it is wrapped by sea-orm.
+            Self::Rejected(_) => false,
+            // SQLITE_FULL. sea-orm wraps sqlx's error, of which only the text is left.
             Self::Index(e) => e.to_string().contains("database or disk is full"),
             Self::Io(e) => {
                 matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
@@ -74,15 +75,15 @@ impl StoreError {
     }
 }
 
-impl From<StoreError> for S3Error {
-    fn from(e: StoreError) -> Self {
-        let full = e.is_full();
+impl From<ObjectStoreError> for S3Error {
+    fn from(e: ObjectStoreError) -> Self {
+        let disk_full = e.is_disk_full();
         match e {
-            StoreError::Refused(e) => e,
-            e if full => {
+            ObjectStoreError::Rejected(e) => e,
+            e if disk_full => {
                 tracing::error!(error = %e, "the object store's disk is full");
                 let (code, status) = ("InsufficientStorage", StatusCode::INSUFFICIENT_STORAGE);
-                refusal(code, status, "The object store has no space left.")
+                custom_error(code, status, "The object store has no space left.")
             }
             e => {
                 tracing::error!(error = %e, "object store operation failed");
@@ -92,9 +93,13 @@ impl From<StoreError> for S3Error {
     }
 }
 
-/// A refusal with a code that s3s has no name for.
-pub(crate) fn refusal(code: &'static str, status: StatusCode, message: &'static str) -> S3Error {
+/// An error whose code s3s does not define.
+pub(crate) fn custom_error(code: &'static str, status: StatusCode, message: &'static str) -> S3Error {
     let mut e = S3Error::with_message(S3ErrorCode::Custom(code.into()), message);
     e.set_status_code(status);
     e
+}
+
+pub(crate) fn no_such_key() -> S3Error {
+    s3_error!(NoSuchKey, "The specified key does not exist.")
 }

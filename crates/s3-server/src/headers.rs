@@ -1,11 +1,10 @@
-//! The headers an object was stored with and is served with.
+//! The HTTP headers that are stored with an object and sent with it.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
 
-/// What the writer said about an object. Kept as JSON in the index.
+/// The headers and metadata from the object's PUT. Stored as JSON in the index.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct ObjectHeaders {
@@ -19,7 +18,7 @@ pub(crate) struct ObjectHeaders {
     pub(crate) metadata: BTreeMap<String, String>,
 }
 
-/// Takes the header fields that s3s's inputs have in common.
+/// Takes the header fields that s3s's inputs have in common out of an input.
 macro_rules! headers_of {
     ($input:expr) => {
         $crate::headers::ObjectHeaders {
@@ -28,14 +27,14 @@ macro_rules! headers_of {
             content_disposition: $input.content_disposition.take(),
             content_encoding: $crate::headers::without_aws_chunked($input.content_encoding.take()),
             content_language: $input.content_language.take(),
-            expires: $input.expires.take().map($crate::headers::unix_seconds),
+            expires: $input.expires.take().map($crate::timestamps::unix_seconds),
             metadata: $input.metadata.take().unwrap_or_default().into_iter().collect(),
         }
     };
 }
 pub(crate) use headers_of;
 
-/// `aws-chunked` describes how the body travelled, not the object.
+/// Removes `aws-chunked`, which describes the transfer of the body, not the object.
 pub(crate) fn without_aws_chunked(encoding: Option<String>) -> Option<String> {
     let kept: Vec<_> = encoding
         .as_deref()?
@@ -46,29 +45,12 @@ pub(crate) fn without_aws_chunked(encoding: Option<String>) -> Option<String> {
     (!kept.is_empty()).then(|| kept.join(","))
 }
 
-/// Seconds since 1970 of an S3 timestamp.
-pub(crate) fn unix_seconds(at: s3s::dto::Timestamp) -> i64 {
-    OffsetDateTime::from(at).unix_timestamp()
-}
-
-/// The S3 timestamp of milliseconds since 1970.
-pub(crate) fn timestamp(unix_millis: i64) -> s3s::dto::Timestamp {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_millis) * 1_000_000)
-        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
-        .into()
-}
-
-/// Now, in milliseconds since 1970.
-pub(crate) fn now_millis() -> i64 {
-    (OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000) as i64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn aws_chunked_is_not_stored() {
+    fn without_aws_chunked_removes_only_aws_chunked() {
         let strip = |s: &str| without_aws_chunked(Some(s.to_owned()));
         assert_eq!(strip("aws-chunked"), None);
         assert_eq!(strip("gzip, aws-chunked").as_deref(), Some("gzip"));

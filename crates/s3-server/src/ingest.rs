@@ -1,49 +1,50 @@
-//! Receiving a body: streamed to disk, hashed on the way, verified, made durable.
+//! Receiving a body: streamed to disk, hashed in the same pass, verified, made durable.
 //!
 //! At most two batches are in memory: one being received, one being hashed and written.
 
-use std::sync::Arc;
+use std::{result, sync::Arc};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use http::{HeaderMap, StatusCode};
-use s3s::dto::StreamingBlob;
-use s3s::{S3Error, StdError, TrailingHeaders, s3_error};
+use s3s::{S3Error, StdError, TrailingHeaders, dto::StreamingBlob, s3_error};
 
-use crate::blobs::{BlobStore, FreshBlob, Staged};
-use crate::checksum::{Algorithm, Checksums, Hashes};
-use crate::error::{Result, StoreError, refusal};
+use crate::{
+    blobs::{BlobDir, NewBlob, StagedBlob},
+    checksum::{Algorithm, Checksums},
+    error::{ObjectStoreError, Result, custom_error},
+    hashing::BodyHasher,
+};
 
-/// Bytes handed to the disk at a time.
-const BATCH: usize = 1 << 20;
+/// Bytes hashed and written at a time.
+const BATCH_BYTES: usize = 1 << 20;
 
 /// The largest body of one request, as in S3: 5 GiB.
-const MAX_BODY: u64 = 5 << 30;
+const MAX_BODY_BYTES: u64 = 5 << 30;
 
-/// What the request says about its body.
-pub(crate) struct Promise {
+/// The length and checksums that a request declares for its body.
+pub(crate) struct DeclaredBody {
     length: Option<u64>,
     md5: Option<[u8; 16]>,
     checksums: Checksums,
     /// Checksums that follow the body, by their header names.
     trailing: Vec<Algorithm>,
     trailers: Option<TrailingHeaders>,
-    /// To be computed although nothing was promised.
-    wanted: Vec<Algorithm>,
+    /// A checksum to compute even if it is not declared.
+    requested: Option<Algorithm>,
 }
 
 /// A body that was received and verified.
 pub(crate) struct Ingested {
-    pub(crate) blob: FreshBlob,
+    pub(crate) blob: NewBlob,
     pub(crate) size: u64,
     /// The MD5 in hex.
     pub(crate) etag: String,
     pub(crate) checksums: Checksums,
 }
 
-impl Promise {
+impl DeclaredBody {
     /// Reads the request's headers.
     pub(crate) fn new(
         headers: &HeaderMap,
@@ -51,15 +52,15 @@ impl Promise {
         content_length: Option<i64>,
         content_md5: Option<&str>,
         checksums: Checksums,
-        wanted: Option<Algorithm>,
-    ) -> std::result::Result<Self, S3Error> {
+        requested: Option<Algorithm>,
+    ) -> result::Result<Self, S3Error> {
         let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
-        // An aws-chunked body is longer on the wire than it is.
+        // An aws-chunked body is longer on the wire: Content-Length includes the chunk headers.
         let length = match header("x-amz-decoded-content-length").filter(|_| trailers.is_some()) {
             Some(decoded) => decoded.parse().ok(),
             None => content_length.and_then(|n| u64::try_from(n).ok()),
         };
-        if length.is_some_and(|n| n > MAX_BODY) {
+        if length.is_some_and(|n| n > MAX_BODY_BYTES) {
             return Err(too_large());
         }
         let md5 = content_md5.map(decode_md5).transpose()?;
@@ -75,21 +76,22 @@ impl Promise {
                 Algorithm::ALL.into_iter().find(|a| name.trim().eq_ignore_ascii_case(a.header()))
             })
             .collect();
-        Ok(Self { length, md5, checksums, trailing, trailers, wanted: wanted.into_iter().collect() })
+        Ok(Self { length, md5, checksums, trailing, trailers, requested })
     }
 
+    /// The checksums to compute.
     fn algorithms(&self) -> Vec<Algorithm> {
-        let promised = self.checksums.present().map(|(algorithm, _)| algorithm);
-        promised.chain(self.trailing.iter().copied()).chain(self.wanted.iter().copied()).collect()
+        let declared = self.checksums.present().map(|(algorithm, _)| algorithm);
+        declared.chain(self.trailing.iter().copied()).chain(self.requested).collect()
     }
 
-    /// Adds the checksums that came after the body.
-    fn add_trailers(&mut self) -> std::result::Result<(), S3Error> {
+    /// Adds the checksums from the trailers.
+    fn add_trailers(&mut self) -> result::Result<(), S3Error> {
         let sent = self.trailers.as_ref().and_then(TrailingHeaders::take).unwrap_or_default();
         for algorithm in &self.trailing {
             let value = sent.get(algorithm.header()).and_then(|v| v.to_str().ok());
             let value = value.ok_or_else(|| {
-                refusal(
+                custom_error(
                     "MalformedTrailerError",
                     StatusCode::BAD_REQUEST,
                     "A trailer that was announced is missing.",
@@ -100,12 +102,12 @@ impl Promise {
         Ok(())
     }
 
-    fn verify(mut self, size: u64, md5: [u8; 16], computed: &Checksums) -> std::result::Result<(), S3Error> {
-        if self.length.is_some_and(|promised| promised != size) {
+    fn verify(mut self, size: u64, md5: [u8; 16], computed: &Checksums) -> result::Result<(), S3Error> {
+        if self.length.is_some_and(|declared| declared != size) {
             return Err(s3_error!(IncompleteBody, "The body is not as long as the headers say."));
         }
         self.add_trailers()?;
-        if self.md5.is_some_and(|promised| promised != md5) {
+        if self.md5.is_some_and(|declared| declared != md5) {
             return Err(s3_error!(
                 BadDigest,
                 "The Content-MD5 you specified did not match what we received."
@@ -115,56 +117,55 @@ impl Promise {
     }
 }
 
-/// A body on its way to disk.
-struct Receiving {
-    staged: Staged,
-    hashes: Hashes,
+/// A body that is being hashed and written to disk.
+struct BodyWriter {
+    staged: StagedBlob,
+    hasher: BodyHasher,
     size: u64,
 }
 
-impl Receiving {
-    fn take(mut self, batch: Vec<Bytes>) -> Result<Self> {
+impl BodyWriter {
+    fn write(mut self, batch: Vec<Bytes>) -> Result<Self> {
         for data in batch {
             self.size += data.len() as u64;
-            if self.size > MAX_BODY {
+            if self.size > MAX_BODY_BYTES {
                 return Err(too_large().into());
             }
-            self.hashes.update(&data);
+            self.hasher.update(&data);
             self.staged.write(&data)?;
         }
         Ok(self)
     }
 }
 
-/// Receives a body. On any error nothing of it stays.
+/// Receives a body. On an error nothing of it is left on disk.
 pub(crate) async fn ingest(
-    blobs: &Arc<BlobStore>,
-    body: Option<StreamingBlob>,
-    promise: Promise,
+    blobs: &Arc<BlobDir>,
+    mut body: Option<StreamingBlob>,
+    declared: DeclaredBody,
 ) -> Result<Ingested> {
-    let algorithms = promise.algorithms();
-    let store = Arc::clone(blobs);
-    let mut disk = tokio::task::spawn_blocking(move || -> Result<Receiving> {
-        Ok(Receiving { staged: store.create()?, hashes: Hashes::new(&algorithms), size: 0 })
+    let algorithms = declared.algorithms();
+    let dir = Arc::clone(blobs);
+    let mut writing = tokio::task::spawn_blocking(move || -> Result<BodyWriter> {
+        Ok(BodyWriter { staged: dir.create()?, hasher: BodyHasher::new(&algorithms), size: 0 })
     });
-    let mut body = body;
     loop {
         let (batch, ended) = next_batch(&mut body).await?;
-        let receiving = disk.await??;
-        disk = tokio::task::spawn_blocking(move || receiving.take(batch));
+        let writer = writing.await??;
+        writing = tokio::task::spawn_blocking(move || writer.write(batch));
         if ended {
             break;
         }
     }
-    let Receiving { staged, hashes, size } = disk.await??;
-    let (md5, checksums) = hashes.finish();
-    promise.verify(size, md5, &checksums)?;
-    let store = Arc::clone(blobs);
-    let blob = tokio::task::spawn_blocking(move || store.persist(staged)).await??;
+    let BodyWriter { staged, hasher, size } = writing.await??;
+    let (md5, checksums) = hasher.finish();
+    declared.verify(size, md5, &checksums)?;
+    let dir = Arc::clone(blobs);
+    let blob = tokio::task::spawn_blocking(move || dir.persist(staged)).await??;
     Ok(Ingested { blob, size, etag: hex::encode(md5), checksums })
 }
 
-/// The next megabyte or so, and whether it is the last.
+/// The next batch, of at least [`BATCH_BYTES`] unless it is the last, and whether it is the last.
 async fn next_batch(body: &mut Option<StreamingBlob>) -> Result<(Vec<Bytes>, bool)> {
     let mut batch = Vec::new();
     let mut size = 0;
@@ -173,26 +174,26 @@ async fn next_batch(body: &mut Option<StreamingBlob>) -> Result<(Vec<Bytes>, boo
             Some(Ok(data)) => {
                 size += data.len();
                 batch.push(data);
-                if size >= BATCH {
+                if size >= BATCH_BYTES {
                     return Ok((batch, false));
                 }
             }
-            Some(Err(e)) => return Err(StoreError::Refused(broken_body(e))),
+            Some(Err(e)) => return Err(ObjectStoreError::Rejected(body_error(e))),
             None => break,
         }
     }
     Ok((batch, true))
 }
 
-/// The body ended in an error. s3s keeps its stream errors' types to itself, so their names in the
-/// text are all there is to tell a wrong signature from a lost connection.
-fn broken_body(e: StdError) -> S3Error {
+/// The S3 error of a body whose stream failed. s3s does not export the types of its stream errors, so
+/// only their names in the text distinguish a wrong signature from a lost connection.
+fn body_error(e: StdError) -> S3Error {
     let text = e.to_string();
-    tracing::debug!(error = %text, "a request body broke off");
+    tracing::debug!(error = %text, "receiving a request body failed");
     if text.contains("SignatureMismatch") {
         s3_error!(SignatureDoesNotMatch, "The signature of the body does not match.")
     } else if text.contains("Sha256Mismatch") {
-        refusal(
+        custom_error(
             "XAmzContentSHA256Mismatch",
             StatusCode::BAD_REQUEST,
             "The x-amz-content-sha256 you specified did not match what we received.",
@@ -202,7 +203,7 @@ fn broken_body(e: StdError) -> S3Error {
     }
 }
 
-fn decode_md5(value: &str) -> std::result::Result<[u8; 16], S3Error> {
+fn decode_md5(value: &str) -> result::Result<[u8; 16], S3Error> {
     STANDARD
         .decode(value)
         .ok()

@@ -1,101 +1,100 @@
 //! Reading objects while they are replaced or deleted.
 //!
-//! A reader pins the object whose content it streams; blobs of a pinned object are unlinked when its
-//! last reader is done. So a reader gets the whole of the object it began with, however many blobs
-//! it is made of and however slowly it reads.
+//! A reader pins the object whose content it streams. Blobs of a pinned object are unlinked when its
+//! last reader is done, so every reader gets the whole of the object it opened, however many blobs the
+//! object has and however slowly it is read.
 
-use std::collections::{HashMap, VecDeque};
-use std::fs::File;
-use std::io;
-use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::HashMap,
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-use bytes::Bytes;
-use futures::stream;
-use s3s::dto::StreamingBlob;
+use tokio::{runtime::Handle, sync::RwLock};
 
-use crate::blobs::{BlobId, BlobStore};
-use crate::error::Result;
-use crate::index::{Extent, Found, Index, Object, Retired};
+use crate::{
+    blobs::{BlobDir, BlobId},
+    error::Result,
+    index::Index,
+    model::{Object, ObjectContent, RemovedObject},
+};
 
-/// Bytes read and sent at a time.
-const CHUNK: u64 = 512 << 10;
-
-/// Who is reading what.
+/// The objects that are being read.
 pub(crate) struct Readers {
-    blobs: Arc<BlobStore>,
-    /// Held shared from looking an object up until it is pinned; taken exclusively between an
-    /// object's removal from the index and the decision about its blobs. So whoever saw the object
-    /// has pinned it by the time of that decision.
-    gate: tokio::sync::RwLock<()>,
-    pinned: Mutex<HashMap<i64, Pinned>>,
+    blobs: Arc<BlobDir>,
+    /// Orders lookups and removals. A reader holds it shared from looking up an object until it is
+    /// pinned. A removal takes it exclusively after the object has left the index and before deciding
+    /// about its blobs: every reader that found the object has pinned it by then.
+    lookup_lock: RwLock<()>,
+    pinned: Mutex<HashMap<i64, PinnedObject>>,
 }
 
 #[derive(Default)]
-struct Pinned {
+struct PinnedObject {
     readers: usize,
-    doomed: Vec<BlobId>,
+    /// Blobs to unlink after the last reader.
+    removed_blobs: Vec<BlobId>,
 }
 
-/// Keeps an object's blobs in place until it is dropped.
+/// Keeps an object's blobs until it is dropped.
 pub(crate) struct Pin {
     readers: Arc<Readers>,
     object: i64,
 }
 
 impl Readers {
-    pub(crate) fn new(blobs: Arc<BlobStore>) -> Self {
-        Self { blobs, gate: tokio::sync::RwLock::new(()), pinned: Mutex::default() }
+    pub(crate) fn new(blobs: Arc<BlobDir>) -> Self {
+        Self { blobs, lookup_lock: RwLock::new(()), pinned: Mutex::default() }
     }
 
-    /// Looks an object up and pins it. `choose` picks the range, or refuses.
+    /// Looks up an object and pins it. `choose` returns the range to read, or rejects the request.
     pub(crate) async fn open(
         self: &Arc<Self>,
         index: &Index,
         bucket: &str,
         key: &str,
         choose: impl FnOnce(&Object) -> Result<Range<u64>> + Send,
-    ) -> Result<Option<(Found, Pin)>> {
-        let _gate = self.gate.read().await;
-        let Some(found) = index.content(bucket, key, choose).await? else { return Ok(None) };
-        let object = found.object.id;
+    ) -> Result<Option<(ObjectContent, Pin)>> {
+        let _lookup = self.lookup_lock.read().await;
+        let Some(content) = index.content(bucket, key, choose).await? else { return Ok(None) };
+        let object = content.object.id;
         self.pinned().entry(object).or_default().readers += 1;
-        Ok(Some((found, Pin { readers: Arc::clone(self), object })))
+        Ok(Some((content, Pin { readers: Arc::clone(self), object })))
     }
 
-    /// Unlinks the blobs of objects that the index no longer names, now or after their last reader.
-    pub(crate) async fn retire(&self, retired: Vec<Retired>) {
-        if retired.is_empty() {
+    /// Unlinks the blobs of objects that were removed from the index, after their last reader.
+    pub(crate) async fn remove_objects(&self, objects: impl IntoIterator<Item = RemovedObject>) {
+        let mut objects = objects.into_iter().peekable();
+        if objects.peek().is_none() {
             return;
         }
-        let mut free = Vec::new();
+        let mut unpinned = Vec::new();
         {
-            let _gate = self.gate.write().await;
+            let _lookup = self.lookup_lock.write().await;
             let mut pinned = self.pinned();
-            for Retired { object, blobs } in retired {
+            for RemovedObject { object, blobs } in objects {
                 match pinned.get_mut(&object) {
-                    Some(pin) => pin.doomed.extend(blobs),
-                    None => free.extend(blobs),
+                    Some(pin) => pin.removed_blobs.extend(blobs),
+                    None => unpinned.extend(blobs),
                 }
             }
         }
-        self.remove(free);
+        self.remove_blobs(unpinned);
     }
 
-    /// Unlinks blobs off the async threads. Nobody waits: what a crash leaves is swept at start.
-    pub(crate) fn remove(&self, ids: Vec<BlobId>) {
+    /// Unlinks blobs on a blocking thread, without waiting: what a crash leaves is swept at start.
+    pub(crate) fn remove_blobs(&self, ids: Vec<BlobId>) {
         if ids.is_empty() {
             return;
         }
         let blobs = Arc::clone(&self.blobs);
-        match tokio::runtime::Handle::try_current() {
+        match Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn_blocking(move || blobs.remove(&ids))),
             Err(_) => blobs.remove(&ids),
         }
     }
 
-    fn pinned(&self) -> MutexGuard<'_, HashMap<i64, Pinned>> {
+    fn pinned(&self) -> MutexGuard<'_, HashMap<i64, PinnedObject>> {
         self.pinned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -106,56 +105,9 @@ impl Drop for Pin {
         let Some(pin) = pinned.get_mut(&self.object) else { return };
         pin.readers -= 1;
         if pin.readers == 0 {
-            let doomed = pinned.remove(&self.object).map(|p| p.doomed).unwrap_or_default();
+            let blobs = pinned.remove(&self.object).map(|pin| pin.removed_blobs).unwrap_or_default();
             drop(pinned);
-            self.readers.remove(doomed);
+            self.readers.remove_blobs(blobs);
         }
-    }
-}
-
-/// Where a stream is in an object's content.
-struct Cursor {
-    blobs: Arc<BlobStore>,
-    extents: VecDeque<Extent>,
-    /// The range still to be sent, as offsets in the object.
-    range: Range<u64>,
-    file: Option<File>,
-    _pin: Pin,
-}
-
-/// Streams the range that was found.
-pub(crate) fn stream(found: Found, pin: Pin) -> StreamingBlob {
-    let blobs = Arc::clone(&pin.readers.blobs);
-    let cursor = Cursor { blobs, extents: found.extents.into(), range: found.range, file: None, _pin: pin };
-    StreamingBlob::wrap(stream::try_unfold(cursor, |mut cursor| async move {
-        if cursor.range.is_empty() {
-            return Ok(None);
-        }
-        let step = tokio::task::spawn_blocking(move || cursor.read().map(|bytes| Some((bytes, cursor))));
-        step.await.map_err(io::Error::other)?.inspect_err(|e| {
-            tracing::error!(error = %e, "object data can't be read");
-        })
-    }))
-}
-
-impl Cursor {
-    /// Reads the next bytes; never across two blobs.
-    fn read(&mut self) -> io::Result<Bytes> {
-        let short = || io::Error::new(io::ErrorKind::UnexpectedEof, "the object's data ends early");
-        let extent = self.extents.front().ok_or_else(short)?;
-        let file = match self.file.take() {
-            Some(file) => file,
-            None => self.blobs.read(&extent.blob)?,
-        };
-        let end = self.range.end.min(extent.first + extent.size);
-        let mut buffer = vec![0; (end - self.range.start).min(CHUNK) as usize];
-        file.read_exact_at(&mut buffer, self.range.start - extent.first)?;
-        self.range.start += buffer.len() as u64;
-        if self.range.start == extent.first + extent.size {
-            self.extents.pop_front();
-        } else {
-            self.file = Some(file);
-        }
-        Ok(buffer.into())
     }
 }

@@ -1,34 +1,34 @@
-//! The HTTP service around the store: CORS, and what must be settled before s3s sees a request.
+//! The HTTP service: CORS, and checks and corrections of requests before s3s handles them.
 
-use std::convert::Infallible;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::{
+    convert::Infallible,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
-use s3s::access::{S3Access, S3AccessContext};
-use s3s::dto::Range;
-use s3s::service::S3Service;
-use s3s::{Body, S3Result, s3_error};
+use s3s::{Body, dto::Range, service::S3Service};
 use tower::{Layer as _, Service};
 use tower_http::cors::{AllowHeaders, AllowOrigin, Cors, CorsLayer};
 
 use crate::checksum::Algorithm;
 
-/// How long a browser may remember a preflight's answer.
+/// Time for which a browser may cache the response to a preflight request.
 const CORS_MAX_AGE: Duration = Duration::from_secs(3600);
 
-/// The store as a `tower` service.
-pub type ObjectService = Cors<Front>;
+/// The object store as a `tower` service.
+pub type ObjectService = Cors<S3HttpService>;
 
-/// The S3 service, made infallible, behind a few guards.
+/// s3s's service, made infallible. Checks and corrects requests first.
 #[derive(Clone)]
-pub struct Front {
+pub struct S3HttpService {
     s3: S3Service,
 }
 
-/// CORS goes outside authentication: a preflight carries no signature.
+/// Adds CORS, outside authentication: a preflight request carries no signature. `None` allows every
+/// origin.
 pub(crate) fn with_cors(s3: S3Service, origins: Option<&[HeaderValue]>) -> ObjectService {
     let origins = match origins {
         None => AllowOrigin::any(),
@@ -49,10 +49,10 @@ pub(crate) fn with_cors(s3: S3Service, origins: Option<&[HeaderValue]>) -> Objec
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(exposed.into_iter().chain(checksums).collect::<Vec<_>>())
         .max_age(CORS_MAX_AGE)
-        .layer(Front { s3 })
+        .layer(S3HttpService { s3 })
 }
 
-impl<B> Service<Request<B>> for Front
+impl<B> Service<Request<B>> for S3HttpService
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: std::error::Error + Send + Sync + 'static,
@@ -66,11 +66,11 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        // s3s gathers a form upload in memory before it asks who is calling.
+        // s3s would buffer a form upload in memory before it authenticates the caller.
         if is_form_upload(&request) {
             return Box::pin(async { Ok(status(StatusCode::NOT_IMPLEMENTED)) });
         }
-        // A range that can't be understood is to be ignored (RFC 9110 section 14.2); s3s refuses it.
+        // A malformed range must be ignored (RFC 9110 section 14.2); s3s rejects it.
         if let Some(range) = request.headers().get(header::RANGE)
             && !range.to_str().is_ok_and(|r| Range::parse(r).is_ok())
         {
@@ -93,8 +93,8 @@ fn is_form_upload<B>(request: &Request<B>) -> bool {
         && content_type.is_some_and(|t| t.to_ascii_lowercase().starts_with(b"multipart/"))
 }
 
-/// SDKs send `gzip` and `aws-chunked` as two headers, which means the same as one list; s3s wants one.
-/// A signature covers the list either way.
+/// Joins repeated Content-Encoding headers into one list, which has the same meaning and signature.
+/// SDKs send `gzip` and `aws-chunked` as two headers; s3s expects one.
 fn join_content_encodings(headers: &mut HeaderMap) {
     let all: Vec<_> = headers.get_all(header::CONTENT_ENCODING).iter().map(HeaderValue::as_bytes).collect();
     if all.len() > 1
@@ -108,30 +108,4 @@ fn status(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     response
-}
-
-/// Lets in whoever signed with the key, by Signature Version 4 alone: s3s would take version 2 as
-/// well, whose header form never expires.
-pub(crate) struct SignedV4Only;
-
-#[async_trait::async_trait]
-impl S3Access for SignedV4Only {
-    async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
-        if context.credentials().is_none() {
-            return Err(s3_error!(AccessDenied, "A signature is required."));
-        }
-        let authorization = context.headers().get(header::AUTHORIZATION);
-        let in_header = authorization.is_some_and(|v| v.as_bytes().starts_with(b"AWS4-HMAC-SHA256"));
-        let in_query = context.uri().query().is_some_and(|q| q.contains("X-Amz-Signature="));
-        // s3s tries version 2 first, and knows it by this parameter.
-        let version_2 = context
-            .uri()
-            .query()
-            .is_some_and(|q| q.split('&').any(|pair| pair.split('=').next() == Some("Signature")));
-        if (in_header || in_query) && !version_2 {
-            Ok(())
-        } else {
-            Err(s3_error!(InvalidRequest, "Please use AWS4-HMAC-SHA256 to sign."))
-        }
-    }
 }

@@ -1,7 +1,7 @@
-//! Starts the real servers that tests talk to, on free loopback ports and in temporary folders, and stops them: on
-//! drop, and also when the test process is killed.
+//! Real servers for tests (Postgres, Redis, SQS, S3), on free loopback ports and in temporary folders. They are
+//! stopped on drop, and also when the test process is killed.
 //!
-//! Where a server's own settings are not the point of a test, take the test binary's shared one from [`shared`].
+//! Tests that neither stop nor configure a server should use the test binary's common one from [`shared`].
 
 mod postgres;
 mod process;

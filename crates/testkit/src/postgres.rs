@@ -1,17 +1,17 @@
 //! Postgres.
 
-use std::path::Path;
-use std::process::Stdio;
-use std::time::Duration;
+use std::{path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 
-use crate::process::{Recipe, Server, User, free_ports};
-use crate::tools::postgres_program;
+use crate::{
+    process::{Server, ServerCommand, User, free_ports},
+    tools::postgres_program,
+};
 
 const USER: &str = "reelmill";
-/// Without fsync and the like: tests kill the server's clients, not its disk.
+/// Durability is off: tests kill the server's clients, never the machine.
 const SETTINGS: [&str; 6] = [
     "fsync=off",
     "synchronous_commit=off",
@@ -29,37 +29,37 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Makes a cluster and starts it. Under root it runs as the user `postgres`, since Postgres refuses to be root.
+    /// Creates a cluster and starts it. Under root it runs as the user `postgres`: Postgres refuses to run as root.
     pub async fn start() -> Result<Self> {
         let user = if rustix::process::geteuid().is_root() { Some(postgres_user()?) } else { None };
-        let folder = Server::folder("postgres", user)?;
+        let folder = Server::create_folder("postgres", user)?;
         let data = folder.join("data");
         initdb(&data, user).await?;
         let [port] = free_ports()?;
         let mut arguments = vec!["-D".to_owned(), data.display().to_string()];
         arguments.extend(["-h", "127.0.0.1", "-p", &port.to_string()].map(str::to_owned));
         arguments.extend(SETTINGS.iter().flat_map(|setting| ["-c".to_owned(), (*setting).to_owned()]));
-        let recipe = Recipe {
+        let command = ServerCommand {
             program: postgres_program("postgres")?,
             arguments,
             environment: Vec::new(),
-            // "Immediate shutdown": at once, and its shared memory is given back.
+            // "Immediate shutdown", which also frees its shared memory.
             signal: "QUIT",
             user,
         };
-        let mut server = Server::start(folder, recipe)?;
+        let mut server = Server::start(folder, command)?;
         let pg_isready = postgres_program("pg_isready")?;
         server
-            .until_ready(Duration::from_secs(30), || async {
-                let mut ask = Command::new(&pg_isready);
-                ask.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]);
-                ask.status().await.is_ok_and(|status| status.success())
+            .wait_until_ready(Duration::from_secs(30), || async {
+                let mut command = Command::new(&pg_isready);
+                command.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]);
+                command.status().await.is_ok_and(|status| status.success())
             })
             .await?;
         Ok(Self { port, _server: server })
     }
 
-    /// Makes an empty database and gives its URL.
+    /// Creates an empty database and returns its URL.
     pub async fn create_database(&self, name: &str) -> Result<String> {
         let port = self.port.to_string();
         let output = Command::new(postgres_program("createdb")?)
@@ -90,6 +90,7 @@ async fn initdb(data: &Path, user: Option<User>) -> Result<()> {
     Ok(())
 }
 
+/// The ids of the user `postgres`.
 fn postgres_user() -> Result<User> {
     let users = std::fs::read_to_string("/etc/passwd")?;
     let line = users.lines().find(|line| line.starts_with("postgres:"));

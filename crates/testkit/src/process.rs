@@ -1,22 +1,26 @@
-//! A server process that never outlives the test process.
+//! A server process that is stopped when the test process exits, however it exits.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::net::TcpListener;
-use std::os::unix::fs::chown;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::Write,
+    net::TcpListener,
+    os::unix::{fs::chown, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail};
+use tokio::{net::TcpStream, time::sleep};
 
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
-const LOG: &str = "server.log";
+const LOG_FILE: &str = "server.log";
 
-/// Runs the server and watches standard input, which nothing but the test process holds the other end of. A line
-/// on it stops the server; its end (the test process is gone, or is done) stops it and removes the folder too.
-/// $1: the folder, $2: the signal that the server stops on, then the command.
+/// The watchdog: a shell script that runs the server and reads standard input, a pipe from the test process only.
+/// A line stops the server; end of file (the test process dropped the server, or has exited) stops it and removes
+/// the folder.
+/// $1: the folder, $2: the signal that stops the server, then the command.
 const WATCHDOG: &str = r#"
 folder=$1 signal=$2; shift 2
 exec 3<&0 </dev/null
@@ -40,37 +44,37 @@ wait $server; status=$?
 exit $status
 "#;
 
-/// Whom a server runs as.
+/// The user and group that a server runs as.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct User {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
 }
 
-/// How to start a server.
+/// The command that starts a server.
 #[derive(Debug)]
-pub(crate) struct Recipe {
+pub(crate) struct ServerCommand {
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<String>,
     pub(crate) environment: Vec<(&'static str, String)>,
-    /// What it stops on at once, cleanly.
+    /// The signal that stops it immediately and cleanly.
     pub(crate) signal: &'static str,
-    /// Somebody else than the test process's user.
+    /// Another user than the test process's.
     pub(crate) user: Option<User>,
 }
 
-/// A running server with a temporary folder of its own.
+/// A server with its own temporary folder.
 #[derive(Debug)]
 pub(crate) struct Server {
     folder: PathBuf,
-    recipe: Recipe,
-    /// The watchdog, while the server is meant to run.
+    command: ServerCommand,
+    /// The watchdog. `None` while the server is stopped.
     watchdog: Option<Child>,
 }
 
 impl Server {
-    /// Makes a folder for `user`.
-    pub(crate) fn folder(name: &str, user: Option<User>) -> Result<PathBuf> {
+    /// Creates a temporary folder that `user` owns.
+    pub(crate) fn create_folder(name: &str, user: Option<User>) -> Result<PathBuf> {
         let folder = tempfile::Builder::new().prefix(&format!("reelmill-{name}-")).tempdir()?.keep();
         if let Some(user) = user {
             chown(&folder, Some(user.uid), Some(user.gid))?;
@@ -78,34 +82,34 @@ impl Server {
         Ok(folder)
     }
 
-    /// Starts the server; the folder is its own from now on.
-    pub(crate) fn start(folder: PathBuf, recipe: Recipe) -> Result<Self> {
-        let mut server = Self { folder, recipe, watchdog: None };
+    /// Starts the server. It removes the folder at its end.
+    pub(crate) fn start(folder: PathBuf, command: ServerCommand) -> Result<Self> {
+        let mut server = Self { folder, command, watchdog: None };
         server.spawn()?;
         Ok(server)
     }
 
-    /// Starts it again after `stop`, as it was.
+    /// Starts the server process. Also after `stop`.
     pub(crate) fn spawn(&mut self) -> Result<()> {
-        let log = OpenOptions::new().create(true).append(true).open(self.folder.join(LOG))?;
-        let mut command = Command::new("/bin/sh");
-        command
+        let log = OpenOptions::new().create(true).append(true).open(self.folder.join(LOG_FILE))?;
+        let mut watchdog = Command::new("/bin/sh");
+        watchdog
             .args(["-c", WATCHDOG, "watchdog"])
             .arg(&self.folder)
-            .arg(self.recipe.signal)
-            .arg(&self.recipe.program)
-            .args(&self.recipe.arguments)
-            .envs(self.recipe.environment.iter().map(|(name, value)| (name, value)))
+            .arg(self.command.signal)
+            .arg(&self.command.program)
+            .args(&self.command.arguments)
+            .envs(self.command.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(&self.folder)
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
             .stderr(log)
-            // Ctrl-C in a terminal reaches the test process alone, whose end then reaches the watchdog.
+            // Ctrl-C in a terminal signals the test process only; the watchdog notices its exit.
             .process_group(0);
-        if let Some(user) = self.recipe.user {
-            command.uid(user.uid).gid(user.gid);
+        if let Some(user) = self.command.user {
+            watchdog.uid(user.uid).gid(user.gid);
         }
-        self.watchdog = Some(command.spawn().context("could not start /bin/sh")?);
+        self.watchdog = Some(watchdog.spawn().context("could not start /bin/sh")?);
         Ok(())
     }
 
@@ -113,39 +117,44 @@ impl Server {
     pub(crate) fn stop(&mut self) -> Result<()> {
         let Some(mut watchdog) = self.watchdog.take() else { return Ok(()) };
         if let Some(mut input) = watchdog.stdin.take() {
-            // It may have exited by itself, and the watchdog with it.
+            // An error means that the server, and with it the watchdog, has exited by itself.
             let _ = input.write_all(b"stop\n");
         }
-        match wait(&mut watchdog)? {
+        match wait_for_exit(&mut watchdog)? {
             Some(_) => Ok(()),
-            None => bail!("{} did not stop", self.recipe.program.display()),
+            None => bail!("{} did not stop", self.command.program.display()),
         }
     }
 
-    /// Waits until `ready` says so, and gives up when the server exits or `limit` is over.
-    pub(crate) async fn until_ready<F>(&mut self, limit: Duration, mut ready: impl FnMut() -> F) -> Result<()>
+    /// Waits until `ready` returns true. Fails if the server exits or `timeout` expires.
+    pub(crate) async fn wait_until_ready<F>(
+        &mut self,
+        timeout: Duration,
+        mut ready: impl FnMut() -> F,
+    ) -> Result<()>
     where
         F: Future<Output = bool>,
     {
-        let name = self.recipe.program.display().to_string();
-        let deadline = Instant::now() + limit;
+        let name = self.command.program.display().to_string();
+        let deadline = Instant::now() + timeout;
         loop {
             if ready().await {
                 return Ok(());
             }
             let exited = self.watchdog.as_mut().map(Child::try_wait).transpose()?.flatten();
             if let Some(status) = exited {
-                bail!("{name} ended with {status} instead of starting:\n{}", self.log_end());
+                bail!("{name} exited with {status} instead of starting:\n{}", self.log_tail());
             }
             if Instant::now() > deadline {
-                bail!("{name} was not ready after {limit:?}:\n{}", self.log_end());
+                bail!("{name} was not ready after {timeout:?}:\n{}", self.log_tail());
             }
-            tokio::time::sleep(Duration::from_millis(25)).await;
+            sleep(Duration::from_millis(25)).await;
         }
     }
 
-    fn log_end(&self) -> String {
-        let log = std::fs::read(self.folder.join(LOG)).unwrap_or_default();
+    /// The last 20 lines of the server's output.
+    fn log_tail(&self) -> String {
+        let log = fs::read(self.folder.join(LOG_FILE)).unwrap_or_default();
         let log = String::from_utf8_lossy(&log).into_owned();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
@@ -157,27 +166,28 @@ impl Drop for Server {
         match self.watchdog.take() {
             Some(mut watchdog) => {
                 drop(watchdog.stdin.take());
-                let _ = wait(&mut watchdog);
+                let _ = wait_for_exit(&mut watchdog);
             }
             None => {
-                let _ = std::fs::remove_dir_all(&self.folder);
+                let _ = fs::remove_dir_all(&self.folder);
             }
         }
     }
 }
 
-fn wait(watchdog: &mut Child) -> Result<Option<ExitStatus>> {
+/// Waits for at most [`STOP_TIMEOUT`]. `None` if it is still running.
+fn wait_for_exit(watchdog: &mut Child) -> Result<Option<ExitStatus>> {
     let deadline = Instant::now() + STOP_TIMEOUT;
     while Instant::now() < deadline {
         if let Some(status) = watchdog.try_wait()? {
             return Ok(Some(status));
         }
-        std::thread::sleep(Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(5));
     }
     Ok(None)
 }
 
-/// Ports that were free just now, all different.
+/// Distinct ports that were free at the time of the call.
 pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
     let mut listeners = Vec::with_capacity(N);
     for _ in 0..N {
@@ -190,14 +200,14 @@ pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
     Ok(ports)
 }
 
-/// Writes a file into a server's folder before it starts.
-pub(crate) fn write(folder: &Path, name: &str, text: &str) -> Result<PathBuf> {
+/// Writes a file into a server's folder before it starts. Returns its path.
+pub(crate) fn write_file(folder: &Path, name: &str, text: &str) -> Result<PathBuf> {
     let path = folder.join(name);
     File::create(&path)?.write_all(text.as_bytes())?;
     Ok(path)
 }
 
-/// Whether something accepts connections on a loopback port.
-pub(crate) async fn accepts(port: u16) -> bool {
-    tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()
+/// True if a server accepts connections on this loopback port.
+pub(crate) async fn accepts_connections(port: u16) -> bool {
+    TcpStream::connect(("127.0.0.1", port)).await.is_ok()
 }

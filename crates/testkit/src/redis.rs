@@ -3,16 +3,20 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::sync::Mutex;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::Mutex,
+};
 
-use crate::process::{Recipe, Server, free_ports};
-use crate::tools::system_program;
+use crate::{
+    process::{Server, ServerCommand, free_ports},
+    tools::system_program,
+};
 
 const START_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A Redis server that writes nothing to disk: a restart loses all.
+/// A Redis server without persistence: a restart loses all data.
 #[derive(Debug)]
 pub struct Redis {
     port: u16,
@@ -23,18 +27,18 @@ impl Redis {
     /// Starts a server.
     pub async fn start() -> Result<Self> {
         let [port] = free_ports()?;
-        let folder = Server::folder("redis", None)?;
+        let folder = Server::create_folder("redis", None)?;
         let port_text = port.to_string();
         let arguments = ["--port", &port_text, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
-        let recipe = Recipe {
+        let command = ServerCommand {
             program: system_program("redis-server")?,
             arguments: arguments.map(str::to_owned).to_vec(),
             environment: Vec::new(),
             signal: "KILL",
             user: None,
         };
-        let mut server = Server::start(folder, recipe)?;
-        server.until_ready(START_TIMEOUT, || pings(port)).await?;
+        let mut server = Server::start(folder, command)?;
+        server.wait_until_ready(START_TIMEOUT, || responds_to_ping(port)).await?;
         Ok(Self { port, server: Mutex::new(server) })
     }
 
@@ -48,28 +52,28 @@ impl Redis {
         self.server.lock().await.stop()
     }
 
-    /// Kills the server if it runs, and starts it on the same port.
+    /// Kills the server if it is running, and starts it, empty, on the same port.
     pub async fn restart(&self) -> Result<()> {
         let mut server = self.server.lock().await;
         server.stop()?;
         server.spawn()?;
-        server.until_ready(START_TIMEOUT, || pings(self.port)).await
+        server.wait_until_ready(START_TIMEOUT, || responds_to_ping(self.port)).await
     }
 
-    /// Sends one command in Redis's inline form (`SCRIPT FLUSH`) and gives the first bytes of the answer.
+    /// Sends one inline command (such as `SCRIPT FLUSH`) and returns the first 4 KiB of the response.
     pub async fn command(&self, command: &str) -> Result<String> {
-        Ok(ask(self.port, command).await?)
+        Ok(send_command(self.port, command).await?)
     }
 }
 
-async fn pings(port: u16) -> bool {
-    ask(port, "PING").await.is_ok_and(|answer| answer.starts_with("+PONG"))
+async fn responds_to_ping(port: u16) -> bool {
+    send_command(port, "PING").await.is_ok_and(|response| response.starts_with("+PONG"))
 }
 
-async fn ask(port: u16, command: &str) -> std::io::Result<String> {
+async fn send_command(port: u16, command: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     stream.write_all(format!("{command}\r\n").as_bytes()).await?;
-    let mut answer = vec![0; 4096];
-    let length = stream.read(&mut answer).await?;
-    Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
+    let mut response = vec![0; 4096];
+    let length = stream.read(&mut response).await?;
+    Ok(String::from_utf8_lossy(&response[..length]).into_owned())
 }

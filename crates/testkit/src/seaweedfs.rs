@@ -1,4 +1,4 @@
-//! S3, by SeaweedFS.
+//! S3, provided by SeaweedFS.
 
 use std::time::Duration;
 
@@ -6,8 +6,10 @@ use anyhow::Result;
 use serde_json::json;
 use tokio::sync::Mutex;
 
-use crate::process::{Recipe, Server, free_ports, write};
-use crate::tools::python_tool;
+use crate::{
+    process::{Server, ServerCommand, free_ports, write_file},
+    tools::python_tool,
+};
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const ACCESS_KEY_ID: &str = "reelmill-test";
@@ -21,15 +23,15 @@ pub struct SeaweedFs {
 }
 
 impl SeaweedFs {
-    /// Starts a server, and returns when it takes writes.
+    /// Starts a server, and waits until it accepts writes.
     pub async fn start() -> Result<Self> {
-        let folder = Server::folder("seaweedfs", None)?;
+        let folder = Server::create_folder("seaweedfs", None)?;
         let identity = json!({"identities": [{
             "name": "reelmill",
             "credentials": [{"accessKey": ACCESS_KEY_ID, "secretKey": SECRET_ACCESS_KEY}],
             "actions": ["Admin", "Read", "List", "Tagging", "Write"],
         }]});
-        let config = write(&folder, "s3.json", &identity.to_string())?;
+        let config = write_file(&folder, "s3.json", &identity.to_string())?;
         let [s3, s3_grpc, master, master_grpc, volume, volume_grpc, filer, filer_grpc, debug] = free_ports()?;
         let mut arguments = vec![
             "server".to_owned(),
@@ -37,7 +39,7 @@ impl SeaweedFs {
             format!("-s3.config={}", config.display()),
             format!("-debug.port={debug}"),
         ];
-        // The ports that are not named follow from these, or are off with 0.
+        // Other ports are derived from these, or disabled by 0 below.
         for (role, port, grpc) in [
             ("s3", s3, s3_grpc),
             ("master", master, master_grpc),
@@ -60,15 +62,15 @@ impl SeaweedFs {
             "-s3.port.lance=0",
         ];
         arguments.extend(FIXED.map(str::to_owned));
-        let recipe = Recipe {
+        let command = ServerCommand {
             program: python_tool("weed")?,
             arguments,
             environment: vec![("HOME", folder.display().to_string())],
             signal: "KILL",
             user: None,
         };
-        let mut server = Server::start(folder, recipe)?;
-        server.until_ready(START_TIMEOUT, || takes_writes(master, s3)).await?;
+        let mut server = Server::start(folder, command)?;
+        server.wait_until_ready(START_TIMEOUT, || accepts_writes(master, s3)).await?;
         Ok(Self { port: s3, _server: Mutex::new(server) })
     }
 
@@ -77,34 +79,35 @@ impl SeaweedFs {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// The one key there is.
+    /// The only access key id.
     pub fn access_key_id(&self) -> &'static str {
         ACCESS_KEY_ID
     }
 
-    /// Its secret.
+    /// Its secret access key.
     pub fn secret_access_key(&self) -> &'static str {
         SECRET_ACCESS_KEY
     }
 
-    /// The bucket to use; it is not made.
+    /// The bucket to use. It is not created.
     pub fn bucket(&self) -> &'static str {
         "reelmill"
     }
 
-    /// Any region will do.
+    /// The region. SeaweedFS accepts any.
     pub fn region(&self) -> &'static str {
         "us-east-1"
     }
 }
 
-/// The master hands out a place for a file once a volume server has joined it; before that all writes fail.
-async fn takes_writes(master: u16, s3: u16) -> bool {
+/// True once the S3 gateway runs and the master assigns file ids, which it does after a volume server has
+/// joined; before that all writes fail.
+async fn accepts_writes(master: u16, s3: u16) -> bool {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let assigned = match reqwest::get(format!("http://127.0.0.1:{master}/dir/assign")).await {
-        Ok(answer) => answer.text().await.is_ok_and(|text| text.contains("\"fid\"")),
+        Ok(response) => response.text().await.is_ok_and(|text| text.contains("\"fid\"")),
         Err(_) => false,
     };
     assigned
-        && reqwest::get(format!("http://127.0.0.1:{s3}/healthz")).await.is_ok_and(|a| a.status().is_success())
+        && reqwest::get(format!("http://127.0.0.1:{s3}/healthz")).await.is_ok_and(|r| r.status().is_success())
 }

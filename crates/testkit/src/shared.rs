@@ -1,4 +1,4 @@
-//! One server of each kind for all tests of a test binary. They are stopped when the process ends.
+//! One server of each kind for all tests of a test binary, stopped when the process exits.
 
 use tokio::sync::OnceCell;
 
@@ -9,7 +9,7 @@ macro_rules! shared {
         $(#[$docs])*
         ///
         /// # Panics
-        /// When it cannot be started, with the reason.
+        /// If it cannot be started, with the reason.
         pub async fn $name() -> &'static $server {
             static SERVER: OnceCell<$server> = OnceCell::const_new();
             let start = || async {
@@ -21,18 +21,18 @@ macro_rules! shared {
 }
 
 shared! {
-    /// The shared Postgres; take a database of your own name.
+    /// The shared Postgres. Create a database with a unique name.
     postgres: Postgres
 }
 shared! {
-    /// The shared Redis; take keys of your own, and do not stop it.
+    /// The shared Redis. Use unique keys, and do not stop it.
     redis: Redis
 }
 shared! {
-    /// The shared SQS; take a queue of your own name, and do not stop it.
+    /// The shared SQS. Use a queue with a unique name, and do not stop it.
     sqs: Sqs
 }
 shared! {
-    /// The shared SeaweedFS; take a bucket or a prefix of your own.
+    /// The shared SeaweedFS. Use a unique bucket or key prefix.
     seaweedfs: SeaweedFs
 }

@@ -1,29 +1,32 @@
-//! Servers never outlive the test that started them.
+//! Servers are stopped with the test that started them.
 
-use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::{
+    net::{SocketAddr, TcpStream},
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
 
 use reelmill_testkit::Redis;
 
-const PATIENCE: Duration = Duration::from_secs(20);
-const REPORT: &str = "REELMILL_TESTKIT_REPORT";
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// Environment variable with the file to which the child process writes the server's URL.
+const URL_FILE_VARIABLE: &str = "REELMILL_TESTKIT_URL_FILE";
 
 fn address(url: &str) -> SocketAddr {
     url.trim_start_matches("redis://").parse().expect("an address")
 }
 
-fn until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + TIMEOUT;
     while !condition() {
-        assert!(Instant::now() < deadline, "{what}: not after {PATIENCE:?}");
+        assert!(Instant::now() < deadline, "{what}: not after {TIMEOUT:?}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
 #[tokio::test]
-async fn a_dropped_server_is_gone() {
+async fn drop_stops_the_server() {
     let server = Redis::start().await.expect("Redis starts");
     let address = address(&server.url());
     assert!(TcpStream::connect(address).is_ok());
@@ -32,7 +35,7 @@ async fn a_dropped_server_is_gone() {
 }
 
 #[tokio::test]
-async fn a_stopped_server_starts_again_on_its_port() {
+async fn restart_after_stop_uses_the_same_port() {
     let server = Redis::start().await.expect("Redis starts");
     let address = address(&server.url());
     server.stop().await.expect("stopped");
@@ -42,25 +45,25 @@ async fn a_stopped_server_starts_again_on_its_port() {
 }
 
 #[test]
-fn the_servers_of_a_killed_test_process_end_too_and_leave_no_folder() {
+fn kill_of_test_process_stops_its_servers_and_removes_their_folders() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let report = folder.path().join("url");
+    let url_file = folder.path().join("url");
     let mut child = Command::new(std::env::current_exe().expect("this program"))
-        .args(["--exact", "starts_a_server_and_waits_to_be_killed", "--ignored"])
-        .env(REPORT, &report)
+        .args(["--exact", "child_process_with_server", "--ignored"])
+        .env(URL_FILE_VARIABLE, &url_file)
         .env("TMPDIR", folder.path())
         .stdout(Stdio::null())
         .spawn()
-        .expect("this program again");
-    until("the server's address", || report.exists());
-    let address = address(&std::fs::read_to_string(&report).expect("an address"));
+        .expect("started");
+    wait_until("the server's URL is written", || url_file.exists());
+    let address = address(&std::fs::read_to_string(&url_file).expect("an address"));
     assert!(TcpStream::connect(address).is_ok());
     assert!(has_server_folder(folder.path()));
 
     child.kill().expect("killed");
-    child.wait().expect("gone");
-    until("the server's end", || TcpStream::connect(address).is_err());
-    until("its folder's end", || !has_server_folder(folder.path()));
+    child.wait().expect("exited");
+    wait_until("the server is stopped", || TcpStream::connect(address).is_err());
+    wait_until("its folder is removed", || !has_server_folder(folder.path()));
 }
 
 fn has_server_folder(folder: &Path) -> bool {
@@ -70,12 +73,12 @@ fn has_server_folder(folder: &Path) -> bool {
 
 /// The process that the test above kills.
 #[tokio::test]
-#[ignore = "never ends by itself: another test starts and kills it"]
-async fn starts_a_server_and_waits_to_be_killed() {
-    let Some(report) = std::env::var_os(REPORT) else { return };
+#[ignore = "not a test: another test starts and kills it"]
+async fn child_process_with_server() {
+    let Some(url_file) = std::env::var_os(URL_FILE_VARIABLE) else { return };
     let server = Redis::start().await.expect("Redis starts");
-    let written = Path::new(&report).with_extension("written");
+    let written = Path::new(&url_file).with_extension("written");
     std::fs::write(&written, server.url()).expect("written");
-    std::fs::rename(written, report).expect("renamed");
+    std::fs::rename(written, url_file).expect("renamed");
     std::future::pending::<()>().await;
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reelmill_mesh::RpcError;
 use reelmill_platform::{
-    database::{DatabaseError, is_away},
+    database::{DatabaseError, is_unavailable},
     shared_state::SharedStateError,
 };
 use reelmill_proto::Reason;
@@ -102,7 +102,7 @@ impl AuthError {
                 "the session store is away; sign out again to be sure",
                 cause,
             ),
-            Self::Database(cause) if is_away(cause) => {
+            Self::Database(cause) if is_unavailable(cause) => {
                 RpcError::unavailable(Reason::DatabaseUnavailable, "the database is away", cause)
             }
             Self::SigningKey(_)

@@ -90,7 +90,7 @@ impl From<TranscodeError> for Status {
             TranscodeError::PubSub(cause) => {
                 RpcError::unavailable(Reason::SharedStateUnavailable, "the shared state is away", cause)
             }
-            TranscodeError::Database(cause) if database::is_away(cause) => {
+            TranscodeError::Database(cause) if database::is_unavailable(cause) => {
                 RpcError::unavailable(Reason::DatabaseUnavailable, "the database is away", cause)
             }
             TranscodeError::StoreSlow => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reelmill_mesh::RpcError;
 use reelmill_platform::{
-    database::{DatabaseError, is_away},
+    database::{DatabaseError, is_unavailable},
     objects::ObjectsError,
 };
 use sea_orm::DbErr;
@@ -133,7 +133,7 @@ impl From<&UploadError> for RpcError {
                 "the object store is away; try again",
                 cause,
             ),
-            UploadError::Database(cause) if is_away(cause) => {
+            UploadError::Database(cause) if is_unavailable(cause) => {
                 Self::unavailable(Reason::DatabaseUnavailable, "the database is away; try again", cause)
             }
             UploadError::Transcode(cause) => {

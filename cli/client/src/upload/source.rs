@@ -1,4 +1,4 @@
-//! The file that is uploaded: read by part in small pieces, and watched for changes.
+//! The file to upload: read part by part in small chunks, and checked for changes.
 
 use std::{
     fs::{self, File, Metadata},
@@ -13,38 +13,37 @@ use md5::{Digest as _, Md5};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
-use tonic::Code;
 
-use super::plan::PartRange;
-use crate::ClientError;
+use super::part_layout::PartRange;
+use crate::{error::ClientError, reason::ClientReason};
 
-/// How much of a part is in memory at a time.
-const PIECE: usize = 256 << 10;
+/// Bytes of a part that are in memory at a time.
+const CHUNK_BYTES: usize = 256 << 10;
 
-/// A file and what it was like when the upload began.
+/// A file and its fingerprint at the start of the upload.
 #[derive(Debug, Clone)]
 pub struct Source {
     path: PathBuf,
-    stamp: Stamp,
+    fingerprint: FileFingerprint,
 }
 
-/// What tells a file from a changed one.
+/// Identifies a file and its version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Stamp {
-    /// Absolute path, links resolved.
+pub struct FileFingerprint {
+    /// Absolute path, symbolic links resolved.
     pub path: PathBuf,
     /// Size, bytes.
     pub size: u64,
-    /// Time of the last change, seconds since the Unix epoch.
+    /// Modification time, seconds since the Unix epoch.
     pub modified_seconds: i64,
-    /// The rest of it, nanoseconds.
+    /// Nanoseconds of the modification time.
     pub modified_nanos: i64,
-    /// Number of the file within its file system.
+    /// Inode number.
     pub inode: u64,
 }
 
-impl Stamp {
+impl FileFingerprint {
     fn of(path: &Path, metadata: &Metadata) -> Self {
         Self {
             path: path.to_owned(),
@@ -57,108 +56,109 @@ impl Stamp {
 }
 
 impl Source {
-    /// Looks at a file and checks that it can be read and is not empty.
+    /// Checks that a path is a readable regular file and not empty.
     pub fn open(given: &Path) -> Result<Self, ClientError> {
-        let unreadable = |error: io::Error| ClientError::local_file(given, &error);
+        let unreadable = |error: io::Error| ClientError::unreadable_file(given, &error);
         let path = fs::canonicalize(given).map_err(unreadable)?;
-        // A pipe would block when it is opened.
+        // Checked before opening, since opening a pipe blocks.
         let metadata = fs::metadata(&path).map_err(unreadable)?;
         if !metadata.is_file() {
-            return Err(ClientError::usage(
-                "FILE_UNREADABLE",
-                format!("{}: not a regular file", given.display()),
-            ));
+            let message = format!("{}: not a regular file", given.display());
+            return Err(ClientError::local(ClientReason::FileUnreadable, message));
         }
         File::open(&path).map_err(unreadable)?;
         if metadata.len() == 0 {
             let message =
                 format!("{}: the file is empty: export or copy it again, or leave it out", given.display());
-            return Err(ClientError::refused(Code::InvalidArgument, "FILE_EMPTY", message));
+            return Err(ClientError::local(ClientReason::FileEmpty, message));
         }
-        Ok(Self { stamp: Stamp::of(&path, &metadata), path })
+        Ok(Self { fingerprint: FileFingerprint::of(&path, &metadata), path })
     }
 
-    /// What the file was like when the upload began.
-    pub fn stamp(&self) -> &Stamp {
-        &self.stamp
+    /// The fingerprint at the start of the upload.
+    pub fn fingerprint(&self) -> &FileFingerprint {
+        &self.fingerprint
     }
 
-    /// Its size, bytes.
+    /// Size, bytes.
     pub fn size(&self) -> u64 {
-        self.stamp.size
+        self.fingerprint.size
     }
 
-    /// Its name, without a path.
+    /// File name without folder.
     pub fn file_name(&self) -> String {
         self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
-    /// Fails with FILE_CHANGED when the file is no longer what it was.
-    pub fn unchanged(&self) -> Result<(), ClientError> {
+    /// Fails with FILE_CHANGED if the fingerprint has changed.
+    pub fn check_unchanged(&self) -> Result<(), ClientError> {
         let metadata =
-            fs::metadata(&self.path).map_err(|error| ClientError::local_file(&self.path, &error))?;
-        if Stamp::of(&self.path, &metadata) == self.stamp { Ok(()) } else { Err(self.changed()) }
+            fs::metadata(&self.path).map_err(|error| ClientError::unreadable_file(&self.path, &error))?;
+        if FileFingerprint::of(&self.path, &metadata) == self.fingerprint {
+            Ok(())
+        } else {
+            Err(self.changed_error())
+        }
     }
 
     /// CRC-32C of a part.
     pub async fn crc32c(&self, range: PartRange) -> Result<u32, ClientError> {
-        self.read_through(range, 0, crc32c::crc32c_append).await
+        self.fold_chunks(range, 0, crc32c::crc32c_append).await
     }
 
     /// MD5 of a part, in hex.
     pub async fn md5(&self, range: PartRange) -> Result<String, ClientError> {
-        let digest = self.read_through(range, Md5::new(), |digest, piece| digest.chain_update(piece)).await?;
+        let digest = self.fold_chunks(range, Md5::new(), |digest, chunk| digest.chain_update(chunk)).await?;
         Ok(hex::encode(digest.finalize()))
     }
 
-    /// The bytes of a part, in pieces.
+    /// The bytes of a part, in chunks.
     pub fn stream(
         &self,
         range: PartRange,
     ) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + 'static, ClientError> {
         let mut file = self.reopen()?;
         file.seek(SeekFrom::Start(range.offset))
-            .map_err(|error| ClientError::local_file(&self.path, &error))?;
+            .map_err(|error| ClientError::unreadable_file(&self.path, &error))?;
         let mut file = tokio::fs::File::from_std(file);
-        file.set_max_buf_size(PIECE);
-        Ok(ReaderStream::with_capacity(file.take(range.length), PIECE).into_stream())
+        file.set_max_buf_size(CHUNK_BYTES);
+        Ok(ReaderStream::with_capacity(file.take(range.length), CHUNK_BYTES).into_stream())
     }
 
-    async fn read_through<T: Send + 'static>(
+    async fn fold_chunks<T: Send + 'static>(
         &self,
         range: PartRange,
-        start: T,
-        step: impl Fn(T, &[u8]) -> T + Send + 'static,
+        initial: T,
+        update: impl Fn(T, &[u8]) -> T + Send + 'static,
     ) -> Result<T, ClientError> {
         let mut file = self.reopen()?;
         let reading = tokio::task::spawn_blocking(move || {
             file.seek(SeekFrom::Start(range.offset))?;
-            let mut piece = vec![0; PIECE];
-            let mut left = range.length;
-            let mut state = start;
-            while left > 0 {
-                let want = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
-                file.read_exact(&mut piece[..want])?;
-                state = step(state, &piece[..want]);
-                left -= want as u64;
+            let mut chunk = vec![0; CHUNK_BYTES];
+            let mut remaining = range.length;
+            let mut state = initial;
+            while remaining > 0 {
+                let length = usize::try_from(remaining).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+                file.read_exact(&mut chunk[..length])?;
+                state = update(state, &chunk[..length]);
+                remaining -= length as u64;
             }
             io::Result::Ok(state)
         });
         match reading.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(self.changed()),
-            read => read.map_err(|error| ClientError::local_file(&self.path, &error)),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(self.changed_error()),
+            read => read.map_err(|error| ClientError::unreadable_file(&self.path, &error)),
         }
     }
 
     fn reopen(&self) -> Result<File, ClientError> {
-        self.unchanged()?;
-        File::open(&self.path).map_err(|error| ClientError::local_file(&self.path, &error))
+        self.check_unchanged()?;
+        File::open(&self.path).map_err(|error| ClientError::unreadable_file(&self.path, &error))
     }
 
-    fn changed(&self) -> ClientError {
-        let message =
-            format!("{}: the file changed while it was uploaded; upload it again", self.path.display());
-        ClientError::failed("FILE_CHANGED", message)
+    fn changed_error(&self) -> ClientError {
+        let message = format!("{}: the file changed during the upload; upload it again", self.path.display());
+        ClientError::local(ClientReason::FileChanged, message)
     }
 }
 
@@ -168,7 +168,7 @@ mod tests {
 
     const RANGE: PartRange = PartRange { offset: 3, length: 300_000 };
 
-    fn file_of(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+    fn create_file(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.mp4");
         fs::write(&path, bytes).unwrap();
@@ -176,24 +176,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_part_is_read_whole_and_nothing_more() {
+    async fn stream_and_checksums_cover_exactly_the_range() {
         let bytes: Vec<u8> = (0..400_000u32).map(|n| (n % 251) as u8).collect();
-        let (_dir, path) = file_of(&bytes);
+        let (_dir, path) = create_file(&bytes);
         let source = Source::open(&path).unwrap();
         let part = &bytes[3..300_003];
-        let pieces: Vec<Bytes> = source.stream(RANGE).unwrap().try_collect().await.unwrap();
-        assert!(pieces.iter().all(|piece| piece.len() <= PIECE));
-        assert_eq!(pieces.concat(), part);
+        let chunks: Vec<Bytes> = source.stream(RANGE).unwrap().try_collect().await.unwrap();
+        assert!(chunks.iter().all(|chunk| chunk.len() <= CHUNK_BYTES));
+        assert_eq!(chunks.concat(), part);
         assert_eq!(source.crc32c(RANGE).await.unwrap(), crc32c::crc32c(part));
         assert_eq!(source.md5(RANGE).await.unwrap(), hex::encode(Md5::digest(part)));
     }
 
     #[tokio::test]
-    async fn a_changed_file_is_noticed() {
-        let (_dir, path) = file_of(&[0; 400_000]);
+    async fn check_unchanged_changed_file_returns_file_changed() {
+        let (_dir, path) = create_file(&[0; 400_000]);
         let source = Source::open(&path).unwrap();
         fs::write(&path, [1; 10]).unwrap();
-        for error in [source.unchanged().unwrap_err(), source.crc32c(RANGE).await.unwrap_err()] {
+        for error in [source.check_unchanged().unwrap_err(), source.crc32c(RANGE).await.unwrap_err()] {
             assert!(error.to_string().ends_with("(FILE_CHANGED)"), "{error}");
             assert_eq!(error.exit_code(), 1);
         }
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_readable_file_is_usage() {
+    fn open_anything_but_a_readable_file_is_usage_error() {
         let dir = tempfile::tempdir().unwrap();
         for path in [dir.path().join("missing"), dir.path().to_owned(), PathBuf::from("/dev/null")] {
             assert_eq!(Source::open(&path).unwrap_err().exit_code(), 2, "{}", path.display());

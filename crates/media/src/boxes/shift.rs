@@ -1,40 +1,41 @@
-//! Pictures that are shown in another order than they are decoded in, told so that every reader agrees.
+//! Moves the times of a fragment so that no composition offset is negative.
 //!
-//! A picture's composition offset (14496-12, 8.8.8) says how long after its decoding it is shown. ffmpeg's muxer starts
-//! decoding at the first picture's own moment, so a picture that is shown before one that is decoded earlier has a negative
-//! offset. Browsers take that as it stands; readers that are built on ffmpeg move the whole track later until none is
-//! negative, away from the sound. An edit list instead is what some players in browsers overlook. So all tracks of a video
-//! begin a moment later than zero, as the tracks of a transport stream do: then decoding can begin before the first
-//! picture's moment, and no offset is negative.
+//! A frame's composition offset (14496-12, 8.8.8) is its presentation time minus its decode time. ffmpeg's muxer starts
+//! decoding at the presentation time of the first frame, so a reordered frame gets a negative offset. Browsers accept
+//! that; players built on ffmpeg delay the whole track until no offset is negative, which breaks lip sync, and some
+//! players in browsers ignore an edit list. So all tracks of a video start after zero, as the tracks of a transport
+//! stream do: decoding starts before the first frame's presentation time, and no offset is negative.
 
-use super::{be32, be64, children, find};
+use super::reader::{be32, be64, children, find};
 
-/// Of a track run: offset of the data, flags of the first sample, and the columns of a sample.
+/// Flags of a track run (`trun`): its data offset, flags of its first sample, and the fields of each sample.
 const DATA_OFFSET: u32 = 0x01;
-const FIRST_FLAGS: u32 = 0x04;
-const COLUMNS: [u32; 4] = [0x100, 0x200, 0x400, COMPOSITION];
-const COMPOSITION: u32 = 0x800;
-/// Signed composition offsets.
+const FIRST_SAMPLE_FLAGS: u32 = 0x04;
+const SAMPLE_FIELDS: [u32; 4] = [0x100, 0x200, 0x400, COMPOSITION_OFFSET];
+const COMPOSITION_OFFSET: u32 = 0x800;
+/// Version 1 of a track run: its composition offsets are signed.
 const VERSION_1: u32 = 0x0100_0000;
+/// Limit of the bytes by which a track run grows.
+const MAX_RUN_GROWTH_BYTES: u32 = 1 << 24;
 
-/// How the times of a track's fragments are moved, ticks.
+/// How far the times of a track's fragments are moved, ticks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shift {
-    /// So much later the first sample is decoded, and all others.
+    /// Added to every decode time.
     pub decoding: u32,
-    /// So much more time is between a sample's decoding and its being shown.
+    /// Added to every composition offset.
     pub composition: u32,
 }
 
 impl Shift {
-    /// Whether nothing is moved.
-    pub fn is_none(self) -> bool {
+    /// Whether it moves nothing.
+    pub(crate) fn is_none(self) -> bool {
         self == Self::default()
     }
 }
 
-/// A `moof` box's body with its times moved. None where it can't be read.
-pub fn shifted(moof: &[u8], by: Shift) -> Option<Vec<u8>> {
+/// The contents of a `moof` with its times moved. None if they cannot be read.
+pub(crate) fn shifted(moof: &[u8], by: Shift) -> Option<Vec<u8>> {
     let growth = if by.composition > 0 { growth(find(moof, &[b"traf"])?)? } else { 0 };
     let mut rebuilt = Vec::with_capacity(moof.len() + growth as usize);
     for child in children(moof) {
@@ -57,14 +58,15 @@ pub fn shifted(moof: &[u8], by: Shift) -> Option<Vec<u8>> {
     (rebuilt.len() == moof.len() + growth as usize).then_some(rebuilt)
 }
 
-/// How much longer a `moof` gets by runs that have no composition offsets yet.
+/// Bytes by which a `moof` grows, because some runs have no composition offsets yet.
 fn growth(traf: &[u8]) -> Option<u32> {
     let runs = children(traf).filter(|part| part.kind == *b"trun");
     let mut growth = 0u32;
     for run in runs {
-        if be32(run.body, 0)? & COMPOSITION == 0 {
-            // It can't have more samples than bytes of the media that it tells of, which come in one box.
-            growth = growth.checked_add(be32(run.body, 4)?.checked_mul(4).filter(|&more| more < 1 << 24)?)?;
+        if be32(run.body, 0)? & COMPOSITION_OFFSET == 0 {
+            // The sample count is untrusted. A run has no more samples than its media has bytes.
+            let more = be32(run.body, 4)?.checked_mul(4).filter(|&more| more < MAX_RUN_GROWTH_BYTES)?;
+            growth = growth.checked_add(more)?;
         }
     }
     Some(growth)
@@ -82,7 +84,7 @@ fn shifted_time(time: &[u8], ticks: u32) -> Option<Vec<u8>> {
 fn shifted_run(run: &[u8], growth: u32, ticks: u32) -> Option<Vec<u8>> {
     let (flags, samples) = (be32(run, 0)?, be32(run, 4)?);
     let mut moved = Vec::with_capacity(run.len() + growth as usize);
-    moved.extend((flags | COMPOSITION | VERSION_1).to_be_bytes());
+    moved.extend((flags | COMPOSITION_OFFSET | VERSION_1).to_be_bytes());
     moved.extend(samples.to_be_bytes());
     let mut at = 8;
     let mut field = || {
@@ -91,21 +93,21 @@ fn shifted_run(run: &[u8], growth: u32, ticks: u32) -> Option<Vec<u8>> {
         Some(value)
     };
     if flags & DATA_OFFSET != 0 {
-        // It counts from the start of the `moof`, which grows.
+        // The offset counts from the start of the `moof`, which grows.
         moved.extend(field()?.wrapping_add(growth).to_be_bytes());
     }
-    if flags & FIRST_FLAGS != 0 {
+    if flags & FIRST_SAMPLE_FLAGS != 0 {
         moved.extend(field()?.to_be_bytes());
     }
     for _ in 0..samples {
-        for column in COLUMNS {
-            let told = if flags & column != 0 { Some(field()?) } else { None };
-            match told {
-                // Signed in this version, and never as large as to be so in the other.
-                told if column == COMPOSITION => {
-                    moved.extend(told.unwrap_or(0).wrapping_add(ticks).to_be_bytes());
+        for sample_field in SAMPLE_FIELDS {
+            let value = if flags & sample_field != 0 { Some(field()?) } else { None };
+            match value {
+                // Signed in version 1. Offsets of version 0 are never large enough to read as negative.
+                value if sample_field == COMPOSITION_OFFSET => {
+                    moved.extend(value.unwrap_or(0).wrapping_add(ticks).to_be_bytes());
                 }
-                Some(told) => moved.extend(told.to_be_bytes()),
+                Some(value) => moved.extend(value.to_be_bytes()),
                 None => {}
             }
         }
@@ -122,9 +124,15 @@ fn put(to: &mut Vec<u8>, kind: &[u8; 4], body: &[u8]) -> Option<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Shift, put, shifted};
-    use crate::boxes::{be32, find, fragment_facts};
     use proptest::prelude::*;
+
+    use super::{
+        super::{
+            fragment::fragment_facts,
+            reader::{be32, find},
+        },
+        Shift, put, shifted,
+    };
 
     const LATER: Shift = Shift { decoding: 512, composition: 1024 };
 
@@ -153,40 +161,41 @@ mod tests {
     }
 
     #[test]
-    fn every_sample_is_decoded_and_shown_so_much_later() {
+    fn shifted_moof_moves_decode_times_and_composition_offsets() {
         let minus = (-1024i32) as u32;
-        let told = moof(&[0, 7], &[0x0100_0a05, 3, 100, 9, 50, 0, 30, 1024, 20, minus]);
-        let moved = shifted(&told, LATER).expect("a fragment");
+        let original = moof(&[0, 7], &[0x0100_0a05, 3, 100, 9, 50, 0, 30, 1024, 20, minus]);
+        let moved = shifted(&original, LATER).expect("a fragment");
         assert_eq!(words_of(&moved, b"tfdt"), [0, 519]);
         assert_eq!(words_of(&moved, b"trun"), [0x0100_0a05, 3, 100, 9, 50, 1024, 30, 2048, 20, 0]);
-        let (before, after) = (fragment_facts(&told).expect("facts"), fragment_facts(&moved).expect("facts"));
+        let (before, after) =
+            (fragment_facts(&original).expect("facts"), fragment_facts(&moved).expect("facts"));
         assert_eq!(
             (after.samples, after.ticks, after.first_sample_end),
             (3, before.ticks, before.first_sample_end)
         );
 
-        let untold = moof(&[0x0100_0000, 1, 5], &[0x0000_0205, 2, 100, 9, 50, 30]);
-        let moved = shifted(&untold, LATER).expect("a fragment");
+        let without_offsets = moof(&[0x0100_0000, 1, 5], &[0x0000_0205, 2, 100, 9, 50, 30]);
+        let moved = shifted(&without_offsets, LATER).expect("a fragment");
         assert_eq!(words_of(&moved, b"tfdt"), [0x0100_0000, 1, 517]);
         let grown = [0x0100_0a05, 2, 108, 9, 50, 1024, 30, 1024];
-        assert_eq!(words_of(&moved, b"trun"), grown, "it has grown by two words");
+        assert_eq!(words_of(&moved, b"trun"), grown, "the run grew by two words");
         assert_eq!(fragment_facts(&moved).expect("facts").first_sample_end, 158);
 
-        let sound = shifted(&untold, Shift { composition: 0, ..LATER }).expect("a fragment");
+        let audio = shifted(&without_offsets, Shift { composition: 0, ..LATER }).expect("a fragment");
         assert_eq!(
-            words_of(&sound, b"trun"),
-            words_of(&untold, b"trun"),
-            "nothing but its beginning is moved"
+            words_of(&audio, b"trun"),
+            words_of(&without_offsets, b"trun"),
+            "only the decode time is moved"
         );
     }
 
     proptest! {
         #[test]
-        fn broken_boxes_never_panic(at in 0usize..90, byte in any::<u8>(), ticks in any::<(u32, u32)>()) {
-            let mut told = moof(&[0, 7], &[0x0100_0a05, 3, 100, 9, 50, 0, 30, 1024, 20, 7]);
-            let place = at % told.len();
-            told[place] = byte;
-            let _answered = shifted(&told, Shift { decoding: ticks.0, composition: ticks.1 });
+        fn shifted_broken_box_does_not_panic(at in 0usize..90, byte in any::<u8>(), ticks in any::<(u32, u32)>()) {
+            let mut original = moof(&[0, 7], &[0x0100_0a05, 3, 100, 9, 50, 0, 30, 1024, 20, 7]);
+            let index = at % original.len();
+            original[index] = byte;
+            let _ignored = shifted(&original, Shift { decoding: ticks.0, composition: ticks.1 });
         }
     }
 }

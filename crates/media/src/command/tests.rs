@@ -1,8 +1,10 @@
 use super::{FIRST_FD, Input, Stream, encode, packets, probe, remux};
-use crate::geometry::{Orientation, Size};
-use crate::plan::{Codec, Options, Plan, plan};
-use crate::probe::{Audio, HdrMetadata, Source, Subtitles, Video, VideoRange};
-use crate::rate::Rate;
+use crate::{
+    geometry::{Orientation, Size},
+    plan::{Codec, Options, Plan, WorkUnit, plan},
+    probe::{Audio, HdrMetadata, Source, Subtitles, Video, VideoRange},
+    rate::Rate,
+};
 
 const INPUT: Input<'static> =
     Input { address: "http://127.0.0.1:1/x", seek: None, end: None, audio_format_changes: false };
@@ -11,9 +13,9 @@ fn source(seconds: f64) -> Source {
     let (language, title) = (String::new(), String::new());
     Source {
         container: "mov".into(),
-        start: 1.0,
-        first: 1.0,
-        reorders: false,
+        start_time: 1.0,
+        first_stream_start: 1.0,
+        has_b_frames: false,
         duration: Some(seconds),
         audio: vec![Audio {
             index: 3,
@@ -23,7 +25,7 @@ fn source(seconds: f64) -> Source {
             language,
             title,
         }],
-        longest: f64::MAX,
+        max_duration: f64::MAX,
         subtitles: Vec::new(),
         cover: None,
         output_version: crate::OUTPUT_VERSION,
@@ -38,7 +40,7 @@ fn source(seconds: f64) -> Source {
             mean_rate: Rate::new(25, 1),
             pixel_format: "yuv420p".into(),
             interlaced: true,
-            tagged: true,
+            has_colour_tags: true,
             range: VideoRange::Sdr,
             needs_dolby_vision: false,
             hdr_metadata: HdrMetadata::default(),
@@ -54,8 +56,8 @@ fn planned(source: &Source, codec: Codec) -> Plan {
 }
 
 fn value<'a>(args: &'a [String], name: &str) -> &'a str {
-    let place = args.iter().position(|arg| arg == name).expect(name);
-    &args[place + 1]
+    let index = args.iter().position(|arg| arg == name).expect(name);
+    &args[index + 1]
 }
 
 fn graphs(plan: &Plan, unit: usize) -> Vec<String> {
@@ -71,7 +73,7 @@ fn graph(plan: &Plan, unit: usize) -> String {
 }
 
 #[test]
-fn every_input_has_its_whitelists_before_it() {
+fn all_commands_whitelist_protocols_and_formats_of_every_input() {
     let plan = planned(&source(10.0), Codec::H264);
     let encoded = encode(&plan, &plan.work_units[0], &INPUT).args;
     let joined = remux(Some("v.mp4"), Some("a.mp4"), "o.mp4");
@@ -84,7 +86,7 @@ fn every_input_has_its_whitelists_before_it() {
 }
 
 #[test]
-fn every_output_has_a_descriptor_of_its_own() {
+fn encode_writes_every_output_to_its_own_descriptor() {
     let mut source = source(10.0);
     let (language, title) = (String::new(), String::new());
     source.subtitles = vec![Subtitles { index: 4, language, title, default: false, forced: false }];
@@ -92,10 +94,10 @@ fn every_output_has_a_descriptor_of_its_own() {
     let encode = encode(&plan, &plan.work_units[0], &INPUT);
     let pipes: Vec<_> = encode.args.iter().filter(|arg| arg.starts_with("pipe:")).collect();
     let rungs = plan.video.as_ref().expect("video").rungs.len();
-    assert_eq!(encode.streams.len(), rungs + 5, "sound, text, poster, thumbnails, progress");
-    for (place, &stream) in encode.streams.iter().enumerate() {
-        let name = format!("pipe:{}", FIRST_FD as usize + place);
-        // Progress is printed by a filter.
+    assert_eq!(encode.streams.len(), rungs + 5, "audio, subtitles, poster, thumbnails, progress");
+    for (index, &stream) in encode.streams.iter().enumerate() {
+        let name = format!("pipe:{}", FIRST_FD as usize + index);
+        // A filter prints the progress.
         let outputs = usize::from(stream != Stream::Progress);
         assert_eq!(pipes.iter().filter(|pipe| ***pipe == name).count(), outputs);
     }
@@ -103,7 +105,7 @@ fn every_output_has_a_descriptor_of_its_own() {
 }
 
 #[test]
-fn a_short_video_is_one_cascade_and_its_sound_is_apart() {
+fn encode_short_video_has_one_cascade_and_a_separate_audio_graph() {
     let graphs = graphs(&planned(&source(10.0), Codec::H264), 0);
     let [video, audio] = &graphs[..] else { panic!("{graphs:?}") };
     assert_eq!(
@@ -129,7 +131,7 @@ fn a_short_video_is_one_cascade_and_its_sound_is_apart() {
 }
 
 #[test]
-fn a_chunk_is_cut_on_the_grid() {
+fn encode_chunk_is_cut_on_the_grid() {
     let plan = planned(&source(100.0), Codec::H264);
     let unit = plan.work_units.iter().position(|unit| unit.chunk == Some(2)).expect("chunk");
     assert!(graph(&plan, unit).contains("fps=fps=25/1:start_time=0,trim=start_pts=300:end_pts=700,"));
@@ -142,18 +144,18 @@ fn a_chunk_is_cut_on_the_grid() {
         args.contains("-frames:v 400 ") && args.contains("-g 100 ") && args.contains("-fragment_index 4 "),
         "{args}"
     );
-    assert!(!args.contains(" -t "), "an output -t with -copyts makes empty chunks");
+    assert!(!args.contains(" -t "), "an output -t with -copyts produces empty chunks");
 }
 
 #[test]
-fn the_last_picture_is_held_until_the_known_end() {
+fn encode_repeats_the_last_frame_until_the_known_end() {
     let plan = planned(&source(100.0), Codec::H264);
     let input = Input { end: Some(101.02), ..INPUT };
     let graph = |unit| graphs_of(&encode(&plan, unit, &input).args).join(" ");
     let graphs: Vec<_> = plan.work_units.iter().map(graph).collect();
-    let held: Vec<_> = graphs.iter().filter(|graph| graph.contains("tpad")).collect();
-    let [last] = &held[..] else { panic!("{graphs:?}") };
-    // A hundredth more than 2500 frames after the beginning at one second.
+    let padded: Vec<_> = graphs.iter().filter(|graph| graph.contains("tpad")).collect();
+    let [last] = &padded[..] else { panic!("{graphs:?}") };
+    // 100.02 s after the start at one second: 2500 frames, rounded.
     assert!(
         last.contains("tpad=stop_mode=clone:stop_duration=1,fps=fps=25/1:start_time=0,trim=start_pts="),
         "{last}"
@@ -162,12 +164,12 @@ fn the_last_picture_is_held_until_the_known_end() {
 }
 
 #[test]
-fn the_slower_rungs_keep_every_other_frame() {
-    let mut fast = source(100.0);
-    if let Some(video) = &mut fast.video {
+fn encode_halved_rungs_keep_every_second_frame() {
+    let mut high_rate = source(100.0);
+    if let Some(video) = &mut high_rate.video {
         (video.nominal_rate, video.mean_rate) = (Rate::new(50, 1), Rate::new(50, 1));
     }
-    let plan = planned(&fast, Codec::H264);
+    let plan = planned(&high_rate, Codec::H264);
     let unit = plan.work_units.iter().position(|unit| unit.chunk == Some(1)).expect("chunk");
     assert!(graph(&plan, unit).contains("null,framestep=step=2[v2]"));
     let args = encode(&plan, &plan.work_units[unit], &INPUT).args.join(" ");
@@ -176,7 +178,7 @@ fn the_slower_rungs_keep_every_other_frame() {
 }
 
 #[test]
-fn each_codec_has_its_encoder() {
+fn encode_each_codec_uses_its_encoder() {
     for (codec, encoder) in [
         (Codec::H264, "libx264"),
         (Codec::Hevc, "libx265"),
@@ -189,12 +191,12 @@ fn each_codec_has_its_encoder() {
 }
 
 #[test]
-fn bright_sources_are_mapped_once_and_kept_where_wanted() {
-    let mut bright = source(10.0);
-    if let Some(video) = &mut bright.video {
+fn encode_hdr_source_is_tone_mapped_once_and_kept_in_the_hdr_rung() {
+    let mut hdr = source(10.0);
+    if let Some(video) = &mut hdr.video {
         video.range = VideoRange::Pq;
     }
-    let plan = plan(&bright, &Options { keep_hdr: true, threads: 2, ..Options::default() });
+    let plan = plan(&hdr, &Options { keep_hdr: true, threads: 2, ..Options::default() });
     let graph = graph(&plan, 0);
     assert_eq!(graph.matches("tonemap=tonemap").count(), 1);
     assert!(
@@ -204,91 +206,91 @@ fn bright_sources_are_mapped_once_and_kept_where_wanted() {
 }
 
 #[test]
-fn a_bright_rung_says_what_its_source_says_of_its_light() {
-    let mut bright = source(10.0);
-    if let Some(video) = &mut bright.video {
+fn encode_hdr_rung_carries_the_hdr_metadata_of_the_source() {
+    let mut hdr = source(10.0);
+    if let Some(video) = &mut hdr.video {
         let display = Some([8500, 39850, 6550, 2300, 35400, 14600, 15635, 16450, 10_000_000, 50]);
         (video.range, video.hdr_metadata) =
             (VideoRange::Pq, HdrMetadata { display, content: Some((1000, 400)) });
     }
-    let wishes = Options { keep_hdr: true, codec: Codec::Hevc, threads: 2, ..Options::default() };
-    let plan = plan(&bright, &wishes);
+    let options = Options { keep_hdr: true, codec: Codec::Hevc, threads: 2, ..Options::default() };
+    let plan = plan(&hdr, &options);
     let args = encode(&plan, &plan.work_units[0], &INPUT).args;
     let params: Vec<_> = args.iter().filter(|arg| arg.contains("const-vbv")).collect();
-    let told = "master-display=G(8500,39850)B(6550,2300)R(35400,14600)WP(15635,16450)L(10000000,50):max-cll=1000,400";
-    assert!(params[0].ends_with(told), "{params:?}");
+    let expected = "master-display=G(8500,39850)B(6550,2300)R(35400,14600)WP(15635,16450)L(10000000,50):max-cll=1000,400";
+    assert!(params[0].ends_with(expected), "{params:?}");
     assert!(params.len() > 1 && params[1..].iter().all(|params| !params.contains("max-cll")), "{params:?}");
 }
 
 #[test]
-fn stills_of_a_bright_rung_alone_are_mapped_too() {
-    let mut bright = source(100.0);
-    if let Some(video) = &mut bright.video {
+fn encode_stills_without_an_sdr_rung_are_tone_mapped() {
+    let mut hdr = source(100.0);
+    if let Some(video) = &mut hdr.video {
         video.range = VideoRange::Pq;
     }
-    let wishes = Options { keep_hdr: true, rungs: vec![720], threads: 2, ..Options::default() };
-    let plan = plan(&bright, &wishes);
-    let alone = |unit: &crate::plan::WorkUnit| unit.rungs == [0] && unit.thumbnails;
-    let unit = plan.work_units.iter().position(alone).expect("the rest of the first chunk");
+    let options = Options { keep_hdr: true, rungs: vec![720], threads: 2, ..Options::default() };
+    let plan = plan(&hdr, &options);
+    let hdr_only = |unit: &WorkUnit| unit.rungs == [0] && unit.thumbnails;
+    let unit = plan.work_units.iter().position(hdr_only).expect("the rest of the first chunk");
     let graph = graph(&plan, unit);
     let (_, after) = graph.split_once("tonemap=tonemap").expect(&graph);
     assert!(after.contains("tile=5x5[thumbnails]"), "{graph}");
 }
 
 #[test]
-fn the_poster_is_not_scaled_up() {
+fn encode_poster_is_not_scaled_up() {
     let mut small = source(10.0);
     if let Some(video) = &mut small.video {
         (video.stored, video.orientation) = (Size { width: 640, height: 360 }, Orientation::Upright);
     }
     let graph = graph(&planned(&small, Codec::H264), 0);
-    // Two rungs, 360p and 240p: the poster is of the first one's size, the thumbnails are of the second.
+    // Two rungs, 360p and 240p: the poster is scaled from the first, the thumbnails from the second.
     assert!(graph.contains("split=3[grid_0][grid_1][grid_2];"), "{graph}");
     assert!(graph.contains("[grid_2]select=gte") && graph.contains("[s0_1]select=not(mod"), "{graph}");
 }
 
 #[test]
-fn a_poster_that_may_lie_behind_the_end_has_a_stand_in() {
-    let endless = Source { duration: None, ..source(10.0) };
-    let wishes = Options { poster_seconds: Some(7.48), threads: 2, ..Options::default() };
-    let made = plan(&endless, &wishes);
-    let args = encode(&made, &made.work_units[0], &INPUT).args.join(" ");
+fn encode_poster_possibly_after_the_end_falls_back_to_the_first_frame() {
+    let unknown_duration = Source { duration: None, ..source(10.0) };
+    let options = Options { poster_seconds: Some(7.48), threads: 2, ..Options::default() };
+    let unknown = plan(&unknown_duration, &options);
+    let args = encode(&unknown, &unknown.work_units[0], &INPUT).args.join(" ");
     assert!(
         args.contains("select=isnan(prev_selected_t)+gte(t\\,7.48)*lt(prev_selected_t\\,7.48),"),
         "{args}"
     );
     assert!(args.contains("-map [poster] -frames:v 2 "), "{args}");
-    let known = plan(&source(10.0), &wishes);
+    let known = plan(&source(10.0), &options);
     assert!(
         encode(&known, &known.work_units[0], &INPUT).args.join(" ").contains("-map [poster] -frames:v 1 ")
     );
 }
 
 #[test]
-fn colours_are_told_where_the_source_does_not() {
-    let of = |format: &str, tagged: bool, width: u32, height: u32| {
-        let mut coloured = source(10.0);
-        if let Some(video) = &mut coloured.video {
-            (video.pixel_format, video.tagged) = (format.to_owned(), tagged);
+fn encode_untagged_source_gets_colour_tags() {
+    let graph_of = |format: &str, has_colour_tags: bool, width: u32, height: u32| {
+        let mut source = source(10.0);
+        if let Some(video) = &mut source.video {
+            (video.pixel_format, video.has_colour_tags) = (format.to_owned(), has_colour_tags);
             (video.stored, video.orientation) = (Size { width, height }, Orientation::Upright);
         }
-        graph(&planned(&coloured, Codec::H264), 0)
+        graph(&planned(&source, Codec::H264), 0)
     };
-    assert!(!of("yuv420p", true, 1280, 720).contains("setparams"));
-    assert!(of("yuv420p", false, 1280, 720).contains("scale=1280:720,setparams=colorspace=bt709:"));
-    assert!(of("yuv420p", false, 720, 576).contains("setparams=colorspace=smpte170m:"));
-    let screen = of("bgr0", false, 640, 360);
+    assert!(!graph_of("yuv420p", true, 1280, 720).contains("setparams"));
+    assert!(graph_of("yuv420p", false, 1280, 720).contains("scale=1280:720,setparams=colorspace=bt709:"));
+    assert!(graph_of("yuv420p", false, 720, 576).contains("setparams=colorspace=smpte170m:"));
+    let rgb = graph_of("bgr0", false, 640, 360);
     assert!(
-        screen.contains(",scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,")
-            && screen.contains("setparams=colorspace=bt709")
+        rgb.contains(",scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,")
+            && rgb.contains("setparams=colorspace=bt709")
     );
-    let clear = of("yuva420p", true, 640, 360);
-    assert!(clear.contains("format=yuva444p,premultiply=inplace=1,"), "{clear}");
-    assert!(of("argb", false, 640, 360).contains("format=gbrap,premultiply=inplace=1,"));
+    let transparent = graph_of("yuva420p", true, 640, 360);
+    assert!(transparent.contains("format=yuva444p,premultiply=inplace=1,"), "{transparent}");
+    assert!(graph_of("argb", false, 640, 360).contains("format=gbrap,premultiply=inplace=1,"));
 }
 
 #[test]
-fn sound_that_changes_is_not_counted_from_zero() {
+fn encode_changing_audio_format_does_not_fill_from_zero() {
     let plan = planned(&source(10.0), Codec::H264);
     let changes = Input { audio_format_changes: true, ..INPUT };
     let args = encode(&plan, &plan.work_units[0], &changes).args.join(" ");
@@ -297,29 +299,33 @@ fn sound_that_changes_is_not_counted_from_zero() {
 }
 
 #[test]
-fn sound_alone_shows_its_wave_or_its_cover() {
-    let mut heard = source(10.0);
-    heard.video = None;
-    assert!(graph(&planned(&heard, Codec::H264), 0).contains("showwavespic=s=640x360"));
-    heard.cover = Some(7);
-    assert!(graph(&planned(&heard, Codec::H264), 0).starts_with("[0:7]scale=640:640"));
+fn encode_audio_only_has_waveform_or_cover_as_poster() {
+    let mut audio_only = source(10.0);
+    audio_only.video = None;
+    assert!(graph(&planned(&audio_only, Codec::H264), 0).contains("showwavespic=s=640x360"));
+    audio_only.cover = Some(7);
+    assert!(graph(&planned(&audio_only, Codec::H264), 0).starts_with("[0:7]scale=640:640"));
 }
 
 #[test]
-fn only_what_others_work_beside_has_one_thread() {
+fn encode_limits_threads_of_chunks_that_run_in_parallel() {
     let threads = |plan: &Plan, unit: usize| {
         let args = encode(plan, &plan.work_units[unit], &INPUT).args;
         let before = args.split(|arg| arg == "-i").next().expect("an input").join(" ");
         (before.contains("-filter_complex_threads 1"), before.contains(" -threads 1"))
     };
     let long = planned(&source(100.0), Codec::H264);
-    assert_eq!(threads(&long, 0), (false, false), "it plays as soon as this is done");
+    assert_eq!(threads(&long, 0), (false, false), "playback starts after this one");
     assert!(long.work_units[2].chunk.is_some());
-    assert_eq!(threads(&long, 2), (true, true), "one of many");
+    assert_eq!(threads(&long, 2), (true, true), "one of many chunks");
     let mut short = source(10.0);
-    assert_eq!(threads(&planned(&short, Codec::H264), 0), (true, false), "alone");
+    assert_eq!(threads(&planned(&short, Codec::H264), 0), (true, false), "the only task");
     if let Some(video) = &mut short.video {
         video.range = VideoRange::Pq;
     }
-    assert_eq!(threads(&planned(&short, Codec::H264), 0), (false, false), "tone mapping is work for several");
+    assert_eq!(
+        threads(&planned(&short, Codec::H264), 0),
+        (false, false),
+        "tone mapping uses several threads"
+    );
 }

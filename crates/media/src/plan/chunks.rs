@@ -1,47 +1,51 @@
-//! Where a long video is cut: always at segment boundaries; the first pieces short, so that it plays at once, and the
-//! last ones shorter again, so that many workers end together.
+//! Cuts a long video into chunks, always at segment boundaries. The first chunks are short, so that it is soon playable,
+//! and the last ones are shorter again, so that all workers finish at about the same time.
 
 use serde::{Deserialize, Serialize};
 
-/// Seconds of a video that is not cut.
-const WHOLE_SECONDS: u64 = 30;
-/// Segments of the first chunks.
-const FIRST: [u64; 3] = [1, 2, 4];
-/// Segments of the longest chunks: about 30 seconds.
-const LONGEST: u64 = 8;
-/// Segments of the shortest of the last chunks: each costs the start of an encoder and a seek.
-const SHORTEST: u64 = 5;
-/// From where on chunks shrink: each is that part of what is left.
-const PARTS: u64 = 3;
-/// So few segments are not worth a chunk of their own.
-const REST: u64 = 2;
+use super::SEGMENT_SECONDS;
 
-/// A stretch of the picture, counted in frames of the grid.
+/// A video of at most this many seconds, plus half a segment, is one chunk.
+const UNCUT_MAX_SECONDS: u64 = 30;
+/// Sizes of the first chunks, segments.
+const FIRST_CHUNKS_SEGMENTS: [u64; 3] = [1, 2, 4];
+/// Size of the longest chunks, segments: about 30 seconds.
+const MAX_CHUNK_SEGMENTS: u64 = 8;
+/// Size of the shortest of the last chunks, segments: each costs an encoder start and a seek.
+const MIN_CHUNK_SEGMENTS: u64 = 5;
+/// A chunk takes at most one part in this many of the rest, so that the last ones get shorter.
+const REST_DIVISOR: u64 = 3;
+/// A rest of at most this many segments is added to the chunk before.
+const MAX_MERGED_REST_SEGMENTS: u64 = 2;
+
+/// A part of the video, counted in frames on the grid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chunk {
-    /// Its first frame.
+    /// Index of its first frame.
     pub first_frame: u64,
-    /// How many it has. None: to the end, wherever that is.
+    /// Number of frames. None: to the end of the video.
     pub frames: Option<u64>,
-    /// Its first segment's place in each rung.
+    /// Index of its first segment in each rung.
     pub first_segment: u32,
 }
 
-/// Cuts a video of about so many frames. Only the last chunk's end is open, since a container may be wrong about it.
-pub(super) fn chunks(segment_frames: u32, length: Option<f64>) -> Vec<Chunk> {
+/// Cuts a video of about `frames` frames. The last chunk has an open end, because the container may state a wrong
+/// duration.
+pub(super) fn chunks(segment_frames: u32, frames: Option<f64>) -> Vec<Chunk> {
     let whole = Chunk { first_frame: 0, frames: None, first_segment: 0 };
-    let Some(length) = length else { return vec![whole] };
-    let segments = (length / f64::from(segment_frames)).ceil() as u64;
-    if segments * u64::from(super::SEGMENT_SECONDS) <= WHOLE_SECONDS + 2 {
+    let Some(frames) = frames else { return vec![whole] };
+    let segments = (frames / f64::from(segment_frames)).ceil() as u64;
+    if segments * u64::from(SEGMENT_SECONDS) <= UNCUT_MAX_SECONDS + u64::from(SEGMENT_SECONDS) / 2 {
         return vec![whole];
     }
     let mut chunks = Vec::new();
     let mut next = 0;
     loop {
-        let left = segments - next;
-        let size = FIRST.get(chunks.len()).copied();
-        let size = size.unwrap_or_else(|| left.div_ceil(PARTS).clamp(SHORTEST, LONGEST));
-        let is_last = left <= size + REST;
+        let rest = segments - next;
+        let size = FIRST_CHUNKS_SEGMENTS.get(chunks.len()).copied();
+        let size =
+            size.unwrap_or_else(|| rest.div_ceil(REST_DIVISOR).clamp(MIN_CHUNK_SEGMENTS, MAX_CHUNK_SEGMENTS));
+        let is_last = rest <= size + MAX_MERGED_REST_SEGMENTS;
         chunks.push(Chunk {
             first_frame: next * u64::from(segment_frames),
             frames: (!is_last).then_some(size * u64::from(segment_frames)),

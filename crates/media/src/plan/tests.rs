@@ -1,20 +1,24 @@
-use super::{Codec, Options, Plan, plan};
-use crate::fragments::Shift;
-use crate::geometry::{Orientation, Size};
-use crate::probe::{Audio, HdrMetadata, Source, Subtitles, Video, VideoRange};
-use crate::rate::Rate;
-use proptest::prelude::*;
 use std::collections::HashSet;
+
+use proptest::prelude::*;
+
+use super::{Codec, Options, Plan, WorkUnit, plan};
+use crate::{
+    fragments::Shift,
+    geometry::{Orientation, Size},
+    probe::{Audio, HdrMetadata, Source, Subtitles, Video, VideoRange},
+    rate::Rate,
+};
 
 fn source(width: u32, height: u32, rate: (u32, u32), duration: Option<f64>) -> Source {
     Source {
         container: "mov".into(),
-        start: 0.0,
-        first: 0.0,
-        reorders: false,
+        start_time: 0.0,
+        first_stream_start: 0.0,
+        has_b_frames: false,
         duration,
         audio: vec![track(1, 2)],
-        longest: f64::MAX,
+        max_duration: f64::MAX,
         subtitles: Vec::new(),
         cover: None,
         output_version: crate::OUTPUT_VERSION,
@@ -29,7 +33,7 @@ fn source(width: u32, height: u32, rate: (u32, u32), duration: Option<f64>) -> S
             mean_rate: Rate::new(rate.0, rate.1),
             pixel_format: "yuv420p".into(),
             interlaced: false,
-            tagged: true,
+            has_colour_tags: true,
             range: VideoRange::Sdr,
             needs_dolby_vision: false,
             hdr_metadata: HdrMetadata::default(),
@@ -54,7 +58,7 @@ fn ids(plan: &Plan) -> Vec<&str> {
 }
 
 #[test]
-fn a_minute_begins_with_what_makes_it_playable() {
+fn plan_long_video_starts_with_the_lowest_rung_and_audio() {
     let plan = plan(&source(1920, 1080, (30, 1), Some(60.0)), &options());
     assert_eq!(ids(&plan), ["1080p", "720p", "480p", "360p"]);
     assert_eq!(plan.expected_frames(), Some(1800.0));
@@ -83,7 +87,7 @@ fn a_minute_begins_with_what_makes_it_playable() {
 }
 
 #[test]
-fn chunks_grow_from_the_first_segment_and_shrink_to_the_end() {
+fn plan_chunks_grow_at_the_start_and_shrink_at_the_end() {
     let plan = plan(&source(1920, 1080, (30, 1), Some(600.0)), &options());
     let firsts: Vec<_> = plan
         .video
@@ -95,7 +99,7 @@ fn chunks_grow_from_the_first_segment_and_shrink_to_the_end() {
     assert_eq!(sizes[..4], [1, 2, 4, 8]);
     assert!(sizes[3..].windows(2).all(|pair| pair[1] <= pair[0]), "{sizes:?}");
     assert_eq!(sizes.last(), Some(&5));
-    // However they are handed to eight workers, none has much more to do than an eighth of all.
+    // Distributed to eight workers, none gets much more than an eighth of the work.
     let mut busy = [0; 8];
     for size in sizes.iter().chain([&(150 - firsts.last().copied().unwrap_or_default())]) {
         *busy.iter_mut().min().expect("worker") += size;
@@ -104,7 +108,7 @@ fn chunks_grow_from_the_first_segment_and_shrink_to_the_end() {
 }
 
 #[test]
-fn short_and_endless_videos_are_one_task() {
+fn plan_video_of_short_or_unknown_duration_is_one_work_unit() {
     for duration in [Some(0.04), Some(10.0), Some(30.0), None] {
         let plan = plan(&source(1920, 1080, (25, 1), duration), &options());
         assert!(plan.is_single(), "{duration:?}");
@@ -114,11 +118,11 @@ fn short_and_endless_videos_are_one_task() {
 }
 
 #[test]
-fn all_tracks_begin_where_the_latest_rung_can() {
-    let all = |codec| plan(&source(1920, 1080, (60, 1), Some(60.0)), &Options { codec, ..options() });
-    let h264 = all(Codec::H264);
+fn plan_offsets_all_tracks_by_the_most_reordered_rung() {
+    let with_codec = |codec| plan(&source(1920, 1080, (60, 1), Some(60.0)), &Options { codec, ..options() });
+    let h264 = with_codec(Codec::H264);
     let shifts = [0, 3].map(|rung| h264.rung_shift(rung)).map(|shift| (shift.decoding, shift.composition));
-    // Two frames of sixty a second, and two of thirty: both are shown from the fourth frame of sixty on.
+    // Two frames at 60 per second, and two at 30: both start at the fourth frame at 60 per second.
     assert_eq!((h264.presentation_offset_frames, shifts), (4, [(512, 512), (0, 1024)]));
     assert_eq!(h264.audio_shift(), Shift { decoding: 3200, composition: 0 });
     for codec in [Codec::H264, Codec::Hevc] {
@@ -126,16 +130,12 @@ fn all_tracks_begin_where_the_latest_rung_can() {
         assert_eq!(
             (slow.presentation_offset_frames, slow.rung_shift(0)),
             (0, Shift::default()),
-            "nothing is reordered"
+            "no B-frames"
         );
     }
     let older = Source { output_version: 0, ..source(1920, 1080, (60, 1), Some(60.0)) };
-    assert_eq!(
-        plan(&older, &options()).presentation_offset_frames,
-        0,
-        "what is not known yet is not asked for"
-    );
-    let av1 = all(Codec::Av1);
+    assert_eq!(plan(&older, &options()).presentation_offset_frames, 0, "an older worker does not support it");
+    let av1 = with_codec(Codec::Av1);
     assert_eq!(
         (av1.presentation_time_offset(), av1.rung_shift(0), av1.audio_shift()),
         (0.0, Shift::default(), Shift::default())
@@ -143,11 +143,11 @@ fn all_tracks_begin_where_the_latest_rung_can() {
 }
 
 #[test]
-fn sound_alone_is_one_task() {
-    let mut heard = source(16, 16, (25, 1), Some(4000.0));
-    heard.video = None;
-    heard.audio = vec![track(3, 6), track(4, 1)];
-    let plan = plan(&heard, &options());
+fn plan_audio_only_is_one_work_unit() {
+    let mut audio_only = source(16, 16, (25, 1), Some(4000.0));
+    audio_only.video = None;
+    audio_only.audio = vec![track(3, 6), track(4, 1)];
+    let plan = plan(&audio_only, &options());
     let audio: Vec<_> =
         plan.audio.iter().map(|audio| (audio.id.as_str(), audio.channels, audio.default)).collect();
     assert_eq!(audio, [("audio-0", 2, true), ("audio-0-surround", 6, false), ("audio-1", 1, false)]);
@@ -155,11 +155,11 @@ fn sound_alone_is_one_task() {
 }
 
 #[test]
-fn fast_sources_are_halved_on_the_lower_rungs() {
+fn plan_high_rate_is_halved_on_the_lower_rungs() {
     let plan = plan(&source(1920, 1080, (60_000, 1001), Some(60.0)), &options());
     let video_plan = plan.video.expect("video");
-    let every: Vec<_> = video_plan.rungs.iter().map(|rung| rung.frame_step).collect();
-    assert_eq!(every, [1, 1, 2, 2]);
+    let frame_steps: Vec<_> = video_plan.rungs.iter().map(|rung| rung.frame_step).collect();
+    assert_eq!(frame_steps, [1, 1, 2, 2]);
     assert_eq!(
         (video_plan.segment_frames, video_plan.rungs[3].rate(video_plan.rate).to_string()),
         (240, "30000/1001".into())
@@ -167,91 +167,92 @@ fn fast_sources_are_halved_on_the_lower_rungs() {
 }
 
 #[test]
-fn one_rung_at_least_keeps_the_sources_rate() {
-    let every =
-        |made: Plan| made.video.expect("video").rungs.iter().map(|rung| rung.frame_step).collect::<Vec<_>>();
+fn plan_keeps_the_source_rate_on_at_least_one_rung() {
+    let every = |planned: Plan| {
+        planned.video.expect("video").rungs.iter().map(|rung| rung.frame_step).collect::<Vec<_>>()
+    };
     assert_eq!(every(plan(&source(854, 480, (60, 1), Some(60.0)), &options())), [1, 2]);
-    let wishes = Options { rungs: vec![480], ..options() };
-    assert_eq!(every(plan(&source(1920, 1080, (60, 1), Some(60.0)), &wishes)), [1]);
+    let options = Options { rungs: vec![480], ..options() };
+    assert_eq!(every(plan(&source(1920, 1080, (60, 1), Some(60.0)), &options)), [1]);
 }
 
 #[test]
-fn pictures_too_small_for_a_codec_are_h264() {
+fn plan_frames_too_small_for_the_codec_use_h264() {
     let codecs = |codec, width, height| {
-        let made = plan(&source(width, height, (25, 1), Some(5.0)), &Options { codec, ..options() });
-        made.video.expect("video").rungs.iter().map(|rung| rung.encoding.codec).collect::<Vec<_>>()
+        let planned = plan(&source(width, height, (25, 1), Some(5.0)), &Options { codec, ..options() });
+        planned.video.expect("video").rungs.iter().map(|rung| rung.encoding.codec).collect::<Vec<_>>()
     };
     assert_eq!(codecs(Codec::Av1, 64, 36), [Codec::H264]);
     assert_eq!(codecs(Codec::Av1, 320, 180), [Codec::Av1]);
     assert_eq!(codecs(Codec::Hevc, 20, 12), [Codec::H264]);
     assert_eq!(codecs(Codec::Hevc, 64, 36), [Codec::Hevc]);
-    let mut bright = source(20, 12, (25, 1), Some(5.0));
-    if let Some(video) = &mut bright.video {
+    let mut hdr = source(20, 12, (25, 1), Some(5.0));
+    if let Some(video) = &mut hdr.video {
         video.range = VideoRange::Hlg;
     }
-    assert_eq!(ids(&plan(&bright, &Options { keep_hdr: true, ..options() })), ["12p"]);
+    assert_eq!(ids(&plan(&hdr, &Options { keep_hdr: true, ..options() })), ["12p"]);
 }
 
 #[test]
-fn what_does_not_say_its_length_is_bounded_by_its_size() {
-    let small = Source { longest: 90.0, ..source(1920, 1080, (25, 1), None) };
+fn plan_unknown_duration_is_limited_by_the_file_size() {
+    let small = Source { max_duration: 90.0, ..source(1920, 1080, (25, 1), None) };
     assert_eq!(plan(&small, &options()).end_seconds, 90.0);
-    let known = Source { longest: 90.0, ..source(1920, 1080, (25, 1), Some(80.0)) };
+    let known = Source { max_duration: 90.0, ..source(1920, 1080, (25, 1), Some(80.0)) };
     assert_eq!(plan(&known, &options()).end_seconds, 43_200.0);
 }
 
 #[test]
-fn the_first_frame_lies_on_the_grid() {
-    let zero = |shown: f64| {
+fn plan_time_origin_puts_the_first_frame_on_the_grid() {
+    let origin = |first_frame: f64| {
         let mut late = source(640, 360, (25, 1), None);
-        (late.start, late.first) = (10.0, 10.0);
+        (late.start_time, late.first_stream_start) = (10.0, 10.0);
         if let Some(video) = &mut late.video {
-            video.start = Some(shown);
+            video.start = Some(first_frame);
         }
         (plan(&late, &options()).time_origin * 1e6).round() / 1e6
     };
-    assert_eq!(zero(10.0), 10.000_001, "never exactly the file's start");
-    assert_eq!(zero(10.021), 10.021);
-    assert_eq!(zero(10.51), 10.03, "every 0.04 s counted from the start");
+    assert_eq!(origin(10.0), 10.000_001, "never exactly the start time of the file");
+    assert_eq!(origin(10.021), 10.021);
+    assert_eq!(origin(10.51), 10.03, "every 0.04 s counted from the start");
 }
 
 #[test]
-fn wishes_are_granted() {
-    let mut bright = source(3840, 2160, (24, 1), Some(600.0));
-    if let Some(video) = &mut bright.video {
+fn plan_applies_the_options() {
+    let mut hdr = source(3840, 2160, (24, 1), Some(600.0));
+    if let Some(video) = &mut hdr.video {
         video.range = VideoRange::Pq;
     }
-    let wishes = Options { rungs: vec![720], keep_hdr: true, poster_seconds: Some(1000.0), ..options() };
-    let made = plan(&bright, &wishes);
-    assert_eq!(ids(&made), ["720p-hdr", "720p"]);
-    let video_plan = made.video.expect("video");
+    let options = Options { rungs: vec![720], keep_hdr: true, poster_seconds: Some(1000.0), ..options() };
+    let planned = plan(&hdr, &options);
+    assert_eq!(ids(&planned), ["720p-hdr", "720p"]);
+    let video_plan = planned.video.expect("video");
     assert_eq!((video_plan.rungs[0].encoding.codec, video_plan.rungs[0].encoding.depth), (Codec::Hevc, 10));
     assert_eq!(video_plan.rungs[0].range, VideoRange::Pq);
-    assert_eq!(made.poster.expect("poster").at_seconds, 599.5, "not beyond the end");
-    assert_eq!(ids(&plan(&source(640, 360, (24, 1), None), &wishes)), ["360p"]);
+    assert_eq!(planned.poster.expect("poster").at_seconds, 599.5, "not beyond the end");
+    assert_eq!(ids(&plan(&source(640, 360, (24, 1), None), &options)), ["360p"]);
 }
 
 #[test]
-fn text_tracks_are_kept_by_names_of_their_own() {
-    let text = |language: &str| Subtitles {
+fn plan_subtitles_have_unique_names() {
+    let track = |language: &str| Subtitles {
         index: 5,
         language: language.into(),
         title: String::new(),
         default: false,
         forced: false,
     };
-    let mut read = source(640, 360, (24, 1), None);
-    read.subtitles = vec![text("eng"), text("eng"), text("")];
-    let names: Vec<_> = plan(&read, &options()).subtitles.into_iter().map(|text| text.name).collect();
+    let mut source = source(640, 360, (24, 1), None);
+    source.subtitles = vec![track("eng"), track("eng"), track("")];
+    let names: Vec<_> = plan(&source, &options()).subtitles.into_iter().map(|track| track.name).collect();
     assert_eq!(names, ["eng", "eng (2)", "Subtitles 3"]);
-    read.subtitles = vec![text("eng"), text("deu"), text("eng")];
-    let names: Vec<_> = plan(&read, &options()).subtitles.into_iter().map(|text| text.name).collect();
-    assert_eq!(names, ["eng", "deu", "eng (2)"], "a number only where it tells two apart");
+    source.subtitles = vec![track("eng"), track("deu"), track("eng")];
+    let names: Vec<_> = plan(&source, &options()).subtitles.into_iter().map(|track| track.name).collect();
+    assert_eq!(names, ["eng", "deu", "eng (2)"], "a number only if it is needed");
 }
 
 proptest! {
     #[test]
-    fn every_source_has_a_whole_plan(w in 1u32..16_000, h in 1u32..16_000, num in 1u32..100_000, den in 1u32..5000,
+    fn plan_of_any_source_is_complete_and_serialisable(w in 1u32..16_000, h in 1u32..16_000, num in 1u32..100_000, den in 1u32..5000,
                                      seconds in proptest::option::of(0.001f64..43_200.0), threads in 0u32..4) {
         let plan = plan(&source(w, h, (num, den), seconds), &Options { threads, ..Options::default() });
         let video_plan = plan.video.as_ref().expect("video");
@@ -263,45 +264,45 @@ proptest! {
         prop_assert!(seconds.is_none_or(|seconds| poster.at_seconds <= seconds));
         let json = serde_json::to_vec(&plan).expect("json");
         let stored: Plan = serde_json::from_slice(&json).expect("plan");
-        prop_assert_eq!((&stored.video, &stored.work_units), (&plan.video, &plan.work_units), "it survives being stored");
+        prop_assert_eq!((&stored.video, &stored.work_units), (&plan.video, &plan.work_units), "unchanged when stored and loaded");
     }
 
-    /// Every frame of every rung is made by exactly one task, and so is everything else.
+    /// Every frame of every rung, every track and the poster belong to exactly one work unit.
     #[test]
-    fn the_shares_cover_the_plan_once(num in 1u32..61, ntsc in any::<bool>(), seconds in 0.1f64..43_200.0,
-                                      height in 100u32..2200, moment in proptest::option::of(0.0f64..50.0)) {
+    fn work_units_cover_the_plan_exactly_once(num in 1u32..61, ntsc in any::<bool>(), seconds in 0.1f64..43_200.0,
+                                      height in 100u32..2200, poster_at in proptest::option::of(0.0f64..50.0)) {
         let rate = if ntsc { (num * 1000, 1001) } else { (num, 1) };
-        let wishes = Options { poster_seconds: moment, ..options() };
-        let plan = plan(&source(height * 16 / 9, height, rate, Some(seconds)), &wishes);
+        let options = Options { poster_seconds: poster_at, ..options() };
+        let plan = plan(&source(height * 16 / 9, height, rate, Some(seconds)), &options);
         let video_plan = plan.video.as_ref().expect("video");
         let segment = u64::from(video_plan.segment_frames);
         let mut next = 0;
-        for (place, chunk) in video_plan.chunks.iter().enumerate() {
+        for (index, chunk) in video_plan.chunks.iter().enumerate() {
             prop_assert_eq!(chunk.first_frame, next);
             prop_assert_eq!(u64::from(chunk.first_segment) * segment, next);
-            let is_last = place + 1 == video_plan.chunks.len();
+            let is_last = index + 1 == video_plan.chunks.len();
             prop_assert_eq!(chunk.frames.is_none(), is_last);
             if let Some(frames) = chunk.frames {
                 prop_assert!(frames > 0 && frames % segment == 0 && frames <= 8 * segment);
                 next += frames;
             }
         }
-        prop_assert!((next as f64) < seconds * video_plan.rate.fps() + 1.0, "the last chunk begins inside the video");
-        let mut made = HashSet::new();
+        prop_assert!((next as f64) < seconds * video_plan.rate.fps() + 1.0, "the last chunk starts before the end of the video");
+        let mut covered = HashSet::new();
         for unit in &plan.work_units {
             prop_assert!(unit.chunk.is_some() || unit.rungs.is_empty());
             for &rung in &unit.rungs {
-                prop_assert!(made.insert((unit.chunk, rung)));
+                prop_assert!(covered.insert((unit.chunk, rung)));
             }
         }
-        prop_assert_eq!(made.len(), video_plan.chunks.len() * video_plan.rungs.len());
-        let all = |count: fn(&super::WorkUnit) -> usize| plan.work_units.iter().map(count).sum::<usize>();
-        prop_assert_eq!(all(|unit| unit.audio.len()), plan.audio.len());
-        prop_assert_eq!(all(|unit| usize::from(unit.poster)), 1);
-        // The frame that the poster shows is in the chunk that is to make it.
+        prop_assert_eq!(covered.len(), video_plan.chunks.len() * video_plan.rungs.len());
+        let total = |count: fn(&WorkUnit) -> usize| plan.work_units.iter().map(count).sum::<usize>();
+        prop_assert_eq!(total(|unit| unit.audio.len()), plan.audio.len());
+        prop_assert_eq!(total(|unit| usize::from(unit.poster)), 1);
+        // The poster's frame is in the chunk of its work unit.
         let poster = plan.poster.as_ref().expect("poster").at_seconds;
         let frame = (0..).find(|&frame| video_plan.rate.seconds_of(frame) >= poster).expect("a frame");
-        prop_assert!(frame as f64 <= seconds * video_plan.rate.fps(), "not behind the end");
+        prop_assert!(frame as f64 <= seconds * video_plan.rate.fps(), "not after the end");
         let chunk = plan.work_units.iter().find(|unit| unit.poster).and_then(|unit| unit.chunk).expect("a chunk");
         let chunk = video_plan.chunks[chunk];
         prop_assert!(frame >= chunk.first_frame && chunk.frames.is_none_or(|frames| frame < chunk.first_frame + frames));

@@ -1,7 +1,8 @@
-//! Language tags: what files name, as players want it (BCP 47).
+//! Converts the language codes of files to BCP 47 tags, as players expect them.
 
-/// Codes of ISO 639-2, terminological and bibliographic, each with its two letters of ISO 639-1 behind.
-const SHORTER: &str = "\
+/// Pairs of a three-letter code of ISO 639-2, terminological or bibliographic, and its two-letter code of ISO 639-1. A
+/// table, because files often have bibliographic codes (`ger`, `fre`, `chi`), which crates for ISO 639-3 do not know.
+const ISO_639_2_TO_1: &str = "\
     aaraa abkab afraf akaak albsq amham araar argan armhy asmas avaav aveae aymay azeaz bakba bambm \
     baqeu belbe benbn bihbh bisbi bodbo bosbs brebr bulbg burmy catca cescs chach chece chizh chucu \
     chvcv corkw cosco crecr cymcy czecs danda deude divdv dutnl dzodz ellel engen epoeo estet euseu \
@@ -16,17 +17,17 @@ const SHORTER: &str = "\
     telte tgktg tgltl thath tibbo tirti tonto tsntn tsots tuktk turtr twitw uigug ukruk urdur uzbuz \
     venve vievi volvo welcy wlnwa wolwo xhoxh yidyi yoryo zhaza zhozh zulzu";
 
-/// The tag by BCP 47, which asks for the shortest code there is: `en` for `eng`. None when the
-/// language is unknown, or what stands there is no tag.
-pub(super) fn tag(language: &str) -> Option<String> {
+/// The BCP 47 tag, which requires the shortest code: `en` for `eng`. None if the language is unknown or invalid.
+pub(super) fn language_tag(language: &str) -> Option<String> {
     let mut parts = language.trim().split(['-', '_']);
     let first = parts.next()?.to_ascii_lowercase();
     let letters = |part: &str| part.bytes().all(|byte| byte.is_ascii_alphabetic());
     if !(2..=3).contains(&first.len()) || !letters(&first) || first == "und" {
         return None;
     }
-    let shorter =
-        SHORTER.split(' ').find_map(|pair| pair.strip_prefix(first.as_str()).filter(|code| code.len() == 2));
+    let shorter = ISO_639_2_TO_1
+        .split(' ')
+        .find_map(|pair| pair.strip_prefix(first.as_str()).filter(|code| code.len() == 2));
     let mut tag = shorter.unwrap_or(&first).to_owned();
     for part in parts {
         if !(1..=8).contains(&part.len()) || !part.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
@@ -40,27 +41,28 @@ pub(super) fn tag(language: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{SHORTER, tag};
     use proptest::prelude::*;
 
+    use super::{ISO_639_2_TO_1, language_tag};
+
     #[test]
-    fn the_shortest_code_is_taken() {
-        let told = |language| tag(language).unwrap_or_default();
-        assert_eq!([told("eng"), told("ger"), told("deu"), told("DE")], ["en", "de", "de", "de"]);
+    fn language_tag_is_the_shortest_code() {
+        let tag = |language| language_tag(language).unwrap_or_default();
+        assert_eq!([tag("eng"), tag("ger"), tag("deu"), tag("DE")], ["en", "de", "de", "de"]);
         assert_eq!(
-            [told("pt-BR"), told("por_BR"), told("zho-Hant"), told("fil")],
+            [tag("pt-BR"), tag("por_BR"), tag("zho-Hant"), tag("fil")],
             ["pt-BR", "pt-BR", "zh-Hant", "fil"]
         );
-        assert_eq!([told(""), told("und"), told("English"), told("e"), told("x\"y")], [""; 5]);
-        assert_eq!(told("en-\"x"), "en");
-        assert!(SHORTER.split(' ').all(|pair| pair.len() == 5), "three letters and two");
+        assert_eq!([tag(""), tag("und"), tag("English"), tag("e"), tag("x\"y")], [""; 5]);
+        assert_eq!(tag("en-\"x"), "en");
+        assert!(ISO_639_2_TO_1.split(' ').all(|pair| pair.len() == 5), "three letters, then two");
     }
 
     proptest! {
         #[test]
-        fn tags_are_plain(language in any::<String>()) {
-            if let Some(told) = tag(&language) {
-                prop_assert!(told.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'), "{told}");
+        fn language_tag_has_only_letters_digits_and_hyphens(language in any::<String>()) {
+            if let Some(tag) = language_tag(&language) {
+                prop_assert!(tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'), "{tag}");
             }
         }
     }

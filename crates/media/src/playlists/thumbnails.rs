@@ -1,25 +1,27 @@
-//! The index of thumbnails: WebVTT cues that each name a rectangle of a sprite sheet, by media
-//! fragments (W3C Media Fragments URI 1.0, 4.2.2) as players read them.
+//! The index of thumbnails: WebVTT cues, each with a rectangle of a sprite sheet as a media fragment (W3C Media Fragments
+//! URI 1.0, 4.2.2).
 
-use super::address;
-use crate::geometry::Size;
+use std::fmt::Write as _;
+
 use serde::{Deserialize, Serialize};
-use std::fmt::Write;
 
-/// An image of thumbnails in rows, one every `interval` seconds.
+use super::text::escape_uri;
+use crate::geometry::Size;
+
+/// A sprite sheet: rows of thumbnails, one per `interval`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sheet {
-    /// Address, relative to the presentation's root.
+    /// URL, relative to the presentation's root.
     pub uri: String,
-    /// When the first thumbnail's time begins, seconds.
+    /// Time of the first thumbnail, seconds.
     pub start: f64,
-    /// How long each stands for, seconds.
+    /// Time from one thumbnail to the next, seconds.
     pub interval: f64,
-    /// Thumbnails in it.
+    /// Number of thumbnails.
     pub count: u32,
-    /// Thumbnails in a row.
+    /// Thumbnails per row.
     pub columns: u32,
-    /// Pixels of one.
+    /// Size of one thumbnail.
     pub tile: Size,
 }
 
@@ -27,13 +29,13 @@ pub struct Sheet {
 pub fn webvtt(sheets: &[Sheet]) -> String {
     let mut text = String::from("WEBVTT\n");
     for sheet in sheets {
-        let uri = address(&sheet.uri);
+        let uri = escape_uri(&sheet.uri);
         let columns = sheet.columns.max(1);
         let (width, height) = (sheet.tile.width, sheet.tile.height);
-        for place in 0..sheet.count {
-            let from = sheet.start + f64::from(place) * sheet.interval;
-            let x = u64::from(place % columns) * u64::from(width);
-            let y = u64::from(place / columns) * u64::from(height);
+        for index in 0..sheet.count {
+            let from = sheet.start + f64::from(index) * sheet.interval;
+            let x = u64::from(index % columns) * u64::from(width);
+            let y = u64::from(index / columns) * u64::from(height);
             // Writing to a string cannot fail.
             let _infallible = write!(
                 text,
@@ -54,9 +56,10 @@ fn timestamp(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::{Sheet, webvtt};
     use crate::geometry::Size;
-    use proptest::prelude::*;
 
     fn sheet(uri: &str, start: f64, count: u32) -> Sheet {
         let tile = Size { width: 160, height: 90 };
@@ -64,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn each_thumbnail_has_its_time_and_place() {
+    fn webvtt_cue_has_the_time_and_rectangle_of_each_thumbnail() {
         assert_eq!(
             webvtt(&[sheet("1a/sprite 0.jpg", 0.0, 3), sheet("2a/sprite_1.jpg", 7195.0, 1)]),
             "WEBVTT\n\n00:00:00.000 --> 00:00:02.500\n1a/sprite%200.jpg#xywh=0,0,160,90\n\
@@ -77,7 +80,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn cues_are_as_many_as_thumbnails(uri in any::<String>(), count in 0u32..50, columns in 0u32..9) {
+        fn webvtt_has_one_cue_per_thumbnail(uri in any::<String>(), count in 0u32..50, columns in 0u32..9) {
             let text = webvtt(&[Sheet { columns, ..sheet(&uri, 0.0, count) }]);
             prop_assert_eq!(text.lines().count() as u32, 1 + 3 * count);
             prop_assert_eq!(text.matches("-->").count() as u32, count);

@@ -1,26 +1,26 @@
-//! The description of a file as ffprobe prints it.
+//! The JSON description of a file as ffprobe prints it.
 
-use super::{
-    BELIEVED_SECONDS, FEWEST_BITS, OFTEN_INTERLACED, Subtitles, TEXT_CODECS, Video, number, seconds,
-};
-use crate::geometry::Orientation;
-use serde::Deserialize;
 use std::collections::HashMap;
 
-/// `00000000:  0  65536  0` three times, as ffprobe prints a display matrix.
-fn matrix(text: &str) -> Option<[i64; 9]> {
-    let numbers: Vec<i64> = text
-        .lines()
-        .filter_map(|line| line.split_once(':'))
-        .flat_map(|(_, row)| row.split_whitespace())
-        .map(str::parse)
-        .collect::<Result<_, _>>()
-        .ok()?;
-    numbers.try_into().ok()
-}
+use serde::Deserialize;
+
+use super::{
+    numbers::{matrix, number, seconds},
+    source::{Subtitles, Video},
+};
+use crate::geometry::Orientation;
+
+/// Durations up to this are accepted for a file of any size, seconds.
+const UNCHECKED_DURATION_SECONDS: f64 = 60.0;
+/// Lowest bit rate of a real video, bits per second.
+const MIN_BITS_PER_SECOND: f64 = 1000.0;
+/// Codecs whose frames may be interlaced although the container does not say so. The decoder flags each frame.
+const MAYBE_INTERLACED_CODECS: [&str; 3] = ["dvvideo", "mpeg2video", "vc1"];
+/// Subtitle codecs that contain text, and so can be converted to WebVTT.
+const TEXT_SUBTITLE_CODECS: [&str; 7] = ["mov_text", "subrip", "srt", "ass", "ssa", "webvtt", "text"];
 
 #[derive(Deserialize)]
-pub(super) struct Probed {
+pub(super) struct Description {
     #[serde(default)]
     pub(super) streams: Vec<Stream>,
     #[serde(default)]
@@ -35,47 +35,47 @@ struct Packet {
     duration_time: Option<String>,
 }
 
-impl Probed {
-    pub(super) fn start(&self) -> f64 {
+impl Description {
+    pub(super) fn start_time(&self) -> f64 {
         self.format.start_time.as_deref().and_then(number).unwrap_or(0.0)
     }
 
-    /// How long a file of this size may be. A longer claim is an error of its header, and leaves next to no bits a second.
-    pub(super) fn longest(&self) -> f64 {
+    /// Upper bound of the duration of a file of this size. A longer stated duration is an error in its header.
+    pub(super) fn max_duration(&self) -> f64 {
         let size = self.format.size.as_deref().and_then(number);
-        size.map_or(f64::MAX, |bytes| (bytes * 8.0 / FEWEST_BITS).max(BELIEVED_SECONDS))
+        size.map_or(f64::MAX, |bytes| (bytes * 8.0 / MIN_BITS_PER_SECOND).max(UNCHECKED_DURATION_SECONDS))
     }
 
-    /// When the first of the chosen streams begins.
-    pub(super) fn first(&self, chosen: impl Iterator<Item = u32>) -> f64 {
-        let begin = |index: u32| {
+    /// The earliest start time of the chosen streams.
+    pub(super) fn first_stream_start(&self, chosen: impl Iterator<Item = u32>) -> f64 {
+        let start = |index: u32| {
             let stream = self.streams.iter().find(|stream| stream.index == index)?;
             stream.start_time.as_deref().and_then(number)
         };
-        chosen.filter_map(begin).reduce(f64::min).unwrap_or_else(|| self.start())
+        chosen.filter_map(start).reduce(f64::min).unwrap_or_else(|| self.start_time())
     }
 
-    /// Whether pictures last as long as their rate says, as far as the first packets tell: then ffmpeg knows it of the
-    /// last one too. Else it guesses, mostly next to nothing.
-    pub(super) fn has_steady_packets(&self, video: &Video) -> bool {
+    /// Whether frames last as long as the frame rate says, judging by the first packets. If they do, ffmpeg knows the
+    /// duration of the last frame too; otherwise it guesses one, which is usually close to zero.
+    pub(super) fn has_constant_frame_durations(&self, video: &Video) -> bool {
         let rates = video.nominal_rate.zip(video.mean_rate);
         let Some((rate, _)) = rates.filter(|(nominal, mean)| nominal.agrees_with(*mean)) else {
             return false;
         };
-        let length = |packet: &Packet| packet.duration_time.as_deref().and_then(number);
-        let own = self.packets.iter().find(|packet| packet.stream_index == Some(video.index));
-        own.and_then(length).is_some_and(|seconds| seconds * rate.fps() > 0.5)
+        let duration = |packet: &Packet| packet.duration_time.as_deref().and_then(number);
+        let first = self.packets.iter().find(|packet| packet.stream_index == Some(video.index));
+        first.and_then(duration).is_some_and(|seconds| seconds * rate.fps() > 0.5)
     }
 
-    /// When the last of the chosen streams ends. Where the container does not say it of each, it
-    /// says it of the file, in which other streams may go on for longer.
+    /// Seconds from the start of the file to the end of the last of the chosen streams. If the container does not state
+    /// the duration of each, that of the file, in which other streams may last longer.
     pub(super) fn duration(&self, chosen: &[u32]) -> Option<f64> {
-        let start = self.start();
+        let file_start = self.start_time();
         let end = |&index: &u32| {
             let stream = self.streams.iter().find(|stream| stream.index == index)?;
-            let length = stream.duration.as_deref().and_then(seconds)?;
-            let begin = stream.start_time.as_deref().and_then(number).unwrap_or(start);
-            Some(begin - start + length)
+            let duration = stream.duration.as_deref().and_then(seconds)?;
+            let start = stream.start_time.as_deref().and_then(number).unwrap_or(file_start);
+            Some(start - file_start + duration)
         };
         let ends: Option<Vec<f64>> = chosen.iter().map(end).collect();
         let last = ends.map(|ends| ends.into_iter().fold(0.0, f64::max));
@@ -136,14 +136,14 @@ pub(super) struct Disposition {
 pub(super) struct SideData {
     pub(super) displaymatrix: Option<String>,
     pub(super) rotation: Option<f64>,
-    /// Of Dolby Vision.
+    /// Dolby Vision profile.
     pub(super) dv_profile: Option<u32>,
-    /// What the picture is without Dolby Vision's own data; 0 is nothing.
+    /// What other decoders can display of the base layer; 0 for nothing.
     pub(super) dv_bl_signal_compatibility_id: Option<u32>,
 }
 
 impl Stream {
-    pub(super) fn is_known(&self) -> bool {
+    pub(super) fn has_decoder(&self) -> bool {
         self.codec_name.as_deref().is_some_and(|name| !matches!(name, "" | "unknown" | "none"))
     }
 
@@ -151,14 +151,14 @@ impl Stream {
         match self.field_order.as_deref() {
             Some("tt" | "bb" | "tb" | "bt") => true,
             None | Some("unknown") => {
-                self.codec_name.as_deref().is_some_and(|name| OFTEN_INTERLACED.contains(&name))
+                self.codec_name.as_deref().is_some_and(|name| MAYBE_INTERLACED_CODECS.contains(&name))
             }
             Some(_) => false,
         }
     }
 
-    /// Whether the picture is in Dolby's own colours, which only its own decoders show rightly.
-    pub(super) fn is_dolby_vision_alone(&self) -> bool {
+    /// Whether it is Dolby Vision without a compatible base layer.
+    pub(super) fn needs_dolby_vision(&self) -> bool {
         let mut sides = self.side_data_list.iter();
         sides.any(|side| {
             side.dv_profile.is_some_and(|profile| [5, 10, 20].contains(&profile))
@@ -166,7 +166,7 @@ impl Stream {
         })
     }
 
-    pub(super) fn tag(&self) -> &str {
+    pub(super) fn codec_tag(&self) -> &str {
         self.codec_tag_string.as_deref().filter(|tag| tag.is_ascii()).unwrap_or("unknown")
     }
 
@@ -174,25 +174,25 @@ impl Stream {
         self.sample_rate.as_deref().and_then(|rate| rate.parse().ok()).unwrap_or(0)
     }
 
-    pub(super) fn tag_named(&self, name: &str) -> &str {
+    fn tag(&self, name: &str) -> &str {
         let named = |(key, _): &(&String, &String)| key.eq_ignore_ascii_case(name);
         self.tags.iter().find(named).map_or("", |(_, value)| value.as_str())
     }
 
-    /// Three letters, or a BCP 47 tag; nothing where the file says something else or "undetermined".
+    /// An ISO 639-2 code or a BCP 47 tag; empty for anything else, and for "undetermined".
     pub(super) fn language(&self) -> String {
-        let tag = self.tag_named("language");
-        let plain = tag.len() <= 16 && tag.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        if plain && tag.len() >= 2 && tag != "und" { tag.to_owned() } else { String::new() }
+        let tag = self.tag("language");
+        let is_valid = tag.len() <= 16 && tag.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if is_valid && tag.len() >= 2 && tag != "und" { tag.to_owned() } else { String::new() }
     }
 
     pub(super) fn title(&self) -> String {
-        self.tag_named("title").chars().filter(|c| !c.is_control()).take(80).collect()
+        self.tag("title").chars().filter(|c| !c.is_control()).take(80).collect()
     }
 
     pub(super) fn subtitles(&self) -> Option<Subtitles> {
         let codec = self.codec_name.as_deref()?;
-        (self.codec_type == "subtitle" && TEXT_CODECS.contains(&codec)).then(|| Subtitles {
+        (self.codec_type == "subtitle" && TEXT_SUBTITLE_CODECS.contains(&codec)).then(|| Subtitles {
             index: self.index,
             language: self.language(),
             title: self.title(),

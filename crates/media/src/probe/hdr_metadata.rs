@@ -1,51 +1,54 @@
-//! What an HDR10 picture says of the light it was mastered with, as a display needs it to map it to its own.
+//! Static metadata of HDR10 (SMPTE ST 2086 and CTA-861.3), which displays need for tone mapping.
 
 use serde::{Deserialize, Serialize};
 
-/// Steps of a colour's coordinate, and of a luminance, in HEVC's own messages (D.2.28 of H.265).
-const COORDINATES: f64 = 50_000.0;
-const LUMINANCES: f64 = 10_000.0;
-/// Twice the brightest that SMPTE ST 2084 knows, in those steps.
-const BRIGHTEST: f64 = 20_000.0 * LUMINANCES;
+/// Steps per unit of a chromaticity coordinate in HEVC's SEI messages (H.265, D.2.28).
+const COORDINATE_STEPS: f64 = 50_000.0;
+/// Steps per cd/m² of a luminance in HEVC's SEI messages.
+const LUMINANCE_STEPS: f64 = 10_000.0;
+/// The highest accepted luminance, in steps: twice the maximum of SMPTE ST 2084.
+const MAX_LUMINANCE_STEPS: f64 = 20_000.0 * LUMINANCE_STEPS;
 
-/// HDR10's static metadata. What is missing was not told, or makes no sense.
+/// Static metadata of HDR10. Values that are absent or out of range are none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HdrMetadata {
-    /// The mastering display: x and y of green, blue, red and white in steps of 0.00002, then its brightest and its
-    /// darkest in steps of 0.0001 cd/m².
+    /// Mastering display: x and y of green, blue, red and the white point in steps of 0.00002, then the maximum and the
+    /// minimum luminance in steps of 0.0001 cd/m².
     pub display: Option<[u32; 10]>,
-    /// The brightest pixel, and the brightest mean of a picture, cd/m².
+    /// Content light level: MaxCLL and MaxFALL, cd/m².
     pub content: Option<(u32, u32)>,
 }
 
-/// Reads `ffprobe -show_frames -show_streams -of json`, of the first picture: it, or its container, may tell.
+/// Parses `ffprobe -show_frames -show_streams -of json` of the first frame. The metadata is in the frame or in the
+/// container.
 pub fn parse_hdr_metadata(json: &[u8]) -> HdrMetadata {
     let described: Described = serde_json::from_slice(json).unwrap_or_default();
     let both = described.frames.into_iter().chain(described.streams);
-    let told: Vec<_> = both.flat_map(|teller| teller.side_data_list).collect();
+    let side_data: Vec<_> = both.flat_map(|holder| holder.side_data_list).collect();
     HdrMetadata {
-        display: told.iter().find_map(Told::display),
-        content: told.iter().find_map(|told| Some((told.max_content?, told.max_average?))),
+        display: side_data.iter().find_map(SideData::display),
+        content: side_data.iter().find_map(|data| Some((data.max_content?, data.max_average?))),
     }
 }
 
 #[derive(Deserialize, Default)]
 struct Described {
     #[serde(default)]
-    frames: Vec<Teller>,
+    frames: Vec<Holder>,
     #[serde(default)]
-    streams: Vec<Teller>,
+    streams: Vec<Holder>,
 }
 
+/// A frame or a stream.
 #[derive(Deserialize)]
-struct Teller {
+struct Holder {
     #[serde(default)]
-    side_data_list: Vec<Told>,
+    side_data_list: Vec<SideData>,
 }
 
-/// Any side data; every other kind has none of these.
+/// Side data of any kind; the other kinds have none of these fields.
 #[derive(Deserialize)]
-struct Told {
+struct SideData {
     green_x: Option<String>,
     green_y: Option<String>,
     blue_x: Option<String>,
@@ -60,10 +63,10 @@ struct Told {
     max_average: Option<u32>,
 }
 
-impl Told {
+impl SideData {
     fn display(&self) -> Option<[u32; 10]> {
-        let coordinate = |text: &Option<String>| steps(text.as_deref()?, COORDINATES, COORDINATES);
-        let luminance = |text: &Option<String>| steps(text.as_deref()?, LUMINANCES, BRIGHTEST);
+        let coordinate = |text: &Option<String>| steps(text.as_deref()?, COORDINATE_STEPS, COORDINATE_STEPS);
+        let luminance = |text: &Option<String>| steps(text.as_deref()?, LUMINANCE_STEPS, MAX_LUMINANCE_STEPS);
         Some([
             coordinate(&self.green_x)?,
             coordinate(&self.green_y)?,
@@ -79,18 +82,18 @@ impl Told {
     }
 }
 
-/// `8500/50000` in steps of one in `scale`, at most `most` of them.
-fn steps(text: &str, scale: f64, most: f64) -> Option<u32> {
-    let (number, of) = text.split_once('/')?;
-    let steps = number.parse::<f64>().ok()? / of.parse::<f64>().ok()? * scale;
-    (0.0..=most).contains(&steps).then_some(steps.round() as u32)
+/// A fraction such as `8500/50000` in steps of 1/`steps_per_unit`. None if it is negative or more than `max` steps.
+fn steps(text: &str, steps_per_unit: f64, max: f64) -> Option<u32> {
+    let (num, den) = text.split_once('/')?;
+    let steps = num.parse::<f64>().ok()? / den.parse::<f64>().ok()? * steps_per_unit;
+    (0.0..=max).contains(&steps).then_some(steps.round() as u32)
 }
 
 #[cfg(test)]
 mod tests {
     use super::{HdrMetadata, parse_hdr_metadata};
 
-    const TOLD: &str = r#"{"frames":[{"side_data_list":[
+    const FRAME: &str = r#"{"frames":[{"side_data_list":[
       {"side_data_type":"H.26[45] User Data Unregistered SEI message"},
       {"side_data_type":"Mastering display metadata","red_x":"35400/50000","red_y":"14600/50000","green_x":"8500/50000",
        "green_y":"39850/50000","blue_x":"6550/50000","blue_y":"2300/50000","white_point_x":"15635/50000",
@@ -98,16 +101,16 @@ mod tests {
       {"side_data_type":"Content light level metadata","max_content":1000,"max_average":400}]}]}"#;
 
     #[test]
-    fn what_is_told_is_read_and_nonsense_is_not() {
-        let hdr_metadata = parse_hdr_metadata(TOLD.as_bytes());
+    fn parse_hdr_metadata_reads_valid_values_only() {
+        let hdr_metadata = parse_hdr_metadata(FRAME.as_bytes());
         let display = [8500, 39850, 6550, 2300, 35400, 14600, 15635, 16450, 10_000_000, 50];
         assert_eq!(hdr_metadata, HdrMetadata { display: Some(display), content: Some((1000, 400)) });
         for (right, wrong) in [("35400/50000", "35400/0"), ("50/10000", "-1/10000"), ("6550", "60000")] {
-            let hdr_metadata = parse_hdr_metadata(TOLD.replace(right, wrong).as_bytes());
+            let hdr_metadata = parse_hdr_metadata(FRAME.replace(right, wrong).as_bytes());
             assert_eq!((hdr_metadata.display, hdr_metadata.content), (None, Some((1000, 400))), "{wrong}");
         }
-        let by_container = TOLD.replace("frames", "streams");
-        assert_eq!(parse_hdr_metadata(by_container.as_bytes()), parse_hdr_metadata(TOLD.as_bytes()));
+        let by_container = FRAME.replace("frames", "streams");
+        assert_eq!(parse_hdr_metadata(by_container.as_bytes()), parse_hdr_metadata(FRAME.as_bytes()));
         for nothing in ["", "{}", "{\"frames\":[{}]}"] {
             assert_eq!(parse_hdr_metadata(nothing.as_bytes()), HdrMetadata::default());
         }

@@ -1,7 +1,7 @@
-use super::parse;
-use crate::FailureKind;
-use crate::geometry::Orientation;
 use proptest::prelude::*;
+
+use super::parse;
+use crate::{FailureKind, geometry::Orientation};
 
 const PHONE: &str = r#"{"streams":[
   {"index":0,"codec_type":"audio","codec_name":"aac","channels":1,"sample_rate":"44100","disposition":{"default":1}},
@@ -14,23 +14,23 @@ const PHONE: &str = r#"{"streams":[
      "rotation":-90}]}],
   "format":{"format_name":"mov,mp4","duration":"2.068333"}}"#;
 
-fn reason(json: &str) -> FailureKind {
-    parse(json.as_bytes()).map(|source| source.container).expect_err("refused").kind
+fn failure_kind(json: &str) -> FailureKind {
+    parse(json.as_bytes()).map(|source| source.container).expect_err("rejected").kind
 }
 
 #[test]
-fn a_phone_video_is_read() {
+fn parse_phone_video_reads_streams_and_rotation() {
     let source = parse(PHONE.as_bytes()).expect("probe");
     let video = source.video.expect("video");
-    assert_eq!((video.index, source.cover), (2, Some(1)), "the cover picture is no video");
+    assert_eq!((video.index, source.cover), (2, Some(1)), "the cover image is not a video");
     assert_eq!(video.orientation, Orientation::Clockwise);
-    assert_eq!((video.shown().width, video.shown().height), (320, 568));
-    assert_eq!(source.duration, Some(2.068333), "the sound's own is unknown");
+    assert_eq!((video.display_size().width, video.display_size().height), (320, 568));
+    assert_eq!(source.duration, Some(2.068333), "the duration of the audio stream is unknown");
     assert_eq!(source.audio[0].channels, 1);
 }
 
 #[test]
-fn every_track_is_kept_the_default_first() {
+fn parse_keeps_audio_and_text_tracks_with_the_default_first() {
     let json = r#"{"streams":[
       {"index":0,"codec_type":"audio","codec_name":"ac3","channels":6,"sample_rate":"48000","tags":{"language":"deu"}},
       {"index":1,"codec_type":"audio","codec_name":"aac","channels":2,"sample_rate":"48000","disposition":{"default":1},
@@ -38,23 +38,27 @@ fn every_track_is_kept_the_default_first() {
       {"index":2,"codec_type":"subtitle","codec_name":"subrip","tags":{"language":"und"},"disposition":{"forced":1}},
       {"index":3,"codec_type":"subtitle","codec_name":"dvd_subtitle"}],
       "format":{"format_name":"matroska","start_time":"-0.5","duration":"10"}}"#;
-    let source = parse(json.as_bytes()).expect("sound alone will do");
+    let source = parse(json.as_bytes()).expect("audio only is accepted");
     assert!(source.video.is_none());
-    assert_eq!(source.start, -0.5);
+    assert_eq!(source.start_time, -0.5);
     let audio: Vec<_> =
         source.audio.iter().map(|a| (a.index, a.language.as_str(), a.title.as_str())).collect();
     assert_eq!(audio, [(1, "eng", "Director"), (0, "deu", "")]);
-    let [text] = &source.subtitles[..] else { panic!("{:?}", source.subtitles) };
-    assert_eq!((text.index, text.language.as_str(), text.forced), (2, "", true), "pictures are no text");
-    assert_eq!(source.skipped, 1, "which is told");
-    let sound = r#"{"index":9,"codec_type":"audio","codec_name":"aac","channels":1,"sample_rate":"8000"},"#;
-    let many = PHONE.replacen("[\n", &format!("[\n{}", sound.repeat(9)), 1);
+    let [subtitles] = &source.subtitles[..] else { panic!("{:?}", source.subtitles) };
+    assert_eq!(
+        (subtitles.index, subtitles.language.as_str(), subtitles.forced),
+        (2, "", true),
+        "images are left out"
+    );
+    assert_eq!(source.skipped, 1, "which is counted");
+    let audio = r#"{"index":9,"codec_type":"audio","codec_name":"aac","channels":1,"sample_rate":"8000"},"#;
+    let many = PHONE.replacen("[\n", &format!("[\n{}", audio.repeat(9)), 1);
     let source = parse(many.as_bytes()).expect("probe");
     assert_eq!((source.audio.len(), source.skipped), (8, 2));
 }
 
 #[test]
-fn an_end_is_told_where_packets_do_not_tell_it() {
+fn parse_sets_stated_end_if_frame_durations_are_not_constant() {
     let end = |rate: &str, mean: &str, packets: &str| {
         let json = format!(
             r#"{{"packets":[{{"stream_index":0,"duration_time":"0.02"}}{packets}],"streams":[
@@ -63,19 +67,19 @@ fn an_end_is_told_where_packets_do_not_tell_it() {
         );
         parse(json.as_bytes()).expect("probe").video.expect("video").stated_end
     };
-    let packet = |length: &str| format!(r#",{{"stream_index":1,"duration_time":"{length}"}}"#);
+    let packet = |duration: &str| format!(r#",{{"stream_index":1,"duration_time":"{duration}"}}"#);
     assert_eq!(end("25/1", "25/1", &packet("0.04")), None);
-    assert_eq!(end("25/1", "25/1", &packet("0.001667")), Some(9.5), "a guess");
+    assert_eq!(end("25/1", "25/1", &packet("0.001667")), Some(9.5), "a guessed duration");
     assert_eq!(end("25/1", "25/1", r#",{"stream_index":1}"#), Some(9.5));
     assert_eq!(end("25/1", "25/1", ""), Some(9.5));
-    assert_eq!(end("600/1", "25/1", &packet("0.04")), Some(9.5), "no steady rate");
+    assert_eq!(end("600/1", "25/1", &packet("0.04")), Some(9.5), "a variable rate");
     let mut source = parse(PHONE.as_bytes()).expect("probe");
     source.clear_duration();
     assert_eq!(source.video.expect("video").stated_end, None);
 }
 
 #[test]
-fn only_the_chosen_streams_make_the_duration() {
+fn parse_duration_is_that_of_the_chosen_streams() {
     let streams = |audio: &str| {
         format!(
             r#"{{"streams":[
@@ -88,56 +92,56 @@ fn only_the_chosen_streams_make_the_duration() {
     };
     let duration = |json: String| parse(json.as_bytes()).expect("probe").duration;
     assert_eq!(duration(streams(r#","duration":"13.1""#)), Some(13.5));
-    assert_eq!(duration(streams("")), Some(16.57), "the sound's own is unknown");
+    assert_eq!(duration(streams("")), Some(16.57), "the duration of the audio stream is unknown");
 }
 
 #[test]
-fn each_refusal_has_its_reason() {
+fn parse_rejected_file_returns_its_failure_kind() {
     let with = |stream: &str| format!(r#"{{"streams":[{stream}],"format":{{"format_name":"x"}}}}"#);
-    assert_eq!(reason("not json"), FailureKind::FileNotVideo);
-    assert_eq!(reason("{}"), FailureKind::FileTruncated);
-    let silent = r#"{"index":0,"codec_type":"audio","codec_name":"unknown"}"#;
-    assert_eq!(reason(&with(silent)), FailureKind::NoVideoStream);
-    assert_eq!(reason(&with(r#"{"index":0,"codec_type":"data"}"#)), FailureKind::NoVideoStream);
+    assert_eq!(failure_kind("not json"), FailureKind::FileNotVideo);
+    assert_eq!(failure_kind("{}"), FailureKind::FileTruncated);
+    let undecodable = r#"{"index":0,"codec_type":"audio","codec_name":"unknown"}"#;
+    assert_eq!(failure_kind(&with(undecodable)), FailureKind::NoVideoStream);
+    assert_eq!(failure_kind(&with(r#"{"index":0,"codec_type":"data"}"#)), FailureKind::NoVideoStream);
     let vvc = r#"{"index":0,"codec_type":"video","codec_tag_string":"vvc1","width":8,"height":8}"#;
-    assert_eq!(reason(&with(vvc)), FailureKind::CodecUnsupported);
+    assert_eq!(failure_kind(&with(vvc)), FailureKind::CodecUnsupported);
     let huge = r#"{"index":0,"codec_type":"video","codec_name":"h264","width":16000,"height":16000}"#;
-    assert_eq!(reason(&with(huge)), FailureKind::VideoTooLarge);
+    assert_eq!(failure_kind(&with(huge)), FailureKind::VideoTooLarge);
     let blank = r#"{"index":0,"codec_type":"video","codec_name":"h264","width":0,"height":0}"#;
-    assert_eq!(reason(&with(blank)), FailureKind::DecodeFailed);
+    assert_eq!(failure_kind(&with(blank)), FailureKind::DecodeFailed);
     let long = r#"{"streams":[{"index":0,"codec_type":"video","codec_name":"h264","width":16,"height":16}],
         "format":{"format_name":"x","duration":"80000"}}"#;
-    assert_eq!(reason(long), FailureKind::LimitExceeded);
-    let slack = long.replace("80000", "43200.5");
-    assert_eq!(parse(slack.as_bytes()).expect("twelve hours and a frame").duration, Some(43_200.5));
+    assert_eq!(failure_kind(long), FailureKind::LimitExceeded);
+    let slightly_longer = long.replace("80000", "43200.5");
+    assert_eq!(parse(slightly_longer.as_bytes()).expect("twelve hours and a frame").duration, Some(43_200.5));
     let wrong = long.replace("80000", "143165.6\",\"size\":\"200000");
     let wrong = wrong.replace(r#""width":16,"#, r#""width":16,"duration":"143165.5","#);
     let parsed = parse(wrong.as_bytes()).expect("a short video");
     assert_eq!(parsed.duration, None, "its header is wrong");
-    assert_eq!(parsed.video.expect("a picture").duration, None);
+    assert_eq!(parsed.video.expect("video").duration, None);
 }
 
 #[test]
-fn dolbys_own_colours_are_told() {
+fn parse_dolby_vision_without_base_layer_is_flagged() {
     let with = |side: &str| PHONE.replace(r#""side_data_list":["#, &format!(r#""side_data_list":[{side},"#));
     let five =
         r#"{"side_data_type":"DOVI configuration record","dv_profile":5,"dv_bl_signal_compatibility_id":0}"#;
-    let foreign =
+    let flagged =
         |json: String| parse(json.as_bytes()).expect("probe").video.expect("video").needs_dolby_vision;
-    assert!(foreign(with(five)) && !foreign(PHONE.to_owned()));
+    assert!(flagged(with(five)) && !flagged(PHONE.to_owned()));
     let eight =
         r#"{"side_data_type":"DOVI configuration record","dv_profile":8,"dv_bl_signal_compatibility_id":4}"#;
-    assert!(!foreign(with(eight)), "HLG underneath");
+    assert!(!flagged(with(eight)), "an HLG base layer");
 }
 
 #[test]
-fn what_may_be_woven_is_told_by_the_container_or_by_its_codec() {
+fn parse_interlacing_is_read_from_container_or_codec() {
     let interlaced = |codec: &str, order: &str| {
         let json = format!(
             r#"{{"streams":[{{"index":0,"codec_type":"video","codec_name":"{codec}","width":720,"height":576{order}}}],
             "format":{{"format_name":"x","duration":"3"}}}}"#
         );
-        parse(json.as_bytes()).expect("probe").video.expect("a picture").interlaced
+        parse(json.as_bytes()).expect("probe").video.expect("video").interlaced
     };
     assert!(interlaced("prores", r#","field_order":"tb""#));
     assert!(interlaced("dvvideo", "") && interlaced("mpeg2video", r#","field_order":"unknown""#));
@@ -145,20 +149,20 @@ fn what_may_be_woven_is_told_by_the_container_or_by_its_codec() {
 }
 
 #[test]
-fn a_pixel_that_is_absurdly_long_is_square() {
-    let shown = |aspect: &str| {
+fn parse_extreme_pixel_aspect_is_replaced_by_square() {
+    let width = |aspect: &str| {
         let json = format!(
             r#"{{"streams":[{{"index":0,"codec_type":"video","codec_name":"h264","width":1920,"height":1080,
             "sample_aspect_ratio":"{aspect}"}}],"format":{{"format_name":"x","duration":"3"}}}}"#
         );
-        parse(json.as_bytes()).expect("probe").video.expect("a picture").shown().width
+        parse(json.as_bytes()).expect("probe").video.expect("video").display_size().width
     };
-    assert_eq!((shown("4:3"), shown("8:1"), shown("10:1")), (2560, 15_360, 1920));
+    assert_eq!((width("4:3"), width("8:1"), width("10:1")), (2560, 15_360, 1920));
 }
 
 proptest! {
     #[test]
-    fn any_values_are_answered(w in any::<u32>(), h in any::<u32>(), sar in "[0-9:]{0,12}",
+    fn parse_any_values_does_not_panic(w in any::<u32>(), h in any::<u32>(), sar in "[0-9:]{0,12}",
                                rate in "[0-9/.-]{0,12}", duration in "[0-9.eNaif+-]{0,8}") {
         let json = format!(
             r#"{{"streams":[{{"index":0,"codec_type":"video","codec_name":"h264","width":{w},"height":{h},
@@ -166,7 +170,7 @@ proptest! {
             "format":{{"format_name":"x","duration":"{duration}"}}}}"#
         );
         if let Ok(source) = parse(json.as_bytes()) {
-            prop_assert!(source.video.is_some_and(|video| video.shown().pixels() > 0));
+            prop_assert!(source.video.is_some_and(|video| video.display_size().pixels() > 0));
             prop_assert!(source.duration.is_none_or(|seconds| seconds > 0.0));
         }
     }

@@ -1,13 +1,15 @@
-//! Making the bucket ready for browsers.
+//! Creation and CORS configuration of the bucket.
 
-use aws_sdk_s3::error::ProvideErrorMetadata;
-use aws_sdk_s3::types::{BucketLocationConstraint, CorsConfiguration, CorsRule, CreateBucketConfiguration};
+use aws_sdk_s3::{
+    error::ProvideErrorMetadata,
+    types::{BucketLocationConstraint, CorsConfiguration, CorsRule, CreateBucketConfiguration},
+};
 
 use super::{Objects, ObjectsError};
 
 impl Objects {
-    /// Creates the bucket when it is missing, and lets browsers use signed addresses (CORS) where the store has a
-    /// setting for that and nobody has set it.
+    /// Creates the bucket if it does not exist, and allows browsers to use presigned URLs (CORS) if the object store has
+    /// such a setting and it is not set.
     pub async fn ensure_bucket(&self) -> Result<(), ObjectsError> {
         let answer = self.client().head_bucket().bucket(self.bucket()).send().await;
         match answer.map_err(|error| ObjectsError::from_sdk("HeadBucket", error)) {
@@ -15,13 +17,13 @@ impl Objects {
             Err(ObjectsError::NotFound) => self.create_bucket().await?,
             Err(error) => return Err(error),
         }
-        self.allow_browsers().await;
+        self.set_cors().await;
         Ok(())
     }
 
     async fn create_bucket(&self) -> Result<(), ObjectsError> {
         let mut create = self.client().create_bucket().bucket(self.bucket());
-        // AWS's oldest region is the default and must not be named.
+        // us-east-1 is AWS's default and must not be named.
         if self.inner.aws && self.inner.region != "us-east-1" {
             let location = BucketLocationConstraint::from(self.inner.region.as_str());
             let location = CreateBucketConfiguration::builder().location_constraint(location).build();
@@ -29,15 +31,14 @@ impl Objects {
         }
         match create.send().await {
             Ok(_) => Ok(()),
-            // Another replica was faster.
+            // Another replica has created it.
             Err(error) if error.code() == Some("BucketAlreadyOwnedByYou") => Ok(()),
             Err(error) => Err(ObjectsError::from_sdk("CreateBucket", error)),
         }
     }
 
-    /// Some stores have no such setting and answer all origins, some keep it elsewhere: a failure is worth a line in
-    /// the log, no more.
-    async fn allow_browsers(&self) {
+    /// Best effort: some object stores accept all origins without such a setting, others configure it elsewhere.
+    async fn set_cors(&self) {
         match self.client().get_bucket_cors().bucket(self.bucket()).send().await {
             Err(error) if error.code() == Some("NoSuchCORSConfiguration") => {}
             _ => return,
@@ -64,7 +65,7 @@ impl Objects {
             tracing::warn!(
                 bucket = self.bucket(),
                 error,
-                "browsers may not be let in: CORS could not be set"
+                "cannot configure CORS; uploads from browsers may fail"
             );
         }
     }

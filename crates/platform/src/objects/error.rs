@@ -1,4 +1,4 @@
-//! One error for all calls on the store.
+//! The error of all object store calls.
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -6,45 +6,45 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 /// Why a call on the object store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectsError {
-    /// The configuration, or what a caller passed, cannot be meant.
+    /// The configuration or an argument is invalid.
     #[error("objects: {0}")]
     Config(String),
-    /// There is no such object (or bucket).
+    /// No such object or bucket.
     #[error("objects: not found")]
     NotFound,
-    /// The multipart upload was completed, aborted, or never was.
+    /// The multipart upload was completed or aborted, or never existed.
     #[error("objects: no such multipart upload")]
     UploadNotFound,
-    /// The object is still the one whose ETag the caller has.
+    /// The ETag of the object matches `if_none_match`.
     #[error("objects: not modified")]
     NotModified,
-    /// The range lies beyond the object's end.
+    /// The range starts beyond the end of the object.
     #[error("objects: the range cannot be satisfied")]
     RangeNotSatisfiable,
-    /// The parts to complete an upload with are not those that the store has (missing, another ETag, too small).
+    /// The listed parts differ from those in the object store: missing, another ETag, or too small.
     #[error("objects: {code}: {message}")]
     InvalidParts {
         /// S3's code: `InvalidPart`, `InvalidPartOrder` or `EntityTooSmall`.
         code: String,
-        /// What the store said.
+        /// Message of the response.
         message: String,
     },
-    /// The store refused; asking again will not help.
+    /// The object store rejected the request. A retry does not help.
     #[error("objects: {operation}: {code}: {message}")]
-    Refused {
+    Rejected {
         /// The S3 action.
         operation: &'static str,
-        /// S3's code, or the HTTP status where the answer had none.
+        /// S3's error code, or the HTTP status if the response has none.
         code: String,
-        /// What the store said.
+        /// Message of the response.
         message: String,
     },
-    /// The store failed or does not answer, also after retries.
+    /// The object store failed or is unreachable, also after retries.
     #[error("objects: {operation}: {message}")]
     Unavailable {
         /// The S3 action.
         operation: &'static str,
-        /// What is known of the cause.
+        /// The cause.
         message: String,
     },
 }
@@ -67,7 +67,7 @@ impl ObjectsError {
             (Some(416), _) | (_, "InvalidRange") => Self::RangeNotSatisfiable,
             (Some(status @ 400..=499), _) => {
                 let code = if code.is_empty() { status.to_string() } else { code };
-                Self::Refused { operation, code, message }
+                Self::Rejected { operation, code, message }
             }
             _ => Self::Unavailable { operation, message: crate::error_chain::one_line(&error) },
         }

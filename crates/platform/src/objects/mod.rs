@@ -1,5 +1,5 @@
-//! The object seam: the S3 protocol itself. What stands behind the endpoint (our embedded server, AWS, SeaweedFS,
-//! MinIO, Garage, R2) is not known here.
+//! The object store seam: the S3 protocol itself. The endpoint may be the embedded object store, AWS, SeaweedFS, MinIO,
+//! Garage, R2 or another server.
 
 mod bucket;
 mod error;
@@ -7,44 +7,42 @@ mod multipart;
 mod object;
 mod presign;
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use aws_config::retry::RetryConfig;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region};
+use aws_config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_credential_types::Credentials;
-use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
-use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{Delete, ObjectIdentifier};
-use bytes::Bytes;
-
 pub use aws_sdk_s3;
+use aws_sdk_s3::{
+    Client,
+    config::{RequestChecksumCalculation, ResponseChecksumValidation},
+    primitives::ByteStream,
+    types::{Delete, ObjectIdentifier},
+};
+use bytes::Bytes;
 pub use error::ObjectsError;
 pub use multipart::Part;
 pub use object::{Object, ObjectBody};
 pub use presign::SignedPut;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// From the request's start to the answer's head: a body of some megabytes on a slow line fits in.
+/// From the start of the request to the head of the response: enough to send a few megabytes over a slow connection.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// S3's limit for DeleteObjects.
 const DELETE_BATCH: usize = 1000;
 
-/// Where the objects are.
+/// Location and credentials of the object store.
 #[derive(Clone, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ObjectsConfig {
-    /// The S3 endpoint as services reach it; absent: AWS.
+    /// S3 endpoint for services; absent: AWS.
     #[serde(default)]
     pub endpoint: Option<String>,
-    /// The S3 endpoint as clients reach it, for signed addresses, where it is another.
+    /// S3 endpoint for clients, in presigned URLs, if it differs.
     #[serde(default)]
     pub public_endpoint: Option<String>,
     /// The region that requests are signed for.
     pub region: String,
-    /// The bucket that holds everything.
+    /// The bucket of all objects.
     pub bucket: String,
     /// Absent: AWS's default credential chain.
     #[serde(default)]
@@ -52,13 +50,13 @@ pub struct ObjectsConfig {
     /// The access key's secret.
     #[serde(default)]
     pub secret_access_key: Option<String>,
-    /// The bucket is the path's first segment instead of a part of the host name.
+    /// Whether the bucket is the first path segment instead of a part of the host name.
     #[serde(default)]
     pub path_style: bool,
 }
 
 impl std::fmt::Debug for ObjectsConfig {
-    /// Shows no secret.
+    /// Without secrets.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ObjectsConfig")
             .field("endpoint", &self.endpoint)
@@ -70,12 +68,12 @@ impl std::fmt::Debug for ObjectsConfig {
     }
 }
 
-/// What HeadObject says.
+/// Metadata of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectHead {
     /// Bytes.
     pub size: i64,
-    /// As the store gives it, in quotes.
+    /// As the object store returns it, in quotes.
     pub etag: String,
     /// As it was stored.
     pub content_type: Option<String>,
@@ -83,7 +81,7 @@ pub struct ObjectHead {
     pub cache_control: Option<String>,
 }
 
-/// The bucket. Clones share one client and its connections.
+/// Client of one bucket. Clones share the connections.
 #[derive(Clone)]
 pub struct Objects {
     inner: Arc<Inner>,
@@ -92,17 +90,17 @@ pub struct Objects {
 struct Inner {
     client: Client,
     bucket: String,
-    /// AWS itself, which is told a multipart upload's checksum algorithm beforehand.
+    /// Whether it is AWS, which needs the checksum algorithm when a multipart upload is created.
     aws: bool,
     region: String,
     signers: presign::Signers,
 }
 
 impl Objects {
-    /// A client of the store. Nothing is asked of it yet: it may be started later.
+    /// Creates a client. Nothing is sent yet: the object store may start later.
     ///
     /// # Errors
-    /// [`ObjectsError::Config`] when an endpoint is no `http` or `https` URL.
+    /// [`ObjectsError::Config`] if an endpoint is not an `http` or `https` URL.
     pub async fn connect(config: &ObjectsConfig) -> Result<Self, ObjectsError> {
         let timeouts =
             TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build();
@@ -115,7 +113,7 @@ impl Objects {
         }
         let mut builder = aws_sdk_s3::config::Builder::from(&loader.load().await)
             .force_path_style(config.path_style)
-            // Checksums in trailers break presigned addresses and stores that do not know them.
+            // Checksums in trailers break presigned URLs and object stores that do not support them.
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
         if let Some(endpoint) = &config.endpoint {
@@ -138,12 +136,12 @@ impl Objects {
         &self.inner.client
     }
 
-    /// The bucket's name.
+    /// Name of the bucket.
     pub fn bucket(&self) -> &str {
         &self.inner.bucket
     }
 
-    /// Size and ETag of an object; `None` when there is none.
+    /// Metadata of an object; `None` if it does not exist.
     pub async fn head(&self, key: &str) -> Result<Option<ObjectHead>, ObjectsError> {
         let answer = self.client().head_object().bucket(self.bucket()).key(key).send().await;
         match answer.map_err(|error| ObjectsError::from_sdk("HeadObject", error)) {
@@ -181,12 +179,12 @@ impl Objects {
             .map_err(|error| ObjectsError::from_sdk("GetObject", error))
     }
 
-    /// Writes an object, over any that is there.
+    /// Writes an object, replacing an existing one.
     pub async fn put(&self, key: &str, bytes: Bytes, content_type: &str) -> Result<(), ObjectsError> {
         self.put_cached(key, bytes, content_type, None).await
     }
 
-    /// The same; `cache_control` is kept with it, for whoever hands it on.
+    /// Writes an object with a Cache-Control header, which is stored and returned with it.
     pub async fn put_cached(
         &self,
         key: &str,
@@ -207,7 +205,7 @@ impl Objects {
         Ok(())
     }
 
-    /// Deletes an object. There being none is fine.
+    /// Deletes an object. No error if it does not exist.
     pub async fn delete(&self, key: &str) -> Result<(), ObjectsError> {
         let answer = self.client().delete_object().bucket(self.bucket()).key(key).send().await;
         match answer.map_err(|error| ObjectsError::from_sdk("DeleteObject", error)) {
@@ -216,19 +214,19 @@ impl Objects {
         }
     }
 
-    /// Deletes all objects whose keys begin with `prefix`, and says how many they were.
+    /// Deletes all objects whose keys start with `prefix` and returns their number.
     ///
     /// # Errors
-    /// [`ObjectsError::Config`] for an empty prefix: nobody means the whole bucket.
+    /// [`ObjectsError::Config`] for an empty prefix, which would be the whole bucket.
     pub async fn delete_prefix(&self, prefix: &str) -> Result<u64, ObjectsError> {
         self.delete_unless(prefix, |_| false).await
     }
 
-    /// Deletes those objects below `prefix` whose keys are not to be kept, and says how many they were. They are
-    /// listed and deleted a page at a time, so that there may be any number.
+    /// Deletes the objects under `prefix` for whose keys `is_kept` is false, and returns their number. Lists and deletes a
+    /// page at a time.
     ///
     /// # Errors
-    /// [`ObjectsError::Config`] for an empty prefix: nobody means the whole bucket.
+    /// [`ObjectsError::Config`] for an empty prefix, which would be the whole bucket.
     pub async fn delete_unless(
         &self,
         prefix: &str,
@@ -270,7 +268,7 @@ impl Objects {
             .map_err(|error| ObjectsError::from_sdk("DeleteObjects", error))?;
         match answer.errors().first() {
             None => Ok(()),
-            Some(first) => Err(ObjectsError::Refused {
+            Some(first) => Err(ObjectsError::Rejected {
                 operation: "DeleteObjects",
                 code: first.code().unwrap_or_default().to_owned(),
                 message: first.message().unwrap_or_default().to_owned(),
@@ -278,7 +276,7 @@ impl Objects {
         }
     }
 
-    /// Keys and sizes of all objects whose keys begin with `prefix`, in the order of their keys.
+    /// Keys and sizes in bytes of all objects whose keys start with `prefix`, sorted by key.
     pub async fn list(&self, prefix: &str) -> Result<Vec<(String, i64)>, ObjectsError> {
         let mut pages =
             self.client().list_objects_v2().bucket(self.bucket()).prefix(prefix).into_paginator().send();

@@ -4,19 +4,19 @@ use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUploa
 
 use super::{Objects, ObjectsError};
 
-/// A part that the store has.
+/// An uploaded part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// 1 to 10,000.
+    /// Part number, 1 to 10,000.
     pub number: i32,
     /// Bytes.
     pub size: i64,
-    /// As the store gives it, in quotes.
+    /// As the object store returns it, in quotes.
     pub etag: String,
 }
 
 impl Objects {
-    /// Opens a multipart upload and gives its id.
+    /// Creates a multipart upload and returns its id.
     pub async fn create_multipart(
         &self,
         key: &str,
@@ -28,8 +28,8 @@ impl Objects {
             .bucket(self.bucket())
             .key(key)
             .set_content_type(content_type.map(str::to_owned));
-        // AWS takes a part's CRC-32C only when the upload was opened for it. "Full object" leaves each part free to
-        // have one or not, and asks for none on completion. Other stores take it unasked, or ignore it.
+        // AWS accepts the CRC-32C of a part only if the upload was created with that algorithm. With "full object" it
+        // is optional for each part and on completion. Other object stores accept or ignore it without this.
         if self.inner.aws {
             create =
                 create.checksum_algorithm(ChecksumAlgorithm::Crc32C).checksum_type(ChecksumType::FullObject);
@@ -38,14 +38,14 @@ impl Objects {
             create.send().await.map_err(|error| ObjectsError::from_sdk("CreateMultipartUpload", error))?;
         answer.upload_id.filter(|id| !id.is_empty()).ok_or_else(|| ObjectsError::Unavailable {
             operation: "CreateMultipartUpload",
-            message: "the answer holds no upload id".to_owned(),
+            message: "the response has no upload id".to_owned(),
         })
     }
 
-    /// All parts that the store has, by number.
+    /// All uploaded parts, sorted by number.
     ///
     /// # Errors
-    /// [`ObjectsError::UploadNotFound`] when the upload was completed, aborted, or never was.
+    /// [`ObjectsError::UploadNotFound`] if the upload was completed or aborted, or never existed.
     pub async fn list_parts(&self, key: &str, upload_id: &str) -> Result<Vec<Part>, ObjectsError> {
         let mut pages = self
             .client()
@@ -68,12 +68,12 @@ impl Objects {
         Ok(parts)
     }
 
-    /// Makes the object of its parts (number and ETag, in any order) and gives its ETag. Calling it again after it
-    /// succeeded, because the answer was lost, succeeds again.
+    /// Completes an upload from its parts (number and ETag, in any order) and returns the ETag of the object.
+    /// Idempotent: a repeated call, after a lost response, succeeds too.
     ///
     /// # Errors
-    /// [`ObjectsError::InvalidParts`] when the store has other parts; [`ObjectsError::UploadNotFound`] when neither
-    /// the upload nor the object is there.
+    /// [`ObjectsError::InvalidParts`] if the parts differ from the uploaded ones; [`ObjectsError::UploadNotFound`] if
+    /// neither the upload nor the object exists.
     pub async fn complete_multipart(
         &self,
         key: &str,
@@ -104,7 +104,7 @@ impl Objects {
         }
     }
 
-    /// Gives up a multipart upload; its parts are deleted. One that is gone already is fine.
+    /// Aborts a multipart upload and deletes its parts. No error if it does not exist.
     pub async fn abort_multipart(&self, key: &str, upload_id: &str) -> Result<(), ObjectsError> {
         let abort = self.client().abort_multipart_upload().bucket(self.bucket()).key(key);
         let answer = abort.upload_id(upload_id).send().await;
@@ -115,7 +115,7 @@ impl Objects {
     }
 }
 
-/// Some stores say no more than 404 of an upload that is gone.
+/// Some object stores return a plain 404 for an upload that does not exist.
 fn upload_error<E>(
     operation: &'static str,
     error: aws_sdk_s3::error::SdkError<E, aws_smithy_runtime_api::client::orchestrator::HttpResponse>,

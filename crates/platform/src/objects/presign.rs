@@ -1,30 +1,34 @@
-//! Signed addresses: leave for one request, to whoever holds it, for a while.
+//! Presigned URLs: each authorises one request until it expires.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
-use aws_sdk_s3::Client;
-use aws_sdk_s3::presigning::{PresignedRequest, PresigningConfig};
+use aws_sdk_s3::{
+    Client,
+    presigning::{PresignedRequest, PresigningConfig},
+};
 use url::Url;
 
 use super::{Objects, ObjectsError};
 
-/// Origins come from callers: no more of their clients than this are kept.
-const ORIGINS_KEPT: usize = 32;
+/// Size limit of the cache of signers by origin, because origins come from callers.
+const MAX_CACHED_ORIGINS: usize = 32;
 
-/// A signed PUT.
+/// A presigned PUT.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedPut {
-    /// Where to.
+    /// The URL.
     pub uri: String,
-    /// Headers that are part of the signature: the request must carry them as they are.
+    /// Signed headers: the request must have them unchanged.
     pub headers: Vec<(String, String)>,
 }
 
 impl Objects {
-    /// A GET address for `key`. Addresses are signed for the configured public endpoint, else for `origin`
-    /// (`http://host:port`, the one that the client came by), else for the endpoint.
+    /// A presigned GET URL of `key`. URLs are for the configured public endpoint, else for `origin`
+    /// (`http://host:port` that the client used), else for the endpoint.
     pub async fn presign_get(
         &self,
         key: &str,
@@ -42,7 +46,7 @@ impl Objects {
         Ok(request.uri().to_owned())
     }
 
-    /// A PUT address for a whole object. Content type and cache control, when given, are signed headers.
+    /// A presigned PUT URL of a whole object. Content type and cache control, if given, are signed headers.
     pub async fn presign_put(
         &self,
         key: &str,
@@ -64,8 +68,8 @@ impl Objects {
         Ok(signed_put(&request))
     }
 
-    /// A PUT address for one part of a multipart upload. With `crc32c_base64` (of the four big-endian bytes) it
-    /// takes no other bytes than those, where the store checks it.
+    /// A presigned PUT URL of one part of a multipart upload. `crc32c_base64` (of the four big-endian bytes) binds it to
+    /// that content, if the object store checks it.
     pub async fn presign_part(
         &self,
         key: &str,
@@ -94,7 +98,7 @@ impl Objects {
     }
 }
 
-/// Clients that differ from the store's own in their endpoint alone.
+/// Clients that differ only in their endpoint.
 pub(super) struct Signers {
     public: Option<Client>,
     by_origin: Mutex<HashMap<String, Client>>,
@@ -116,7 +120,7 @@ impl Signers {
         if let Some(signer) = signers.get(&origin) {
             return Ok(signer.clone());
         }
-        if signers.len() >= ORIGINS_KEPT {
+        if signers.len() >= MAX_CACHED_ORIGINS {
             signers.clear();
         }
         let signer = at(client, origin.clone());
@@ -129,7 +133,7 @@ fn at(client: &Client, endpoint: String) -> Client {
     Client::from_conf(client.config().to_builder().endpoint_url(endpoint).build())
 }
 
-/// Scheme, host and port of an endpoint; whatever else a URL may hold is refused.
+/// Scheme, host and port of an endpoint. A URL with anything else is an error.
 pub(super) fn endpoint(text: &str) -> Result<String, ObjectsError> {
     let invalid = || ObjectsError::Config(format!("`{text}` is not of the form http://host:port"));
     let url = Url::parse(text).map_err(|_| invalid())?;
@@ -151,7 +155,7 @@ fn expiry(ttl: Duration) -> Result<PresigningConfig, ObjectsError> {
 fn signed_put(request: &PresignedRequest) -> SignedPut {
     let headers = request
         .headers()
-        // Every client says its length itself, and browsers let nobody else say it.
+        // Clients set it themselves, and browsers do not allow setting it.
         .filter(|(name, _)| !name.eq_ignore_ascii_case("content-length"))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
@@ -163,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_endpoint_is_scheme_host_and_port() {
+    fn endpoint_accepts_scheme_host_and_port_only() {
         assert_eq!(endpoint("http://localhost:8080/").expect("valid"), "http://localhost:8080");
         assert_eq!(endpoint("https://[::1]:8443").expect("valid"), "https://[::1]:8443");
         for text in ["localhost:8080", "ftp://a", "http://a/b", "http://u@a", "http://a?b", ""] {

@@ -1,22 +1,28 @@
-//! The embedded queue: a table. One statement claims messages, so that it needs no transaction on either database.
+//! The embedded queue: a database table. A single statement claims messages, so no transaction is needed.
 
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock, Mutex, PoisonError, Weak},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, QueryResult, Statement, Value};
-use tokio::sync::Notify;
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
 use uuid::Uuid;
 
-use super::migration::Migrator;
-use super::{DEAD_LETTER_VISIBILITY, MAX_BATCH, MAX_DELAY, Message, Queue, QueueConfig, QueueError};
+use super::{
+    DEAD_LETTER_VISIBILITY, MAX_BATCH, MAX_DELAY, Message, Queue, QueueConfig, QueueError,
+    migration::Migrator,
+};
 
-/// How late a message sent by another process is noticed; those of this process are noticed at once.
-const OTHER_PROCESSES: Duration = Duration::from_secs(1);
+/// Poll interval for messages sent by other processes. Those of this process wake receivers at once.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Wakes the receivers of this process, by the queue's URL: the roles of one process connect each for itself.
+/// Wakes the receivers of this process, by queue URL: each role of the process opens the queue by itself.
 static ARRIVALS: LazyLock<Mutex<HashMap<String, Weak<Notify>>>> = LazyLock::new(Mutex::default);
 
 pub(super) struct DatabaseQueue {
@@ -44,12 +50,12 @@ impl DatabaseQueue {
         self.database.query_all_raw(statement).await
     }
 
-    async fn bury_the_dead(&self) -> Result<(), DbErr> {
-        self.execute(&self.sql.bury, vec![self.max_receives.into()]).await.map(drop)
+    async fn move_to_dead_letters(&self) -> Result<(), DbErr> {
+        self.execute(&self.sql.move_to_dead_letters, vec![self.max_receives.into()]).await.map(drop)
     }
 
     async fn claim(&self, dead: bool, max: usize, visibility: Duration) -> Result<Vec<Message>, DbErr> {
-        self.bury_the_dead().await?;
+        self.move_to_dead_letters().await?;
         let nonce = Uuid::new_v4().simple().to_string();
         let limit = i64::try_from(max.min(MAX_BATCH)).unwrap_or(i64::MAX);
         let values =
@@ -64,7 +70,7 @@ impl DatabaseQueue {
         rows.into_iter().map(|(id, row)| message(id, &nonce, &row)).collect()
     }
 
-    /// How long until the next hidden or delayed message shows itself; `None` when there is none.
+    /// Time until the next hidden or delayed message becomes visible; `None` if there is none.
     async fn until_next(&self) -> Result<Option<Duration>, DbErr> {
         let rows = self.query(&self.sql.until_next, vec![]).await?;
         let wait: Option<i64> = rows.first().map(|row| row.try_get("", "wait")).transpose()?.flatten();
@@ -88,7 +94,7 @@ impl Queue for DatabaseQueue {
     ) -> Result<Vec<Message>, QueueError> {
         let deadline = Instant::now() + wait;
         loop {
-            // Listening starts before looking, so that nothing sent in between is missed.
+            // Register before the query, so that a message sent in between is not missed.
             let arrival = self.arrivals.notified();
             tokio::pin!(arrival);
             arrival.as_mut().enable();
@@ -97,9 +103,9 @@ impl Queue for DatabaseQueue {
             if !messages.is_empty() || left.is_zero() {
                 return Ok(messages);
             }
-            // One millisecond at least: the database's clock may round down where ours does not.
-            let next = self.until_next().await?.unwrap_or(OTHER_PROCESSES).max(Duration::from_millis(1));
-            let _ = timeout(next.min(OTHER_PROCESSES).min(left), arrival).await;
+            // At least one millisecond, because the database's clock may round down.
+            let next = self.until_next().await?.unwrap_or(POLL_INTERVAL).max(Duration::from_millis(1));
+            let _ = timeout(next.min(POLL_INTERVAL).min(left), arrival).await;
         }
     }
 
@@ -127,11 +133,11 @@ impl Queue for DatabaseQueue {
     }
 }
 
-/// The statements, written once for both databases. Times are the database's own, in Unix milliseconds: senders and
-/// receivers on several machines need not agree on the time.
+/// The statements for one database. Times are the database's, in Unix milliseconds, so that the clocks of senders and
+/// receivers do not matter.
 struct Sql {
     send: String,
-    bury: String,
+    move_to_dead_letters: String,
     claim: String,
     until_next: String,
     extend: String,
@@ -151,7 +157,7 @@ impl Sql {
                 "INSERT INTO queue_messages (body, visible_at, receipt, receive_count, dead)
                  VALUES ($1, {now} + $2, '', 0, 0)"
             ),
-            bury: format!(
+            move_to_dead_letters: format!(
                 "UPDATE queue_messages SET dead = 1
                  WHERE dead = 0 AND visible_at <= {now} AND receive_count >= $1"
             ),
@@ -198,7 +204,7 @@ fn parse(receipt: &str) -> Option<(i64, &str)> {
 }
 
 fn millis(duration: Duration) -> i64 {
-    // A century is for ever, and cannot overflow when it is added to now.
+    // A cap that cannot overflow when it is added to the current time.
     const CENTURY: i64 = 100 * 365 * 24 * 60 * 60 * 1000;
     i64::try_from(duration.as_millis()).unwrap_or(CENTURY).min(CENTURY)
 }

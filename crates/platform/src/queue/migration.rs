@@ -1,4 +1,4 @@
-//! The embedded queue's one table.
+//! Schema of the embedded queue.
 
 use sea_orm_migration::prelude::*;
 
@@ -10,7 +10,7 @@ impl MigratorTrait for Migrator {
         vec![Box::new(CreateMessages)]
     }
 
-    /// Its own table, so that the queue can live in a service's database.
+    /// A table of its own, so that the queue can share a database with a service.
     fn migration_table_name() -> DynIden {
         "queue_migrations".into_iden()
     }

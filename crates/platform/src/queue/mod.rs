@@ -1,53 +1,52 @@
 //! The queue seam: send, receive, extend, delete, dead letters.
 //!
-//! Delivery is at least once, late and in any order; what a message means is in the database of whoever sent it.
-//! A received message is hidden for its visibility timeout and comes back unless it is deleted. One that was
-//! received `max_receives` times without being deleted becomes a dead letter.
+//! Delivery is at least once, may be late, and in any order. A received message is hidden for its visibility timeout and
+//! is delivered again unless it is deleted. A message that was received `max_receives` times without being deleted
+//! becomes a dead letter.
 
 mod database;
 mod migration;
 mod sqs;
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sea_orm::DbErr;
 
 use crate::database::DatabaseError;
 
-/// The longest delay of a message (SQS's limit, the same on every backend). Longer ones are cut to it.
+/// Maximum delay of a message (SQS's limit, the same on every backend). Longer delays are capped.
 pub const MAX_DELAY: Duration = Duration::from_secs(15 * 60);
-/// The most messages one `receive` or `dead_letters` hands out (SQS's limit, the same on every backend).
+/// Maximum number of messages that `receive` or `dead_letters` returns (SQS's limit, the same on every backend).
 pub const MAX_BATCH: usize = 10;
-/// How long a dead letter that was handed out stays hidden from other readers of dead letters.
+/// How long a returned dead letter is hidden from other readers of the dead-letter queue.
 pub const DEAD_LETTER_VISIBILITY: Duration = Duration::from_secs(30);
 
-/// A message as it was received.
+/// A received message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// What was sent.
+    /// The body as it was sent.
     pub body: String,
-    /// Names this very receipt of it, for `extend` and `delete`.
+    /// Receipt handle of this delivery, for `extend` and `delete`.
     pub receipt: String,
-    /// How often it was received, this time included.
+    /// Number of deliveries, including this one.
     pub receive_count: u32,
 }
 
-/// Where the queue is.
+/// Location and credentials of a queue.
 #[derive(Clone, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QueueConfig {
     /// `sqlite:///path/queue.db`, `postgres://…`, `https://sqs.REGION.amazonaws.com/ACCOUNT/NAME`, or for other
-    /// servers that speak SQS `sqs+http://HOST/ACCOUNT/NAME` (`sqs+https:` likewise).
+    /// servers with the SQS protocol `sqs+http://HOST/ACCOUNT/NAME` (`sqs+https:` likewise).
     pub url: String,
     /// SQS's dead-letter queue, in the form of `url`. AWS: required. Other servers: `url` with `-dead` appended.
     #[serde(default)]
     pub dead_letter_url: Option<String>,
-    /// How often a message is handed out before it becomes a dead letter; at least 1. On AWS the queue's own
-    /// redrive policy says this.
+    /// Deliveries after which a message becomes a dead letter; at least 1. On AWS the redrive policy of the queue applies
+    /// instead.
     pub max_receives: u32,
-    /// SQS's region. AWS: taken from `url` when absent.
+    /// SQS's region. AWS: taken from `url` if absent.
     #[serde(default)]
     pub region: Option<String>,
     /// SQS's access key; absent: AWS's default credential chain.
@@ -59,7 +58,7 @@ pub struct QueueConfig {
 }
 
 impl std::fmt::Debug for QueueConfig {
-    /// Shows no secret, not even the password that a Postgres URL may hold.
+    /// Without secrets, including the password in a Postgres URL.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let backend = self.url.split(':').next().unwrap_or_default();
         f.debug_struct("QueueConfig")
@@ -72,39 +71,39 @@ impl std::fmt::Debug for QueueConfig {
 /// Why a call on the queue failed.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
-    /// The configuration cannot be meant.
+    /// The configuration is invalid.
     #[error("queue: {0}")]
     Config(String),
-    /// The message was received again, was deleted, or its visibility timeout has run out.
-    #[error("the message's receipt is stale")]
+    /// The message was delivered again or deleted, or its visibility timeout has expired.
+    #[error("the receipt of the message is stale")]
     ReceiptStale,
-    /// The database that holds the queue cannot be opened.
+    /// The database of the queue cannot be opened.
     #[error("queue: {0}")]
     Open(#[from] DatabaseError),
-    /// The database that holds the queue refused or failed.
+    /// The database of the queue returned an error.
     #[error("queue: {0}")]
     Database(#[from] DbErr),
-    /// SQS refused, failed, or does not answer.
+    /// SQS returned an error or is unreachable.
     #[error("queue: SQS {operation}: {code}: {message}")]
     Sqs {
         /// The SQS action.
         operation: &'static str,
-        /// SQS's error code; empty when there was no answer.
+        /// SQS's error code; empty if there was no response.
         code: String,
-        /// What it answered.
+        /// Message of the response or of the transport error.
         message: String,
     },
 }
 
-/// A queue. Handles are shared; every method may be called at once from many tasks.
+/// A queue. All methods may be called concurrently.
 #[async_trait]
 pub trait Queue: Send + Sync {
-    /// Puts a message on the queue, to be received after `delay` (at most [`MAX_DELAY`]).
+    /// Sends a message, to be delivered after `delay` (at most [`MAX_DELAY`]).
     async fn send(&self, body: &str, delay: Duration) -> Result<(), QueueError>;
 
-    /// Takes up to `max` messages (at most [`MAX_BATCH`]), each hidden from others for `visibility` (SQS: rounded
-    /// up to seconds). Waits up to `wait` for the first one; empty when none came. A message whose `receive` is
-    /// dropped while it is under way comes back after `visibility`.
+    /// Receives up to `max` messages (at most [`MAX_BATCH`]), each hidden from other receivers for `visibility` (SQS:
+    /// rounded up to seconds). Waits up to `wait` for the first one; empty if none arrives. If the call is dropped, the
+    /// messages that it received are delivered again after `visibility`.
     async fn receive(
         &self,
         max: usize,
@@ -112,21 +111,21 @@ pub trait Queue: Send + Sync {
         wait: Duration,
     ) -> Result<Vec<Message>, QueueError>;
 
-    /// Hides a received message for `visibility` from now; zero hands it back at once.
+    /// Changes the visibility timeout of a received message to `visibility` from now. Zero makes it visible at once.
     ///
     /// # Errors
-    /// [`QueueError::ReceiptStale`] when it was received again, was deleted, or its visibility has run out.
+    /// [`QueueError::ReceiptStale`] if it was delivered again or deleted, or its visibility timeout has expired.
     async fn extend(&self, receipt: &str, visibility: Duration) -> Result<(), QueueError>;
 
-    /// Removes a received message or a dead letter. With a stale receipt it does nothing, without an error.
+    /// Deletes a received message or a dead letter. Without effect, and no error, if the receipt is stale.
     async fn delete(&self, receipt: &str) -> Result<(), QueueError>;
 
-    /// Up to `max` dead letters (at most [`MAX_BATCH`]), hidden from other readers of dead letters for
-    /// [`DEAD_LETTER_VISIBILITY`]. Delete those that were dealt with.
+    /// Receives up to `max` dead letters (at most [`MAX_BATCH`]), hidden from other readers for
+    /// [`DEAD_LETTER_VISIBILITY`]. They stay until they are deleted.
     async fn dead_letters(&self, max: usize) -> Result<Vec<Message>, QueueError>;
 }
 
-/// Opens the queue that `config.url` names, and makes it where it does not exist (on AWS it must).
+/// Opens the queue at `config.url`. Creates it if it does not exist, except on AWS.
 pub async fn connect(config: &QueueConfig) -> Result<Arc<dyn Queue>, QueueError> {
     if config.max_receives == 0 {
         return Err(QueueError::Config("max_receives must be at least 1".to_owned()));

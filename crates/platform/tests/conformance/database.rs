@@ -1,9 +1,10 @@
-//! What services rely on when they connect, on SQLite and Postgres.
+//! Conformance of database connections and migrations, on SQLite and Postgres.
 
 use std::time::Duration;
 
-use reelmill_platform::database::{self, DatabaseError, is_away, is_unique_violation};
+use reelmill_platform::database::{self, DatabaseError, is_unavailable, is_unique_violation};
 use reelmill_testkit::shared;
+use rstest::rstest;
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement, TransactionTrait};
 use sea_orm_migration::prelude::*;
 use tempfile::TempDir;
@@ -15,26 +16,13 @@ enum Backend {
     Postgres,
 }
 
-crate::on_every_backend!(
-    sqlite = crate::database::Backend::Sqlite,
-    postgres = crate::database::Backend::Postgres
-    => [
-        connecting_migrates_and_connecting_again_changes_nothing,
-        a_second_row_with_the_same_key_is_a_unique_violation,
-        a_newer_database_is_refused_in_one_line,
-        replicas_that_start_at_once_migrate_once,
-        a_migration_that_fails_leaves_nothing_behind,
-        concurrent_transactions_all_succeed,
-    ]
-);
-
-struct Place {
+struct TestDatabase {
     url: String,
     _folder: TempDir,
 }
 
 impl Backend {
-    async fn place(self) -> Place {
+    async fn create(self) -> TestDatabase {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let url = match self {
             Self::Sqlite => database::sqlite_url(&folder.path().join("service.db")),
@@ -43,7 +31,7 @@ impl Backend {
                 shared::postgres().await.create_database(&name).await.expect("a database")
             }
         };
-        Place { url, _folder: folder }
+        TestDatabase { url, _folder: folder }
     }
 }
 
@@ -124,43 +112,59 @@ async fn count<C: ConnectionTrait>(database: &C, sql: &str) -> Result<i64, DbErr
     row.try_get("", "count")
 }
 
-async fn connect<M: MigratorTrait>(place: &Place) -> DatabaseConnection {
-    database::connect::<M>(&place.url).await.expect("connected")
+async fn connect<M: MigratorTrait>(target: &TestDatabase) -> DatabaseConnection {
+    database::connect::<M>(&target.url).await.expect("connected")
 }
 
-async fn connecting_migrates_and_connecting_again_changes_nothing(backend: Backend) {
-    let place = backend.place().await;
-    let old = connect::<Old>(&place).await;
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connect_migrates_once_and_keeps_data(#[case] backend: Backend) {
+    let target = backend.create().await;
+    let old = connect::<Old>(&target).await;
     old.execute_unprepared("UPDATE counters SET count = 7").await.expect("updated");
-    let new = connect::<New>(&place).await;
+    let new = connect::<New>(&target).await;
     assert_eq!(count(&new, "SELECT count FROM counters").await, Ok(7));
     assert_eq!(count(&new, "SELECT COUNT(*) AS count FROM more").await, Ok(0));
-    let again = connect::<New>(&place).await;
+    let again = connect::<New>(&target).await;
     assert_eq!(count(&again, "SELECT count FROM counters").await, Ok(7));
 }
 
-async fn a_second_row_with_the_same_key_is_a_unique_violation(backend: Backend) {
-    let place = backend.place().await;
-    let database = connect::<Old>(&place).await;
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn insert_with_existing_key_is_a_unique_violation(#[case] backend: Backend) {
+    let target = backend.create().await;
+    let database = connect::<Old>(&target).await;
     let twice = database.execute_unprepared("INSERT INTO counters (name, count) VALUES ('a', 1)").await;
-    assert!(is_unique_violation(&twice.expect_err("the key is taken")));
+    assert!(is_unique_violation(&twice.expect_err("a duplicate key")));
     let wrong = database.execute_unprepared("INSERT INTO counters (name, count) VALUES ('b', NULL)").await;
-    let wrong = wrong.expect_err("a count is needed");
-    assert!(!is_unique_violation(&wrong) && !is_away(&wrong), "{wrong:?}");
+    let wrong = wrong.expect_err("a missing value");
+    assert!(!is_unique_violation(&wrong) && !is_unavailable(&wrong), "{wrong:?}");
 }
 
-async fn a_newer_database_is_refused_in_one_line(backend: Backend) {
-    let place = backend.place().await;
-    connect::<New>(&place).await;
-    let error = database::connect::<Old>(&place.url).await.expect_err("it is newer");
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connect_to_a_newer_schema_is_an_error(#[case] backend: Backend) {
+    let target = backend.create().await;
+    connect::<New>(&target).await;
+    let error = database::connect::<Old>(&target.url).await.expect_err("a newer schema");
     assert!(matches!(&error, DatabaseError::Newer(migration) if migration == "m2_more"), "{error:?}");
     assert!(!error.to_string().contains('\n'));
 }
 
-async fn replicas_that_start_at_once_migrate_once(backend: Backend) {
-    let place = backend.place().await;
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connect_from_concurrent_replicas_migrates_once(#[case] backend: Backend) {
+    let target = backend.create().await;
     let replicas = (0..6).map(|_| {
-        let url = place.url.clone();
+        let url = target.url.clone();
         tokio::spawn(async move { database::connect::<New>(&url).await })
     });
     for replica in futures::future::join_all(replicas).await {
@@ -169,23 +173,31 @@ async fn replicas_that_start_at_once_migrate_once(backend: Backend) {
     }
 }
 
-async fn a_migration_that_fails_leaves_nothing_behind(backend: Backend) {
-    let place = backend.place().await;
-    let error = database::connect::<BrokenBuild>(&place.url).await.expect_err("it is broken");
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connect_with_a_failing_migration_rolls_back(#[case] backend: Backend) {
+    let target = backend.create().await;
+    let error = database::connect::<BrokenBuild>(&target.url).await.expect_err("a failing migration");
     assert!(matches!(error, DatabaseError::Migration(_)), "{error:?}");
-    let repaired = connect::<New>(&place).await;
+    let repaired = connect::<New>(&target).await;
     assert_eq!(count(&repaired, "SELECT COUNT(*) AS count FROM counters").await, Ok(1));
     assert!(count(&repaired, "SELECT COUNT(*) AS count FROM half").await.is_err());
 }
 
-async fn concurrent_transactions_all_succeed(backend: Backend) {
-    let place = backend.place().await;
-    let database = connect::<Old>(&place).await;
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_transactions_all_commit(#[case] backend: Backend) {
+    let target = backend.create().await;
+    let database = connect::<Old>(&target).await;
     let writers = (0..20).map(|_| {
         let database = database.clone();
         tokio::spawn(async move {
             let transaction = database.begin().await?;
-            // Postgres: the row's lock orders them; SQLite: the one connection does.
+            // Serialised by the row lock in Postgres, and by the single connection in SQLite.
             transaction.execute_unprepared("UPDATE counters SET count = count + 0").await?;
             let before = count(&transaction, "SELECT count FROM counters").await?;
             transaction.execute_unprepared(&format!("UPDATE counters SET count = {}", before + 1)).await?;
@@ -199,9 +211,9 @@ async fn concurrent_transactions_all_succeed(backend: Backend) {
 }
 
 #[tokio::test]
-async fn sqlite_is_durable_and_keeps_foreign_keys() {
-    let place = Backend::Sqlite.place().await;
-    let database = connect::<Old>(&place).await;
+async fn connect_to_sqlite_sets_durability_and_foreign_keys() {
+    let target = Backend::Sqlite.create().await;
+    let database = connect::<Old>(&target).await;
     for (pragma, value) in [("synchronous", 2), ("foreign_keys", 1), ("busy_timeout", 10_000)] {
         let statement = Statement::from_string(database.get_database_backend(), format!("PRAGMA {pragma}"));
         let row = database.query_one_raw(statement).await.expect("an answer").expect("a row");
@@ -213,20 +225,20 @@ async fn sqlite_is_durable_and_keeps_foreign_keys() {
 }
 
 #[tokio::test]
-async fn a_server_that_ends_connections_is_away() {
-    let place = Backend::Postgres.place().await;
-    let database = connect::<Old>(&place).await;
+async fn is_unavailable_is_true_for_terminated_connections() {
+    let target = Backend::Postgres.create().await;
+    let database = connect::<Old>(&target).await;
     let ended = database.execute_unprepared("SELECT pg_terminate_backend(pg_backend_pid())").await;
-    let ended = ended.expect_err("its connection is gone");
-    assert!(is_away(&ended), "{ended:?}");
-    assert_eq!(count(&database, "SELECT count FROM counters").await, Ok(0), "the next one is not used");
+    let ended = ended.expect_err("the connection was terminated");
+    assert!(is_unavailable(&ended), "{ended:?}");
+    assert_eq!(count(&database, "SELECT count FROM counters").await, Ok(0), "a new connection works");
     database.clone().close().await.expect("closed");
-    let closed = count(&database, "SELECT count FROM counters").await.expect_err("it is closed");
-    assert!(is_away(&closed), "{closed:?}");
+    let closed = count(&database, "SELECT count FROM counters").await.expect_err("a closed pool");
+    assert!(is_unavailable(&closed), "{closed:?}");
 }
 
 #[tokio::test]
-async fn a_path_may_hold_any_character() {
+async fn sqlite_url_escapes_special_characters() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("a b?c%20#ü.db");
     database::connect::<Old>(&database::sqlite_url(&path)).await.expect("connected");
@@ -234,13 +246,13 @@ async fn a_path_may_hold_any_character() {
 }
 
 #[tokio::test]
-async fn a_database_in_memory_outlives_idle_time() {
+async fn connect_to_sqlite_in_memory_keeps_its_tables() {
     let database = database::connect::<Old>("sqlite::memory:").await.expect("connected");
     assert_eq!(count(&database, "SELECT count FROM counters").await, Ok(0));
 }
 
 #[tokio::test]
-async fn what_cannot_be_opened_is_an_error_in_bounded_time() {
+async fn connect_to_an_unreachable_database_fails_in_bounded_time() {
     assert!(matches!(database::connect::<Old>("mysql://127.0.0.1/a").await, Err(DatabaseError::Scheme(_))));
     let folder = tempfile::tempdir().expect("a temporary folder");
     let nowhere = format!("sqlite://{}/missing/service.db", folder.path().display());
@@ -249,7 +261,7 @@ async fn what_cannot_be_opened_is_an_error_in_bounded_time() {
     let error = tokio::time::timeout(Duration::from_secs(30), refused)
         .await
         .expect("bounded")
-        .expect_err("nobody there");
+        .expect_err("no server");
     assert!(matches!(error, DatabaseError::Unreachable(_)), "{error:?}");
     assert!(!error.to_string().contains("secret"));
 }

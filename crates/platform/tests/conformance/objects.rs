@@ -1,4 +1,4 @@
-//! What services rely on in an object store, on the embedded one and on SeaweedFS.
+//! Conformance of object stores, on the embedded one and on SeaweedFS.
 
 use std::time::Duration;
 
@@ -7,17 +7,20 @@ use futures::{StreamExt, TryStreamExt, stream};
 use reelmill_platform::objects::{Objects, ObjectsConfig, ObjectsError, SignedPut};
 use reelmill_s3_server::ObjectServerConfig;
 use reelmill_testkit::shared;
-use reqwest::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, ETAG, ORIGIN, RANGE};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{
+    Client, Response, StatusCode,
+    header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, ETAG, ORIGIN, RANGE},
+};
+use rstest::rstest;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
 const TTL: Duration = Duration::from_secs(600);
 const MIB: usize = 1 << 20;
-/// The smallest part that is not an upload's last.
+/// Minimum size of a part other than the last.
 const PART: usize = 5 * MIB;
-/// One page of every S3 listing holds 1,000.
+/// More than one page of an S3 listing, which has 1,000.
 const MORE_THAN_A_PAGE: usize = 1_003;
 
 #[derive(Clone, Copy)]
@@ -26,30 +29,10 @@ enum Backend {
     SeaweedFs,
 }
 
-crate::on_every_backend!(
-    embedded = crate::objects::Backend::Embedded,
-    seaweedfs = crate::objects::Backend::SeaweedFs
-    => [
-        an_object_is_written_read_and_deleted,
-        ranges_and_conditions_are_answered,
-        all_pages_are_listed_and_deleted,
-        the_whole_bucket_is_never_a_prefix,
-        a_signed_get_needs_no_key,
-        a_signed_put_keeps_its_headers,
-        a_multipart_upload_of_signed_parts_becomes_an_object,
-        parts_that_are_not_there_are_refused,
-        a_part_bound_to_a_checksum_takes_no_other_bytes,
-        all_pages_of_parts_are_listed,
-        an_aborted_upload_is_gone,
-        browsers_of_any_origin_are_let_in,
-        the_bucket_is_made_once,
-    ]
-);
-
 struct Fixture {
     objects: Objects,
     config: ObjectsConfig,
-    /// Keys of this test alone.
+    /// Key prefix of this test.
     prefix: String,
     http: Client,
     _folder: TempDir,
@@ -91,7 +74,7 @@ fn config(endpoint: String, bucket: &str, id: &str, secret: &str) -> ObjectsConf
     }
 }
 
-/// Our own store, behind the same router as in the gateway.
+/// Serves the embedded object store behind the same router as the gateway.
 async fn serve_embedded(folder: &TempDir) -> ObjectsConfig {
     let store = reelmill_s3_server::open(ObjectServerConfig {
         dir: folder.path().join("objects"),
@@ -99,7 +82,7 @@ async fn serve_embedded(folder: &TempDir) -> ObjectsConfig {
         access_key_id: "id".to_owned(),
         secret_access_key: "secret".to_owned(),
     });
-    let service = store.await.expect("the store opens").service();
+    let service = store.await.expect("opened").service();
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let router = axum::Router::new().fallback_service(service);
@@ -109,7 +92,7 @@ async fn serve_embedded(folder: &TempDir) -> ObjectsConfig {
 
 async fn body(objects: &Objects, key: &str, range: Option<&str>) -> Bytes {
     let object = objects.get(key, range, None).await.expect("the object");
-    object.body.collect().await.expect("its bytes")
+    object.body.collect().await.expect("the body")
 }
 
 async fn send(http: &Client, put: &SignedPut, bytes: Bytes) -> Response {
@@ -117,32 +100,40 @@ async fn send(http: &Client, put: &SignedPut, bytes: Bytes) -> Response {
     for (name, value) in &put.headers {
         request = request.header(name, value);
     }
-    request.send().await.expect("an answer")
+    request.send().await.expect("a response")
 }
 
-/// Bytes that no two parts share.
+/// Bytes that differ between seeds.
 fn bytes(length: usize, seed: u8) -> Bytes {
-    (0..length).map(|place| (place % 251) as u8 ^ seed).collect::<Vec<u8>>().into()
+    (0..length).map(|index| (index % 251) as u8 ^ seed).collect::<Vec<u8>>().into()
 }
 
-async fn an_object_is_written_read_and_deleted(backend: Backend) {
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::seaweedfs(Backend::SeaweedFs)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn put_get_and_delete_an_object(#[case] backend: Backend) {
     let fixture = backend.open().await;
     let objects = &fixture.objects;
     let key = fixture.key("a b/ü+&=?#%20.mp4");
-    assert_eq!(objects.head(&key).await.expect("an answer"), None);
+    assert_eq!(objects.head(&key).await.expect("a response"), None);
     objects.put(&key, Bytes::from_static(b"hello"), "video/mp4").await.expect("written");
-    let head = objects.head(&key).await.expect("an answer").expect("the object");
+    let head = objects.head(&key).await.expect("a response").expect("the object");
     assert_eq!((head.size, head.content_type.as_deref()), (5, Some("video/mp4")));
     assert_eq!(body(objects, &key, None).await, "hello");
-    objects.put(&key, Bytes::from_static(b"again"), "video/mp4").await.expect("written over");
+    objects.put(&key, Bytes::from_static(b"again"), "video/mp4").await.expect("overwritten");
     assert_eq!(body(objects, &key, None).await, "again");
     objects.delete(&key).await.expect("deleted");
     objects.delete(&key).await.expect("deleted again");
-    assert_eq!(objects.head(&key).await.expect("an answer"), None);
+    assert_eq!(objects.head(&key).await.expect("a response"), None);
     assert!(matches!(objects.get(&key, None, None).await, Err(ObjectsError::NotFound)));
 }
 
-async fn ranges_and_conditions_are_answered(backend: Backend) {
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::seaweedfs(Backend::SeaweedFs)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn get_supports_ranges_and_conditions(#[case] backend: Backend) {
     let fixture = backend.open().await;
     let objects = &fixture.objects;
     let key = fixture.key("object");
@@ -152,14 +143,18 @@ async fn ranges_and_conditions_are_answered(backend: Backend) {
     assert_eq!(body(objects, &key, Some("bytes=7-")).await, "789");
     let beyond = objects.get(&key, Some("bytes=10-"), None).await;
     assert!(matches!(beyond, Err(ObjectsError::RangeNotSatisfiable)), "{beyond:?}");
-    let etag = objects.head(&key).await.expect("an answer").expect("the object").etag;
+    let etag = objects.head(&key).await.expect("a response").expect("the object").etag;
     let same = objects.get(&key, None, Some(&etag)).await;
     assert!(matches!(same, Err(ObjectsError::NotModified)), "{same:?}");
     let part = objects.get(&key, Some("bytes=0-1"), Some("\"other\"")).await.expect("changed");
     assert_eq!(part.content_range.as_deref(), Some("bytes 0-1/10"));
 }
 
-async fn all_pages_are_listed_and_deleted(backend: Backend) {
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::seaweedfs(Backend::SeaweedFs)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn list_and_delete_prefix_cover_all_pages(#[case] backend: Backend) {
     let fixture = backend.open().await;
     let objects = &fixture.objects;
     let keys: Vec<String> = (0..MORE_THAN_A_PAGE).map(|n| fixture.key(&format!("many/{n:05}"))).collect();
@@ -179,12 +174,20 @@ async fn all_pages_are_listed_and_deleted(backend: Backend) {
     assert_eq!(objects.delete_prefix(&fixture.key("many/")).await.expect("nothing left"), 0);
 }
 
-async fn the_whole_bucket_is_never_a_prefix(backend: Backend) {
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::seaweedfs(Backend::SeaweedFs)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn delete_prefix_of_an_empty_prefix_is_an_error(#[case] backend: Backend) {
     let fixture = backend.open().await;
     assert!(matches!(fixture.objects.delete_prefix("").await, Err(ObjectsError::Config(_))));
 }
 
-async fn a_signed_get_needs_no_key(backend: Backend) {
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::seaweedfs(Backend::SeaweedFs)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn presign_get_works_without_credentials(#[case] backend: Backend) {
     let Fixture { objects, config, prefix, http, _folder } = backend.open().await;
     let key = format!("{prefix}object");
     objects.put(&key, Bytes::from_static(b"0123456789"), "text/plain").await.expect("written");
@@ -193,11 +196,11 @@ async fn a_signed_get_needs_no_key(backend: Backend) {
     for (origin, start) in [(None, &endpoint), (Some(origin.as_str()), &origin)] {
         let uri = objects.presign_get(&key, TTL, origin).await.expect("signed");
         assert!(uri.starts_with(start), "{uri}");
-        let answer = http.get(&uri).header(RANGE, "bytes=3-5").send().await.expect("an answer");
-        assert_eq!(answer.status(), StatusCode::PARTIAL_CONTENT);
-        assert_eq!(answer.bytes().await.expect("a body"), "345");
+        let response = http.get(&uri).header(RANGE, "bytes=3-5").send().await.expect("a response");
+        assert_eq!(response.status(), StatusCode::PARTIAL_CONTENT);
+        assert_eq!(response.bytes().await.expect("a body"), "345");
         let other = uri.replace("object", "another");
-        assert_eq!(http.get(&other).send().await.expect("an answer").status(), StatusCode::FORBIDDEN);
+        assert_eq!(http.get(&other).send().await.expect("a response").status(), StatusCode::FORBIDDEN);
     }
     let public = ObjectsConfig { public_endpoint: Some("https://media.example.com".to_owned()), ..config };
     let objects = Objects::connect(&public).await.expect("a client");
@@ -207,7 +210,11 @@ async fn a_signed_get_needs_no_key(backend: Backend) {
     assert!(matches!(nonsense, Err(ObjectsError::Config(_))), "S3 signs for a week at most");
 }
 
-async fn a_signed_put_keeps_its_headers(backend: Backend) {
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::seaweedfs(Backend::SeaweedFs)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn presign_put_requires_its_headers(#[case] backend: Backend) {
     let fixture = backend.open().await;
     let key = fixture.key("poster.jpg");
     let put = fixture
@@ -228,20 +235,24 @@ async fn a_signed_put_keeps_its_headers(backend: Backend) {
     assert_eq!(refused.status(), StatusCode::FORBIDDEN);
     assert_eq!(send(&fixture.http, &put, Bytes::from_static(b"jpeg")).await.status(), StatusCode::OK);
     let uri = fixture.objects.presign_get(&key, TTL, None).await.expect("signed");
-    let answer = fixture.http.get(uri).send().await.expect("an answer");
-    assert_eq!(answer.headers()[CONTENT_TYPE], "image/jpeg");
-    assert_eq!(answer.headers()[CACHE_CONTROL], "public, max-age=60");
+    let response = fixture.http.get(uri).send().await.expect("a response");
+    assert_eq!(response.headers()[CONTENT_TYPE], "image/jpeg");
+    assert_eq!(response.headers()[CACHE_CONTROL], "public, max-age=60");
 }
 
-/// Sends a part to its signed address and gives its ETag.
+/// Uploads a part to its presigned URL and returns its ETag.
 async fn send_part(fixture: &Fixture, key: &str, upload: &str, number: i32, bytes: Bytes) -> String {
     let put = fixture.objects.presign_part(key, upload, number, TTL, None, None).await.expect("signed");
-    let answer = send(&fixture.http, &put, bytes).await;
-    assert_eq!(answer.status(), StatusCode::OK);
-    answer.headers()[ETAG].to_str().expect("text").to_owned()
+    let response = send(&fixture.http, &put, bytes).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    response.headers()[ETAG].to_str().expect("text").to_owned()
 }
 
-async fn a_multipart_upload_of_signed_parts_becomes_an_object(backend: Backend) {
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::seaweedfs(Backend::SeaweedFs)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn complete_multipart_joins_presigned_parts(#[case] backend: Backend) {
     let fixture = backend.open().await;
     let objects = &fixture.objects;
     let key = fixture.key("source");
@@ -261,7 +272,7 @@ async fn a_multipart_upload_of_signed_parts_becomes_an_object(backend: Backend) 
     assert_eq!(listed.into_iter().map(|part| (part.number, part.etag)).collect::<Vec<_>>(), sorted);
 
     let etag = objects.complete_multipart(&key, &upload, &parts).await.expect("completed");
-    let head = objects.head(&key).await.expect("an answer").expect("the object");
+    let head = objects.head(&key).await.expect("a response").expect("the object");
     assert_eq!((head.size, &head.etag), (2 * PART as i64 + 1_000, &etag));
     assert_eq!(head.content_type.as_deref(), Some("video/quicktime"));
     assert!(body(objects, &key, None).await == contents.concat(), "the parts in their order");
@@ -270,10 +281,14 @@ async fn a_multipart_upload_of_signed_parts_becomes_an_object(backend: Backend) 
     let listed = objects.list_parts(&key, &upload).await;
     assert!(matches!(listed, Err(ObjectsError::UploadNotFound)), "{listed:?}");
     objects.abort_multipart(&key, &upload).await.expect("nothing to abort is no error");
-    assert!(objects.head(&key).await.expect("an answer").is_some(), "the object stays");
+    assert!(objects.head(&key).await.expect("a response").is_some(), "the object stays");
 }
 
-async fn parts_that_are_not_there_are_refused(backend: Backend) {
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::seaweedfs(Backend::SeaweedFs)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn complete_multipart_with_other_parts_is_an_error(#[case] backend: Backend) {
     let fixture = backend.open().await;
     let objects = &fixture.objects;
     let key = fixture.key("source");
@@ -281,19 +296,23 @@ async fn parts_that_are_not_there_are_refused(backend: Backend) {
     let etag = send_part(&fixture, &key, &upload, 1, bytes(1_000, 1)).await;
     let wrong = "\"d41d8cd98f00b204e9800998ecf8427e\"".to_owned();
     for parts in [vec![(1, wrong)], vec![(1, etag.clone()), (2, etag.clone())]] {
-        let answer = objects.complete_multipart(&key, &upload, &parts).await;
-        assert!(matches!(answer, Err(ObjectsError::InvalidParts { .. })), "{answer:?}");
+        let response = objects.complete_multipart(&key, &upload, &parts).await;
+        assert!(matches!(response, Err(ObjectsError::InvalidParts { .. })), "{response:?}");
     }
-    assert_eq!(objects.head(&key).await.expect("an answer"), None);
-    objects.complete_multipart(&key, &upload, &[(1, etag)]).await.expect("the upload is still good");
+    assert_eq!(objects.head(&key).await.expect("a response"), None);
+    objects.complete_multipart(&key, &upload, &[(1, etag)]).await.expect("the upload is still open");
 }
 
-async fn a_part_bound_to_a_checksum_takes_no_other_bytes(backend: Backend) {
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::seaweedfs(Backend::SeaweedFs)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn presign_part_with_checksum_rejects_other_bytes(#[case] backend: Backend) {
     let fixture = backend.open().await;
     let objects = &fixture.objects;
     let key = fixture.key("source");
     let upload = objects.create_multipart(&key, None).await.expect("opened");
-    // CRC-32C of "123456789" is 0xE3069283 (its check value, RFC 3720 B.4 and every catalogue since).
+    // CRC-32C of "123456789" is 0xE3069283 (RFC 3720, appendix B.4).
     let put = objects.presign_part(&key, &upload, 1, TTL, None, Some("4waSgw==")).await.expect("signed");
     let wrong = send(&fixture.http, &put, Bytes::from_static(b"123456780")).await;
     assert_eq!(wrong.status(), StatusCode::BAD_REQUEST);
@@ -306,7 +325,11 @@ async fn a_part_bound_to_a_checksum_takes_no_other_bytes(backend: Backend) {
     assert_eq!(body(objects, &key, None).await, "123456789");
 }
 
-async fn all_pages_of_parts_are_listed(backend: Backend) {
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::seaweedfs(Backend::SeaweedFs)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn list_parts_covers_all_pages(#[case] backend: Backend) {
     let fixture = backend.open().await;
     let key = fixture.key("source");
     let upload = fixture.objects.create_multipart(&key, None).await.expect("opened");
@@ -321,7 +344,11 @@ async fn all_pages_of_parts_are_listed(backend: Backend) {
     fixture.objects.abort_multipart(&key, &upload).await.expect("aborted");
 }
 
-async fn an_aborted_upload_is_gone(backend: Backend) {
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::seaweedfs(Backend::SeaweedFs)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn abort_multipart_deletes_the_upload(#[case] backend: Backend) {
     let fixture = backend.open().await;
     let objects = &fixture.objects;
     let key = fixture.key("source");
@@ -333,10 +360,14 @@ async fn an_aborted_upload_is_gone(backend: Backend) {
     assert!(matches!(listed, Err(ObjectsError::UploadNotFound)), "{listed:?}");
     let completed = objects.complete_multipart(&key, &upload, &[(1, etag)]).await;
     assert!(matches!(completed, Err(ObjectsError::UploadNotFound)), "{completed:?}");
-    assert_eq!(objects.head(&key).await.expect("an answer"), None);
+    assert_eq!(objects.head(&key).await.expect("a response"), None);
 }
 
-async fn browsers_of_any_origin_are_let_in(backend: Backend) {
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::seaweedfs(Backend::SeaweedFs)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ensure_bucket_allows_all_origins(#[case] backend: Backend) {
     let fixture = backend.open().await;
     let key = fixture.key("source");
     let upload = fixture.objects.create_multipart(&key, None).await.expect("opened");
@@ -349,21 +380,26 @@ async fn browsers_of_any_origin_are_let_in(backend: Backend) {
         .header("access-control-request-method", "PUT")
         .send()
         .await
-        .expect("an answer");
+        .expect("a response");
     assert!(preflight.status().is_success(), "{preflight:?}");
     assert!(["*", origin].contains(&text(&preflight, ACCESS_CONTROL_ALLOW_ORIGIN.as_str())));
-    let answer = fixture.http.put(&put.uri).header(ORIGIN, origin).body("x").send().await.expect("an answer");
-    assert_eq!(answer.status(), StatusCode::OK);
-    assert!(["*", origin].contains(&text(&answer, ACCESS_CONTROL_ALLOW_ORIGIN.as_str())));
-    let exposed = text(&answer, "access-control-expose-headers").to_ascii_lowercase();
+    let response =
+        fixture.http.put(&put.uri).header(ORIGIN, origin).body("x").send().await.expect("a response");
+    assert_eq!(response.status(), StatusCode::OK);
+    assert!(["*", origin].contains(&text(&response, ACCESS_CONTROL_ALLOW_ORIGIN.as_str())));
+    let exposed = text(&response, "access-control-expose-headers").to_ascii_lowercase();
     assert!(exposed.contains("etag") || exposed == "*", "a script must see the ETag: {exposed:?}");
 }
 
-fn text<'a>(answer: &'a Response, header: &str) -> &'a str {
-    answer.headers().get(header).and_then(|value| value.to_str().ok()).unwrap_or_default()
+fn text<'a>(response: &'a Response, header: &str) -> &'a str {
+    response.headers().get(header).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-async fn the_bucket_is_made_once(backend: Backend) {
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::seaweedfs(Backend::SeaweedFs)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ensure_bucket_is_idempotent(#[case] backend: Backend) {
     let fixture = backend.open().await;
     fixture.objects.ensure_bucket().await.expect("it is there already");
     let bucket = format!("b{}", Uuid::new_v4().simple());
@@ -375,18 +411,18 @@ async fn the_bucket_is_made_once(backend: Backend) {
 }
 
 #[tokio::test]
-async fn a_store_that_is_away_is_an_error_in_bounded_time() {
+async fn get_from_an_unreachable_object_store_fails_in_bounded_time() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let config = config("http://127.0.0.1:1".to_owned(), "reelmill", "id", "secret");
     let objects = Objects::connect(&config).await.expect("a client asks nothing yet");
-    let answer = tokio::time::timeout(Duration::from_secs(30), objects.head("key")).await.expect("bounded");
-    assert!(matches!(answer, Err(ObjectsError::Unavailable { .. })), "{answer:?}");
-    let text = answer.expect_err("an error").to_string();
+    let response = tokio::time::timeout(Duration::from_secs(30), objects.head("key")).await.expect("bounded");
+    assert!(matches!(response, Err(ObjectsError::Unavailable { .. })), "{response:?}");
+    let text = response.expect_err("an error").to_string();
     assert!(!text.contains("secret"));
 }
 
 #[tokio::test]
-async fn endpoints_that_are_none_are_refused() {
+async fn connect_with_an_invalid_endpoint_is_an_error() {
     for endpoint in ["127.0.0.1:9000", "http://127.0.0.1:9000/path", "file:///tmp"] {
         let config = config(endpoint.to_owned(), "reelmill", "id", "secret");
         assert!(matches!(Objects::connect(&config).await, Err(ObjectsError::Config(_))), "{endpoint}");

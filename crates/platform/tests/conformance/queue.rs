@@ -1,21 +1,22 @@
-//! The queue's promises, on SQLite, Postgres and SQS.
+//! Conformance of the queue, on SQLite, Postgres and SQS.
 
-use std::collections::HashSet;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use reelmill_platform::database::sqlite_url;
-use reelmill_platform::queue::{self, Message, Queue, QueueConfig, QueueError};
+use reelmill_platform::{
+    database::sqlite_url,
+    queue::{self, Message, Queue, QueueConfig, QueueError},
+};
 use reelmill_testkit::{Sqs, shared};
+use rstest::rstest;
 use tempfile::TempDir;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// SQS counts in seconds; nothing shorter can be asked of all backends.
+/// Unit of SQS timeouts: the shortest that all backends support.
 const SECOND: Duration = Duration::from_secs(1);
 const LONG: Duration = Duration::from_secs(300);
-/// How long a condition may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Time limit of a condition on a busy machine.
+const WAIT_LIMIT: Duration = Duration::from_secs(20);
 const MAX_RECEIVES: u32 = 2;
 
 #[derive(Clone, Copy)]
@@ -24,27 +25,6 @@ enum Backend {
     Postgres,
     Sqs,
 }
-
-crate::on_every_backend!(
-    sqlite = crate::queue::Backend::Sqlite,
-    postgres = crate::queue::Backend::Postgres,
-    sqs = crate::queue::Backend::Sqs
-    => [
-        a_received_message_is_hidden_and_a_deleted_one_is_gone,
-        an_undeleted_message_comes_back_and_its_old_receipt_is_stale,
-        extending_keeps_a_message_hidden,
-        extending_by_nothing_hands_a_message_back,
-        a_deleted_message_cannot_be_extended,
-        a_receipt_that_never_was_is_stale,
-        a_message_received_too_often_becomes_a_dead_letter,
-        a_delayed_message_waits,
-        a_waiting_receiver_is_woken,
-        no_message_goes_to_two_receivers,
-        bodies_are_kept_as_they_are,
-        a_queue_opened_again_holds_what_was_sent,
-        impossible_configurations_are_refused,
-    ]
-);
 
 struct Fixture {
     queue: Arc<dyn Queue>,
@@ -92,10 +72,10 @@ async fn send(queue: &Arc<dyn Queue>, body: &str) {
     queue.send(body, Duration::ZERO).await.expect("the message is sent");
 }
 
-/// The next message, waited for.
+/// Waits for the next message.
 async fn next(queue: &Arc<dyn Queue>, visibility: Duration) -> Message {
-    let mut messages = queue.receive(1, visibility, PATIENCE).await.expect("received");
-    assert_eq!(messages.len(), 1, "one message within {PATIENCE:?}");
+    let mut messages = queue.receive(1, visibility, WAIT_LIMIT).await.expect("received");
+    assert_eq!(messages.len(), 1, "one message within {WAIT_LIMIT:?}");
     messages.remove(0)
 }
 
@@ -107,7 +87,12 @@ fn is_stale(result: Result<(), QueueError>) -> bool {
     matches!(result, Err(QueueError::ReceiptStale))
 }
 
-async fn a_received_message_is_hidden_and_a_deleted_one_is_gone(backend: Backend) {
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[case::sqs(Backend::Sqs)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn receive_hides_a_message_and_delete_removes_it(#[case] backend: Backend) {
     let Fixture { queue, _folder, .. } = backend.open().await;
     assert!(is_empty(&queue).await);
     send(&queue, "work").await;
@@ -117,10 +102,15 @@ async fn a_received_message_is_hidden_and_a_deleted_one_is_gone(backend: Backend
     queue.delete(&message.receipt).await.expect("deleted");
     queue.delete(&message.receipt).await.expect("deleted again");
     let later = queue.receive(1, LONG, 4 * SECOND).await.expect("received");
-    assert!(later.is_empty(), "it did not come back after its visibility: {later:?}");
+    assert!(later.is_empty(), "redelivered after deletion: {later:?}");
 }
 
-async fn an_undeleted_message_comes_back_and_its_old_receipt_is_stale(backend: Backend) {
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[case::sqs(Backend::Sqs)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn receive_after_visibility_timeout_redelivers_with_a_new_receipt(#[case] backend: Backend) {
     let Fixture { queue, _folder, .. } = backend.open().await;
     send(&queue, "work").await;
     let first = next(&queue, SECOND).await;
@@ -129,28 +119,43 @@ async fn an_undeleted_message_comes_back_and_its_old_receipt_is_stale(backend: B
     assert_ne!(first.receipt, second.receipt);
     assert!(is_stale(queue.extend(&first.receipt, LONG).await));
     queue.delete(&first.receipt).await.expect("a stale delete is no error");
-    queue.extend(&second.receipt, LONG).await.expect("the new receipt holds");
+    queue.extend(&second.receipt, LONG).await.expect("the new receipt is valid");
 }
 
-async fn extending_keeps_a_message_hidden(backend: Backend) {
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[case::sqs(Backend::Sqs)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn extend_keeps_a_message_hidden(#[case] backend: Backend) {
     let Fixture { queue, _folder, .. } = backend.open().await;
     send(&queue, "work").await;
     let message = next(&queue, 3 * SECOND).await;
     let extended = Instant::now();
     queue.extend(&message.receipt, 5 * SECOND).await.expect("extended");
     next(&queue, LONG).await;
-    assert!(extended.elapsed() > 4 * SECOND, "it came back after {:?}", extended.elapsed());
+    assert!(extended.elapsed() > 4 * SECOND, "redelivered after {:?}", extended.elapsed());
 }
 
-async fn extending_by_nothing_hands_a_message_back(backend: Backend) {
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[case::sqs(Backend::Sqs)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn extend_by_zero_makes_a_message_visible(#[case] backend: Backend) {
     let Fixture { queue, _folder, .. } = backend.open().await;
     send(&queue, "work").await;
     let message = next(&queue, LONG).await;
-    queue.extend(&message.receipt, Duration::ZERO).await.expect("handed back");
+    queue.extend(&message.receipt, Duration::ZERO).await.expect("made visible");
     assert_eq!(next(&queue, LONG).await.receive_count, 2);
 }
 
-async fn a_deleted_message_cannot_be_extended(backend: Backend) {
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[case::sqs(Backend::Sqs)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn extend_of_a_deleted_message_is_stale(#[case] backend: Backend) {
     let Fixture { queue, _folder, .. } = backend.open().await;
     send(&queue, "work").await;
     let message = next(&queue, LONG).await;
@@ -158,7 +163,12 @@ async fn a_deleted_message_cannot_be_extended(backend: Backend) {
     assert!(is_stale(queue.extend(&message.receipt, LONG).await));
 }
 
-async fn a_receipt_that_never_was_is_stale(backend: Backend) {
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[case::sqs(Backend::Sqs)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn extend_with_an_unknown_receipt_is_stale(#[case] backend: Backend) {
     let Fixture { queue, _folder, .. } = backend.open().await;
     for receipt in ["nonsense", "1.2", "dead:nonsense"] {
         assert!(is_stale(queue.extend(receipt, LONG).await), "{receipt}");
@@ -166,18 +176,23 @@ async fn a_receipt_that_never_was_is_stale(backend: Backend) {
     }
 }
 
-async fn a_message_received_too_often_becomes_a_dead_letter(backend: Backend) {
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[case::sqs(Backend::Sqs)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn receive_beyond_max_receives_moves_to_dead_letters(#[case] backend: Backend) {
     let Fixture { queue, _folder, .. } = backend.open().await;
     send(&queue, "poison").await;
     for count in 1..=MAX_RECEIVES {
         let message = next(&queue, LONG).await;
         assert_eq!(message.receive_count, count);
-        assert!(queue.dead_letters(10).await.expect("dead letters").is_empty(), "not dead yet");
-        queue.extend(&message.receipt, Duration::ZERO).await.expect("handed back");
+        assert!(queue.dead_letters(10).await.expect("dead letters").is_empty(), "no dead letter yet");
+        queue.extend(&message.receipt, Duration::ZERO).await.expect("made visible");
     }
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + WAIT_LIMIT;
     let letter = loop {
-        assert!(is_empty(&queue).await, "it is not handed out any more");
+        assert!(is_empty(&queue).await, "not delivered any more");
         if let Some(letter) = queue.dead_letters(10).await.expect("dead letters").pop() {
             break letter;
         }
@@ -185,24 +200,34 @@ async fn a_message_received_too_often_becomes_a_dead_letter(backend: Backend) {
     };
     assert_eq!(letter.body, "poison");
     assert!(queue.dead_letters(10).await.expect("dead letters").is_empty(), "hidden from other readers");
-    queue.extend(&letter.receipt, Duration::ZERO).await.expect("handed back");
-    let letter = queue.dead_letters(10).await.expect("dead letters").pop().expect("seen again");
+    queue.extend(&letter.receipt, Duration::ZERO).await.expect("made visible");
+    let letter = queue.dead_letters(10).await.expect("dead letters").pop().expect("visible again");
     queue.delete(&letter.receipt).await.expect("deleted");
-    assert!(is_stale(queue.extend(&letter.receipt, LONG).await), "gone");
+    assert!(is_stale(queue.extend(&letter.receipt, LONG).await), "deleted");
 }
 
-async fn a_delayed_message_waits(backend: Backend) {
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[case::sqs(Backend::Sqs)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn send_with_delay_is_received_after_the_delay(#[case] backend: Backend) {
     let Fixture { queue, _folder, .. } = backend.open().await;
     let sent = Instant::now();
     queue.send("later", 2 * SECOND).await.expect("sent");
     assert!(is_empty(&queue).await);
     assert_eq!(next(&queue, LONG).await.body, "later");
-    assert!(sent.elapsed() >= Duration::from_millis(1_900), "it came after {:?}", sent.elapsed());
+    assert!(sent.elapsed() >= Duration::from_millis(1_900), "received after {:?}", sent.elapsed());
 }
 
-async fn a_waiting_receiver_is_woken(backend: Backend) {
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[case::sqs(Backend::Sqs)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn send_wakes_a_waiting_receiver(#[case] backend: Backend) {
     let Fixture { queue, config, _folder } = backend.open().await;
-    // The roles of one process connect each for itself.
+    // Each role of a process connects by itself.
     let sender = queue::connect(&config).await.expect("the queue opens again");
     let receiver = tokio::spawn(async move { next(&queue, LONG).await });
     tokio::task::yield_now().await;
@@ -212,7 +237,12 @@ async fn a_waiting_receiver_is_woken(backend: Backend) {
     assert!(sent.elapsed() < 5 * SECOND, "woken after {:?}", sent.elapsed());
 }
 
-async fn no_message_goes_to_two_receivers(backend: Backend) {
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[case::sqs(Backend::Sqs)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn receive_by_concurrent_receivers_returns_each_message_once(#[case] backend: Backend) {
     const MESSAGES: usize = 40;
     let Fixture { queue, _folder, .. } = backend.open().await;
     for number in 0..MESSAGES {
@@ -238,7 +268,12 @@ async fn no_message_goes_to_two_receivers(backend: Backend) {
     assert_eq!(bodies.iter().collect::<HashSet<_>>().len(), MESSAGES);
 }
 
-async fn bodies_are_kept_as_they_are(backend: Backend) {
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[case::sqs(Backend::Sqs)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn receive_returns_bodies_unchanged(#[case] backend: Backend) {
     let Fixture { queue, _folder, .. } = backend.open().await;
     let long = "x".repeat(200_000);
     for body in ["tasks/1", "{\"a\": \"ü\u{1F3AC}\"}", "a&b <c>\n\t'\"", &long] {
@@ -249,7 +284,12 @@ async fn bodies_are_kept_as_they_are(backend: Backend) {
     }
 }
 
-async fn a_queue_opened_again_holds_what_was_sent(backend: Backend) {
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[case::sqs(Backend::Sqs)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connect_again_keeps_messages(#[case] backend: Backend) {
     let Fixture { queue, config, _folder } = backend.open().await;
     send(&queue, "work").await;
     drop(queue);
@@ -257,16 +297,21 @@ async fn a_queue_opened_again_holds_what_was_sent(backend: Backend) {
     assert_eq!(next(&queue, LONG).await.body, "work");
 }
 
-async fn impossible_configurations_are_refused(backend: Backend) {
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[case::sqs(Backend::Sqs)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connect_with_an_invalid_configuration_is_an_error(#[case] backend: Backend) {
     let Fixture { config, _folder, .. } = backend.open().await;
-    let never = QueueConfig { max_receives: 0, ..config.clone() };
-    assert!(matches!(queue::connect(&never).await, Err(QueueError::Config(_))));
+    let zero = QueueConfig { max_receives: 0, ..config.clone() };
+    assert!(matches!(queue::connect(&zero).await, Err(QueueError::Config(_))));
     let unknown = QueueConfig { url: "amqp://127.0.0.1".to_owned(), ..config };
     assert!(matches!(queue::connect(&unknown).await, Err(QueueError::Config(_))));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_queue_that_sqs_forgot_is_made_anew() {
+async fn receive_after_sqs_lost_the_queue_recreates_it() {
     let server = Sqs::start().await.expect("SQS starts");
     let queue = queue::connect(&on_sqs(&server, "work")).await.expect("the queue opens");
     send(&queue, "lost").await;
@@ -280,12 +325,12 @@ async fn a_queue_that_sqs_forgot_is_made_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_sqs_that_is_away_is_an_error_in_bounded_time() {
+async fn send_to_unavailable_sqs_fails_in_bounded_time() {
     let server = Sqs::start().await.expect("SQS starts");
     let queue = queue::connect(&on_sqs(&server, "work")).await.expect("the queue opens");
     server.stop().await.expect("SQS stops");
-    let answer = tokio::time::timeout(PATIENCE, queue.send("work", Duration::ZERO)).await.expect("bounded");
-    assert!(matches!(answer, Err(QueueError::Sqs { operation: "SendMessage", .. })), "{answer:?}");
+    let result = tokio::time::timeout(WAIT_LIMIT, queue.send("work", Duration::ZERO)).await.expect("bounded");
+    assert!(matches!(result, Err(QueueError::Sqs { operation: "SendMessage", .. })), "{result:?}");
     server.restart().await.expect("SQS restarts");
     send(&queue, "work").await;
     assert_eq!(next(&queue, LONG).await.body, "work");

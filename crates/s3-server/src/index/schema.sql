@@ -1,24 +1,24 @@
 CREATE TABLE bucket (
     name TEXT PRIMARY KEY,
-    created INTEGER NOT NULL -- Unix milliseconds
+    create_time INTEGER NOT NULL -- Unix milliseconds
 ) WITHOUT ROWID, STRICT;
 
--- AUTOINCREMENT: an id is never used again, so a reader's pin can't meet a later object.
+-- AUTOINCREMENT: ids are never reused, so a reader's pin cannot refer to a later object.
 CREATE TABLE object (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     bucket TEXT NOT NULL,
     key TEXT NOT NULL,
     size INTEGER NOT NULL,
     etag TEXT NOT NULL,
-    modified INTEGER NOT NULL, -- Unix milliseconds
+    modify_time INTEGER NOT NULL, -- Unix milliseconds
     headers TEXT NOT NULL, -- JSON
     checksums TEXT NOT NULL, -- JSON
-    checksum_type TEXT,
-    upload TEXT, -- the multipart upload it came from, so that Complete can be repeated
+    checksum_type TEXT, -- COMPOSITE or FULL_OBJECT
+    upload TEXT, -- the multipart upload it was completed from; makes CompleteMultipartUpload idempotent
     UNIQUE (bucket, key)
 ) STRICT;
 
--- The blobs that an object's content is made of, in order.
+-- The blobs of an object's content, in order.
 CREATE TABLE extent (
     object INTEGER NOT NULL,
     position INTEGER NOT NULL,
@@ -29,13 +29,13 @@ CREATE TABLE extent (
 ) WITHOUT ROWID, STRICT;
 
 CREATE TABLE upload (
-    id TEXT PRIMARY KEY, -- sorts by time
+    id TEXT PRIMARY KEY, -- UUIDv7: sorts by creation time
     bucket TEXT NOT NULL,
     key TEXT NOT NULL,
-    initiated INTEGER NOT NULL, -- Unix milliseconds
+    create_time INTEGER NOT NULL, -- Unix milliseconds
     headers TEXT NOT NULL, -- JSON
-    algorithm TEXT,
-    checksum_type TEXT
+    algorithm TEXT, -- as in x-amz-checksum-algorithm
+    checksum_type TEXT -- COMPOSITE or FULL_OBJECT
 ) WITHOUT ROWID, STRICT;
 
 CREATE INDEX upload_by_key ON upload (bucket, key, id);
@@ -45,7 +45,7 @@ CREATE TABLE part (
     number INTEGER NOT NULL,
     size INTEGER NOT NULL,
     etag TEXT NOT NULL,
-    modified INTEGER NOT NULL, -- Unix milliseconds
+    modify_time INTEGER NOT NULL, -- Unix milliseconds
     checksums TEXT NOT NULL, -- JSON
     blob TEXT NOT NULL,
     PRIMARY KEY (upload, number)

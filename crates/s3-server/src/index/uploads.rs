@@ -1,116 +1,50 @@
 //! Multipart uploads and their parts in the index.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, HashSet},
+    result,
+};
 
 use s3s::{S3Error, s3_error};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryResult};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
-use super::objects::replace;
-use super::{Index, NewObject, Object, Retired, json, require_bucket, sql, unsigned};
-use crate::blobs::BlobId;
-use crate::checksum::Checksums;
-use crate::conditions::WriteConditions;
-use crate::error::Result;
-use crate::headers::{ObjectHeaders, now_millis};
-
-/// A multipart upload in progress.
-#[derive(Clone, Debug)]
-pub(crate) struct Upload {
-    pub(crate) id: String,
-    pub(crate) bucket: String,
-    pub(crate) key: String,
-    /// Unix milliseconds.
-    pub(crate) initiated: i64,
-    pub(crate) headers: ObjectHeaders,
-    /// The checksum algorithm of the object to be, by its name.
-    pub(crate) algorithm: Option<String>,
-    pub(crate) checksum_type: Option<String>,
-}
-
-/// A part that was received.
-#[derive(Clone, Debug)]
-pub(crate) struct Part {
-    pub(crate) number: i32,
-    pub(crate) size: u64,
-    /// Without quotes: the MD5 in hex.
-    pub(crate) etag: String,
-    /// Unix milliseconds.
-    pub(crate) modified: i64,
-    pub(crate) checksums: Checksums,
-    pub(crate) blob: BlobId,
-}
-
-/// A part about to be written.
-pub(crate) struct NewPart {
-    pub(crate) number: i32,
-    pub(crate) size: u64,
-    pub(crate) etag: String,
-    pub(crate) checksums: Checksums,
-    pub(crate) blob: BlobId,
-}
-
-/// How a Complete came out.
-pub(crate) enum Completed {
-    /// Now: the object that came of it, what it replaced, and blobs of parts that were left out.
-    Now {
-        etag: String,
-        checksums: Checksums,
-        checksum_type: Option<String>,
-        gone: Vec<Retired>,
-        unused: Vec<BlobId>,
-    },
-    /// Before: the object is there and came of this very upload.
-    Before(Object),
-}
-
-impl Upload {
-    fn from_row(row: &QueryResult) -> std::result::Result<Self, DbErr> {
-        Ok(Self {
-            id: row.try_get("", "id")?,
-            bucket: row.try_get("", "bucket")?,
-            key: row.try_get("", "key")?,
-            initiated: row.try_get("", "initiated")?,
-            headers: json(row, "headers")?,
-            algorithm: row.try_get("", "algorithm")?,
-            checksum_type: row.try_get("", "checksum_type")?,
-        })
-    }
-}
-
-impl Part {
-    fn from_row(row: &QueryResult) -> std::result::Result<Self, DbErr> {
-        Ok(Self {
-            number: row.try_get("", "number")?,
-            size: unsigned(row, "size")?,
-            etag: row.try_get("", "etag")?,
-            modified: row.try_get("", "modified")?,
-            checksums: json(row, "checksums")?,
-            blob: row.try_get::<String>("", "blob")?.into(),
-        })
-    }
-}
+use super::{
+    buckets::require_bucket,
+    connection::Index,
+    objects::replace,
+    rows::{self, sql},
+};
+use crate::{
+    blobs::BlobId,
+    checksum::{Algorithm, ChecksumKind},
+    conditions::WriteConditions,
+    error::Result,
+    model::{Completion, NewObject, NewPart, Object, Part, Upload},
+    timestamps::now_millis,
+};
 
 impl Index {
+    /// Inserts an upload. Rejects an unknown bucket.
     pub(crate) async fn create_upload(&self, upload: &Upload) -> Result<()> {
         let txn = self.begin().await?;
         require_bucket(&txn, &upload.bucket).await?;
-        let insert = "INSERT INTO upload (id, bucket, key, initiated, headers, algorithm, checksum_type) \
+        let insert = "INSERT INTO upload (id, bucket, key, create_time, headers, algorithm, checksum_type) \
                       VALUES (?, ?, ?, ?, ?, ?, ?)";
         let values = [
             upload.id.as_str().into(),
             upload.bucket.as_str().into(),
             upload.key.as_str().into(),
-            upload.initiated.into(),
+            upload.create_time.into(),
             serde_json::to_string(&upload.headers)?.into(),
-            upload.algorithm.clone().into(),
-            upload.checksum_type.clone().into(),
+            upload.algorithm.map(Algorithm::name).into(),
+            upload.checksum_kind.map(ChecksumKind::name).into(),
         ];
         txn.execute_raw(sql(insert, values)).await?;
         txn.commit().await?;
         Ok(())
     }
 
-    /// The upload, which must be one of this very object.
+    /// The upload. Rejects an id that does not belong to this key.
     pub(crate) async fn upload(&self, bucket: &str, key: &str, id: &str) -> Result<Upload> {
         match find(&self.db, bucket, key, id).await? {
             Some(upload) => Ok(upload),
@@ -121,7 +55,7 @@ impl Index {
         }
     }
 
-    /// Records a part in place of the one with its number, whose blob is returned.
+    /// Inserts a part. Returns the blob of the part with the same number that it replaced, if any.
     pub(crate) async fn put_part(&self, upload: &Upload, part: NewPart) -> Result<Option<BlobId>> {
         let txn = self.begin().await?;
         if find(&txn, &upload.bucket, &upload.key, &upload.id).await?.is_none() {
@@ -130,7 +64,7 @@ impl Index {
         let delete = "DELETE FROM part WHERE upload = ? AND number = ? RETURNING blob";
         let old = txn.query_one_raw(sql(delete, [upload.id.as_str().into(), part.number.into()])).await?;
         let old = old.map(|row| row.try_get_by_index::<String>(0)).transpose()?;
-        let insert = "INSERT INTO part (upload, number, size, etag, modified, checksums, blob) \
+        let insert = "INSERT INTO part (upload, number, size, etag, modify_time, checksums, blob) \
                       VALUES (?, ?, ?, ?, ?, ?, ?)";
         let values = [
             upload.id.as_str().into(),
@@ -146,16 +80,16 @@ impl Index {
         Ok(old.map(BlobId::from))
     }
 
-    /// Up to `limit` parts of the upload with numbers above `after`, in order.
+    /// Up to `limit` parts of the upload with numbers greater than `after`, in order.
     pub(crate) async fn parts_after(&self, upload: &str, after: i32, limit: u64) -> Result<Vec<Part>> {
         let select = "SELECT * FROM part WHERE upload = ? AND number > ? ORDER BY number LIMIT ?";
         let values = [upload.into(), after.into(), (limit as i64).into()];
         let rows = self.db.query_all_raw(sql(select, values)).await?;
-        Ok(rows.iter().map(Part::from_row).collect::<std::result::Result<_, _>>()?)
+        Ok(rows.iter().map(rows::part).collect::<result::Result<_, _>>()?)
     }
 
-    /// Up to `limit` uploads by key and then by age, after the given key and upload, from the first
-    /// key with `prefix`. With no upload given, all of the key `after` are passed over.
+    /// Up to `limit` uploads in the order of key and creation time, starting at `prefix`, and after the
+    /// given key and upload. Without `after_upload`, all uploads of the key `after` are skipped.
     pub(crate) async fn uploads_after(
         &self,
         bucket: &str,
@@ -164,16 +98,16 @@ impl Index {
         after_upload: Option<&str>,
         limit: u64,
     ) -> Result<Vec<Upload>> {
-        // One lower bound, so that SQLite seeks to it. Ids are hex, so "~" is behind them all.
+        // A single lower bound, so that SQLite seeks to it. Ids are hex, so "~" sorts after all of them.
         let (key, id) = if after >= prefix { (after, after_upload.unwrap_or("~")) } else { (prefix, "") };
         let select = "SELECT * FROM upload WHERE bucket = ? AND (key, id) > (?, ?) ORDER BY key, id LIMIT ?";
         let values = [bucket.into(), key.into(), id.into(), (limit as i64).into()];
         let rows = self.db.query_all_raw(sql(select, values)).await?;
-        Ok(rows.iter().map(Upload::from_row).collect::<std::result::Result<_, _>>()?)
+        Ok(rows.iter().map(rows::upload).collect::<result::Result<_, _>>()?)
     }
 
-    /// Turns an upload into an object. `assemble` checks the caller's list of parts against those
-    /// received, and says what the object shall be; everything happens in one transaction.
+    /// Replaces an upload by an object, in one transaction. `assemble` checks the requested parts against
+    /// the received ones and returns the object to insert.
     pub(crate) async fn complete_upload(
         &self,
         bucket: &str,
@@ -181,11 +115,11 @@ impl Index {
         id: &str,
         conditions: &WriteConditions,
         assemble: impl FnOnce(&Upload, BTreeMap<i32, Part>) -> Result<NewObject> + Send,
-    ) -> Result<Completed> {
+    ) -> Result<Completion> {
         let txn = self.begin().await?;
         let Some(upload) = find(&txn, bucket, key, id).await? else {
-            return match completed_before(&txn, bucket, key, id).await? {
-                Some(object) => Ok(Completed::Before(object)),
+            return match completed_object(&txn, bucket, key, id).await? {
+                Some(object) => Ok(Completion::AlreadyCompleted(object)),
                 None => {
                     require_bucket(&txn, bucket).await?;
                     Err(no_such_upload().into())
@@ -193,21 +127,19 @@ impl Index {
             };
         };
         let parts = txn.query_all_raw(sql("SELECT * FROM part WHERE upload = ?", [id.into()])).await?;
-        let parts = parts.iter().map(|row| Part::from_row(row).map(|part| (part.number, part)));
-        let object = assemble(&upload, parts.collect::<std::result::Result<_, _>>()?)?;
+        let parts = parts.iter().map(|row| rows::part(row).map(|part| (part.number, part)));
+        let object = assemble(&upload, parts.collect::<result::Result<_, _>>()?)?;
         let (etag, checksums) = (object.etag.clone(), object.checksums.clone());
-        let checksum_type = object.checksum_type.clone();
-        let used: std::collections::HashSet<_> =
-            object.content.iter().map(|(blob, _)| blob.clone()).collect();
+        let checksum_kind = object.checksum_kind;
+        let used: HashSet<_> = object.content.iter().map(|(blob, _)| blob.clone()).collect();
         let (_, replaced) = replace(&txn, bucket, key, object, conditions).await?;
         let mut unused = remove(&txn, id).await?;
         unused.retain(|blob| !used.contains(blob));
         txn.commit().await?;
-        let gone = replaced.into_iter().collect();
-        Ok(Completed::Now { etag, checksums, checksum_type, gone, unused })
+        Ok(Completion::Completed { etag, checksums, checksum_kind, replaced, unused })
     }
 
-    /// Forgets an upload. Returns the blobs of its parts.
+    /// Deletes an upload. Returns the blobs of its parts.
     pub(crate) async fn abort_upload(&self, bucket: &str, key: &str, id: &str) -> Result<Vec<BlobId>> {
         let txn = self.begin().await?;
         if find(&txn, bucket, key, id).await?.is_none() {
@@ -225,25 +157,26 @@ async fn find(
     bucket: &str,
     key: &str,
     id: &str,
-) -> std::result::Result<Option<Upload>, DbErr> {
+) -> result::Result<Option<Upload>, DbErr> {
     let select = "SELECT * FROM upload WHERE id = ? AND bucket = ? AND key = ?";
     let row = db.query_one_raw(sql(select, [id.into(), bucket.into(), key.into()])).await?;
-    row.as_ref().map(Upload::from_row).transpose()
+    row.as_ref().map(rows::upload).transpose()
 }
 
-async fn completed_before(
+/// The object that the upload was completed to, if it still exists.
+async fn completed_object(
     db: &impl ConnectionTrait,
     bucket: &str,
     key: &str,
     id: &str,
-) -> std::result::Result<Option<Object>, DbErr> {
+) -> result::Result<Option<Object>, DbErr> {
     let select = "SELECT * FROM object WHERE bucket = ? AND key = ? AND upload = ?";
     let row = db.query_one_raw(sql(select, [bucket.into(), key.into(), id.into()])).await?;
-    row.as_ref().map(Object::from_row).transpose()
+    row.as_ref().map(rows::object).transpose()
 }
 
-/// Removes an upload and its parts inside `txn`. Returns the parts' blobs.
-async fn remove(txn: &DatabaseTransaction, id: &str) -> std::result::Result<Vec<BlobId>, DbErr> {
+/// Deletes an upload and its parts in `txn`. Returns the parts' blobs.
+async fn remove(txn: &DatabaseTransaction, id: &str) -> result::Result<Vec<BlobId>, DbErr> {
     let rows =
         txn.query_all_raw(sql("DELETE FROM part WHERE upload = ? RETURNING blob", [id.into()])).await?;
     txn.execute_raw(sql("DELETE FROM upload WHERE id = ?", [id.into()])).await?;

@@ -1,18 +1,30 @@
-//! What a page on another origin may do.
+//! Requests from web pages of another origin.
 
 use anyhow::{Context as _, Result, ensure};
+use reqwest::Method;
+use rstest::rstest;
 
-use crate::store::{Store, in_a_minute};
+use crate::support::{Backend, TestStore, for_a_minute};
 
-pub async fn browsers_may_upload_and_read_etags(s: &Store) -> Result<()> {
-    let origin = "https://video.example";
-    let upload = s.create_upload("cors").await?;
-    let part = s.client.upload_part().bucket(&s.bucket).key("cors").upload_id(&upload).part_number(1);
-    let address = part.presigned(in_a_minute()?).await?;
-    let preflight = s
+const ORIGIN: &str = "https://video.example";
+
+/// A presigned URL for uploading a part.
+async fn presign_part(store: &TestStore, key: &str) -> Result<String> {
+    let upload = store.create_upload(key).await?;
+    let part = store.client.upload_part().bucket(&store.bucket).key(key).upload_id(&upload).part_number(1);
+    Ok(part.presigned(for_a_minute()?).await?.uri().to_owned())
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn preflight_of_part_upload_is_allowed(
+    #[values(Backend::Embedded, Backend::SeaweedFs)] backend: Backend,
+) -> Result<()> {
+    let store = backend.start().await?;
+    let preflight = store
         .http
-        .request(reqwest::Method::OPTIONS, address.uri())
-        .header("Origin", origin)
+        .request(Method::OPTIONS, presign_part(&store, "cors/preflight").await?)
+        .header("Origin", ORIGIN)
         .header("Access-Control-Request-Method", "PUT")
         .header("Access-Control-Request-Headers", "content-type,x-amz-checksum-crc32c")
         .send()
@@ -22,12 +34,21 @@ pub async fn browsers_may_upload_and_read_etags(s: &Store) -> Result<()> {
         let value = preflight.headers().get(name).with_context(|| format!("no {name}"))?;
         Ok(value.to_str()?.to_ascii_lowercase())
     };
-    ensure!(["*", origin].contains(&allowed("access-control-allow-origin")?.as_str()));
+    ensure!(["*", ORIGIN].contains(&allowed("access-control-allow-origin")?.as_str()));
     ensure!(allowed("access-control-allow-methods")?.contains("put"));
     let headers = allowed("access-control-allow-headers")?;
     ensure!(headers == "*" || headers.contains("x-amz-checksum-crc32c"), "{headers}");
+    Ok(())
+}
 
-    let put = s.http.put(address.uri()).header("Origin", origin).body("part").send().await?;
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn put_part_from_other_origin_exposes_etag(
+    #[values(Backend::Embedded, Backend::SeaweedFs)] backend: Backend,
+) -> Result<()> {
+    let store = backend.start().await?;
+    let url = presign_part(&store, "cors/put").await?;
+    let put = store.http.put(url).header("Origin", ORIGIN).body("part").send().await?;
     ensure!(put.status() == 200, "{}", put.status());
     let exposed = put.headers().get("access-control-expose-headers").context("nothing exposed")?;
     let exposed = exposed.to_str()?.to_ascii_lowercase();

@@ -1,55 +1,94 @@
-//! Who is let in.
+//! Signatures and presigned URLs.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
+use aws_credential_types::Credentials;
+use aws_sdk_s3::{Client, presigning::PresigningConfig};
+use rstest::rstest;
 
-use crate::store::{Store, refusal, send};
+use crate::support::{Backend, error_code, send};
 
-pub async fn a_presigned_get_needs_no_key(s: &Store) -> Result<()> {
-    s.put("signed/one", b"content").await?;
-    let address = s.presign_get("signed/one", Duration::from_secs(60)).await?;
-    let got = send(&s.http, &address, Vec::new()).await?;
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn get_presigned_url_without_credentials_succeeds(
+    #[values(Backend::Embedded, Backend::SeaweedFs)] backend: Backend,
+) -> Result<()> {
+    let store = backend.start().await?;
+    store.put("signed/one", b"content").await?;
+    let presigned = store.presign_get("signed/one").await?;
+    let got = send(&store.http, &presigned, Vec::new()).await?;
     ensure!(got.status() == 200, "{}", got.status());
     ensure!(got.bytes().await? == "content");
     Ok(())
 }
 
-pub async fn presigned_addresses_expire(s: &Store) -> Result<()> {
-    s.put("signed/short", b"content").await?;
-    let config = aws_sdk_s3::presigning::PresigningConfig::builder()
-        .start_time(std::time::SystemTime::now() - Duration::from_secs(120))
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn get_expired_presigned_url_is_rejected(
+    #[values(Backend::Embedded, Backend::SeaweedFs)] backend: Backend,
+) -> Result<()> {
+    let store = backend.start().await?;
+    store.put("signed/short", b"content").await?;
+    let config = PresigningConfig::builder()
+        .start_time(SystemTime::now() - Duration::from_secs(120))
         .expires_in(Duration::from_secs(60))
         .build()?;
-    let address = s.client.get_object().bucket(&s.bucket).key("signed/short").presigned(config).await?;
-    let got = send(&s.http, &address, Vec::new()).await?;
+    let get = store.client.get_object().bucket(&store.bucket).key("signed/short");
+    let got = send(&store.http, &get.presigned(config).await?, Vec::new()).await?;
     ensure!(got.status() == 403, "{}", got.status());
     Ok(())
 }
 
-pub async fn wrong_signatures_are_refused(s: &Store) -> Result<()> {
-    s.put("signed/two", b"content").await?;
-    let address = s.presign_get("signed/two", Duration::from_secs(60)).await?.uri().to_owned();
-    let at = address.find("X-Amz-Signature=").context("no signature")? + "X-Amz-Signature=".len();
-    let mut forged = address.clone();
-    forged.replace_range(at..=at, if &address[at..=at] == "0" { "1" } else { "0" });
-    for (what, address) in [
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn get_altered_presigned_url_is_rejected(
+    #[values(Backend::Embedded, Backend::SeaweedFs)] backend: Backend,
+) -> Result<()> {
+    let store = backend.start().await?;
+    store.put("signed/two", b"content").await?;
+    let url = store.presign_get("signed/two").await?.uri().to_owned();
+    let digit = url.find("X-Amz-Signature=").context("no signature")? + "X-Amz-Signature=".len();
+    let mut forged = url.clone();
+    forged.replace_range(digit..=digit, if &url[digit..=digit] == "0" { "1" } else { "0" });
+    for (change, url) in [
         ("another signature", forged),
-        ("another key", address.replace("signed/two", "signed/one")),
-        ("a longer life", address.replace("X-Amz-Expires=60", "X-Amz-Expires=6000")),
-        ("none", format!("{}/{}/signed/two", s.endpoint, s.bucket)),
+        ("another key", url.replace("signed/two", "signed/one")),
+        ("a later expiry", url.replace("X-Amz-Expires=60", "X-Amz-Expires=6000")),
     ] {
-        let got = s.http.get(address).send().await?;
-        ensure!(got.status() == 403, "{what}: {}", got.status());
+        let got = store.http.get(url).send().await?;
+        ensure!(got.status() == 403, "{change}: {}", got.status());
     }
-    let put = s.http.put(format!("{}/{}/signed/two", s.endpoint, s.bucket)).body("stolen").send().await?;
-    ensure!(put.status() == 403, "an unsigned PUT: {}", put.status());
+    Ok(())
+}
 
-    let config = s.client.config().to_builder();
-    let wrong = aws_credential_types::Credentials::new("test-key", "wrong", None, None, "test");
-    let stranger = aws_sdk_s3::Client::from_conf(config.credentials_provider(wrong).build());
-    let code = refusal(stranger.get_object().bucket(&s.bucket).key("signed/two").send().await)?;
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn unsigned_get_or_put_is_rejected(
+    #[values(Backend::Embedded, Backend::SeaweedFs)] backend: Backend,
+) -> Result<()> {
+    let store = backend.start().await?;
+    store.put("signed/unsigned", b"content").await?;
+    let url = format!("{}/{}/signed/unsigned", store.endpoint, store.bucket);
+    let got = store.http.get(&url).send().await?;
+    ensure!(got.status() == 403, "GET: {}", got.status());
+    let put = store.http.put(&url).body("stolen").send().await?;
+    ensure!(put.status() == 403, "PUT: {}", put.status());
+    ensure!(store.get("signed/unsigned").await? == b"content");
+    Ok(())
+}
+
+#[rstest]
+#[tokio::test(flavor = "multi_thread")]
+async fn get_with_wrong_credentials_is_rejected(
+    #[values(Backend::Embedded, Backend::SeaweedFs)] backend: Backend,
+) -> Result<()> {
+    let store = backend.start().await?;
+    store.put("signed/three", b"content").await?;
+    let config = store.client.config().to_builder();
+    let wrong = Credentials::new("test-key", "wrong", None, None, "test");
+    let client = Client::from_conf(config.credentials_provider(wrong).build());
+    let code = error_code(client.get_object().bucket(&store.bucket).key("signed/three").send().await)?;
     ensure!(["SignatureDoesNotMatch", "InvalidAccessKeyId"].contains(&code.as_str()), "{code}");
-    ensure!(s.get("signed/two").await? == b"content");
     Ok(())
 }

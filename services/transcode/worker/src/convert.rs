@@ -20,7 +20,7 @@ pub(crate) fn source_info(source: &Source) -> proto::SourceInfo {
         ..proto::SourceInfo::default()
     };
     if let Some(video) = &source.video {
-        let shown = video.shown();
+        let shown = video.display_size();
         info.video_codec.clone_from(&video.codec);
         info.width = int(shown.width);
         info.height = int(shown.height);

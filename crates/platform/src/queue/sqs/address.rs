@@ -1,25 +1,25 @@
-//! What a queue's URL says.
+//! Parsing of queue URLs.
 
 use url::Url;
 
 use super::super::QueueError;
 
-/// An SQS queue's place.
+/// Location of an SQS queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Address {
-    /// Scheme, host and port of a server other than AWS.
+    /// Scheme, host and port, if the server is not AWS.
     pub(super) endpoint: Option<String>,
-    /// The queue's own URL, as SQS knows it.
+    /// The queue URL of the SQS API.
     pub(super) url: String,
-    /// The URL's last segment.
+    /// The last segment of the URL.
     pub(super) name: String,
-    /// AWS: the region in the host name.
+    /// AWS: the region, from the host name.
     pub(super) region: Option<String>,
 }
 
 impl Address {
     pub(super) fn parse(text: &str) -> Result<Self, QueueError> {
-        let invalid = |why: &str| QueueError::Config(format!("`{text}` is no queue URL: {why}"));
+        let invalid = |why: &str| QueueError::Config(format!("`{text}` is not a queue URL: {why}"));
         let (custom, url) = match text.strip_prefix("sqs+") {
             Some(url) => (true, url),
             None => (false, text),
@@ -41,7 +41,7 @@ impl Address {
         Ok(Self { endpoint, url: url.to_owned(), name, region })
     }
 
-    /// The queue of this name with `suffix`, at the same place.
+    /// The queue with this name and `suffix`, in the same account.
     pub(super) fn with_suffix(&self, suffix: &str) -> Self {
         let url = format!("{}{suffix}", self.url);
         Self { url, name: format!("{}{suffix}", self.name), ..self.clone() }
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn aws_urls_tell_region_and_name() {
+    fn parse_of_an_aws_url_gives_region_and_name() {
         let address = Address::parse("https://sqs.eu-west-1.amazonaws.com/123456789012/work").expect("valid");
         assert_eq!(address.endpoint, None);
         assert_eq!(address.region.as_deref(), Some("eu-west-1"));
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn other_servers_tell_their_endpoint() {
+    fn parse_of_another_server_gives_its_endpoint() {
         let address = Address::parse("sqs+http://127.0.0.1:9324/000000000000/work").expect("valid");
         assert_eq!(address.endpoint.as_deref(), Some("http://127.0.0.1:9324"));
         assert_eq!(address.url, "http://127.0.0.1:9324/000000000000/work");
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_queue_is_refused() {
+    fn parse_of_other_urls_is_an_error() {
         for text in
             ["sqs+http://host/name", "sqs+http://host/a/b/c", "https://example.com/1/name", "sqs+nothing"]
         {

@@ -95,10 +95,10 @@ async fn keyframe(
     let Some(video) = &plan.source.video else { return Ok(None) };
     let short = lists_keyframes(&plan.source).then_some(SHORT_WINDOW);
     for window in short.into_iter().chain(WINDOWS) {
-        let from = (moment - window).max(plan.source.start);
+        let from = (moment - window).max(plan.source.start_time);
         let list = packets(engine, session, video.index, from, moment + BEYOND, scratch).await?;
         let found = last_keyframe(&list, moment);
-        if found.is_some() || from <= plan.source.start {
+        if found.is_some() || from <= plan.source.start_time {
             return Ok(found);
         }
     }

@@ -15,11 +15,9 @@ pub(super) fn probe(ended: &Ended, kind: Kind) -> Failure {
         return failure;
     }
     let tail = ended.tail.as_str();
-    if ended
-        .status
-        .code()
-        .is_some_and(|code| [reelmill_jail::FAILED, reelmill_jail::NOT_FOUND].map(i32::from).contains(&code))
-    {
+    if ended.status.code().is_some_and(|code| {
+        [reelmill_jail::EXIT_CODE_FAILED, reelmill_jail::EXIT_CODE_NOT_FOUND].map(i32::from).contains(&code)
+    }) {
         tracing::error!(tail, "the prober could not be confined");
         return Failure::new(FailureKind::EncoderCrashed, "The worker failed. It is tried again.");
     }
@@ -66,7 +64,9 @@ pub(super) fn encoding(ended: &Ended, empty: bool, may_be_empty: bool) -> Result
     if code.is_some_and(|code| ENDED_BY_SIGNAL.contains(&code)) {
         return Err(Failure::new(FailureKind::EncoderCrashed, "The encoder was stopped. It is tried again."));
     }
-    if code == Some(i32::from(reelmill_jail::FAILED)) || code == Some(i32::from(reelmill_jail::NOT_FOUND)) {
+    if code == Some(i32::from(reelmill_jail::EXIT_CODE_FAILED))
+        || code == Some(i32::from(reelmill_jail::EXIT_CODE_NOT_FOUND))
+    {
         tracing::error!(tail, "the encoder could not be confined");
         return Err(Failure::new(FailureKind::EncoderCrashed, "The worker failed. It is tried again."));
     }

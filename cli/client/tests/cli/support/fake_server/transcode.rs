@@ -1,0 +1,43 @@
+//! The transcode service.
+
+use std::pin::Pin;
+
+use futures::Stream;
+use reelmill_proto::transcode::{transcode_service_server::TranscodeService, *};
+use tonic::{Request, Status, async_trait};
+
+use super::state::{FakeServer, RpcResult, not_implemented, ok};
+
+type UpdateStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[async_trait]
+impl TranscodeService for FakeServer {
+    type WatchJobStream = UpdateStream<WatchJobResponse>;
+    type WatchJobsStream = UpdateStream<WatchJobsResponse>;
+
+    async fn list_jobs(&self, request: Request<ListJobsRequest>) -> RpcResult<ListJobsResponse> {
+        self.authenticate(&request)?;
+        let job = Job { name: "jobs/1".into(), state: job::State::Running.into(), ..Job::default() };
+        ok(ListJobsResponse { jobs: vec![job], next_page_token: String::new() })
+    }
+
+    async fn create_job(&self, _: Request<CreateJobRequest>) -> RpcResult<CreateJobResponse> {
+        not_implemented()
+    }
+
+    async fn get_job(&self, _: Request<GetJobRequest>) -> RpcResult<GetJobResponse> {
+        not_implemented()
+    }
+
+    async fn cancel_job(&self, _: Request<CancelJobRequest>) -> RpcResult<CancelJobResponse> {
+        not_implemented()
+    }
+
+    async fn watch_job(&self, _: Request<WatchJobRequest>) -> RpcResult<Self::WatchJobStream> {
+        not_implemented()
+    }
+
+    async fn watch_jobs(&self, _: Request<WatchJobsRequest>) -> RpcResult<Self::WatchJobsStream> {
+        not_implemented()
+    }
+}

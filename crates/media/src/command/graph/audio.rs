@@ -1,0 +1,52 @@
+//! Graphs of audio renditions, and the poster of a file without video.
+
+use crate::plan::{AUDIO_SAMPLE_RATE, AudioRendition, Plan};
+
+/// Samples of silence that the AAC encoder writes before the first sample.
+const AAC_PRIMING_SAMPLES: u32 = 1024;
+/// Sample rate of the waveform image, samples per second. The filter buffers all samples, so longer files get fewer.
+const WAVEFORM_SAMPLE_RATE: u32 = 8000;
+/// Sample rate of the waveform image of a file that is long or states no duration, samples per second.
+const LONG_WAVEFORM_SAMPLE_RATE: u32 = 1000;
+/// A file is long above this duration, seconds.
+const LONG_WAVEFORM_SECONDS: f64 = 3600.0;
+
+/// Fills gaps with silence, except for the inexact timestamps of containers.
+///
+/// The encoder prepends one frame of silence. The same amount is cut off here, so that audio and video stay in sync
+/// without an edit list.
+///
+/// If the audio format changes in mid-stream, ffmpeg rebuilds the graph at each change. Then the graph must not fill up
+/// from zero, and must not cut by sample count.
+pub(super) fn graph(plan: &Plan, index: usize, audio: &AudioRendition, format_changes: bool) -> String {
+    let layout = match audio.channels {
+        1 => "mono",
+        2 => "stereo",
+        _ => "5.1",
+    };
+    let (fill, priming) = if format_changes { ("", "start_pts") } else { (":first_pts=0", "start_sample") };
+    format!(
+        "[0:{}]aresample={AUDIO_SAMPLE_RATE}:async=1:min_hard_comp=0.04{fill},aformat=sample_fmts=fltp:channel_layouts={layout},\
+         atrim={priming}={AAC_PRIMING_SAMPLES}:end={}[a{index}]",
+        audio.index, plan.end_seconds
+    )
+}
+
+/// The cover image if there is one, or else the waveform.
+pub(super) fn poster_graph(plan: &Plan) -> String {
+    let size = plan.poster.as_ref().map_or((640, 360), |poster| (poster.size.width, poster.size.height));
+    if let Some(cover) = plan.source.cover {
+        return format!(
+            "[0:{cover}]scale={}:{}:force_original_aspect_ratio=decrease:force_divisible_by=2,format=yuvj420p[poster]",
+            size.0, size.0
+        );
+    }
+    let index = plan.audio.first().map_or(0, |audio| audio.index);
+    let is_short = plan.duration().is_some_and(|seconds| seconds <= LONG_WAVEFORM_SECONDS);
+    let rate = if is_short { WAVEFORM_SAMPLE_RATE } else { LONG_WAVEFORM_SAMPLE_RATE };
+    format!(
+        "[0:{index}]aresample={rate},aformat=channel_layouts=mono,atrim=end={},\
+         showwavespic=s={}x{}:colors=0x3b82f6,format=yuvj420p[poster]",
+        plan.end_seconds, size.0, size.1
+    )
+}

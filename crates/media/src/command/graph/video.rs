@@ -1,0 +1,165 @@
+//! The graph of a chunk of video: frames are put on the constant grid first, then rotated, then scaled from rung to rung;
+//! poster and thumbnails branch off.
+
+use super::{
+    super::input::Input,
+    colours::{colour_tags, remove_alpha, tone_map},
+};
+use crate::{
+    plan::{Plan, Poster, Rung, VideoPlan, WorkUnit},
+    probe::{Video, VideoRange},
+    seek::MAX_LAST_FRAME_SECONDS,
+};
+
+pub(super) fn graph(
+    plan: &Plan,
+    video: &VideoPlan,
+    stream: &Video,
+    unit: &WorkUnit,
+    input: &Input<'_>,
+    progress: &str,
+) -> String {
+    let grid = grid(plan, video, stream, unit, input, progress);
+    let branches = branches(plan, video, stream, unit);
+    // From a graph with a single input ffmpeg copies the source's side data, including the rotation, to every output:
+    // players would rotate the video a second time. The second input ends at once, because the file is decoded while
+    // any input is open.
+    format!("{grid};{branches};[0:{}]trim=end_frame=1,nullsink", stream.index)
+}
+
+/// The source's frames on the grid, upright, from the chunk's first frame to its last.
+///
+/// The chunk is cut by frame numbers, not by times, which would be rounded to the source's time base.
+fn grid(
+    plan: &Plan,
+    video: &VideoPlan,
+    stream: &Video,
+    unit: &WorkUnit,
+    input: &Input<'_>,
+    progress: &str,
+) -> String {
+    let chunk = unit.chunk.and_then(|chunk| video.chunks.get(chunk));
+    let first = chunk.map_or(0, |chunk| chunk.first_frame);
+    let frames = chunk.and_then(|chunk| chunk.frames);
+    let end = input.end.filter(|_| frames.is_none());
+    let mut filters = vec![format!(
+        "scale={}:{}{}{}",
+        stream.stored.width,
+        stream.stored.height,
+        remove_alpha(stream),
+        colour_tags(stream)
+    )];
+    if stream.interlaced {
+        filters.push("bwdif=mode=send_frame:deint=interlaced".into());
+    }
+    if end.is_some() {
+        filters.push(format!("tpad=stop_mode=clone:stop_duration={MAX_LAST_FRAME_SECONDS}"));
+    }
+    // The grid starts at zero, filled with the first frame if necessary; but not after a seek, which skips the start.
+    let start = if input.seek.is_some() { "" } else { ":start_time=0" };
+    filters.push(format!("fps=fps={}{start}", video.rate));
+    let known_end = end.map(|end| video.frames_until((end - plan.time_origin).min(plan.end_seconds)));
+    filters.push(match frames.map(|frames| first + frames).or(known_end) {
+        Some(end) => format!("trim=start_pts={first}:end_pts={end}"),
+        None => format!("trim=start_pts={first}:end={}", plan.end_seconds),
+    });
+    // Only frames with metadata are printed.
+    let progress = progress.replace(':', "\\:");
+    filters.push(format!("metadata=add:key=grid:value=1,metadata=print:file='{progress}':direct=1"));
+    filters.extend(stream.orientation.filters().iter().map(|&filter| filter.to_owned()));
+    format!("[0:{}]{}[grid]", stream.index, filters.join(","))
+}
+
+/// The rungs, HDR first, each scaled from the one before, and the stills.
+fn branches(plan: &Plan, video: &VideoPlan, stream: &Video, unit: &WorkUnit) -> String {
+    let rungs: Vec<_> =
+        unit.rungs.iter().filter_map(|&index| Some((index, video.rungs.get(index)?))).collect();
+    let (hdr, sdr): (Vec<_>, Vec<_>) = rungs.iter().partition(|(_, rung)| rung.range != VideoRange::Sdr);
+    let mut parts = Vec::new();
+    let mut from = "grid".to_owned();
+    for (index, rung) in &hdr {
+        parts.push(format!("[{from}]split=2[b{index}][d{index}]"));
+        let (scale, frame_step) = (scale(rung), frame_step(rung));
+        parts.push(format!("[b{index}]{scale},setsar=1,format=yuv420p10le{frame_step}[v{index}]"));
+        from = format!("d{index}");
+    }
+    let poster = plan.poster.as_ref().filter(|_| unit.poster);
+    // A still is scaled from the lowest rung that is at least as wide, so that it is not scaled up if possible.
+    let poster = poster.map(|poster| {
+        let rung = sdr.iter().rposition(|(_, rung)| rung.size.width >= poster.size.width);
+        (rung.unwrap_or(0), poster_chain(plan, poster))
+    });
+    let thumbnails = unit.thumbnails.then(|| (sdr.len().saturating_sub(1), thumbnails_chain(video)));
+    let stills: Vec<_> = poster.into_iter().chain(thumbnails).collect();
+    if let ([], Some((_, rung))) = (&sdr[..], hdr.last()) {
+        let scaled = format!("[{from}]{},setsar=1,format=yuv420p", first_scale(rung, stream));
+        parts.push(split(&scaled, stills.iter().map(|(_, still)| still.as_str())));
+    }
+    for (position, (index, rung)) in sdr.iter().enumerate() {
+        let scale = if position == 0 { first_scale(rung, stream) } else { scale(rung) };
+        let scaled = format!("[{from}]{scale},setsar=1,format=yuv420p");
+        let output = format!("null{}[v{index}]", frame_step(rung));
+        let next = (position + 1 < sdr.len()).then(|| format!("null[s{index}]"));
+        let stills = stills.iter().filter(|(rung, _)| *rung == position).map(|(_, still)| still.as_str());
+        parts.push(split(&scaled, std::iter::once(output.as_str()).chain(next.as_deref()).chain(stills)));
+        from = format!("s{index}");
+    }
+    parts.join(";")
+}
+
+/// A chain whose frames go to several others, each of which ends in an output.
+fn split<'a>(chain: &str, to: impl Iterator<Item = &'a str>) -> String {
+    let to: Vec<_> = to.collect();
+    match &to[..] {
+        [] => format!("{chain},nullsink"),
+        [one] => format!("{chain},{one}"),
+        all => {
+            // Labels start with the name of the chain's input, which is unique.
+            let name = chain.trim_start_matches('[').split(']').next().unwrap_or_default();
+            let label = |branch: usize| format!("[{name}_{branch}]");
+            let labels: String = (0..all.len()).map(label).collect();
+            let chains: Vec<_> =
+                all.iter().enumerate().map(|(branch, to)| format!("{}{to}", label(branch))).collect();
+            format!("{chain},split={}{labels};{}", all.len(), chains.join(";"))
+        }
+    }
+}
+
+/// The scale filter from the source to the first SDR rung.
+fn first_scale(rung: &Rung, stream: &Video) -> String {
+    format!("{}{}", scale(rung), tone_map(stream.range))
+}
+
+fn scale(rung: &Rung) -> String {
+    format!("scale={}:{}:flags=lanczos", rung.size.width, rung.size.height)
+}
+
+fn frame_step(rung: &Rung) -> String {
+    if rung.frame_step > 1 { format!(",framestep=step={}", rung.frame_step) } else { String::new() }
+}
+
+/// Selects the frame at the poster's time. If that may be after the end, selects the first frame too.
+fn poster_chain(plan: &Plan, poster: &Poster) -> String {
+    let (at, is_first) = (poster.at_seconds, "isnan(prev_selected_t)");
+    let select = if plan.poster_images() > 1 {
+        format!("{is_first}+gte(t\\,{at})*lt(prev_selected_t\\,{at})")
+    } else {
+        format!("gte(t\\,{at})*{is_first}")
+    };
+    format!(
+        "select={select},scale={}:{}:flags=lanczos,format=yuvj420p[poster]",
+        poster.size.width, poster.size.height
+    )
+}
+
+fn thumbnails_chain(video: &VideoPlan) -> String {
+    let thumbnails = &video.thumbnails;
+    format!(
+        "select=not(mod(n\\,{})),scale={}:{}:flags=bilinear,format=yuvj420p,tile={}x{}[thumbnails]",
+        thumbnails.interval_frames,
+        thumbnails.size.width,
+        thumbnails.size.height,
+        thumbnails.columns,
+        thumbnails.rows
+    )
+}

@@ -1,0 +1,39 @@
+//! The input of an encode command.
+
+use super::args::{demuxer_limits, words};
+use crate::{plan::Plan, probe::MAX_PIXELS};
+
+/// The source of a work unit, and where in it decoding starts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Input<'a> {
+    /// URL of the file, on the loopback interface.
+    pub address: &'a str,
+    /// Where to seek, seconds after the start of the file; far enough before the first frame needed to reach a keyframe.
+    pub seek: Option<f64>,
+    /// End of the last frame in the file's timestamps, if it is known and ffmpeg may underestimate it.
+    pub end: Option<f64>,
+    /// Whether channels or sample rate of an audio stream change in mid-stream.
+    pub audio_format_changes: bool,
+}
+
+pub(super) fn input_args(plan: &Plan, input: &Input<'_>) -> Vec<String> {
+    let mut args = demuxer_limits();
+    // The graph rotates (`-noautorotate`). A frame size that changes in mid-stream must not rebuild the graph, which
+    // would restart its frame grid: the graph's first scale filter handles the change.
+    args.extend(words("-noautorotate"));
+    args.extend(words(if input.audio_format_changes { "-reinit_filter:v 0" } else { "-reinit_filter 0" }));
+    args.push("-max_pixels".into());
+    args.push(MAX_PIXELS.to_string());
+    if let Some(seek) = input.seek {
+        args.extend(words(&format!("-ss {seek:.6} -noaccurate_seek")));
+    }
+    if plan.is_single() {
+        // Without -copyts ffmpeg closes gaps at timestamp discontinuities.
+        args.extend(words(&format!("-itsoffset {:.6}", plan.source.start_time - plan.time_origin)));
+    } else {
+        // All tasks of a job must count from the same zero, wherever in the file they start.
+        args.extend(words(&format!("-copyts -itsoffset {:.6}", -plan.time_origin)));
+    }
+    args.extend(["-i".into(), input.address.into()]);
+    args
+}

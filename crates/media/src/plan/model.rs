@@ -1,0 +1,253 @@
+//! The plan and its parts.
+
+use serde::{Deserialize, Serialize};
+
+use super::{AUDIO_SAMPLE_RATE, FRAME_TOLERANCE, chunks::Chunk, encoding::Encoding};
+use crate::{
+    fragments::Shift,
+    geometry::Size,
+    probe::{Source, VideoRange},
+    rate::Rate,
+};
+
+/// Work of encoding audio, in pixels of video per second.
+const AUDIO_WORK_PIXELS: f64 = 30_000.0;
+/// Assumed duration of a source that does not state one, seconds.
+const ASSUMED_SECONDS: f64 = 60.0;
+
+/// Every decision about a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The probed source.
+    pub source: Source,
+    /// Zero of the plan's times, in the source's timestamps, seconds.
+    pub time_origin: f64,
+    /// How the video stream is encoded; none for audio only.
+    pub video: Option<VideoPlan>,
+    /// Audio renditions, the one to play first at the front.
+    pub audio: Vec<AudioRendition>,
+    /// Subtitle renditions.
+    pub subtitles: Vec<SubtitleRendition>,
+    /// The poster image.
+    pub poster: Option<Poster>,
+    /// The encode tasks. The first is the task of the preparing worker, the others are queued in this order.
+    pub work_units: Vec<WorkUnit>,
+    /// Threads per encoder that may have several. Part of the plan, because output bytes depend on it.
+    pub threads: u32,
+    /// Encoding stops after this many seconds.
+    pub end_seconds: f64,
+    /// Frames on the grid by which all tracks start after zero: the most by which any rung is decoded ahead.
+    #[serde(default)]
+    pub presentation_offset_frames: u32,
+}
+
+/// How the video stream is cut, and the outputs encoded from it.
+///
+/// The grid is the sequence of frames at the constant output rate, counted from the plan's zero.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VideoPlan {
+    /// The constant output rate of the grid.
+    pub rate: Rate,
+    /// Frames on the grid per segment; even if some rungs keep every second frame.
+    pub segment_frames: u32,
+    /// Parts that are encoded independently, cut at segment boundaries.
+    pub chunks: Vec<Chunk>,
+    /// The rungs, highest first; each is scaled from the one before.
+    pub rungs: Vec<Rung>,
+    /// Thumbnails for the seek bar.
+    pub thumbnails: Thumbnails,
+}
+
+/// One rung of the ladder and how it is encoded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rung {
+    /// Short name by the short side, for example `720p`.
+    pub id: String,
+    /// Frame size, both sides even.
+    pub size: Size,
+    /// Keeps every `frame_step`-th frame of the grid: 1 or 2.
+    pub frame_step: u32,
+    /// Dynamic range.
+    pub range: VideoRange,
+    /// Encoder settings.
+    pub encoding: Encoding,
+}
+
+/// An audio track as published.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AudioRendition {
+    /// Short name: `audio-0`, or `audio-0-surround` for more than two channels.
+    pub id: String,
+    /// Index of its source stream.
+    pub index: u32,
+    /// Number of channels: 1, 2 or 6.
+    pub channels: u32,
+    /// Bits per second.
+    pub bit_rate: u32,
+    /// Language as the source names it; empty if unknown.
+    pub language: String,
+    /// Display name.
+    pub name: String,
+    /// Played unless the viewer chooses another.
+    pub default: bool,
+}
+
+/// A subtitle track as published.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SubtitleRendition {
+    /// Short name, for example `subtitles-0`.
+    pub id: String,
+    /// Index of its source stream.
+    pub index: u32,
+    /// Language as the source names it; empty if unknown.
+    pub language: String,
+    /// Display name.
+    pub name: String,
+    /// Displayed unless the viewer chooses otherwise.
+    pub default: bool,
+    /// Contains only what is needed to follow the original audio.
+    pub forced: bool,
+}
+
+/// The poster image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Poster {
+    /// The first frame at or after this time is used, seconds.
+    pub at_seconds: f64,
+    /// Image size.
+    pub size: Size,
+}
+
+/// Thumbnails at a constant interval, for the seek bar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Thumbnails {
+    /// Frames on the grid from one thumbnail to the next.
+    pub interval_frames: u32,
+    /// Size of one thumbnail.
+    pub size: Size,
+    /// Thumbnails per row of a sheet.
+    pub columns: u32,
+    /// Rows of a sheet.
+    pub rows: u32,
+}
+
+/// The work of one encode task.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkUnit {
+    /// Index of the chunk of video to encode.
+    pub chunk: Option<usize>,
+    /// Indices of the rungs to encode.
+    pub rungs: Vec<usize>,
+    /// Indices of the audio renditions to encode, in full.
+    pub audio: Vec<usize>,
+    /// Indices of the subtitle renditions to extract, in full.
+    pub subtitles: Vec<usize>,
+    /// Whether to extract the poster.
+    pub poster: bool,
+    /// Whether to extract the thumbnails of the chunk.
+    pub thumbnails: bool,
+    /// Lower numbers are needed sooner.
+    pub priority: u32,
+}
+
+impl VideoPlan {
+    /// Start time of a chunk, seconds.
+    pub fn chunk_start(&self, chunk: usize) -> f64 {
+        self.chunks.get(chunk).map_or(0.0, |chunk| self.rate.seconds_of(chunk.first_frame))
+    }
+
+    /// Index of the first frame on the grid at or after a time.
+    pub fn first_frame_from(&self, seconds: f64) -> u64 {
+        (seconds * self.rate.fps() - FRAME_TOLERANCE).ceil().max(0.0) as u64
+    }
+
+    /// Number of frames on the grid up to a time, rounded to the nearest, at least 1.
+    pub fn frames_until(&self, seconds: f64) -> u64 {
+        (seconds * self.rate.fps()).round().max(1.0) as u64
+    }
+}
+
+impl Rung {
+    /// Frames on the grid by which it is decoded ahead of its presentation.
+    pub(super) fn reorder_frames(&self) -> u32 {
+        self.encoding.reorder_frames() * self.frame_step.max(1)
+    }
+
+    /// Frame rate of the rung, from the rate of the grid.
+    pub fn rate(&self, grid: Rate) -> Rate {
+        if self.frame_step > 1 { grid.halved() } else { grid }
+    }
+}
+
+impl Plan {
+    /// Presentation time at which all tracks start in their segments, seconds: `presentationTimeOffset` of DASH.
+    pub fn presentation_time_offset(&self) -> f64 {
+        self.video
+            .as_ref()
+            .map_or(0.0, |video| video.rate.seconds_of(u64::from(self.presentation_offset_frames)))
+    }
+
+    /// How far the times of a rung are moved from those of its encoder.
+    pub fn rung_shift(&self, rung: usize) -> Shift {
+        let found = self.video.as_ref().and_then(|video| Some((video.rate, video.rungs.get(rung)?)));
+        found.filter(|_| self.presentation_offset_frames > 0).map_or(Shift::default(), |(rate, rung)| Shift {
+            decoding: rate.ticks_of(self.presentation_offset_frames.saturating_sub(rung.reorder_frames())),
+            composition: rate.ticks_of(rung.reorder_frames()),
+        })
+    }
+
+    /// How far the times of audio are moved from those of its encoder.
+    pub fn audio_shift(&self) -> Shift {
+        let ticks = (self.presentation_time_offset() * f64::from(AUDIO_SAMPLE_RATE)).round() as u32;
+        Shift { decoding: ticks, composition: 0 }
+    }
+
+    /// Whether the whole job is one task.
+    pub fn is_single(&self) -> bool {
+        self.work_units.len() == 1
+    }
+
+    /// Duration of the source, seconds, if it states one.
+    pub fn duration(&self) -> Option<f64> {
+        self.source.duration
+    }
+
+    /// Frames on the grid in the whole video, if its duration is known.
+    pub fn expected_frames(&self) -> Option<f64> {
+        let video = self.video.as_ref()?;
+        let seconds = self.source.video.as_ref()?.duration.or(self.source.duration)?;
+        Some((seconds * video.rate.fps()).max(1.0))
+    }
+
+    /// Frames on the grid in a chunk; for the last chunk an estimate from the stated duration, none without one.
+    pub fn chunk_frames(&self, chunk: usize) -> Option<f64> {
+        let chunk = self.video.as_ref()?.chunks.get(chunk)?;
+        let rest = || Some((self.expected_frames()? - chunk.first_frame as f64).max(1.0));
+        chunk.frames.map(|frames| frames as f64).or_else(rest)
+    }
+
+    /// Number of poster images that are encoded, of which the last is used.
+    ///
+    /// If the duration is unknown, the poster's time may be after the end: then the first frame is encoded too.
+    pub fn poster_images(&self) -> u32 {
+        let is_late = self.poster.as_ref().is_some_and(|poster| poster.at_seconds > 0.0);
+        if self.video.is_some() && self.duration().is_none() && is_late { 2 } else { 1 }
+    }
+
+    /// Fraction of the whole job's work in a work unit, 0 to 1.
+    pub fn weight(&self, unit: &WorkUnit) -> f64 {
+        let all: f64 = self.work_units.iter().map(|unit| self.work(unit)).sum();
+        if all > 0.0 { self.work(unit) / all } else { 1.0 / self.work_units.len().max(1) as f64 }
+    }
+
+    /// Estimated work: pixels per second of each rendition, times its duration.
+    fn work(&self, unit: &WorkUnit) -> f64 {
+        let duration = self.source.duration.unwrap_or(ASSUMED_SECONDS);
+        let audio = unit.audio.len() as f64 * AUDIO_WORK_PIXELS * duration;
+        let Some((video, chunk)) = self.video.as_ref().zip(unit.chunk) else { return audio };
+        let pixels: u64 =
+            unit.rungs.iter().filter_map(|&rung| video.rungs.get(rung)).map(|rung| rung.size.pixels()).sum();
+        let frames = self.chunk_frames(chunk).unwrap_or(ASSUMED_SECONDS * video.rate.fps());
+        audio + pixels as f64 * frames / video.rate.fps()
+    }
+}

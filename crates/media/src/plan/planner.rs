@@ -1,0 +1,132 @@
+//! Plans a job.
+
+use super::{
+    SEGMENT_SECONDS,
+    chunks::chunks,
+    encoding::{Encoding, Options},
+    model::{Plan, Poster, Rung, VideoPlan},
+    renditions::{audio, subtitles},
+    stills::{poster, thumbnails},
+    work_units::work_units,
+};
+use crate::{
+    geometry::Size,
+    ladder::ladder,
+    probe::{MAX_SECONDS, Source, Video, VideoRange},
+    rate::{Rate, output_rate},
+};
+
+/// Rungs with a shorter short side than this are halved to 30 frames per second or fewer.
+const FULL_RATE_MIN_SHORT_SIDE: u32 = 720;
+/// Rates above this are halved on the lower rungs, frames per second.
+const HIGH_RATE_ABOVE_FPS: f64 = 31.0;
+/// Below this rate B-frames are disabled, frames per second: two of them would delay the start of all tracks too much.
+const B_FRAMES_MIN_FPS: f64 = 10.0;
+/// Version of the output from which tracks may start after zero.
+const PRESENTATION_OFFSET_VERSION: u32 = 2;
+/// At most this much audio is cut off at the start, seconds. Rather than cutting more, the first frame is moved earlier.
+const MAX_AUDIO_CUT_SECONDS: f64 = 0.045;
+/// ffmpeg's command line states times to the microsecond.
+const TIME_RESOLUTION_SECONDS: f64 = 0.000_001;
+/// Assumed duration of a frame when there is no video, seconds.
+const ASSUMED_FRAME_SECONDS: f64 = 0.04;
+
+/// Plans the encoding of `source`.
+pub fn plan(source: &Source, options: &Options) -> Plan {
+    let video = source.video.as_ref().map(|video| video_plan(source, video, options));
+    let audio = audio(&source.audio);
+    let subtitles = subtitles(&source.subtitles);
+    let poster = match source.video.as_ref().zip(video.as_ref()) {
+        Some((stream, video)) => {
+            poster(stream, video.rate, stream.duration.or(source.duration), options.poster_seconds)
+        }
+        None => Poster { at_seconds: 0.0, size: Size { width: 640, height: 360 } },
+    };
+    let work_units = work_units(video.as_ref(), audio.len(), subtitles.len(), poster.at_seconds);
+    let reorder_frames = video.iter().flat_map(|video| &video.rungs).map(Rung::reorder_frames).max();
+    Plan {
+        presentation_offset_frames: reorder_frames
+            .filter(|_| source.output_version >= PRESENTATION_OFFSET_VERSION)
+            .unwrap_or(0),
+        source: source.clone(),
+        time_origin: time_origin(source, video.as_ref().map(|video| video.rate)),
+        video,
+        audio,
+        subtitles,
+        poster: Some(poster),
+        work_units,
+        threads: options.threads.max(1),
+        end_seconds: if source.duration.is_some() {
+            MAX_SECONDS
+        } else {
+            source.max_duration.min(MAX_SECONDS)
+        },
+    }
+}
+
+fn video_plan(source: &Source, video: &Video, options: &Options) -> VideoPlan {
+    let display = video.display_size();
+    let rate = output_rate(video.nominal_rate, video.mean_rate);
+    let is_high_rate = rate.fps() > HIGH_RATE_ABOVE_FPS;
+    let mut rungs = Vec::new();
+    for size in ladder(display, &options.rungs) {
+        // At least one rung keeps the source's rate.
+        let is_halved = is_high_rate && size.short < FULL_RATE_MIN_SHORT_SIDE && !rungs.is_empty();
+        rungs.push(Rung {
+            id: format!("{}p", size.short),
+            size: size.size,
+            frame_step: if is_halved { 2 } else { 1 },
+            range: VideoRange::Sdr,
+            encoding: Encoding::sdr(options, size.size.short(), is_high_rate && !is_halved),
+        });
+    }
+    if options.keep_hdr
+        && video.range != VideoRange::Sdr
+        && let Some(top) = rungs.first().cloned()
+        && Encoding::supports_hdr(options, top.size.short())
+    {
+        let encoding = Encoding::hdr(options, top.size.short(), is_high_rate);
+        rungs.insert(0, Rung { id: format!("{}-hdr", top.id), range: video.range, encoding, ..top });
+    }
+    if rate.fps() < B_FRAMES_MIN_FPS {
+        for rung in &mut rungs {
+            rung.encoding.no_b_frames = true;
+        }
+    }
+    let has_halved_rung = rungs.iter().any(|rung| rung.frame_step > 1);
+    let segment_frames = segment_frames(rate, has_halved_rung);
+    let frames = video.duration.or(source.duration).map(|seconds| seconds * rate.fps());
+    VideoPlan {
+        rate,
+        segment_frames,
+        chunks: chunks(segment_frames, frames),
+        rungs,
+        thumbnails: thumbnails(display, rate, segment_frames, frames),
+    }
+}
+
+/// Zero of the plan's times: the first frame lies on the grid, and audio keeps its distance to it.
+fn time_origin(source: &Source, rate: Option<Rate>) -> f64 {
+    let frame = rate.map_or(ASSUMED_FRAME_SECONDS, |rate| 1.0 / rate.fps());
+    let first_frame = source.video.as_ref().and_then(|video| video.start);
+    let phase = first_frame.map_or(0.0, |time| (time - source.first_stream_start).rem_euclid(frame));
+    let phase = if frame - phase < 2.0 * TIME_RESOLUTION_SECONDS { 0.0 } else { phase };
+    let origin = if phase <= MAX_AUDIO_CUT_SECONDS {
+        source.first_stream_start + phase
+    } else {
+        source.first_stream_start - (frame - phase)
+    };
+    // At exactly the file's start time ffmpeg would count from the first of the streams that a work unit uses.
+    if (origin - source.start_time).abs() < TIME_RESOLUTION_SECONDS {
+        source.start_time + TIME_RESOLUTION_SECONDS
+    } else {
+        origin
+    }
+}
+
+/// Frames per segment, rounded to the nearest; to an even number if `even`, because some rungs keep every second frame.
+fn segment_frames(rate: Rate, even: bool) -> u32 {
+    let step = if even { 2.0 } else { 1.0 };
+    let steps = (rate.fps() * f64::from(SEGMENT_SECONDS) / step).round().max(1.0);
+    (steps * step) as u32
+}

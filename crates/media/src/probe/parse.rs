@@ -1,0 +1,169 @@
+//! Chooses the streams to encode from ffprobe's description.
+
+use super::{
+    description::{Description, Stream},
+    hdr_metadata::HdrMetadata,
+    numbers::{aspect_ratio, number, seconds},
+    source::{Audio, MAX_PIXELS, MAX_SECONDS, Source, Video, VideoRange},
+};
+use crate::{Failure, FailureKind, geometry::Size, rate::Rate};
+
+/// The most audio tracks, and the most subtitle tracks, that are encoded.
+const MAX_TRACKS: usize = 8;
+/// The longest side of a frame, pixels.
+const MAX_SIDE_PIXELS: u32 = 16_384;
+/// How far a stated duration may exceed [`MAX_SECONDS`], for the last frames of a file cut to that length.
+const DURATION_SLACK_SECONDS: f64 = 60.0;
+
+/// Parses `ffprobe -show_streams -show_format -show_packets -of json`; the first packets are enough.
+///
+/// # Errors
+/// `FileNotVideo`, `FileTruncated`, `NoVideoStream`, `CodecUnsupported`, `VideoTooLarge`, `LimitExceeded`,
+/// `DecodeFailed`.
+pub fn parse(json: &[u8]) -> Result<Source, Failure> {
+    let description: Description = serde_json::from_slice(json)
+        .map_err(|_| Failure::new(FailureKind::FileNotVideo, "The file could not be read as a video."))?;
+    let streams = &description.streams;
+    let audio = choose_audio(streams);
+    let mut video = choose_video(streams, !audio.is_empty())?.map(read_video).transpose()?;
+    let max_duration = description.max_duration();
+    if let Some(video) = &mut video {
+        let limit = max_duration.min(MAX_SECONDS + DURATION_SLACK_SECONDS);
+        video.duration = video.duration.filter(|&seconds| seconds <= limit);
+        let stated = video.start.zip(video.duration).map(|(start, duration)| start + duration);
+        video.stated_end = stated.filter(|_| !description.has_constant_frame_durations(video));
+    }
+    let chosen: Vec<u32> = match &video {
+        Some(video) => std::iter::once(video.index).chain(audio.first().map(|audio| audio.index)).collect(),
+        None => audio.iter().map(|audio| audio.index).collect(),
+    };
+    let duration = description.duration(&chosen).filter(|&seconds| seconds <= max_duration);
+    if duration.is_some_and(|seconds| seconds > MAX_SECONDS + DURATION_SLACK_SECONDS) {
+        return Err(Failure::new(
+            FailureKind::LimitExceeded,
+            "The video is longer than 12 hours. Cut it into shorter ones.",
+        ));
+    }
+    let subtitles: Vec<_> = streams.iter().filter_map(Stream::subtitles).take(MAX_TRACKS).collect();
+    let audio_and_subtitles =
+        streams.iter().filter(|stream| matches!(stream.codec_type.as_str(), "audio" | "subtitle")).count();
+    let cover = streams.iter().find(|stream| stream.disposition.attached_pic != 0 && stream.has_decoder());
+    let indices = video.iter().map(|video| video.index).chain(audio.iter().map(|audio| audio.index));
+    Ok(Source {
+        start_time: description.start_time(),
+        first_stream_start: description.first_stream_start(indices),
+        has_b_frames: streams.iter().any(|stream| stream.has_b_frames > 0),
+        duration,
+        max_duration,
+        output_version: crate::OUTPUT_VERSION,
+        skipped: audio_and_subtitles - audio.len() - subtitles.len(),
+        video,
+        audio,
+        subtitles,
+        cover: cover.map(|stream| stream.index),
+        container: description.format.format_name,
+    })
+}
+
+/// The video stream to encode; none for a file with audio only.
+fn choose_video(streams: &[Stream], has_audio: bool) -> Result<Option<&Stream>, Failure> {
+    let candidates: Vec<_> =
+        streams.iter().filter(|s| s.codec_type == "video" && s.disposition.attached_pic == 0).collect();
+    let Some(first) = candidates.first() else {
+        return match streams {
+            _ if has_audio => Ok(None),
+            [] => Err(Failure::new(
+                FailureKind::FileTruncated,
+                "The file has no streams. Its end may be missing.",
+            )),
+            _ => Err(Failure::new(
+                FailureKind::NoVideoStream,
+                "The file has neither a video nor an audio stream to play.",
+            )),
+        };
+    };
+    let usable: Vec<_> = candidates.iter().filter(|s| s.has_decoder()).collect();
+    let Some(fallback) = usable.first() else {
+        return Err(Failure::new(
+            FailureKind::CodecUnsupported,
+            format!(
+                "The video's codec ({}) is not supported. Convert it, for example to H.264.",
+                first.codec_tag()
+            ),
+        ));
+    };
+    Ok(Some(usable.iter().find(|s| s.disposition.default != 0).unwrap_or(fallback)))
+}
+
+fn read_video(stream: &Stream) -> Result<Video, Failure> {
+    let stored = Size { width: stream.width.unwrap_or(0), height: stream.height.unwrap_or(0) };
+    if stored.pixels() == 0 {
+        return Err(Failure::new(
+            FailureKind::DecodeFailed,
+            "The frame size is missing: the file is damaged. Export the video again.",
+        ));
+    }
+    if is_too_large(stored) {
+        return Err(Failure::new(
+            FailureKind::VideoTooLarge,
+            format!(
+                "Frames of {} x {} pixels are too large. The limit is 8192 x 4320.",
+                stored.width, stored.height
+            ),
+        ));
+    }
+    let mut video = Video {
+        index: stream.index,
+        codec: stream.codec_name.clone().unwrap_or_default(),
+        stored,
+        pixel_aspect: stream.sample_aspect_ratio.as_deref().and_then(aspect_ratio).unwrap_or((1, 1)),
+        orientation: stream.orientation(),
+        nominal_rate: stream.r_frame_rate.as_deref().and_then(Rate::parse),
+        mean_rate: stream.avg_frame_rate.as_deref().and_then(Rate::parse),
+        pixel_format: stream.pix_fmt.clone().unwrap_or_default(),
+        interlaced: stream.may_be_interlaced(),
+        has_colour_tags: stream
+            .color_space
+            .as_deref()
+            .is_some_and(|space| !matches!(space, "unknown" | "gbr")),
+        range: match stream.color_transfer.as_deref() {
+            Some("smpte2084") => VideoRange::Pq,
+            Some("arib-std-b67") => VideoRange::Hlg,
+            _ => VideoRange::Sdr,
+        },
+        needs_dolby_vision: stream.needs_dolby_vision(),
+        hdr_metadata: HdrMetadata::default(),
+        start: stream.start_time.as_deref().and_then(number),
+        duration: stream.duration.as_deref().and_then(seconds),
+        stated_end: None,
+    };
+    if is_too_large(video.display_size()) {
+        // Only a broken file has such a pixel aspect ratio.
+        video.pixel_aspect = (1, 1);
+    }
+    Ok(video)
+}
+
+fn is_too_large(size: Size) -> bool {
+    size.pixels() > MAX_PIXELS || size.width.max(size.height) > MAX_SIDE_PIXELS
+}
+
+/// Every audio track that can be decoded, the one to play first at the front. Others are left out: a silent video is
+/// better than none.
+fn choose_audio(streams: &[Stream]) -> Vec<Audio> {
+    let usable = |s: &&Stream| {
+        s.codec_type == "audio" && s.has_decoder() && s.channels.unwrap_or(0) > 0 && s.sample_rate() > 0
+    };
+    let mut chosen: Vec<_> = streams.iter().filter(usable).collect();
+    // A stable sort: the first of several default tracks, or of none, stays first.
+    chosen.sort_by_key(|stream| stream.disposition.default == 0);
+    let audio = |stream: &Stream| Audio {
+        index: stream.index,
+        codec: stream.codec_name.clone().unwrap_or_default(),
+        channels: stream.channels.unwrap_or(0),
+        sample_rate: stream.sample_rate(),
+        language: stream.language(),
+        title: stream.title(),
+    };
+    chosen.into_iter().take(MAX_TRACKS).map(audio).collect()
+}

@@ -1,0 +1,159 @@
+//! What is known about a source file.
+
+use serde::{Deserialize, Serialize};
+
+use super::hdr_metadata::HdrMetadata;
+use crate::{
+    geometry::{Orientation, Size, display_size},
+    rate::Rate,
+};
+
+/// The most pixels that a stored frame may have: 8192 x 4320.
+pub const MAX_PIXELS: u64 = 35_389_440;
+/// The longest duration that is encoded, seconds.
+pub const MAX_SECONDS: f64 = 12.0 * 3600.0;
+
+/// A file that can be encoded: it has a video stream, audio streams, or both.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    /// Container as ffprobe names it, for example `mov,mp4,m4a,3gp,3g2,mj2`.
+    pub container: String,
+    /// Start time of the file: the time of its first packet, seconds.
+    pub start_time: f64,
+    /// The earliest start time of the chosen streams, seconds.
+    pub first_stream_start: f64,
+    /// Whether any stream has B-frames: its decode order differs from its presentation order.
+    pub has_b_frames: bool,
+    /// Duration, seconds. None if the container does not state it.
+    pub duration: Option<f64>,
+    /// Upper bound of the duration, from the size of the file, seconds.
+    pub max_duration: f64,
+    /// The video stream.
+    pub video: Option<Video>,
+    /// Every audio track that can be decoded, the one to play first at the front.
+    pub audio: Vec<Audio>,
+    /// Text subtitles.
+    pub subtitles: Vec<Subtitles>,
+    /// Index of the stream with the cover image, for example of an album.
+    pub cover: Option<u32>,
+    /// [`crate::OUTPUT_VERSION`] of the worker that probed the file.
+    #[serde(default)]
+    pub output_version: u32,
+    /// Number of audio and subtitle tracks that were left out.
+    #[serde(default)]
+    pub skipped: usize,
+}
+
+/// The video stream that is encoded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Video {
+    /// Index among all streams.
+    pub index: u32,
+    /// Codec as ffprobe names it, for example `h264`.
+    pub codec: String,
+    /// Size of the stored frame.
+    pub stored: Size,
+    /// Pixel aspect ratio: width and height of one pixel.
+    pub pixel_aspect: (u32, u32),
+    /// How the stored frame is rotated and mirrored for display.
+    pub orientation: Orientation,
+    /// Frame rate as the container states it.
+    pub nominal_rate: Option<Rate>,
+    /// Frames divided by duration.
+    pub mean_rate: Option<Rate>,
+    /// Pixel format, for example `yuv420p`.
+    pub pixel_format: String,
+    /// Whether frames may be interlaced. The decoder flags each frame that is.
+    pub interlaced: bool,
+    /// Whether the file states its colour space.
+    pub has_colour_tags: bool,
+    /// Dynamic range.
+    pub range: VideoRange,
+    /// Whether its colours can be decoded only by Dolby Vision, and so cannot be converted.
+    #[serde(default)]
+    pub needs_dolby_vision: bool,
+    /// Static metadata of HDR10.
+    #[serde(default)]
+    pub hdr_metadata: HdrMetadata,
+    /// Presentation time of its first frame, seconds, if the container states it.
+    pub start: Option<f64>,
+    /// Duration of this stream, seconds, if the container states it.
+    pub duration: Option<f64>,
+    /// End of its last frame as the container states it, in the file's timestamps, if ffmpeg may underestimate it.
+    /// [`crate::seek::last_frame_end`] checks it.
+    #[serde(default)]
+    pub stated_end: Option<f64>,
+}
+
+/// Dynamic range, as `VIDEO-RANGE` of HLS names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum VideoRange {
+    /// Standard dynamic range.
+    #[default]
+    Sdr,
+    /// HDR by SMPTE ST 2084 (HDR10).
+    Pq,
+    /// HDR by ARIB STD-B67.
+    Hlg,
+}
+
+impl VideoRange {
+    /// The value in playlists.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sdr => "SDR",
+            Self::Pq => "PQ",
+            Self::Hlg => "HLG",
+        }
+    }
+}
+
+impl Video {
+    /// Display size: pixel aspect ratio and orientation applied.
+    pub fn display_size(&self) -> Size {
+        display_size(self.stored, self.pixel_aspect, self.orientation)
+    }
+}
+
+/// An audio stream that is encoded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audio {
+    /// Index among all streams.
+    pub index: u32,
+    /// Codec as ffprobe names it, for example `aac`.
+    pub codec: String,
+    /// Number of channels.
+    pub channels: u32,
+    /// Samples per second.
+    pub sample_rate: u32,
+    /// Language as the file names it; empty if unknown.
+    pub language: String,
+    /// Title as the file names it; empty if it has none.
+    pub title: String,
+}
+
+/// A subtitle stream that is converted to WebVTT.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subtitles {
+    /// Index among all streams.
+    pub index: u32,
+    /// Language as the file names it; empty if unknown.
+    pub language: String,
+    /// Title as the file names it; empty if it has none.
+    pub title: String,
+    /// Displayed unless the viewer chooses otherwise.
+    pub default: bool,
+    /// Contains only what is needed to follow the original audio.
+    pub forced: bool,
+}
+
+impl Source {
+    /// Treats the duration as unknown. A plan does not cut such a file into chunks.
+    pub fn clear_duration(&mut self) {
+        self.duration = None;
+        if let Some(video) = &mut self.video {
+            (video.duration, video.stated_end) = (None, None);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What the index stores: objects, their extents, multipart uploads and their parts.
+
+use std::ops::Range;
+
+use crate::{
+    blobs::BlobId,
+    checksum::{Algorithm, ChecksumKind, Checksums},
+    headers::ObjectHeaders,
+};
+
+/// An object, without its content.
+#[derive(Clone, Debug)]
+pub(crate) struct Object {
+    pub(crate) id: i64,
+    pub(crate) key: String,
+    pub(crate) size: u64,
+    /// Without quotes.
+    pub(crate) etag: String,
+    /// Unix milliseconds.
+    pub(crate) modify_time: i64,
+    pub(crate) headers: ObjectHeaders,
+    pub(crate) checksums: Checksums,
+    pub(crate) checksum_kind: Option<ChecksumKind>,
+}
+
+/// A range of an object's content that is stored in one blob.
+#[derive(Clone, Debug)]
+pub(crate) struct Extent {
+    pub(crate) blob: BlobId,
+    /// Offset of its first byte in the object.
+    pub(crate) first: u64,
+    pub(crate) size: u64,
+}
+
+/// An object with the extents of the requested range.
+pub(crate) struct ObjectContent {
+    pub(crate) object: Object,
+    pub(crate) range: Range<u64>,
+    pub(crate) extents: Vec<Extent>,
+}
+
+/// An object to be inserted.
+pub(crate) struct NewObject {
+    pub(crate) etag: String,
+    pub(crate) headers: ObjectHeaders,
+    pub(crate) checksums: Checksums,
+    pub(crate) checksum_kind: Option<ChecksumKind>,
+    /// The id of the multipart upload it is completed from.
+    pub(crate) upload: Option<String>,
+    /// The blobs of its content and their sizes, in order.
+    pub(crate) content: Vec<(BlobId, u64)>,
+}
+
+/// An object that was removed from the index, and the blobs that only it referenced.
+pub(crate) struct RemovedObject {
+    pub(crate) object: i64,
+    pub(crate) blobs: Vec<BlobId>,
+}
+
+/// A multipart upload in progress.
+#[derive(Clone, Debug)]
+pub(crate) struct Upload {
+    pub(crate) id: String,
+    pub(crate) bucket: String,
+    pub(crate) key: String,
+    /// Unix milliseconds.
+    pub(crate) create_time: i64,
+    pub(crate) headers: ObjectHeaders,
+    /// The algorithm of the object's checksum.
+    pub(crate) algorithm: Option<Algorithm>,
+    pub(crate) checksum_kind: Option<ChecksumKind>,
+}
+
+/// A received part.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) number: i32,
+    pub(crate) size: u64,
+    /// Without quotes: the MD5 in hex.
+    pub(crate) etag: String,
+    /// Unix milliseconds.
+    pub(crate) modify_time: i64,
+    pub(crate) checksums: Checksums,
+    pub(crate) blob: BlobId,
+}
+
+/// A part to be inserted.
+pub(crate) struct NewPart {
+    pub(crate) number: i32,
+    pub(crate) size: u64,
+    pub(crate) etag: String,
+    pub(crate) checksums: Checksums,
+    pub(crate) blob: BlobId,
+}
+
+/// The outcome of CompleteMultipartUpload.
+pub(crate) enum Completion {
+    /// The upload became an object.
+    Completed {
+        etag: String,
+        checksums: Checksums,
+        checksum_kind: Option<ChecksumKind>,
+        /// The object that it replaced.
+        replaced: Option<RemovedObject>,
+        /// Blobs of parts that are not in the object.
+        unused: Vec<BlobId>,
+    },
+    /// A repeated request: the upload had already become this object.
+    AlreadyCompleted(Object),
+}

@@ -1,0 +1,19 @@
+//! Rejecting what this object store does not implement.
+
+use s3s::{S3Error, s3_error};
+
+/// Rejects object versions. "null" is the version of every object in an unversioned bucket.
+pub(crate) fn reject_version(version: Option<&str>) -> Result<(), S3Error> {
+    match version {
+        Some(version) if version != "null" => Err(s3_error!(NoSuchVersion, "The bucket has no versions.")),
+        _ => Ok(()),
+    }
+}
+
+/// Rejects reading an object by the number of one of its parts.
+pub(crate) fn reject_part_number(part_number: Option<i32>) -> Result<(), S3Error> {
+    match part_number {
+        Some(_) => Err(s3_error!(NotImplemented, "Objects can't be read by part number.")),
+        None => Ok(()),
+    }
+}
