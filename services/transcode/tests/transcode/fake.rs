@@ -236,7 +236,7 @@ impl World {
     pub async fn text(&self, request_id: &str, job: &str, name: &str) -> Option<String> {
         let key = format!("{}{name}", folder(request_id, job));
         let object = self.objects.get(&key, None, None).await.ok()?;
-        let bytes = object.body.collect().await.unwrap().into_bytes();
+        let bytes = object.body.collect().await.unwrap();
         Some(String::from_utf8(bytes.to_vec()).unwrap())
     }
 

@@ -88,7 +88,7 @@ async fn a_video_is_playable_once_there_is_picture_and_sound(world: World) {
     assert_eq!(job.playable_time.map(|time| time.seconds), Some(1_700_000_003));
     assert!(told.master_playlist_key.ends_with("/master.m3u8") && told.dash_manifest_key.is_empty());
     let master = world.objects.get(&told.master_playlist_key, None, None).await.unwrap();
-    let master = String::from_utf8(master.body.collect().await.unwrap().into_bytes().to_vec()).unwrap();
+    let master = String::from_utf8(master.body.collect().await.unwrap().to_vec()).unwrap();
     assert!(master.contains("240p.m3u8") && master.contains("audio-0.m3u8"), "{master}");
     assert!(!master.contains("360p.m3u8"), "{master}");
     // Another rung: watchers hear of it; another segment: they need not.

@@ -1,20 +1,20 @@
-//! gRPC-web by hand: frames in, frames out.
+//! gRPC-web client that can send malformed requests.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use prost::Message;
 use reqwest::{
-    RequestBuilder,
+    RequestBuilder, Response,
     header::{CONTENT_TYPE, HeaderMap},
 };
 
-use crate::system::System;
+use super::test_gateway::TestGateway;
 
 pub const BINARY: &str = "application/grpc-web+proto";
 pub const TEXT: &str = "application/grpc-web-text";
 
-/// An answer, taken apart.
+/// A parsed response.
 #[derive(Debug)]
-pub struct Answer {
+pub struct WebResponse {
     pub http_status: u16,
     pub headers: HeaderMap,
     pub messages: Vec<Vec<u8>>,
@@ -22,7 +22,7 @@ pub struct Answer {
     pub status: tonic::Status,
 }
 
-/// A message with its prefix.
+/// An encoded message with its gRPC prefix.
 pub fn framed(message: &impl Message) -> Vec<u8> {
     framed_bytes(&message.encode_to_vec())
 }
@@ -34,8 +34,8 @@ pub fn framed_bytes(message: &[u8]) -> Vec<u8> {
     bytes
 }
 
-impl System {
-    /// A call with a body that may be anything.
+impl TestGateway {
+    /// A request with any body.
     pub fn web_request(
         &self,
         method: &str,
@@ -53,42 +53,49 @@ impl System {
         request.body(body)
     }
 
-    /// Sends such a call and reads its whole answer.
+    /// Sends a request with any body and reads its whole response.
     pub async fn web_call(
         &self,
         method: &str,
         content_type: &str,
         body: Vec<u8>,
         token: Option<&str>,
-    ) -> Answer {
-        Answer::to(self.web_request(method, content_type, body, token)).await
+    ) -> WebResponse {
+        WebResponse::to(self.web_request(method, content_type, body, token)).await
     }
 }
 
-impl Answer {
+impl WebResponse {
+    /// Sends a request and reads its whole response.
     pub async fn to(request: RequestBuilder) -> Self {
-        let response = request.send().await.unwrap();
+        Self::read(request.send().await.unwrap(), Vec::new()).await
+    }
+
+    /// Reads a response to its end. `body` is what was read of it already.
+    pub async fn read(mut response: Response, mut body: Vec<u8>) -> Self {
         let (http_status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = response.bytes().await.unwrap().to_vec();
+        while let Some(chunk) = response.chunk().await.unwrap() {
+            body.extend_from_slice(&chunk);
+        }
         let text =
             headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(TEXT.as_bytes()));
         let body = if text { decode_text(&body) } else { body };
         let grpc =
             headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
-        let (messages, trailers) = if grpc { take_apart(&body) } else { (Vec::new(), HeaderMap::new()) };
+        let (messages, trailers) = if grpc { parse_frames(&body) } else { (Vec::new(), HeaderMap::new()) };
         let status = tonic::Status::from_header_map(&trailers)
             .or_else(|| tonic::Status::from_header_map(&headers))
-            .unwrap_or_else(|| tonic::Status::unknown("the answer has no status"));
+            .unwrap_or_else(|| tonic::Status::unknown("the response has no status"));
         Self { http_status, headers, messages, status }
     }
 }
 
-/// Each frame is encoded by itself, so padding may stand in between.
+/// Each frame is encoded separately, so padding may be anywhere.
 fn decode_text(body: &[u8]) -> Vec<u8> {
     body.chunks(4).flat_map(|four| STANDARD.decode(four).unwrap()).collect()
 }
 
-fn take_apart(mut body: &[u8]) -> (Vec<Vec<u8>>, HeaderMap) {
+fn parse_frames(mut body: &[u8]) -> (Vec<Vec<u8>>, HeaderMap) {
     let (mut messages, mut trailers) = (Vec::new(), HeaderMap::new());
     while let [flag, a, b, c, d, rest @ ..] = body {
         let (frame, after) = rest.split_at(u32::from_be_bytes([*a, *b, *c, *d]) as usize);

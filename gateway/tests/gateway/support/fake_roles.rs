@@ -1,5 +1,4 @@
-//! What stands behind the gateway in these tests: auth and upload as tonic services on the mesh, which
-//! tell what reached them.
+//! Fakes of the auth and upload roles, which record and return what they received.
 
 use std::{
     collections::HashMap,
@@ -8,6 +7,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use futures::{Stream, StreamExt as _, stream};
@@ -29,42 +29,54 @@ use reelmill_proto::{
         watch_videos_response::Change,
     },
 };
+use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status, metadata::KeyAndValueRef};
 
-/// What the far ends know and have seen.
+/// Data of the fakes, and what they recorded.
 #[derive(Default)]
-pub struct FarEnd {
+pub struct RoleState {
     pub keys: Mutex<Vec<SigningKey>>,
-    /// Session to user, for sessions that are alive.
+    /// User of each session that has not ended.
     pub sessions: Mutex<HashMap<String, String>>,
-    pub key_lists: AtomicUsize,
+    pub key_fetches: AtomicUsize,
     pub session_checks: AtomicUsize,
-    pub videos_got: AtomicUsize,
-    /// Calls and streams that are open in a handler.
-    pub open: AtomicUsize,
+    pub get_video_calls: AtomicUsize,
+    /// Number of calls and streams that a handler is serving.
+    open: watch::Sender<usize>,
 }
 
-#[derive(Clone)]
-pub struct Far(pub Arc<FarEnd>);
-
-/// Counts a call as open while it lives.
-struct Opened(Arc<FarEnd>);
-
-impl Far {
-    fn opened(&self) -> Opened {
-        self.0.open.fetch_add(1, Ordering::SeqCst);
-        Opened(self.0.clone())
+impl RoleState {
+    /// Waits until handlers serve exactly `count` calls and streams, at most ten seconds.
+    pub async fn wait_for_open_calls(&self, count: usize) {
+        let mut open = self.open.subscribe();
+        let reached = open.wait_for(|open| *open == count);
+        let reached = tokio::time::timeout(Duration::from_secs(10), reached).await.is_ok();
+        assert!(reached, "{} calls are open instead of {count}", *self.open.borrow());
     }
 }
 
-impl Drop for Opened {
+/// All fake roles, as services.
+#[derive(Clone, Default)]
+pub struct FakeRoles(pub Arc<RoleState>);
+
+/// Counts a call as open until it is dropped.
+struct OpenCall(Arc<RoleState>);
+
+impl FakeRoles {
+    fn open_call(&self) -> OpenCall {
+        self.0.open.send_modify(|open| *open += 1);
+        OpenCall(self.0.clone())
+    }
+}
+
+impl Drop for OpenCall {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::SeqCst);
+        self.0.open.send_modify(|open| *open -= 1);
     }
 }
 
-/// What a handler was told, a line each.
-fn seen<T>(request: &Request<T>) -> String {
+/// Caller, origin and headers of a request, one per line.
+fn describe<T>(request: &Request<T>) -> String {
     let mut lines = vec![
         format!("caller: {}", Caller::of(request).to_header()),
         format!("origin: {:?}", Origin::of(request)),
@@ -77,7 +89,7 @@ fn seen<T>(request: &Request<T>) -> String {
     lines.join("\n")
 }
 
-fn elsewhere<T>() -> Result<Response<T>, Status> {
+fn not_called<T>() -> Result<Response<T>, Status> {
     Err(Status::aborted("no test calls this"))
 }
 
@@ -85,32 +97,33 @@ fn video(display_name: String) -> Video {
     Video { name: "videos/a".to_owned(), display_name, ..Video::default() }
 }
 
-pub fn detailed() -> RpcError {
+/// The error that the fakes return, with metadata and a message outside of ASCII.
+pub fn error_with_details() -> RpcError {
     RpcError::new(Code::FailedPrecondition, Reason::VideoNotReady, "not yet, \u{fc}brigens")
         .with("state", "PROCESSING")
 }
 
-type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
-impl VideoService for Far {
+impl VideoService for FakeRoles {
     async fn get_video(
         &self,
         request: Request<GetVideoRequest>,
     ) -> Result<Response<GetVideoResponse>, Status> {
-        self.0.videos_got.fetch_add(1, Ordering::SeqCst);
-        let told = seen(&request);
+        self.0.get_video_calls.fetch_add(1, Ordering::SeqCst);
+        let description = describe(&request);
         match request.into_inner().name.as_str() {
-            "videos/detailed-error" => Err(detailed().to_status()),
+            "videos/detailed-error" => Err(error_with_details().to_status()),
             "videos/never" => {
-                let _opened = self.opened();
+                let _open_call = self.open_call();
                 std::future::pending().await
             }
             name if name.len() > 100_000 => {
                 Ok(Response::new(GetVideoResponse { video: Some(video(name.to_owned())) }))
             }
             _ => {
-                let mut response = Response::new(GetVideoResponse { video: Some(video(told)) });
+                let mut response = Response::new(GetVideoResponse { video: Some(video(description)) });
                 response.metadata_mut().insert("set-cookie", "stolen=1".parse().unwrap());
                 response.metadata_mut().insert("x-reelmill-inner", "1".parse().unwrap());
                 Ok(response)
@@ -118,7 +131,7 @@ impl VideoService for Far {
         }
     }
 
-    type WatchVideoStream = Answers<WatchVideoResponse>;
+    type WatchVideoStream = ResponseStream<WatchVideoResponse>;
 
     async fn watch_video(
         &self,
@@ -126,23 +139,23 @@ impl VideoService for Far {
     ) -> Result<Response<Self::WatchVideoStream>, Status> {
         let two = (1..=2)
             .map(|revision| Ok(WatchVideoResponse { video: Some(Video { revision, ..Video::default() }) }));
-        let end = stream::iter([Err(detailed().to_status())]);
+        let end = stream::iter([Err(error_with_details().to_status())]);
         Ok(Response::new(stream::iter(two).chain(end).boxed()))
     }
 
-    type WatchVideosStream = Answers<WatchVideosResponse>;
+    type WatchVideosStream = ResponseStream<WatchVideosResponse>;
 
     async fn watch_videos(
         &self,
         _: Request<WatchVideosRequest>,
     ) -> Result<Response<Self::WatchVideosStream>, Status> {
-        let opened = self.opened();
+        let open_call = self.open_call();
         let first = stream::iter([Ok(WatchVideosResponse { change: Some(Change::CaughtUp(true)) })]);
-        let silence = stream::pending().map(move |never| {
-            let _held = &opened;
+        let idle = stream::pending().map(move |never| {
+            let _open_call = &open_call;
             never
         });
-        Ok(Response::new(first.chain(silence).boxed()))
+        Ok(Response::new(first.chain(idle).boxed()))
     }
 
     async fn list_videos(
@@ -156,24 +169,24 @@ impl VideoService for Far {
         &self,
         _: Request<DeleteVideoRequest>,
     ) -> Result<Response<DeleteVideoResponse>, Status> {
-        elsewhere()
+        not_called()
     }
 
     async fn create_playback(
         &self,
         _: Request<CreatePlaybackRequest>,
     ) -> Result<Response<CreatePlaybackResponse>, Status> {
-        elsewhere()
+        not_called()
     }
 }
 
 #[tonic::async_trait]
-impl AuthService for Far {
+impl AuthService for FakeRoles {
     async fn list_signing_keys(
         &self,
         _: Request<ListSigningKeysRequest>,
     ) -> Result<Response<ListSigningKeysResponse>, Status> {
-        self.0.key_lists.fetch_add(1, Ordering::SeqCst);
+        self.0.key_fetches.fetch_add(1, Ordering::SeqCst);
         let signing_keys = self.0.keys.lock().unwrap().clone();
         Ok(Response::new(ListSigningKeysResponse { signing_keys }))
     }
@@ -182,7 +195,7 @@ impl AuthService for Far {
         &self,
         request: Request<CreateUserRequest>,
     ) -> Result<Response<CreateUserResponse>, Status> {
-        let user = User { display_name: seen(&request), ..User::default() };
+        let user = User { display_name: describe(&request), ..User::default() };
         Ok(Response::new(CreateUserResponse { user: Some(user) }))
     }
 
@@ -190,7 +203,7 @@ impl AuthService for Far {
         &self,
         request: Request<CreateSessionRequest>,
     ) -> Result<Response<CreateSessionResponse>, Status> {
-        let user = User { display_name: seen(&request), ..User::default() };
+        let user = User { display_name: describe(&request), ..User::default() };
         let mut response =
             Response::new(CreateSessionResponse { user: Some(user), ..CreateSessionResponse::default() });
         response.metadata_mut().insert("set-cookie", "refresh=1; HttpOnly".parse().unwrap());
@@ -201,37 +214,37 @@ impl AuthService for Far {
         &self,
         _: Request<DeleteSessionRequest>,
     ) -> Result<Response<DeleteSessionResponse>, Status> {
-        elsewhere()
+        not_called()
     }
 
     async fn get_user(&self, _: Request<GetUserRequest>) -> Result<Response<GetUserResponse>, Status> {
-        elsewhere()
+        not_called()
     }
 
     async fn refresh_session(
         &self,
         _: Request<RefreshSessionRequest>,
     ) -> Result<Response<RefreshSessionResponse>, Status> {
-        elsewhere()
+        not_called()
     }
 
     async fn list_sessions(
         &self,
         _: Request<ListSessionsRequest>,
     ) -> Result<Response<ListSessionsResponse>, Status> {
-        elsewhere()
+        not_called()
     }
 
     async fn delete_all_sessions(
         &self,
         _: Request<DeleteAllSessionsRequest>,
     ) -> Result<Response<DeleteAllSessionsResponse>, Status> {
-        elsewhere()
+        not_called()
     }
 }
 
 #[tonic::async_trait]
-impl SessionService for Far {
+impl SessionService for FakeRoles {
     async fn check_session(
         &self,
         request: Request<CheckSessionRequest>,
@@ -240,10 +253,10 @@ impl SessionService for Far {
         self.0.session_checks.fetch_add(1, Ordering::SeqCst);
         let session = request.into_inner().name.replace("sessions/", "");
         let user = self.0.sessions.lock().unwrap().get(&session).cloned();
-        let answer = CheckSessionResponse {
+        let response = CheckSessionResponse {
             alive: user.is_some(),
             user: user.map(|user| format!("users/{user}")).unwrap_or_default(),
         };
-        Ok(Response::new(answer))
+        Ok(Response::new(response))
     }
 }

@@ -1,10 +1,10 @@
-//! Removes what clients may not say.
+//! Removal of headers that must not pass the gateway.
 
-use axum::{extract::Request, middleware::Next, response::Response};
+use axum::extract::Request;
 use http::{HeaderMap, HeaderName, header};
 use reelmill_mesh::headers::PREFIX;
 
-/// Headers that concern one connection only (RFC 9110 section 7.6.1).
+/// Headers about a single connection (RFC 9110 section 7.6.1).
 const HOP_BY_HOP: [&str; 9] = [
     "connection",
     "keep-alive",
@@ -17,15 +17,15 @@ const HOP_BY_HOP: [&str; 9] = [
     "upgrade",
 ];
 
-/// Drops hop-by-hop headers and those by which roles believe one another.
-pub(crate) async fn scrub(mut request: Request, next: Next) -> Response {
+/// Removes hop-by-hop headers and those by which roles authenticate to each other.
+pub(super) fn strip_request(mut request: Request) -> Request {
     remove_hop_by_hop(request.headers_mut());
     remove_internal(request.headers_mut());
-    next.run(request).await
+    request
 }
 
-/// Drops what concerns one connection only, including what `Connection` names.
-pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+/// Removes headers about a single connection, including those that `Connection` names.
+pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -41,8 +41,8 @@ pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Drops what roles say to one another.
-pub(crate) fn remove_internal(headers: &mut HeaderMap) {
+/// Removes the headers that roles send to each other.
+pub(super) fn remove_internal(headers: &mut HeaderMap) {
     let internal: Vec<HeaderName> =
         headers.keys().filter(|name| name.as_str().starts_with(PREFIX)).cloned().collect();
     for name in internal {
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_end_to_end_and_ours_to_hear_stays() {
+    fn strip_removes_hop_by_hop_and_internal_headers() {
         let mut headers = HeaderMap::new();
         for (name, value) in [
             ("connection", "close, x-hop"),

@@ -1,4 +1,4 @@
-//! Access tokens as auth makes them.
+//! Access tokens as the auth service signs them.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,8 +6,8 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use reelmill_proto::auth::SigningKey;
 
-/// One signing key.
-pub struct Signer {
+/// A signing key.
+pub struct TokenSigner {
     pub kid: String,
     pair: Ed25519KeyPair,
 }
@@ -20,12 +20,12 @@ struct Claims<'a> {
     exp: i64,
 }
 
-impl Signer {
+impl TokenSigner {
     pub fn new(kid: &str) -> Self {
         Self { kid: kid.to_owned(), pair: Ed25519KeyPair::generate().unwrap() }
     }
 
-    pub fn public(&self) -> SigningKey {
+    pub fn public_key(&self) -> SigningKey {
         SigningKey {
             kid: self.kid.clone(),
             algorithm: "EdDSA".to_owned(),
@@ -34,12 +34,12 @@ impl Signer {
         }
     }
 
-    /// A token of a user's session that ends in `seconds`, which may be negative.
+    /// A token that expires in `seconds`, which may be negative.
     pub fn token(&self, user: &str, session: &str, seconds: i64) -> String {
-        self.token_of("reelmill", user, session, seconds)
+        self.token_of_issuer("reelmill", user, session, seconds)
     }
 
-    pub fn token_of(&self, issuer: &str, user: &str, session: &str, seconds: i64) -> String {
+    pub fn token_of_issuer(&self, issuer: &str, user: &str, session: &str, seconds: i64) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let claims = Claims { iss: issuer, sub: user, sid: session, exp: now as i64 + seconds };
         let header = Header { kid: Some(self.kid.clone()), ..Header::new(Algorithm::EdDSA) };

@@ -1,4 +1,5 @@
-//! What every call into a role passes before its handler, as one tower layer.
+//! Tower layer in front of every handler of a role: authentication, access policy, concurrency limit, timeout, rich
+//! errors.
 
 use std::{
     convert::Infallible,
@@ -17,33 +18,38 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, body::Body};
 use tracing::Instrument as _;
 
-use crate::{Caller, MeshKey, RpcError, body::DrainingBody, deadline, headers, identity, status};
+use crate::{
+    body::DrainingBody,
+    deadline, headers,
+    identity::{self, Caller, MeshKey},
+    status::{self, RpcError},
+};
 
-/// Handlers that may run at once in one role; calls beyond are refused at once.
-const MAX_RUNNING: usize = 2048;
+/// Handlers that may run at once in one role. Further calls are refused.
+const MAX_RUNNING_HANDLERS: usize = 2048;
 
-/// What the layer knows of its server.
+/// The layer. Clones share the concurrency limit.
 #[derive(Clone)]
-pub(crate) struct Entrance {
-    pub key: MeshKey,
-    pub policies: Arc<Policies>,
-    pub shutdown: CancellationToken,
+pub(crate) struct ServerLayer {
+    key: MeshKey,
+    policies: Arc<Policies>,
+    shutdown: CancellationToken,
     running: Arc<Semaphore>,
 }
 
-impl Entrance {
+impl ServerLayer {
     pub(crate) fn new(key: MeshKey, policies: Arc<Policies>, shutdown: CancellationToken) -> Self {
-        Self { key, policies, shutdown, running: Arc::new(Semaphore::new(MAX_RUNNING)) }
+        Self { key, policies, shutdown, running: Arc::new(Semaphore::new(MAX_RUNNING_HANDLERS)) }
     }
 
-    /// Says who calls, if they may: health and reflection are open, everything else needs the
-    /// mesh key, and what the contract says of the method is checked here again, behind the gateway.
-    fn admit<B>(&self, request: &mut Request<B>) -> Result<(), RpcError> {
+    /// Authenticates a call, checks the method's access policy (again, after the gateway), and adds [`Caller`] and
+    /// [`crate::Origin`] to its extensions. Health and reflection are open to everyone.
+    fn authorize<B>(&self, request: &mut Request<B>) -> Result<(), RpcError> {
         let path = request.uri().path();
         if path.starts_with("/grpc.health.") || path.starts_with("/grpc.reflection.") {
             return Ok(());
         }
-        let (caller, origin) = identity::admit(&self.key, request.headers())?;
+        let (caller, origin) = identity::authenticate(&self.key, request.headers())?;
         let access = self.policies.get(path).map(reelmill_proto::MethodPolicy::access);
         match (access, &caller) {
             (None, _) => return Err(status::method_unknown()),
@@ -60,22 +66,22 @@ impl Entrance {
     }
 }
 
-impl<S> tower::Layer<S> for Entrance {
-    type Service = Entered<S>;
+impl<S> tower::Layer<S> for ServerLayer {
+    type Service = ServerService<S>;
 
-    fn layer(&self, inner: S) -> Entered<S> {
-        Entered { inner, entrance: self.clone() }
+    fn layer(&self, inner: S) -> ServerService<S> {
+        ServerService { inner, layer: self.clone() }
     }
 }
 
-/// A service behind the entrance.
+/// A service wrapped by [`ServerLayer`].
 #[derive(Clone)]
-pub(crate) struct Entered<S> {
+pub(crate) struct ServerService<S> {
     inner: S,
-    entrance: Entrance,
+    layer: ServerLayer,
 }
 
-impl<S> tower::Service<Request<Body>> for Entered<S>
+impl<S> tower::Service<Request<Body>> for ServerService<S>
 where
     S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
@@ -91,24 +97,24 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let request_id = request_id(&request);
         let span = tracing::info_span!("call", path = %request.uri().path(), request_id);
-        let bound = deadline::read(request.headers()).unwrap_or(deadline::DEFAULT);
-        let entrance = self.entrance.clone();
+        let timeout = deadline::read(request.headers()).unwrap_or(deadline::DEFAULT_TIMEOUT);
+        let layer = self.layer.clone();
         // The clone that was polled ready is the one to call.
-        let standby = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, standby);
-        let answer = async move {
-            if let Err(refusal) = entrance.admit(&mut request) {
-                return refuse(&refusal);
+        let unpolled = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, unpolled);
+        let response = async move {
+            if let Err(error) = layer.authorize(&mut request) {
+                return error_response(&error);
             }
-            let Ok(_running) = entrance.running.try_acquire() else {
-                return refuse(&overloaded());
+            let Ok(_running) = layer.running.try_acquire() else {
+                return error_response(&overloaded());
             };
-            let response = bounded(bound, inner.call(request)).await;
-            response.map(|body| Body::new(DrainingBody::new(body, entrance.shutdown.clone())))
+            let response = run_handler(timeout, inner.call(request)).await;
+            response.map(|body| Body::new(DrainingBody::new(body, layer.shutdown.clone())))
         };
         Box::pin(
             async move {
-                let mut response = answer.await;
+                let mut response = response.await;
                 if let Ok(value) = HeaderValue::from_str(&request_id) {
                     response.headers_mut().insert(headers::REQUEST_ID, value);
                 }
@@ -119,29 +125,29 @@ where
     }
 }
 
-/// Runs a handler within its bound; a panic or a bare status leaves as a rich status.
-async fn bounded<F>(bound: Duration, handler: F) -> Response<Body>
+/// Runs a handler with a timeout. A panic, or an error without a reason, becomes a rich status.
+async fn run_handler<F>(timeout: Duration, handler: F) -> Response<Body>
 where
     F: Future<Output = Result<Response<Body>, Infallible>>,
 {
-    match tokio::time::timeout(bound, AssertUnwindSafe(handler).catch_unwind()).await {
-        Err(_) => refuse(&status::deadline_exceeded()),
-        Ok(Err(panic)) => refuse(&RpcError::internal(&panic_message(panic.as_ref()))),
-        Ok(Ok(Ok(response))) => described(response),
+    match tokio::time::timeout(timeout, AssertUnwindSafe(handler).catch_unwind()).await {
+        Err(_) => error_response(&status::deadline_exceeded()),
+        Ok(Err(panic)) => error_response(&RpcError::internal(&panic_message(panic.as_ref()))),
+        Ok(Ok(Ok(response))) => with_reason(response),
     }
 }
 
-/// Gives errors that tonic made by itself their reason.
-fn described(response: Response<Body>) -> Response<Body> {
-    let bare = Status::from_header_map(response.headers()).and_then(|status| status::describe_bare(&status));
-    match bare {
-        Some(refusal) => refuse(&refusal),
+/// Adds a reason to an error that tonic itself created.
+fn with_reason(response: Response<Body>) -> Response<Body> {
+    let error = Status::from_header_map(response.headers()).and_then(|status| status::add_reason(&status));
+    match error {
+        Some(error) => error_response(&error),
         None => response,
     }
 }
 
-fn refuse(refusal: &RpcError) -> Response<Body> {
-    refusal.to_status().into_http()
+fn error_response(error: &RpcError) -> Response<Body> {
+    error.to_status().into_http()
 }
 
 fn overloaded() -> RpcError {
