@@ -156,7 +156,7 @@ pub async fn gateway(
         [("auth", &addresses.auth), ("upload", &addresses.upload), ("transcode", &addresses.transcode)];
     let config = GatewayConfig {
         public_url: non_empty(&settings.public_url),
-        store_url: non_empty(&context.config.objects.public_endpoint)
+        object_store_url: non_empty(&context.config.objects.public_endpoint)
             .or_else(|| non_empty(&context.config.objects.endpoint)),
         playback_secret: context.secrets.playback_key()?,
         upstreams: upstreams

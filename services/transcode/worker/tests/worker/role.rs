@@ -65,8 +65,8 @@ async fn a_task_is_done_through_every_stumble() {
     assert_eq!(told.len(), recorded.len(), "nothing is recorded twice");
     let objects = world.objects.lock().expect("lock");
     assert_eq!(told, objects.keys().map(String::as_str).collect());
-    let segments: Vec<_> = world.segments("180p").into_iter().map(|output| output.role).collect();
-    let Some(Some(output::Role::Segment(last))) = segments.last() else { panic!("{segments:?}") };
+    let segments: Vec<_> = world.segments("180p").into_iter().map(|output| output.kind).collect();
+    let Some(Some(output::Kind::Segment(last))) = segments.last() else { panic!("{segments:?}") };
     assert_eq!((segments.len(), last.sequence, last.start_seconds, last.frames), (3, 2, 8.0, 60));
     assert!(last.keyframe_bytes > 0 && (last.seconds - 2.0).abs() < 0.001, "{last:?}");
 
@@ -101,8 +101,8 @@ async fn a_long_video_is_planned_encoded_and_joined() {
     assert_eq!(ended.len() as u64, work_units + 1);
     for rung in ["180p", "144p"] {
         let segments = world.segments(rung);
-        let frames = segments.iter().map(|output| match &output.role {
-            Some(output::Role::Segment(segment)) => segment.frames,
+        let frames = segments.iter().map(|output| match &output.kind {
+            Some(output::Kind::Segment(segment)) => segment.frames,
             _ => 0,
         });
         assert_eq!((segments.len(), frames.sum::<i32>()), (11, 1260), "{rung}");

@@ -71,7 +71,7 @@ impl Dispatch {
         EncodeTask {
             source: Some(self.source()),
             plan: serde_json::to_vec(&plan).expect("plan"),
-            share: serde_json::to_vec(&plan.work_units[work_unit]).expect("share"),
+            work_unit: serde_json::to_vec(&plan.work_units[work_unit]).expect("share"),
             recorded,
         }
     }
@@ -178,7 +178,7 @@ impl WorkerService for Dispatch {
             size_bytes: output.size_bytes,
         };
         let is_init = |output: &&reelmill_proto::transcode::Output| {
-            output.rendition_id == request.rendition_id && matches!(output.role, Some(output::Role::Init(_)))
+            output.rendition_id == request.rendition_id && matches!(output.kind, Some(output::Kind::Init(_)))
         };
         let init = self.0.recorded().iter().find(is_init).map(address);
         let from = usize::try_from(request.from_sequence).expect("place");

@@ -116,8 +116,8 @@ impl World {
 
     /// Recorded segments of a rendition, in their order.
     pub fn segments(&self, rendition: &str) -> Vec<Output> {
-        let place = |output: &Output| match &output.role {
-            Some(output::Role::Segment(segment)) => Some(segment.sequence),
+        let place = |output: &Output| match &output.kind {
+            Some(output::Kind::Segment(segment)) => Some(segment.sequence),
             _ => None,
         };
         let mut segments = self.recorded();
