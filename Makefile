@@ -1,13 +1,13 @@
-# One command for each thing. `make run` is where a newcomer begins.
+# One command per task. Start with `make run`; `make` lists all of them.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-# Where cargo builds: as cargo itself decides it.
+# The same folder as cargo uses.
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN := web/node_modules/.bin
 
-# Stamps: npm, buf and esbuild run only when what they read is newer than what they made.
+# Timestamps: npm, buf and esbuild run only if an input is newer than the output.
 NODE_MODULES := web/node_modules/.package-lock.json
 STUBS := web/src/gen/.stamp
 DIST := web/dist/index.html
@@ -16,34 +16,35 @@ PAGE := web/build.mjs web/tsconfig.json LICENSE $(shell find web/src -path web/s
 
 .PHONY: help run build web test lint bench bootstrap bootstrap-test
 
-help: ## This list
+help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
 	@echo
-	@echo "  make run ARGS='--listen 127.0.0.1:9000' hands arguments to reelmill up."
+	@echo "  make run ARGS='--listen 127.0.0.1:9000' passes arguments to reelmill up."
 
-run: build ## Install what is missing, build, and start everything on this machine
+run: build ## Install missing dependencies, build, and start all roles on this machine
 	@exec "$(TARGET)/release/reelmill" up $(ARGS)
 
-build: bootstrap $(DIST) ## Build the page and the binary
+build: bootstrap $(DIST) ## Build the web page and the binary
 	cargo build --release --locked -p reelmill
 
-web: bootstrap $(DIST) ## Build the page into web/dist
+web: bootstrap $(DIST) ## Build the web page into web/dist
 
-test: bootstrap-test $(DIST) ## Install what the tests need, and run them all
+test: bootstrap-test $(DIST) ## Install test dependencies and run all tests
 	cd web && npm run --silent typecheck && npm test --silent
 	cargo test --release --locked --workspace
 
-lint: bootstrap $(STUBS) ## Check format, lints, contract, types, licences
+lint: bootstrap $(STUBS) ## Check format, lints, contract, types, scripts, workflows, dependencies
 	cargo fmt --all --check
 	cargo clippy --release --locked --workspace --all-targets -- -D warnings
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
 	cd web && npm run --silent typecheck
 	@if command -v shellcheck >/dev/null; then shellcheck deploy/*.sh .ci/run; else echo "shellcheck: not installed, skipped"; fi
+	@if command -v actionlint >/dev/null; then actionlint; else echo "actionlint: not installed, skipped"; fi
 	@if command -v cargo-deny >/dev/null; then cargo deny --workspace check bans licenses sources; \
 	  else echo "cargo-deny: not installed, skipped"; fi
 
-bench: bootstrap-test $(DIST) ## Measure speed and memory; the figures go to target/bench/
+bench: bootstrap-test $(DIST) ## Measure speed and memory; writes target/bench/figures.json
 	cargo build --release --locked -p reelmill -p reelmill-bench
 	"$(TARGET)/release/reelmill-bench" $(ARGS)
 
@@ -53,7 +54,7 @@ bootstrap:
 bootstrap-test:
 	@deploy/bootstrap.sh test
 
-# Order-only on bootstrap: it checks that there is a Node, and makes nothing older.
+# Order-only prerequisite: bootstrap checks for Node, but must not trigger a reinstall.
 $(NODE_MODULES): web/package-lock.json web/package.json web/.npmrc | bootstrap
 	cd web && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@

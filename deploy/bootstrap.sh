@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Installs what Reelmill needs and this machine lacks.
+# Installs missing dependencies.
 #
-#   deploy/bootstrap.sh run    what `make run` needs: ffmpeg and a C compiler
-#   deploy/bootstrap.sh test   that, and the real servers and the browser that `make test` talks to
+#   deploy/bootstrap.sh run    for `make run`: ffmpeg and a C compiler
+#   deploy/bootstrap.sh test   for `make test`: also the servers and the browser that the tests use
 #
-# Rust and Node come from their own installers: here they are only checked. Nothing is done, and
-# nothing is asked of the network, when everything is there.
+# Rust and Node are only checked, because they have their own installers. If nothing is missing, this changes nothing and
+# does not access the network.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -35,7 +35,7 @@ have_any() {
 
 have_chrome() { have_any "${CHROMES[@]}" || [ -x "$MAC_CHROME" ]; }
 
-# Debian and Homebrew keep the server's programs off the PATH.
+# Debian and Homebrew do not add the server's binaries to the PATH.
 have_postgres() {
   have initdb ||
     compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null ||
@@ -51,21 +51,21 @@ at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; 
 check_rust() {
   local wanted found
   wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
-  have cargo || die "Rust is missing: install it from https://rustup.rs (at least $wanted), then run this again"
+  have cargo || die "Rust is not installed: install version $wanted or newer from https://rustup.rs, then run this again"
   found=$(rustc --version | cut -d ' ' -f 2)
-  at_least "$found" "$wanted" || die "Rust $found is too old, $wanted is needed: run 'rustup update stable'"
+  at_least "$found" "$wanted" || die "Rust $found is too old: version $wanted or newer is needed; run 'rustup update stable'"
 }
 
 check_node() {
   local found
   if ! have node || ! have npm; then
-    die "Node.js is missing: install it from https://nodejs.org (at least $NODE_MAJOR, with npm), then run this again"
+    die "Node.js or npm is not installed: install version $NODE_MAJOR or newer from https://nodejs.org, then run this again"
   fi
   found=$(node --version)
-  at_least "${found#v}" "$NODE_MAJOR" || die "Node.js $found is too old: install at least $NODE_MAJOR from https://nodejs.org"
+  at_least "${found#v}" "$NODE_MAJOR" || die "Node.js $found is too old: install version $NODE_MAJOR or newer from https://nodejs.org"
 }
 
-# Prints the packages that are missing, by the package manager's names.
+# Prints the missing packages, by their names in the package manager.
 missing_for_run() {
   local manager=$1
   if ! have ffmpeg || ! have ffprobe; then echo ffmpeg; fi
@@ -78,7 +78,7 @@ missing_for_test() {
     apt)
       have_postgres || echo postgresql
       have redis-server || echo redis-server
-      # Without a font the browser's pictures have no text.
+      # Without fonts, screenshots have no text.
       have_chrome || printf '%s\n' chromium fonts-liberation
       have_venv || printf '%s\n' python3 python3-venv
       ;;
@@ -96,25 +96,25 @@ as_root() {
   elif have sudo; then
     sudo "$@"
   else
-    die "root is needed for: $* (there is no sudo here)"
+    die "this command needs root, and sudo is not installed: $*"
   fi
 }
 
 apt_get() { as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 "$@" >&2; }
 
-# The tests start servers of their own: the packages' services are neither started now nor at boot.
-# Services that were there before are not touched.
+# The tests start their own servers, so the packages' services are not started, neither now nor at boot. Services that
+# were installed before are not changed.
 apt_install() {
-  local held=no
+  local policy_created=no
   if [ ! -e "$POLICY" ]; then
     printf '#!/bin/sh\nexit 101\n' | as_root tee "$POLICY" >/dev/null
     as_root chmod 755 "$POLICY"
-    held=yes
+    policy_created=yes
     trap 'as_root rm -f "$POLICY"' EXIT
   fi
   apt_get update
   apt_get install --no-install-recommends -y "$@"
-  if [ "$held" = yes ]; then
+  if [ "$policy_created" = yes ]; then
     as_root rm -f "$POLICY"
     trap - EXIT
   fi
@@ -152,32 +152,32 @@ install_missing() {
       say "installing ${missing[*]}"
       brew install --quiet "${missing[@]}" >&2
       ;;
-    none) die "install these with this system's package manager, then run this again: ${missing[*]}" ;;
+    none) die "neither apt-get nor brew is available: install these packages, then run this again: ${missing[*]}" ;;
   esac
 }
 
-# What no package manager could be told to install, or did not.
+# Fails if something is still missing.
 check_all() {
   local what=$1
-  have ffmpeg || die "ffmpeg is missing: see https://ffmpeg.org/download.html"
-  have ffprobe || die "ffprobe is missing: it comes with ffmpeg, see https://ffmpeg.org/download.html"
-  have cc || die "a C compiler (cc) is missing: install gcc or clang (macOS: xcode-select --install)"
+  have ffmpeg || die "ffmpeg is not installed: see https://ffmpeg.org/download.html"
+  have ffprobe || die "ffprobe, a part of ffmpeg, is not installed: see https://ffmpeg.org/download.html"
+  have cc || die "no C compiler (cc) is installed: install gcc or clang (macOS: xcode-select --install)"
   if [ "$what" != test ]; then return 0; fi
-  have_postgres || die "the PostgreSQL server (initdb, postgres) is missing"
-  have redis-server || die "redis-server is missing"
-  have_chrome || die "Chromium or Google Chrome is missing: the browser test plays a video in it"
-  have_venv || die "Python 3 with its venv module is missing"
+  have_postgres || die "the PostgreSQL server (initdb, postgres) is not installed"
+  have redis-server || die "redis-server is not installed"
+  have_chrome || die "neither Chromium nor Google Chrome is installed: the browser tests need one of them"
+  have_venv || die "Python 3 with the venv module is not installed"
 }
 
-# SeaweedFS, the SQS server and the ffmpeg that knows VMAF, in a Python environment of our own.
+# SeaweedFS, the SQS server and an ffmpeg with VMAF, in a Python virtual environment.
 install_tools() {
   local stamp=$TOOLS/requirements.txt
   if cmp -s "$REQUIREMENTS" "$stamp"; then return 0; fi
-  say "installing the servers and tools of the tests into $TOOLS"
-  # Over what may be there: another run's servers may be at work in it.
+  say "installing servers and tools for the tests into $TOOLS"
+  # Updated in place, because servers of a concurrent run may use it.
   python3 -m venv "$TOOLS"
   "$TOOLS/bin/pip" install --quiet --disable-pip-version-check --no-input -r "$REQUIREMENTS" >&2
-  # Copied last: a broken installation is taken up again.
+  # Copied last, so that an interrupted installation is repeated.
   cp "$REQUIREMENTS" "$stamp"
 }
 

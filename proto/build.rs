@@ -1,4 +1,4 @@
-//! Compiles the .proto files without a protoc binary, and keeps their descriptor set.
+//! Compiles the .proto files without a protoc binary and writes their descriptor set.
 
 use std::{env, error::Error, fs, path::PathBuf};
 
@@ -19,13 +19,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=reelmill");
     let mut compiler = protox::Compiler::new(["."])?;
     compiler.include_imports(true).include_source_info(true).open_files(FILES)?;
-    // The encoding by the compiler keeps the method options; prost's own types would drop them.
-    let described = compiler.encode_file_descriptor_set();
+    // Encoded by the compiler, because prost's own types would drop the method options.
+    let descriptors = compiler.encode_file_descriptor_set();
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    fs::write(out.join("descriptors.bin"), &described)?;
+    fs::write(out.join("descriptors.bin"), &descriptors)?;
 
-    // Fail the build here, with a name, rather than at the gateway's start.
-    let pool = DescriptorPool::decode(described.as_slice())?;
+    // A method without a policy fails the build instead of the gateway's start.
+    let pool = DescriptorPool::decode(descriptors.as_slice())?;
     let option = pool.get_extension_by_name("reelmill.policy.v1.method").ok_or("policy option missing")?;
     for method in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
         if !method.options().has_extension(&option) {
@@ -33,11 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
 
-    let files = prost_types_of(&described)?;
+    let files = prost_types::FileDescriptorSet::decode(descriptors.as_slice())?;
     tonic_prost_build::configure().build_transport(false).compile_fds(files)?;
     Ok(())
-}
-
-fn prost_types_of(described: &[u8]) -> Result<prost_types::FileDescriptorSet, prost::DecodeError> {
-    prost_types::FileDescriptorSet::decode(described)
 }

@@ -1,5 +1,5 @@
-// Bundles the page into dist/. The new folder replaces the old one only when it is whole, so that
-// a cargo build beside it never embeds half a page.
+// Bundles the page into dist/. The new folder replaces the old one only when complete, so that a concurrent cargo build
+// never embeds a partial page.
 import { build } from "esbuild";
 import { copyFile, mkdir, readFile, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
@@ -35,14 +35,14 @@ await copyFile("src/index.html", path.join(next, "index.html"));
 await rm(dist, { recursive: true, force: true });
 await rename(next, dist);
 
-/** The licence of every package that a bundled file comes from, as its terms ask. */
+/** The licence texts of all bundled packages, which their terms require. */
 async function licences(files) {
   const folders = files.map((file) => /^node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file)?.[0]);
   const texts = [];
   for (const folder of [...new Set(folders)].filter(Boolean).sort()) {
     const { name, version, license } = JSON.parse(await readFile(`${folder}/package.json`, "utf8"));
     const file = (await readdir(folder)).find((entry) => /^licen[cs]e/i.test(entry));
-    // Some packages name Apache-2.0 and leave the text out: it is our own licence too.
+    // Some packages are Apache-2.0 but do not include the text: Reelmill's LICENSE is the same.
     const text = await readFile(file ? `${folder}/${file}` : "../LICENSE", "utf8");
     texts.push(`${name} ${version} (${license})\n\n${text.trim()}\n`);
   }

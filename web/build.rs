@@ -1,9 +1,12 @@
-//! Lists the files of `dist/`, which `make web` builds, as a table that `src/lib.rs` includes.
-//! Without `dist/` the table holds one page that says how to build it.
+//! Generates the table of embedded files that `src/lib.rs` includes, from `dist/`, which `make web` builds. Without
+//! `dist/` the table contains only `missing.html`, which says how to build the page.
 
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
-use std::{env, fs, io};
+use std::{
+    env,
+    fmt::Write as _,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 fn main() -> io::Result<()> {
     let web = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or(io::ErrorKind::NotFound)?);
@@ -18,12 +21,12 @@ fn main() -> io::Result<()> {
     } else {
         files.push(("/index.html".to_owned(), web.join("missing.html")));
     }
-    // `get` searches by halves.
+    // `get` uses binary search.
     files.sort();
     fs::write(out.join("assets.rs"), table(&files)?)
 }
 
-/// Adds every file below `folder` with its path on the server.
+/// Adds every file below `folder` with its URL path.
 fn collect(folder: &Path, prefix: &str, files: &mut Vec<(String, PathBuf)>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -38,6 +41,7 @@ fn collect(folder: &Path, prefix: &str, files: &mut Vec<(String, PathBuf)>) -> i
     Ok(())
 }
 
+/// The table as Rust source.
 fn table(files: &[(String, PathBuf)]) -> io::Result<String> {
     let mut source = String::from("static ASSETS: &[Asset] = &[\n");
     for (path, file) in files {
@@ -53,7 +57,7 @@ fn table(files: &[(String, PathBuf)]) -> io::Result<String> {
     Ok(source)
 }
 
-/// FNV-1a, 64 bits: tells two builds of one file apart, which is all an entity tag is asked for here.
+/// 64-bit FNV-1a. Enough for an entity tag, which only has to differ between two builds of a file.
 fn fnv1a(bytes: &[u8]) -> u64 {
     bytes
         .iter()

@@ -1,4 +1,4 @@
-//! Unary calls through the gateway against the same calls straight to the service.
+//! Unary calls through the gateway, compared with the same calls directly to the service.
 
 use std::time::{Duration, Instant};
 
@@ -19,22 +19,22 @@ use crate::{
 };
 
 const CALLERS: usize = 16;
-const ROUND: Duration = Duration::from_secs(3);
 const ROUNDS: usize = 3;
+const ROUND_DURATION: Duration = Duration::from_secs(3);
 
-/// What one round measured.
+/// Result of one round.
 struct Round {
-    calls_a_second: f64,
+    calls_per_second: f64,
     p99_millis: f64,
 }
 
-/// A signed-in call, so that signature, session and rate limit are all checked. Rounds in turn, so that a
-/// change of the machine's mood hits both.
+/// Uses a call with an access token, so that the gateway checks signature, session and rate limit. Rounds alternate, so
+/// that a change of the machine's speed affects both sides.
 pub async fn measure(figures: &mut Figures) -> anyhow::Result<()> {
     let system = System::start().await?;
-    let through = connect(&system.server).await?;
-    let straight = connect(&system.role("auth")?).await?;
-    let signed_in = sign_in(through.clone()).await?;
+    let gateway_channel = connect(&system.server).await?;
+    let service_channel = connect(&system.role_address("auth")?).await?;
+    let signed_in = sign_in(gateway_channel.clone()).await?;
     let user = signed_in.user.as_ref().map_or("", |user| user.name.trim_start_matches("users/"));
     let session =
         signed_in.session.as_ref().map_or("", |session| session.name.trim_start_matches("sessions/"));
@@ -44,18 +44,18 @@ pub async fn measure(figures: &mut Figures) -> anyhow::Result<()> {
         (headers::CALLER, format!("user {user} {session}").parse()?),
     ];
     let as_client = vec![("authorization", format!("Bearer {}", signed_in.access_token).parse()?)];
-    let (mut direct, mut gateway) = (Vec::new(), Vec::new());
+    let (mut service, mut gateway) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        direct.push(round(straight.clone(), as_gateway.clone()).await?);
-        gateway.push(round(through.clone(), as_client.clone()).await?);
+        service.push(round(service_channel.clone(), as_gateway.clone()).await?);
+        gateway.push(round(gateway_channel.clone(), as_client.clone()).await?);
     }
-    let rate = |rounds: &[Round]| median(rounds.iter().map(|round| round.calls_a_second).collect());
+    let rate = |rounds: &[Round]| median(rounds.iter().map(|round| round.calls_per_second).collect());
     let p99 = |rounds: &[Round]| median(rounds.iter().map(|round| round.p99_millis).collect());
-    figures.note("unary calls straight to the service", rate(&direct), "calls/s", None)?;
-    figures.note("the same through the gateway", rate(&gateway), "calls/s", None)?;
-    figures.note("throughput: gateway over straight", rate(&gateway) / rate(&direct), "x", None)?;
-    figures.note("p99 straight to the service", p99(&direct), "ms", None)?;
-    figures.note("p99 through the gateway", p99(&gateway), "ms", None)
+    figures.record("unary calls straight to the service", rate(&service), "calls/s", None)?;
+    figures.record("the same through the gateway", rate(&gateway), "calls/s", None)?;
+    figures.record("throughput: gateway over straight", rate(&gateway) / rate(&service), "x", None)?;
+    figures.record("p99 straight to the service", p99(&service), "ms", None)?;
+    figures.record("p99 through the gateway", p99(&gateway), "ms", None)
 }
 
 async fn connect(address: &str) -> anyhow::Result<Channel> {
@@ -71,7 +71,7 @@ async fn sign_in(channel: Channel) -> anyhow::Result<CreateSessionResponse> {
     Ok(AuthServiceClient::new(channel).create_session(request).await?.into_inner())
 }
 
-/// Calls from a number of callers at once, each one call after the other, on one connection.
+/// Concurrent callers on one connection, each with one call at a time.
 async fn round(
     channel: Channel,
     metadata: Vec<(&'static str, MetadataValue<Ascii>)>,
@@ -81,25 +81,25 @@ async fn round(
         let mut client = AuthServiceClient::new(channel.clone());
         let metadata = metadata.clone();
         tokio::spawn(async move {
-            let mut took = Vec::new();
-            while started.elapsed() < ROUND {
+            let mut latencies_ms = Vec::new();
+            while started.elapsed() < ROUND_DURATION {
                 let mut request = Request::new(GetUserRequest { name: "users/me".to_owned() });
                 for (name, value) in &metadata {
                     request.metadata_mut().insert(*name, value.clone());
                 }
-                let begun = Instant::now();
+                let call_started = Instant::now();
                 client.get_user(request).await?;
-                took.push(begun.elapsed().as_secs_f64() * 1000.0);
+                latencies_ms.push(call_started.elapsed().as_secs_f64() * 1000.0);
             }
-            anyhow::Ok(took)
+            anyhow::Ok(latencies_ms)
         })
     });
-    let mut took = Vec::new();
+    let mut latencies_ms = Vec::new();
     for caller in futures::future::join_all(callers).await {
-        took.extend(caller??);
+        latencies_ms.extend(caller??);
     }
     let seconds = started.elapsed().as_secs_f64();
-    took.sort_by(f64::total_cmp);
-    let p99 = took.get(took.len() * 99 / 100).copied().context("no call ended")?;
-    Ok(Round { calls_a_second: took.len() as f64 / seconds, p99_millis: p99 })
+    latencies_ms.sort_by(f64::total_cmp);
+    let p99 = latencies_ms.get(latencies_ms.len() * 99 / 100).copied().context("no call completed")?;
+    Ok(Round { calls_per_second: latencies_ms.len() as f64 / seconds, p99_millis: p99 })
 }

@@ -1,4 +1,4 @@
-//! A whole job against the bare ffmpeg commands that make the same outputs.
+//! CPU time of a whole job, compared with bare ffmpeg commands that produce the same outputs.
 
 use std::path::Path;
 
@@ -6,22 +6,23 @@ use anyhow::{Context as _, ensure};
 
 use crate::{
     clips::generate,
-    figures::{Figures, Goal, median, say},
+    ffmpeg::{self, words},
+    figures::{Figures, Goal, median},
     options::Options,
     process,
-    system::{System, run},
+    system::System,
 };
 
 const CLIP: &str = "clip.mp4";
-/// Moving shapes with grain: nothing an encoder gets for free.
-const PICTURE: &str = "testsrc2=size=1920x1080:rate=30,noise=alls=6:allf=t";
-/// What is one task, and what is cut into chunks: seconds.
-const LENGTHS: [u32; 2] = [30, 300];
-/// From here on a video is cut.
-const CHUNKED: u32 = 32;
-/// What the default plan sets beside the preset.
-const TUNING: &str = "trellis=1:subme=1:partitions=i8x8,i4x4";
-/// The rungs of a 1080p source, by name, size and the caps that the plan sets.
+/// Moving shapes with grain, which no encoder can skip.
+const VIDEO: &str = "testsrc2=size=1920x1080:rate=30,noise=alls=6:allf=t";
+/// A video of one task, and one that is split into chunks.
+const DEFAULT_SECONDS: [u32; 2] = [30, 300];
+/// Longer videos are split into chunks.
+const MAX_SINGLE_TASK_SECONDS: u32 = 32;
+/// x264 parameters that the default plan sets in addition to the preset.
+const X264_PARAMS: &str = "trellis=1:subme=1:partitions=i8x8,i4x4";
+/// The rungs of a 1080p source, as the plan sets them: name, size, maximum bit rate, buffer size.
 const RUNGS: [(&str, &str, &str, &str); 4] = [
     ("1080p", "1920:1080", "6000k", "12000k"),
     ("720p", "1280:720", "3500k", "7000k"),
@@ -29,25 +30,31 @@ const RUNGS: [(&str, &str, &str, &str); 4] = [
     ("360p", "640:360", "1000k", "2000k"),
 ];
 
-/// From the complete-call to READY of a 1080p clip, CPU seconds of every process; in turn with the baseline.
+/// CPU seconds of all processes from CompleteUploadSession to READY, for a 1080p clip. Runs alternate with the baseline.
 pub async fn measure(figures: &mut Figures, options: &Options) -> anyhow::Result<()> {
-    let lengths = options.seconds.map_or(LENGTHS.to_vec(), |seconds| vec![seconds]);
+    let lengths = options.seconds.map_or(DEFAULT_SECONDS.to_vec(), |seconds| vec![seconds]);
     for seconds in lengths {
         let system = System::start().await?;
-        // About what a camera makes.
+        // Roughly what a camera records.
         let encoder = ["-preset", "veryfast", "-b:v", "10M", "-maxrate", "12M", "-bufsize", "20M"];
-        generate(PICTURE, seconds, &encoder, &system.path(CLIP)).await?;
-        let (mut ours, mut bare) = (Vec::new(), Vec::new());
+        generate(VIDEO, seconds, &encoder, &system.path(CLIP)).await?;
+        let (mut job, mut bare) = (Vec::new(), Vec::new());
         for _ in 0..options.runs(3) {
-            bare.push(baseline(system.folder.path(), seconds, options.verbose).await?);
-            ours.push(whole_job(&system).await?);
+            bare.push(baseline(system.folder(), seconds, options.verbose).await?);
+            job.push(whole_job(&system).await?);
         }
-        let ratios = ours.iter().zip(&bare).map(|(ours, bare)| ours / bare).collect();
-        let (cut, goal) = if seconds > CHUNKED { (", in chunks", 1.07) } else { ("", 1.05) };
-        let name = format!("whole job, {seconds} s of 1080p{cut}");
-        figures.note(&format!("{name}: CPU of everything"), median(ours), "s", None)?;
-        figures.note("bare ffmpeg with the same outputs: CPU", median(bare), "s", None)?;
-        figures.note(&format!("{name}: over bare ffmpeg"), median(ratios), "x", Some(Goal::AtMost(goal)))?;
+        let ratios = job.iter().zip(&bare).map(|(job, bare)| job / bare).collect();
+        let (chunked, goal) =
+            if seconds > MAX_SINGLE_TASK_SECONDS { (", in chunks", 1.07) } else { ("", 1.05) };
+        let name = format!("whole job, {seconds} s of 1080p{chunked}");
+        figures.record(&format!("{name}: CPU of everything"), median(job), "s", None)?;
+        figures.record("bare ffmpeg with the same outputs: CPU", median(bare), "s", None)?;
+        figures.record(
+            &format!("{name}: over bare ffmpeg"),
+            median(ratios),
+            "x",
+            Some(Goal::AtMost(goal)),
+        )?;
     }
     Ok(())
 }
@@ -63,27 +70,27 @@ async fn whole_job(system: &System) -> anyhow::Result<f64> {
     Ok(process::cpu_seconds(pid)? - before)
 }
 
-/// One decode, a cascade of lanczos scales, four x264 with the plan's options, AAC once, CMAF HLS, a poster, thumbnails; then one
-/// remux a rung. CPU seconds.
+/// CPU seconds of: one decode, cascaded lanczos scaling, four x264 encodes with the plan's options, one AAC encode, CMAF
+/// HLS, a poster, thumbnails; then one remux per rung.
 async fn baseline(folder: &Path, seconds: u32, verbose: bool) -> anyhow::Result<f64> {
     let before = process::children_cpu_seconds()?;
     let mut graph = String::from("[0:v:0]fps=30");
-    for (place, (_, size, ..)) in RUNGS.iter().enumerate() {
+    for (index, (_, size, ..)) in RUNGS.iter().enumerate() {
         graph.push_str(&format!(
-            ",scale={size}:flags=lanczos,format=yuv420p,split=2[v{place}][n{place}];[n{place}]null"
+            ",scale={size}:flags=lanczos,format=yuv420p,split=2[v{index}][n{index}];[n{index}]null"
         ));
     }
-    let every = if seconds > CHUNKED { 120 } else { 30 };
+    let thumbnail_interval = if seconds > MAX_SINGLE_TASK_SECONDS { 120 } else { 30 };
     graph.push_str(&format!(
         ",split=2[a][b];[a]select=gte(t\\,{})*isnan(prev_selected_t),scale=640:360[poster];\
-         [b]select=not(mod(n\\,{every})),scale=160:90:flags=bilinear,tile=5x5[sheets]",
+         [b]select=not(mod(n\\,{thumbnail_interval})),scale=160:90:flags=bilinear,tile=5x5[sheets]",
         f64::from(seconds.min(120)) / 10.0
     ));
     let mut args: Vec<String> = words(&format!("-v error -nostdin -y -i {CLIP} -filter_complex"));
     args.push(graph);
-    for (place, (name, _, maxrate, bufsize)) in RUNGS.iter().enumerate() {
+    for (index, (name, _, maxrate, bufsize)) in RUNGS.iter().enumerate() {
         args.extend(words(&format!(
-            "-map [v{place}] -c:v libx264 -threads 1 -preset veryfast -x264-params {TUNING} -crf 23 -maxrate {maxrate} -bufsize {bufsize} \
+            "-map [v{index}] -c:v libx264 -threads 1 -preset veryfast -x264-params {X264_PARAMS} -crf 23 -maxrate {maxrate} -bufsize {bufsize} \
              -g 120 -keyint_min 120 -sc_threshold 0 -f hls -hls_time 4 \
              -hls_playlist_type vod -hls_segment_type fmp4 -hls_fmp4_init_filename {name}-init.mp4 \
              -hls_segment_filename {name}-%05d.m4s {name}.m3u8"
@@ -94,23 +101,12 @@ async fn baseline(folder: &Path, seconds: u32, verbose: bool) -> anyhow::Result<
          -hls_fmp4_init_filename audio-init.mp4 -hls_segment_filename audio-%05d.m4s audio.m3u8 \
          -map [poster] -frames:v 1 poster.jpg -map [sheets] -fps_mode passthrough sheet-%03d.jpg",
     ));
-    ffmpeg(&args, folder, verbose).await?;
+    ffmpeg::run(&args, folder, verbose).await?;
     for (name, ..) in RUNGS {
         let args = words(&format!(
             "-v error -nostdin -y -i {name}.m3u8 -i audio.m3u8 -map 0:v -map 1:a -c copy -movflags +faststart out-{name}.mp4"
         ));
-        ffmpeg(&args, folder, verbose).await?;
+        ffmpeg::run(&args, folder, verbose).await?;
     }
     Ok(process::children_cpu_seconds()? - before)
-}
-
-async fn ffmpeg(args: &[String], folder: &Path, verbose: bool) -> anyhow::Result<()> {
-    if verbose {
-        say(&format!("  ffmpeg {}", args.join(" ")))?;
-    }
-    run("ffmpeg", &args.iter().map(String::as_str).collect::<Vec<_>>(), folder).await
-}
-
-fn words(text: &str) -> Vec<String> {
-    text.split_whitespace().map(str::to_owned).collect()
 }

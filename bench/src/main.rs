@@ -1,10 +1,11 @@
-//! What `make bench` measures: ratios against a baseline of the same run, one line a figure on stdout and
-//! the same as JSON under `target/bench/`. docs/BENCHMARKS.md says how each is measured.
+//! The benchmarks that `make bench` runs. They measure ratios to a baseline in the same run, and print one line per figure
+//! and write all figures as JSON to `target/bench/`. docs/BENCHMARKS.md describes each of them.
 
-mod apart;
 mod calls;
 mod clips;
+mod distributed;
 mod encode;
+mod ffmpeg;
 mod figures;
 mod job;
 mod memory;
@@ -12,6 +13,7 @@ mod options;
 mod playable;
 mod process;
 mod quota;
+mod reelmill;
 mod system;
 mod workers;
 

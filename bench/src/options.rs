@@ -1,33 +1,33 @@
-//! What a person asks for: groups, and `name=value` settings.
+//! Command line arguments: groups, and `name=value` settings.
 
 use anyhow::{Context as _, bail, ensure};
 
-/// The groups, and whether a run without names takes them in.
+/// The groups, and whether they run by default.
 const GROUPS: [(&str, bool); 6] = [
     ("memory", true),
     ("calls", true),
     ("job", true),
     ("encode", true),
     ("playable", true),
-    // Hours on a quarter of a core, and root.
+    // Takes about twenty minutes, and needs root.
     ("workers", false),
 ];
 
-/// What to measure, and how much of it.
+/// Which groups to measure, and how.
 #[derive(Debug, Default, PartialEq)]
 pub struct Options {
     groups: Vec<String>,
     runs: Option<usize>,
-    /// Seconds of the clips; each group has a length of its own.
+    /// Length of the clips. Each group has its own default.
     pub seconds: Option<u32>,
-    /// Only clips whose names contain it.
+    /// Restricts `encode` to clips whose names contain this.
     pub clips: Option<String>,
-    /// Whether commands are printed.
+    /// Whether to print ffmpeg commands.
     pub verbose: bool,
 }
 
 impl Options {
-    /// Reads `encode runs=1 seconds=5 clips=pan --verbose`.
+    /// Parses arguments such as `encode runs=1 seconds=5 clips=pan --verbose`.
     pub fn parse(args: impl Iterator<Item = String>) -> anyhow::Result<Self> {
         let mut options = Self::default();
         for arg in args {
@@ -35,11 +35,11 @@ impl Options {
                 Some(("runs", value)) => options.runs = Some(number(&arg, value)? as usize),
                 Some(("seconds", value)) => options.seconds = Some(number(&arg, value)?),
                 Some(("clips", value)) => options.clips = Some(value.to_owned()),
-                Some(_) => bail!("{arg}: the settings are runs=N, seconds=N and clips=TEXT"),
+                Some(_) => bail!("{arg}: unknown setting; use runs=N, seconds=N or clips=TEXT"),
                 None if arg == "--verbose" => options.verbose = true,
                 None => {
                     let known = GROUPS.map(|(name, _)| name);
-                    ensure!(known.contains(&arg.as_str()), "{arg}: the groups are {}", known.join(", "));
+                    ensure!(known.contains(&arg.as_str()), "{arg}: unknown group; use {}", known.join(", "));
                     options.groups.push(arg);
                 }
             }
@@ -55,15 +55,15 @@ impl Options {
         self.groups.iter().any(|wanted| wanted == group)
     }
 
-    /// How often, unless told otherwise: that often.
-    pub fn runs(&self, usual: usize) -> usize {
-        self.runs.unwrap_or(usual)
+    /// Number of runs.
+    pub fn runs(&self, default: usize) -> usize {
+        self.runs.unwrap_or(default)
     }
 }
 
 fn number(arg: &str, value: &str) -> anyhow::Result<u32> {
     let number: u32 = value.parse().with_context(|| format!("{arg}: not a number"))?;
-    ensure!(number > 0, "{arg}: at least 1");
+    ensure!(number > 0, "{arg}: must be at least 1");
     Ok(number)
 }
 
@@ -76,10 +76,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_is_measured() {
-        let all = parse("").expect("nothing");
+    fn parse_selects_groups_and_rejects_unknown_arguments() {
+        let all = parse("").expect("defaults");
         assert!(all.wants("encode") && all.wants("calls") && !all.wants("workers") && all.runs(3) == 3);
-        let one = parse("workers runs=2 seconds=5 clips=pan --verbose").expect("good");
+        let one = parse("workers runs=2 seconds=5 clips=pan --verbose").expect("valid");
         assert!(one.wants("workers") && !one.wants("encode") && one.verbose);
         assert_eq!((one.runs(3), one.seconds, one.clips.as_deref()), (2, Some(5), Some("pan")));
         for wrong in ["all", "runs=0", "runs=x", "speed=1"] {

@@ -1,4 +1,4 @@
-//! From the complete-call to the first playable segment, by the length of the video.
+//! Time from CompleteUploadSession to the first playable segment, for several lengths of video.
 
 use std::path::Path;
 
@@ -6,62 +6,63 @@ use anyhow::{Context as _, ensure};
 
 use crate::{
     clips::generate,
+    ffmpeg,
     figures::{Figures, Goal, median},
     options::Options,
     process,
-    system::{System, run},
+    system::System,
 };
 
-const PICTURE: &str = "testsrc2=size=1920x1080:rate=30,noise=alls=6:allf=t";
-/// What is looped.
-const LOOP: u32 = 20;
-/// Seconds of the shortest video, unless told otherwise.
-const SHORTEST: u32 = 60;
-/// How many times as long as the shortest.
-const TIMES: [u32; 3] = [1, 10, 60];
+const VIDEO: &str = "testsrc2=size=1920x1080:rate=30,noise=alls=6:allf=t";
+/// Length of the clip that is repeated.
+const LOOP_SECONDS: u32 = 20;
+/// Length of the shortest video.
+const DEFAULT_SECONDS: u32 = 60;
+/// Lengths of the videos, as multiples of the shortest.
+const MULTIPLES: [u32; 3] = [1, 10, 60];
 
-/// Medians, and the longest against the shortest.
+/// The median for each length, and the ratio of the longest to the shortest.
 pub async fn measure(figures: &mut Figures, options: &Options) -> anyhow::Result<()> {
     let system = System::start().await?;
     let clip = system.path("loop.mp4");
-    // About what a phone or a screen recorder makes.
+    // Roughly what a phone or a screen recorder produces.
     let encoder = ["-preset", "veryfast", "-b:v", "4M", "-maxrate", "5M", "-bufsize", "8M"];
-    generate(PICTURE, LOOP, &encoder, &clip).await?;
-    let shortest = options.seconds.unwrap_or(SHORTEST);
+    generate(VIDEO, LOOP_SECONDS, &encoder, &clip).await?;
+    let shortest = options.seconds.unwrap_or(DEFAULT_SECONDS);
     let mut medians = Vec::new();
-    for seconds in TIMES.map(|times| shortest * times) {
+    for seconds in MULTIPLES.map(|multiple| shortest * multiple) {
         let name = format!("{seconds}.mp4");
-        repeat(&clip, seconds, &name, system.folder.path()).await?;
-        let mut took = Vec::new();
+        repeat(&clip, seconds, &name, system.folder()).await?;
+        let mut times = Vec::new();
         for _ in 0..options.runs(3) {
-            took.push(once(&system, &name).await?);
+            times.push(time_to_playable(&system, &name).await?);
         }
         std::fs::remove_file(system.path(&name))?;
-        let middle = median(took);
+        let median = median(times);
         let name = format!("complete-call to playable, {seconds} s of 1080p, median");
-        figures.note(&name, middle, "s", Some(Goal::AtMost(3.0)))?;
-        medians.push(middle);
+        figures.record(&name, median, "s", Some(Goal::AtMost(3.0)))?;
+        medians.push(median);
     }
     let ratio = medians.last().zip(medians.first()).map_or(f64::NAN, |(longest, first)| longest / first);
-    let name = format!("the same, {} times the length over once", TIMES[TIMES.len() - 1]);
-    figures.note(&name, ratio, "x", Some(Goal::AtMost(1.2)))
+    let name = format!("the same, {} times the length over once", MULTIPLES[MULTIPLES.len() - 1]);
+    figures.record(&name, ratio, "x", Some(Goal::AtMost(1.2)))
 }
 
-/// The clip over and over, without encoding it again; the index at the end, as most recorders leave it.
+/// Repeats the clip by stream copy. The index is at the end of the file, as most recorders write it.
 async fn repeat(clip: &Path, seconds: u32, name: &str, folder: &Path) -> anyhow::Result<()> {
     let (clip, length) = (clip.display().to_string(), seconds.to_string());
     let args = ["-v", "error", "-y", "-stream_loop", "-1", "-i", &clip, "-t", &length, "-c", "copy", name];
-    run("ffmpeg", &args, folder).await
+    ffmpeg::run(&args, folder, false).await
 }
 
-/// Uploads, and ends what is left to encode as soon as it plays: the next one finds the machine idle.
-async fn once(system: &System, name: &str) -> anyhow::Result<f64> {
+/// Uploads a file and deletes the video as soon as it is playable, so that the machine is idle for the next one.
+async fn time_to_playable(system: &System, name: &str) -> anyhow::Result<f64> {
     let file = system.path(name).display().to_string();
     let video = system.client(&["upload", "--until", "playable", "--json", "--no-resume", &file]).await?;
     ensure!(video["playable"] == true, "{video}");
-    let took = video["timeToPlayableSeconds"].as_f64().context("no time to playable")?;
+    let seconds = video["timeToPlayableSeconds"].as_f64().context("no time to playable")?;
     let id = video["name"].as_str().context("no name")?;
     system.client(&["delete", "--yes", "--json", id]).await?;
-    process::until_childless(system.pid()?, "ffmpeg").await?;
-    Ok(took)
+    process::wait_until_childless(system.pid()?, "ffmpeg").await?;
+    Ok(seconds)
 }

@@ -1,27 +1,27 @@
-//! What the kernel says of a process, from /proc (Linux).
+//! CPU time, memory and children of a process, from /proc (Linux).
 
 use std::{fs, time::Duration};
 
 use anyhow::{Context as _, bail};
 
-/// Clock ticks a second in /proc/PID/stat: 100 on every Linux there is.
-const TICKS: f64 = 100.0;
+/// Unit of the times in /proc/PID/stat: USER_HZ, 100 on all current Linux systems.
+const TICKS_PER_SECOND: f64 = 100.0;
 
-/// CPU seconds, user and system, of a process and of its children that it has waited for.
+/// CPU seconds (user and system) of a process and of its children that it has waited for.
 pub fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
     let times = times(&format!("/proc/{pid}/stat"))?;
-    Ok(times.iter().sum::<f64>() / TICKS)
+    Ok(times.iter().sum::<f64>() / TICKS_PER_SECOND)
 }
 
-/// CPU seconds of this process's own children that it has waited for.
+/// CPU seconds of the children of this process that it has waited for.
 pub fn children_cpu_seconds() -> anyhow::Result<f64> {
     let times = times("/proc/self/stat")?;
-    Ok(times[2..].iter().sum::<f64>() / TICKS)
+    Ok(times[2..].iter().sum::<f64>() / TICKS_PER_SECOND)
 }
 
-/// utime, stime, cutime, cstime.
+/// utime, stime, cutime and cstime, in ticks.
 fn times(path: &str) -> anyhow::Result<Vec<f64>> {
-    let stat = fs::read_to_string(path).with_context(|| format!("{path} (these figures need Linux)"))?;
+    let stat = fs::read_to_string(path).with_context(|| format!("{path} (these benchmarks need Linux)"))?;
     let after_name = stat.rsplit_once(") ").context("no process name")?.1;
     let fields = after_name.split(' ').skip(11).take(4);
     fields.map(|field| field.parse().context("not a number")).collect()
@@ -32,7 +32,7 @@ pub fn resident_mib(pid: u32) -> anyhow::Result<f64> {
     status_mib(pid, "VmRSS:")
 }
 
-/// The most resident memory it had since it became the program it is, MiB.
+/// Peak resident memory of a process since its last exec, MiB.
 pub fn peak_resident_mib(pid: u32) -> anyhow::Result<f64> {
     status_mib(pid, "VmHWM:")
 }
@@ -44,12 +44,12 @@ fn status_mib(pid: u32, field: &str) -> anyhow::Result<f64> {
     Ok(kib / 1024.0)
 }
 
-/// The running children of a process that have this name.
+/// Running children of a process with this program name.
 pub fn children(pid: u32, name: &str) -> anyhow::Result<Vec<u32>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let Some(child) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        // It may have ended since it was listed.
+        // The process may have ended since the listing.
         let Ok(stat) = fs::read_to_string(format!("/proc/{child}/stat")) else { continue };
         let Some((before, after)) = stat.rsplit_once(") ") else { continue };
         let mut fields = after.split(' ');
@@ -62,13 +62,13 @@ pub fn children(pid: u32, name: &str) -> anyhow::Result<Vec<u32>> {
     Ok(found)
 }
 
-/// Returns when a process has no such child any more.
-pub async fn until_childless(pid: u32, name: &str) -> anyhow::Result<()> {
+/// Waits until a process has no child with this program name.
+pub async fn wait_until_childless(pid: u32, name: &str) -> anyhow::Result<()> {
     for _ in 0..600 {
         if children(pid, name)?.is_empty() {
             return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    bail!("a minute later {name} still runs")
+    bail!("{name} is still running after a minute")
 }

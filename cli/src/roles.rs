@@ -14,7 +14,7 @@ use reelmill_proto::transcode::worker_service_client::WorkerServiceClient;
 use reelmill_s3_server::ObjectServer;
 use reelmill_transcode::{Transcode, TranscodeConfig};
 use reelmill_upload::{Upload, UploadConfig};
-use reelmill_worker::{WorkerConfig, engine::Jail, slots_of};
+use reelmill_worker::{WorkerConfig, default_slots, engine::Jail};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -130,7 +130,7 @@ pub async fn worker(
         config.name = name;
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    config.slots = if settings.slots == 0 { slots_of(cores) } else { settings.slots };
+    config.slots = if settings.slots == 0 { default_slots(cores) } else { settings.slots };
     config.ffmpeg.clone_from(&settings.ffmpeg);
     config.ffprobe.clone_from(&settings.ffprobe);
     config.drain = Duration::from_secs(settings.drain_seconds);
@@ -156,7 +156,7 @@ pub async fn gateway(
         [("auth", &addresses.auth), ("upload", &addresses.upload), ("transcode", &addresses.transcode)];
     let config = GatewayConfig {
         public_url: non_empty(&settings.public_url),
-        store_url: non_empty(&context.config.objects.public_endpoint)
+        object_store_url: non_empty(&context.config.objects.public_endpoint)
             .or_else(|| non_empty(&context.config.objects.endpoint)),
         playback_secret: context.secrets.playback_key()?,
         upstreams: upstreams

@@ -1,35 +1,35 @@
-//! What a gateway is told at start.
+//! Configuration of a gateway.
 
 use std::collections::BTreeMap;
 
 use reelmill_platform::shared_state::RateLimit;
 
-/// How one gateway is set up.
+/// Configuration of a gateway.
 #[derive(Clone)]
 pub struct GatewayConfig {
-    /// Scheme and authority that clients reach the gateway by, as `https://video.example.org`. Without it,
-    /// the host that each client came by is taken.
+    /// Scheme and authority by which clients reach the gateway, as `https://video.example.org`. `None`: the host that
+    /// each request names.
     pub public_url: Option<String>,
-    /// Secret that playback addresses are signed with, the same in every role that signs them.
+    /// Secret that playback URLs are signed with, the same in every role that signs them.
     pub playback_secret: String,
-    /// Where each role is: `reelmill.auth.v1.X` goes to `auth`, the second word of its package. Values are
-    /// `http://HOST:PORT` or `unix:///PATH`.
+    /// Address of each role, `http://HOST:PORT` or `unix:///PATH`. The role of a method is the second word of its
+    /// package: `auth` for `reelmill.auth.v1`.
     pub upstreams: BTreeMap<String, String>,
-    /// Origins that browsers may call from, besides the gateway's own: exact ones get credentials (cookies),
-    /// `*` stands for every origin and gets none. Empty: the gateway's own pages only.
+    /// Origins of web pages that may call, besides the gateway's own. Listed origins may send credentials (cookies);
+    /// `*` allows all others without credentials. Empty: only the gateway's own pages.
     pub allowed_origins: Vec<String>,
-    /// What each signed-in user may spend.
+    /// Rate limit of each signed-in user.
     pub rate: RateLimit,
-    /// What each client address may spend without signing in.
+    /// Rate limit of each client address for calls without a valid access token.
     pub anonymous_rate: RateLimit,
-    /// Scheme and authority that browsers put parts to, where that is not the gateway itself.
-    pub store_url: Option<String>,
-    /// Whether a proxy in front sets `X-Forwarded-For`, `-Proto` and `-Host`. Believed only then.
+    /// URL to which browsers upload parts, if the object store is not behind the gateway.
+    pub object_store_url: Option<String>,
+    /// Whether a reverse proxy sets `X-Forwarded-For`, `-Proto` and `-Host`. Otherwise these headers are ignored.
     pub trusted_proxies: bool,
 }
 
-/// Hides the secret.
 impl std::fmt::Debug for GatewayConfig {
+    /// Omits the secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("GatewayConfig")
             .field("public_url", &self.public_url)

@@ -1,32 +1,31 @@
-//! What goes wrong here, and the one place where it becomes an answer.
+//! Start-up errors, and errors of calls with their gRPC status.
 
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
 use reelmill_mesh::RpcError;
 use reelmill_proto::Reason;
 use tonic::Code;
 
-/// Why a gateway does not start.
+/// Why a gateway cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
-    /// The contract's descriptor set can't be used.
-    #[error("the contract: {0}")]
+    /// The API's descriptor set is unusable.
+    #[error("the API descriptors: {0}")]
     Contract(String),
-    /// A setting can't be used.
+    /// A setting is invalid.
     #[error("{setting}: {cause}")]
     Setting {
-        /// Which one.
+        /// Name of the setting.
         setting: &'static str,
         /// What is wrong with it.
         cause: String,
     },
 }
 
-/// Why a call is refused.
+/// Error with which the gateway ends a call.
 #[derive(Debug, Clone, thiserror::Error)]
-pub(crate) enum Refused {
+pub(crate) enum CallError {
     #[error("there is no such method")]
     MethodUnknown,
     #[error("sign in first")]
@@ -43,73 +42,64 @@ pub(crate) enum Refused {
     Malformed,
     #[error("a request message may have {limit} bytes at most")]
     TooLarge { limit: usize },
-    #[error("the call took longer than allowed")]
+    #[error("the call took longer than its deadline")]
     DeadlineExceeded,
-    #[error("a part of the system is away; try again")]
+    #[error("a service is unavailable; try again")]
     ServiceUnavailable,
-    #[error("this process is stopping; call again")]
+    #[error("this process is shutting down; call again")]
     ShuttingDown,
+    /// A bug, logged where it is found.
+    #[error("internal error; quote the request id when you report it")]
+    Internal,
 }
 
-impl From<&Refused> for RpcError {
-    fn from(refused: &Refused) -> Self {
-        let message = refused.to_string();
-        let (code, reason) = match refused {
-            Refused::MethodUnknown => (Code::Unimplemented, Reason::MethodUnknown),
-            Refused::SignInRequired => (Code::Unauthenticated, Reason::SignInRequired),
-            Refused::TokenInvalid => (Code::Unauthenticated, Reason::TokenInvalid),
-            Refused::TokenExpired => (Code::Unauthenticated, Reason::TokenExpired),
-            Refused::SessionEnded => (Code::Unauthenticated, Reason::SessionEnded),
-            Refused::RateLimited { .. } => (Code::ResourceExhausted, Reason::RateLimited),
-            Refused::Malformed => (Code::InvalidArgument, Reason::RequestMalformed),
-            Refused::TooLarge { .. } => (Code::ResourceExhausted, Reason::MessageTooLarge),
-            Refused::DeadlineExceeded => (Code::DeadlineExceeded, Reason::DeadlineExceeded),
-            Refused::ServiceUnavailable => (Code::Unavailable, Reason::ServiceUnavailable),
-            Refused::ShuttingDown => (Code::Unavailable, Reason::ShuttingDown),
+impl From<&CallError> for RpcError {
+    fn from(error: &CallError) -> Self {
+        let message = error.to_string();
+        let (code, reason) = match error {
+            CallError::MethodUnknown => (Code::Unimplemented, Reason::MethodUnknown),
+            CallError::SignInRequired => (Code::Unauthenticated, Reason::SignInRequired),
+            CallError::TokenInvalid => (Code::Unauthenticated, Reason::TokenInvalid),
+            CallError::TokenExpired => (Code::Unauthenticated, Reason::TokenExpired),
+            CallError::SessionEnded => (Code::Unauthenticated, Reason::SessionEnded),
+            CallError::RateLimited { .. } => (Code::ResourceExhausted, Reason::RateLimited),
+            CallError::Malformed => (Code::InvalidArgument, Reason::RequestMalformed),
+            CallError::TooLarge { .. } => (Code::ResourceExhausted, Reason::MessageTooLarge),
+            CallError::DeadlineExceeded => (Code::DeadlineExceeded, Reason::DeadlineExceeded),
+            CallError::ServiceUnavailable => (Code::Unavailable, Reason::ServiceUnavailable),
+            CallError::ShuttingDown => (Code::Unavailable, Reason::ShuttingDown),
+            CallError::Internal => (Code::Internal, Reason::Internal),
         };
-        let refusal = RpcError::new(code, reason, message.as_str());
-        match refused {
-            Refused::RateLimited { subject, retry_after } => {
-                refusal.retry_after(*retry_after).quota(*subject, message)
+        let rpc_error = RpcError::new(code, reason, message.as_str());
+        match error {
+            CallError::RateLimited { subject, retry_after } => {
+                rpc_error.retry_after(*retry_after).quota(*subject, message)
             }
-            Refused::TooLarge { limit } => refusal.with("limit_bytes", limit),
-            Refused::ServiceUnavailable | Refused::ShuttingDown => {
-                refusal.retry_after(Duration::from_secs(1))
+            CallError::TooLarge { limit } => rpc_error.with("limit_bytes", limit),
+            CallError::ServiceUnavailable | CallError::ShuttingDown => {
+                rpc_error.retry_after(Duration::from_secs(1))
             }
-            _ => refusal,
+            _ => rpc_error,
         }
     }
 }
 
-impl Refused {
+impl CallError {
     pub(crate) fn to_status(&self) -> tonic::Status {
         RpcError::from(self).to_status()
     }
 
-    /// As the trailers that end a stream which had begun.
+    /// Trailers that end a response whose headers are already sent.
     pub(crate) fn to_trailers(&self) -> http::HeaderMap {
         let mut trailers = http::HeaderMap::new();
-        // Fails for statuses that no header can carry, and ours are ASCII sentences.
+        // Fails only for a message that is no header value, and these are ASCII.
         let _ = self.to_status().add_header(&mut trailers);
         trailers
     }
 }
 
-impl IntoResponse for Refused {
+impl IntoResponse for CallError {
     fn into_response(self) -> Response {
         self.to_status().into_http()
     }
-}
-
-/// An error of a plain HTTP route: a small JSON document with a stable reason.
-pub(crate) fn http_error(status: StatusCode, reason: Reason, message: &str) -> Response {
-    let body = serde_json::json!({ "error": { "reason": reason.as_str_name(), "message": message } });
-    let headers =
-        [(http::header::CONTENT_TYPE, "application/json"), (http::header::CACHE_CONTROL, "no-store")];
-    (status, headers, body.to_string()).into_response()
-}
-
-/// There is nothing at this address.
-pub(crate) fn not_found() -> Response {
-    http_error(StatusCode::NOT_FOUND, Reason::NotFound, "there is nothing at this address")
 }

@@ -1,63 +1,49 @@
-//! The gateway as a whole: what it knows, and its routes.
+//! A gateway: its routes, put together from their parts.
 
 use std::sync::Arc;
 
-use axum::{Router, middleware, routing::get};
-use http::HeaderValue;
-use reelmill_mesh::MeshKey;
-use reelmill_platform::{
-    clock::Clock,
-    objects::Objects,
-    shared_state::{RateLimiter, SharedState},
-    signed_path::PathSigner,
+use axum::{
+    Router, middleware,
+    routing::{any, get, post_service},
 };
+use reelmill_mesh::MeshKey;
+use reelmill_platform::{clock::Clock, objects::Objects, shared_state::SharedState, signed_path::PathSigner};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
-    GatewayConfig, GatewayError, call,
-    contract::Methods,
-    health::{self, OwnServices},
-    pages, playback, request_id, server,
+    call::{self, Forward, RateLimitLayer},
+    client::{ClientAddresses, ClientOrigins},
+    config::GatewayConfig,
+    contract::Contract,
+    embedded::EmbeddedServices,
+    error::GatewayError,
+    methods::MethodTable,
+    pages::{self, Pages},
+    playback::{self, Playback},
+    probes::{self, Readiness},
+    request_id, server,
     sessions::Sessions,
-    sparse_log::SparseLog,
-    tokens::KeyRing,
+    throttled_log::ThrottledLog,
+    tokens::TokenVerifier,
     upstreams::Upstreams,
 };
 
-/// What every request may need.
-pub(crate) struct Shared {
-    pub config: GatewayConfig,
-    pub methods: Methods,
-    pub upstreams: Arc<Upstreams>,
-    pub rate_limiter: Arc<dyn RateLimiter>,
-    pub sessions: Arc<Sessions>,
-    pub keys: KeyRing,
-    pub objects: Objects,
-    pub own_services: OwnServices,
-    pub signer: PathSigner,
-    pub clock: Clock,
-    /// Value of `content-security-policy` for the page.
-    pub page_policy: HeaderValue,
-    /// Fires when the gateway stops: open streams end then.
-    pub draining: CancellationToken,
-    pub limiter_away: SparseLog,
-    /// Ends streams with their sessions.
-    _follower: AbortOnDropHandle<()>,
-}
-
-/// The public door of one system.
+/// The public endpoint of an installation.
 pub struct Gateway {
-    shared: Arc<Shared>,
     router: Router,
+    /// Cancelled at shutdown: open streams end then.
+    draining: CancellationToken,
+    /// Ends streams when their sessions end.
+    _session_watcher: AbortOnDropHandle<()>,
 }
 
 impl Gateway {
-    /// Prepares a gateway. Nothing is connected yet, but sessions that end are followed from now on; must be
+    /// Prepares a gateway. Roles are connected at the first call; ended sessions are watched from now on. Must be
     /// called within a Tokio runtime.
     ///
-    /// `object_routes` is the embedded S3 server, if there is one: it answers `/{bucket}` and all below,
-    /// with paths unstripped, since signatures cover them.
+    /// `object_routes` is the embedded object store, if there is one. It serves `/{bucket}` and all paths below, which
+    /// are not stripped because request signatures cover them.
     pub fn open(
         config: GatewayConfig,
         key: MeshKey,
@@ -66,62 +52,75 @@ impl Gateway {
         object_routes: Option<Router>,
         clock: Clock,
     ) -> Result<Self, GatewayError> {
-        let methods = Methods::of_contract()?;
-        let upstreams = Arc::new(Upstreams::open(&config, &methods, &key)?);
-        let sessions =
-            Arc::new(Sessions::new(state.session_cache, state.pub_sub, upstreams.clone(), clock.clone()));
-        let shared = Arc::new(Shared {
-            signer: PathSigner::new(config.playback_secret.as_bytes()),
-            page_policy: pages::policy(&config)?,
-            config,
-            upstreams,
-            rate_limiter: state.rate_limiter,
-            keys: KeyRing::default(),
-            own_services: OwnServices::new(&methods)?,
-            _follower: AbortOnDropHandle::new(tokio::spawn(sessions.clone().follow())),
-            objects,
-            clock,
-            draining: CancellationToken::new(),
-            limiter_away: SparseLog::new(),
-            sessions,
-            methods,
-        });
-        let router = routes(&shared, object_routes)?;
-        Ok(Self { shared, router })
+        let contract = Contract::load()?;
+        let upstreams = Arc::new(Upstreams::open(contract.roles(), &config.upstreams, &key)?);
+        let draining = CancellationToken::new();
+        let sessions = Arc::new(Sessions::new(
+            state.session_cache,
+            state.pub_sub,
+            upstreams.session_client(),
+            clock.clone(),
+        ));
+        let calls = call::service(
+            call::cors(&config.allowed_origins)?,
+            MethodTable::new(&contract, &upstreams)?,
+            TokenVerifier::new(upstreams.auth_client(), clock.clone()),
+            RateLimitLayer {
+                limiter: state.rate_limiter,
+                user_limit: config.rate,
+                address_limit: config.anonymous_rate,
+                addresses: ClientAddresses::new(&config),
+                unavailable_log: ThrottledLog::new(clock.clone()),
+            },
+            sessions.clone(),
+            Forward {
+                embedded: EmbeddedServices::new(&contract)?,
+                origins: ClientOrigins::new(&config)?,
+                draining: draining.clone(),
+            },
+        );
+        let pages = Arc::new(Pages::new(&config)?);
+        let bucket = objects.bucket().to_owned();
+        let playback = Playback::new(objects, PathSigner::new(config.playback_secret.as_bytes()), clock);
+        let readiness = Readiness::new(upstreams, draining.clone());
+
+        let router = Router::new()
+            .route(
+                "/{service}/{method}",
+                post_service(calls.clone())
+                    .get(pages::page)
+                    .with_state(pages.clone())
+                    // CORS preflights, and an error for other methods.
+                    .fallback_service(calls),
+            )
+            .route("/play/{token}/{*path}", playback::route(playback))
+            .route("/healthz", get(probes::healthz))
+            .route("/readyz", get(probes::readyz).with_state(readiness))
+            .fallback_service(any(pages::page).with_state(pages))
+            .merge(object_store_routes(&bucket, object_routes))
+            .layer(middleware::from_fn(request_id::assign));
+        let session_watcher = AbortOnDropHandle::new(tokio::spawn(sessions.watch()));
+        Ok(Self { router, draining, _session_watcher: session_watcher })
     }
 
-    /// Every route, for a server of one's own. It should put `ConnectInfo<SocketAddr>` into the requests'
-    /// extensions; without it all anonymous callers share one rate limit.
-    pub fn router(&self) -> Router {
-        self.router.clone()
-    }
-
-    /// Serves until `shutdown`, then ends open streams with UNAVAILABLE, lets other calls finish for up to
-    /// ten seconds, and returns.
+    /// Serves until `shutdown`, then ends open streams with UNAVAILABLE, waits up to 10 s for other calls, and returns.
     pub async fn serve(
         &self,
         listener: TcpListener,
         shutdown: CancellationToken,
     ) -> Result<(), GatewayError> {
-        server::serve(listener, self.router(), shutdown, self.shared.draining.clone()).await;
+        server::serve(listener, self.router.clone(), shutdown, self.draining.clone()).await;
         Ok(())
     }
 }
 
-/// The one port's routes.
-fn routes(shared: &Arc<Shared>, object_routes: Option<Router>) -> Result<Router, GatewayError> {
-    let mut router = Router::new()
-        .route("/{service}/{method}", call::route(shared)?.get(pages::page))
-        .route("/play/{token}/{*path}", playback::route())
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
-        .fallback(pages::page)
-        .with_state(shared.clone());
-    if let Some(objects) = object_routes {
-        let bucket = shared.objects.bucket();
-        for path in [format!("/{bucket}"), format!("/{bucket}/"), format!("/{bucket}/{{*key}}")] {
-            router = router.route_service(&path, objects.clone().into_service::<axum::body::Body>());
-        }
-    }
-    Ok(router.layer(middleware::from_fn(request_id::name_request)))
+/// Routes of the embedded object store.
+fn object_store_routes(bucket: &str, object_routes: Option<Router>) -> Router {
+    let Some(objects) = object_routes else {
+        return Router::new();
+    };
+    let objects = objects.into_service::<axum::body::Body>();
+    [format!("/{bucket}"), format!("/{bucket}/"), format!("/{bucket}/{{*key}}")]
+        .iter()
+        .fold(Router::new(), |router, path| router.route_service(path, objects.clone()))
 }

@@ -1,23 +1,26 @@
-//! The only public door: gRPC-web and native gRPC, sign-in and session checks, rate limits, forwarding,
-//! playback, the page.
+//! The public endpoint: gRPC-web and native gRPC, authentication, rate limits, forwarding, playback, the web page.
 //!
-//! Everything is on one port. A call to `/package.Service/Method` passes the layers in [`call`] and is
-//! forwarded as bytes: which methods exist, who may call them, what they cost and which may be retried
-//! is read from the contract's descriptor set, so a new service needs no line here.
+//! Everything is served on one port, see [`gateway`]. A call to `/package.Service/Method` passes the layers in [`call`]
+//! and is forwarded as bytes. Which methods exist, who may call them, what they cost and which may be retried is read
+//! from the API's descriptor set, so that a new service needs no change here.
 
 mod call;
 mod client;
 mod config;
 mod contract;
+mod embedded;
 mod error;
+mod etag;
 mod gateway;
-mod health;
+mod http_error;
+mod methods;
 mod pages;
 mod playback;
+mod probes;
 mod request_id;
 mod server;
 mod sessions;
-mod sparse_log;
+mod throttled_log;
 mod tokens;
 mod upstreams;
 

@@ -1,4 +1,4 @@
-//! The page and its files, embedded in the binary.
+//! The web page and its files, embedded in the binary.
 
 use std::sync::Arc;
 
@@ -8,26 +8,48 @@ use axum::{
 };
 use http::{HeaderValue, Method, StatusCode, header};
 
-use crate::{GatewayConfig, GatewayError, error::not_found, gateway::Shared};
+use crate::{config::GatewayConfig, error::GatewayError, etag::matches_etag, http_error::not_found};
 
-/// GET of a file of the page; everything else is not found.
-pub(crate) async fn page(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let asked = matches!(*request.method(), Method::GET | Method::HEAD);
-    let Some(asset) = asked.then(|| reelmill_web::get(request.uri().path())).flatten() else {
+/// Headers of the page that depend on the configuration.
+pub(crate) struct Pages {
+    content_security_policy: HeaderValue,
+}
+
+impl Pages {
+    /// The content security policy allows the page's own files, and the public addresses of gateway and object store.
+    /// hls.js plays from blob URLs and runs a worker from one; parts are uploaded directly to the object store.
+    pub(crate) fn new(config: &GatewayConfig) -> Result<Self, GatewayError> {
+        let public = policy_source("public_url", config.public_url.as_deref())?;
+        let objects = policy_source("object_store_url", config.object_store_url.as_deref())?;
+        let policy = format!(
+            "default-src 'self'; connect-src 'self'{public}{objects}; img-src 'self' data:{public}; \
+             media-src 'self' blob:{public}; worker-src 'self' blob:; object-src 'none'; base-uri 'none'; \
+             form-action 'self'; frame-ancestors 'none'"
+        );
+        let content_security_policy = HeaderValue::from_str(&policy)
+            .map_err(|error| GatewayError::Setting { setting: "public_url", cause: error.to_string() })?;
+        Ok(Self { content_security_policy })
+    }
+}
+
+/// GET of a file of the page. 404 for everything else.
+pub(crate) async fn page(State(pages): State<Arc<Pages>>, request: Request) -> Response {
+    let is_get = matches!(*request.method(), Method::GET | Method::HEAD);
+    let Some(asset) = is_get.then(|| reelmill_web::get(request.uri().path())).flatten() else {
         return not_found();
     };
-    let known = request.headers().get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-    let unchanged = known.is_some_and(|tags| matches_etag(tags, asset.etag));
-    let mut response = if unchanged {
+    let if_none_match = request.headers().get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    let not_modified = if_none_match.is_some_and(|tags| matches_etag(tags, asset.etag));
+    let mut response = if not_modified {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         ([(header::CONTENT_TYPE, asset.content_type)], asset.bytes).into_response()
     };
     let headers = response.headers_mut();
     headers.insert(header::ETAG, HeaderValue::from_static(asset.etag));
-    // A new binary may bring new files under the same names.
+    // Another build may have other files under the same names.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, shared.page_policy.clone());
+    headers.insert(header::CONTENT_SECURITY_POLICY, pages.content_security_policy.clone());
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
@@ -35,35 +57,19 @@ pub(crate) async fn page(State(shared): State<Arc<Shared>>, request: Request) ->
     response
 }
 
-/// Whether an `If-None-Match` names a tag. The comparison is weak (RFC 9110 section 13.1.2).
-pub(crate) fn matches_etag(tags: &str, etag: &str) -> bool {
-    let strong = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    tags.trim() == "*" || tags.split(',').any(|tag| strong(tag) == strong(etag))
-}
-
-/// The page's content security policy: its own files only, and what the system's public addresses serve.
-/// hls.js plays from blobs and works in a worker made of one; parts are put straight to the store.
-pub(crate) fn policy(config: &GatewayConfig) -> Result<HeaderValue, GatewayError> {
-    let public = origin("public_url", config.public_url.as_deref())?;
-    let store = origin("store_url", config.store_url.as_deref())?;
-    let policy = format!(
-        "default-src 'self'; connect-src 'self'{public}{store}; img-src 'self' data:{public}; \
-         media-src 'self' blob:{public}; worker-src 'self' blob:; object-src 'none'; base-uri 'none'; \
-         form-action 'self'; frame-ancestors 'none'"
-    );
-    HeaderValue::from_str(&policy)
-        .map_err(|error| GatewayError::Setting { setting: "public_url", cause: error.to_string() })
-}
-
-/// A configured address as one more source of a policy.
-fn origin(setting: &'static str, address: Option<&str>) -> Result<String, GatewayError> {
-    let Some(address) = address else {
+/// The origin of a configured URL as a source in a content security policy, or nothing.
+fn policy_source(setting: &'static str, url: Option<&str>) -> Result<String, GatewayError> {
+    let Some(text) = url else {
         return Ok(String::new());
     };
-    let bad = |cause: &str| GatewayError::Setting { setting, cause: format!("{address}: {cause}") };
-    let url = url::Url::parse(address).map_err(|error| bad(&error.to_string()))?;
+    let invalid = |cause: &str| GatewayError::Setting { setting, cause: format!("{text}: {cause}") };
+    let url = url::Url::parse(text).map_err(|error| invalid(&error.to_string()))?;
     let origin = url.origin();
-    if origin.is_tuple() { Ok(format!(" {}", origin.ascii_serialization())) } else { Err(bad("not http(s)")) }
+    if origin.is_tuple() {
+        Ok(format!(" {}", origin.ascii_serialization()))
+    } else {
+        Err(invalid("not an http or https URL"))
+    }
 }
 
 #[cfg(test)]
@@ -71,18 +77,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tags_are_compared_weakly() {
-        assert!(matches_etag("\"a\", W/\"b\"", "\"b\""));
-        assert!(matches_etag("*", "\"b\""));
-        assert!(!matches_etag("\"a\"", "\"b\""));
+    fn policy_source_is_the_origin_of_the_url() {
+        let source = policy_source("object_store_url", Some("https://s3.example.org/bucket?x=1;y")).unwrap();
+        assert_eq!(source, " https://s3.example.org");
+        assert_eq!(policy_source("object_store_url", None).unwrap(), "");
     }
 
     #[test]
-    fn addresses_are_reduced_to_their_origin() {
-        let reduced = origin("store_url", Some("https://s3.example.org/bucket?x=1;y")).unwrap();
-        assert_eq!(reduced, " https://s3.example.org");
-        assert_eq!(origin("store_url", None).unwrap(), "");
-        assert!(origin("store_url", Some("no address")).is_err());
-        assert!(origin("store_url", Some("data:text/plain,x")).is_err());
+    fn policy_source_of_an_invalid_url_is_an_error() {
+        assert!(policy_source("object_store_url", Some("no address")).is_err());
+        assert!(policy_source("object_store_url", Some("data:text/plain,x")).is_err());
     }
 }

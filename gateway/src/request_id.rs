@@ -1,15 +1,15 @@
-//! One name for a call, in the logs of every role it passes and in the answer.
+//! Request id, in the logs of every role that handles a request and in its response.
 
 use axum::{extract::Request, middleware::Next, response::Response};
 use http::HeaderValue;
 use reelmill_mesh::headers::REQUEST_ID;
 use tracing::Instrument as _;
 
-/// Keeps the caller's id if it is sane, makes one else, and always answers it.
-pub(crate) async fn name_request(mut request: Request, next: Next) -> Response {
+/// Middleware: keeps the client's request id if it is valid, otherwise generates one, and returns it in the response.
+pub(crate) async fn assign(mut request: Request, next: Next) -> Response {
     let id = match request.headers().get(REQUEST_ID) {
-        Some(given) if is_sane(given) => given.clone(),
-        _ => fresh(),
+        Some(given) if is_valid(given) => given.clone(),
+        _ => generate(),
     };
     let span = tracing::info_span!("request", id = id.to_str().unwrap_or_default());
     request.headers_mut().insert(REQUEST_ID, id.clone());
@@ -18,12 +18,13 @@ pub(crate) async fn name_request(mut request: Request, next: Next) -> Response {
     response
 }
 
-fn is_sane(value: &HeaderValue) -> bool {
+/// Whether an id cannot forge or flood log lines.
+fn is_valid(value: &HeaderValue) -> bool {
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte);
     (1..=64).contains(&value.len()) && value.as_bytes().iter().all(allowed)
 }
 
-fn fresh() -> HeaderValue {
+fn generate() -> HeaderValue {
     let id = uuid::Uuid::now_v7().simple().to_string();
     HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("unnamed"))
 }
@@ -33,14 +34,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_that_could_forge_log_lines_are_replaced() {
-        for sane in ["a", "0190-ab_c.d:e"] {
-            assert!(is_sane(&HeaderValue::from_static(sane)), "{sane}");
+    fn is_valid_refuses_ids_that_could_forge_log_lines() {
+        for good in ["a", "0190-ab_c.d:e"] {
+            assert!(is_valid(&HeaderValue::from_static(good)), "{good}");
         }
         let long = "x".repeat(65);
         for bad in ["", "a b", "a=1\"", long.as_str()] {
-            assert!(!is_sane(&HeaderValue::from_str(bad).unwrap()), "{bad}");
+            assert!(!is_valid(&HeaderValue::from_str(bad).unwrap()), "{bad}");
         }
-        assert!(is_sane(&fresh()));
+        assert!(is_valid(&generate()));
     }
 }

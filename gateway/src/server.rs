@@ -1,4 +1,4 @@
-//! One port for HTTP/1.1 and HTTP/2 with prior knowledge.
+//! Server for HTTP/1.1 and HTTP/2 with prior knowledge on one port.
 
 use std::{
     net::SocketAddr,
@@ -25,21 +25,21 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::util::MapRequest;
 
-/// How long open calls may take to finish once the gateway is told to stop.
-const DRAIN: Duration = Duration::from_secs(10);
-/// How long a connection may take to send a request's headers, its first ones included, and how
-/// long an HTTP/1.1 connection may stay idle.
-const HEADER_PATIENCE: Duration = Duration::from_secs(30);
-/// Headers of one request, bytes.
+/// Time that open calls get to finish at shutdown.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time that a connection gets to send the headers of its first and each further request. Also the idle time of an
+/// HTTP/1.1 connection.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Size limit of one request's headers.
 const MAX_HEADER_BYTES: usize = 32 << 10;
-/// Connections beyond wait to be accepted.
+/// Open connections. Further ones wait in the listener's backlog.
 const MAX_CONNECTIONS: usize = 8192;
-/// Calls that may be open at once on one HTTP/2 connection.
+/// Concurrent streams of one HTTP/2 connection.
 const MAX_STREAMS: u32 = 256;
-/// Rest after the system refused a connection, for want of file descriptors mostly.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Delay after accepting failed, mostly for lack of file descriptors.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// Accepts connections until `shutdown`, then fires `draining`, lets open calls finish for a while, and returns.
+/// Accepts connections until `shutdown`, then cancels `draining`, waits for open calls, and returns.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
@@ -47,25 +47,26 @@ pub(crate) async fn serve(
     draining: CancellationToken,
 ) {
     let builder = builder();
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { break };
+        let Ok(permit) = permits.clone().acquire_owned().await else { break };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = shutdown.cancelled() => break,
         };
         match accepted {
             Ok((stream, peer)) => {
-                let connection = connection(stream, peer, router.clone(), builder.clone(), draining.clone());
+                let connection =
+                    serve_connection(stream, peer, router.clone(), builder.clone(), draining.clone());
                 connections.spawn(async move {
                     connection.await;
-                    drop(place);
+                    drop(permit);
                 });
             }
             Err(error) => {
-                tracing::warn!(cause = %error, "a connection can't be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                tracing::warn!(cause = %error, "accepting a connection failed");
+                tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
             }
         }
         while connections.try_join_next().is_some() {}
@@ -73,8 +74,8 @@ pub(crate) async fn serve(
     drop(listener);
     draining.cancel();
     let drained = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(DRAIN, drained).await.is_err() {
-        tracing::warn!("some connections did not end in time and are cut");
+    if tokio::time::timeout(DRAIN_TIMEOUT, drained).await.is_err() {
+        tracing::warn!("some connections did not finish in time and are closed");
     }
 }
 
@@ -83,7 +84,7 @@ fn builder() -> Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_PATIENCE)
+        .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(MAX_HEADER_BYTES)
         .keep_alive(true);
     builder
@@ -98,43 +99,44 @@ fn builder() -> Builder<TokioExecutor> {
     builder
 }
 
-async fn connection(
+/// Serves one connection until it closes. Its requests carry the peer's address as [`ConnectInfo`].
+async fn serve_connection(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
     builder: Builder<TokioExecutor>,
     draining: CancellationToken,
 ) {
-    // Fails only on sockets that are gone already.
+    // Fails only for sockets that are already closed.
     let _ = stream.set_nodelay(true);
-    let asked = Arc::new(AtomicBool::new(false));
-    let seen = asked.clone();
+    let requested = Arc::new(AtomicBool::new(false));
+    let on_request = requested.clone();
     let service = MapRequest::new(router, move |mut request: http::Request<Incoming>| {
-        seen.store(true, Ordering::Relaxed);
+        on_request.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(ConnectInfo(peer));
         request.map(axum::body::Body::new)
     });
     let mut connection =
         pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)));
-    // Until its first bytes tell the protocol, no timer of the protocol runs.
-    let mut silence = pin!(tokio::time::sleep(HEADER_PATIENCE));
-    let (mut silent, mut leaving) = (true, false);
+    // hyper's own timeouts start only when the first bytes have shown the protocol.
+    let mut first_request_timeout = pin!(tokio::time::sleep(HEADER_TIMEOUT));
+    let (mut waiting, mut closing) = (true, false);
     loop {
         tokio::select! {
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
+            closed = connection.as_mut() => {
+                if let Err(error) = closed {
                     tracing::debug!(cause = %error, "a connection broke");
                 }
                 return;
             }
-            () = silence.as_mut(), if silent => {
-                silent = false;
-                if !asked.load(Ordering::Relaxed) {
+            () = first_request_timeout.as_mut(), if waiting => {
+                waiting = false;
+                if !requested.load(Ordering::Relaxed) {
                     return;
                 }
             }
-            () = draining.cancelled(), if !leaving => {
-                leaving = true;
+            () = draining.cancelled(), if !closing => {
+                closing = true;
                 connection.as_mut().graceful_shutdown();
             }
         }

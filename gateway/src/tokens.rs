@@ -1,4 +1,4 @@
-//! Access tokens: JWTs that auth signs with Ed25519.
+//! Verification of access tokens: JWTs that the auth service signs with Ed25519.
 
 use std::{
     collections::HashMap,
@@ -7,20 +7,27 @@ use std::{
 };
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
-use reelmill_mesh::UserSession;
-use reelmill_proto::auth::{ListSigningKeysRequest, SigningKey};
+use reelmill_mesh::{Channel, UserSession};
+use reelmill_platform::clock::Clock;
+use reelmill_proto::auth::{ListSigningKeysRequest, SigningKey, auth_service_client::AuthServiceClient};
 use tokio::sync::Mutex;
 
-use crate::{error::Refused, upstreams::Upstreams};
+use crate::error::CallError;
 
-/// Who signs, as the tokens say it.
+/// Issuer of all tokens.
 const ISSUER: &str = "reelmill";
-/// The keys are fetched again for an unknown key ID, but not more often than this.
-const REFETCH_AFTER: Duration = Duration::from_secs(5);
-/// How long a failure to fetch them is believed.
-const RETRY_AFTER: Duration = Duration::from_millis(500);
-/// Tokens are about 300 bytes; longer ones are not looked at.
+/// Minimum time between two key fetches for unknown key ids.
+const REFETCH_INTERVAL_MIN: Duration = Duration::from_secs(5);
+/// Negative-cache time for key fetches.
+const FAILED_FETCH_TTL: Duration = Duration::from_millis(500);
+/// Size limit of a token. Tokens have about 300 bytes.
 const MAX_TOKEN_BYTES: usize = 4096;
+
+/// Verifies access tokens.
+pub(crate) struct TokenVerifier {
+    keys: KeyRing,
+    clock: Clock,
+}
 
 #[derive(serde::Deserialize)]
 struct Claims {
@@ -30,94 +37,104 @@ struct Claims {
     exp: i64,
 }
 
-/// The public keys, fetched from auth as they are needed.
-#[derive(Default)]
-pub(crate) struct KeyRing {
-    keys: RwLock<HashMap<String, DecodingKey>>,
-    fetched: Mutex<Option<Fetch>>,
-}
+impl TokenVerifier {
+    pub(crate) fn new(auth: AuthServiceClient<Channel>, clock: Clock) -> Self {
+        Self { keys: KeyRing { auth, keys: RwLock::default(), last_fetch: Mutex::default() }, clock }
+    }
 
-/// The last time the keys were fetched.
-struct Fetch {
-    at: Instant,
-    worked: bool,
-}
-
-impl KeyRing {
-    /// The user and session that a token speaks for.
-    pub(crate) async fn verify(
-        &self,
-        token: &str,
-        now_millis: i64,
-        upstreams: &Upstreams,
-    ) -> Result<UserSession, Refused> {
+    /// The user and session of a token. Whether the session has ended is not checked.
+    pub(crate) async fn verify(&self, token: &str) -> Result<UserSession, CallError> {
         if token.len() > MAX_TOKEN_BYTES {
-            return Err(Refused::TokenInvalid);
+            return Err(CallError::TokenInvalid);
         }
-        let header = decode_header(token).map_err(|_| Refused::TokenInvalid)?;
-        let kid = header.kid.filter(|_| header.alg == Algorithm::EdDSA).ok_or(Refused::TokenInvalid)?;
-        let key = match self.known(&kid) {
-            Some(key) => key,
-            None => self.fetch(&kid, upstreams).await?,
-        };
-        let claims = decode::<Claims>(token, &key, &rules()).map_err(|_| Refused::TokenInvalid)?.claims;
-        if claims.exp.saturating_mul(1000) <= now_millis {
-            return Err(Refused::TokenExpired);
+        let header = decode_header(token).map_err(|_| CallError::TokenInvalid)?;
+        let kid = header.kid.filter(|_| header.alg == Algorithm::EdDSA).ok_or(CallError::TokenInvalid)?;
+        let key = self.keys.get(&kid).await?;
+        let claims =
+            decode::<Claims>(token, &key, &validation()).map_err(|_| CallError::TokenInvalid)?.claims;
+        if claims.exp.saturating_mul(1000) <= self.clock.now_millis() {
+            return Err(CallError::TokenExpired);
         }
         if !is_id(&claims.sub) || !is_id(&claims.sid) {
-            return Err(Refused::TokenInvalid);
+            return Err(CallError::TokenInvalid);
         }
         Ok(UserSession { user: claims.sub, session: claims.sid })
     }
+}
 
-    fn known(&self, kid: &str) -> Option<DecodingKey> {
+/// The auth service's public keys, fetched when a token names an unknown one.
+struct KeyRing {
+    auth: AuthServiceClient<Channel>,
+    keys: RwLock<HashMap<String, DecodingKey>>,
+    last_fetch: Mutex<Option<Fetch>>,
+}
+
+/// Time and result of a key fetch.
+struct Fetch {
+    at: Instant,
+    succeeded: bool,
+}
+
+impl KeyRing {
+    async fn get(&self, kid: &str) -> Result<DecodingKey, CallError> {
+        match self.cached(kid) {
+            Some(key) => Ok(key),
+            None => self.fetch(kid).await,
+        }
+    }
+
+    fn cached(&self, kid: &str) -> Option<DecodingKey> {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).get(kid).cloned()
     }
 
-    /// Asks auth for the keys, unless somebody just did. Calls that wait here together ask once.
-    async fn fetch(&self, kid: &str, upstreams: &Upstreams) -> Result<DecodingKey, Refused> {
-        let mut last = self.fetched.lock().await;
-        if let Some(key) = self.known(kid) {
+    /// Fetches the keys, unless another call has just done so. Concurrent calls share one fetch.
+    async fn fetch(&self, kid: &str) -> Result<DecodingKey, CallError> {
+        let mut last_fetch = self.last_fetch.lock().await;
+        if let Some(key) = self.cached(kid) {
             return Ok(key);
         }
-        match &*last {
-            Some(fetch) if fetch.worked && fetch.at.elapsed() < REFETCH_AFTER => {
-                return Err(Refused::TokenInvalid);
+        match &*last_fetch {
+            Some(fetch) if fetch.succeeded && fetch.at.elapsed() < REFETCH_INTERVAL_MIN => {
+                return Err(CallError::TokenInvalid);
             }
-            Some(fetch) if !fetch.worked && fetch.at.elapsed() < RETRY_AFTER => {
-                return Err(Refused::ServiceUnavailable);
+            Some(fetch) if !fetch.succeeded && fetch.at.elapsed() < FAILED_FETCH_TTL => {
+                return Err(CallError::ServiceUnavailable);
             }
             _ => {}
         }
-        let answer = upstreams.auth().list_signing_keys(ListSigningKeysRequest {}).await;
-        *last = Some(Fetch { at: Instant::now(), worked: answer.is_ok() });
-        let listed = answer.map_err(|status| {
-            tracing::warn!(cause = status.message(), "the signing keys can't be fetched from auth");
-            Refused::ServiceUnavailable
+        let response = self.auth.clone().list_signing_keys(ListSigningKeysRequest {}).await;
+        *last_fetch = Some(Fetch { at: Instant::now(), succeeded: response.is_ok() });
+        let response = response.map_err(|status| {
+            tracing::warn!(
+                cause = status.message(),
+                "fetching the signing keys from the auth service failed"
+            );
+            CallError::ServiceUnavailable
         })?;
-        let keys = listed.into_inner().signing_keys;
-        let fresh: HashMap<_, _> = keys.into_iter().filter_map(usable).collect();
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = fresh;
-        self.known(kid).ok_or(Refused::TokenInvalid)
+        let keys = response.into_inner().signing_keys;
+        let keys: HashMap<_, _> = keys.into_iter().filter_map(decoding_key).collect();
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        self.cached(kid).ok_or(CallError::TokenInvalid)
     }
 }
 
-fn usable(key: SigningKey) -> Option<(String, DecodingKey)> {
+/// The key and its id. `None` for algorithms other than Ed25519.
+fn decoding_key(key: SigningKey) -> Option<(String, DecodingKey)> {
     let is_ed25519 = key.algorithm == "EdDSA" && key.public_key.len() == 32;
     is_ed25519.then(|| (key.kid, DecodingKey::from_ed_der(&key.public_key)))
 }
 
-/// The signature and who signed. The end of the token's time is compared by the gateway's own clock.
-fn rules() -> Validation {
-    let mut rules = Validation::new(Algorithm::EdDSA);
-    rules.set_issuer(&[ISSUER]);
-    rules.set_required_spec_claims(&["exp", "iss", "sub"]);
-    rules.validate_exp = false;
-    rules.validate_aud = false;
-    rules
+/// Checks signature and issuer. Expiry is compared with the injected clock instead.
+fn validation() -> Validation {
+    let mut validation = Validation::new(Algorithm::EdDSA);
+    validation.set_issuer(&[ISSUER]);
+    validation.set_required_spec_claims(&["exp", "iss", "sub"]);
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    validation
 }
 
-/// What may stand in a header of the mesh: no spaces, nothing but an id.
+/// Whether the text can be an id in a header between roles: no spaces, no control characters.
 fn is_id(id: &str) -> bool {
     (1..=64).contains(&id.len())
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))

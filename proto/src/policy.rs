@@ -1,37 +1,40 @@
-//! Reads what each method declares of itself out of the descriptor set.
+//! Access policies, which methods declare as options in the `.proto` files.
 
 use std::collections::HashMap;
 
 use prost::Message as _;
 use prost_reflect::DescriptorPool;
 
-pub use crate::options::MethodPolicy;
-use crate::options::{Access, Retry};
+pub use crate::generated::policy::v1::MethodPolicy;
+use crate::{
+    descriptors::DESCRIPTORS,
+    generated::policy::v1::{Access, Retry},
+};
 
-/// The policies of every method of a descriptor set, by path.
+/// The policies of all methods of a descriptor set, by path.
 #[derive(Debug, Clone)]
 pub struct Policies {
     by_path: HashMap<String, MethodPolicy>,
 }
 
-/// A descriptor set that can't be used.
+/// A descriptor set without usable policies.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
-    /// The bytes are no descriptor set.
-    #[error("the descriptor set can't be read: {0}")]
+    /// The bytes are not a descriptor set with policies.
+    #[error("the descriptor set is unreadable: {0}")]
     Unreadable(String),
-    /// A method says nothing of who may call it.
+    /// A method does not declare its access.
     #[error("{0} declares no access")]
     Undeclared(String),
 }
 
 impl Policies {
-    /// The policies of this contract.
+    /// The policies of the methods in [`crate::DESCRIPTORS`].
     pub fn of_contract() -> Result<Self, PolicyError> {
-        Self::read(crate::DESCRIPTORS)
+        Self::read(DESCRIPTORS)
     }
 
-    /// The policies of an encoded `FileDescriptorSet`, which must carry reelmill/policy/v1/policy.proto.
+    /// The policies in an encoded `FileDescriptorSet`, which must include reelmill/policy/v1/policy.proto.
     pub fn read(descriptors: &[u8]) -> Result<Self, PolicyError> {
         let unreadable = |error: &dyn std::fmt::Display| PolicyError::Unreadable(error.to_string());
         let pool = DescriptorPool::decode(descriptors).map_err(|error| unreadable(&error))?;
@@ -46,7 +49,7 @@ impl Policies {
                 let bytes = declared
                     .as_message()
                     .map(prost::Message::encode_to_vec)
-                    .ok_or_else(|| unreadable(&"reelmill.policy.v1.method is no message"))?;
+                    .ok_or_else(|| unreadable(&"reelmill.policy.v1.method is not a message"))?;
                 let policy = MethodPolicy::decode(bytes.as_slice()).map_err(|error| unreadable(&error))?;
                 if policy.access() == Access::Unspecified {
                     return Err(PolicyError::Undeclared(method.full_name().to_owned()));
@@ -57,24 +60,24 @@ impl Policies {
         Ok(Self { by_path })
     }
 
-    /// The policy of `/package.Service/Method`; none where there is no such method.
+    /// The policy of `/package.Service/Method`, or `None` for an unknown method.
     pub fn get(&self, path: &str) -> Option<&MethodPolicy> {
         self.by_path.get(path)
     }
 
-    /// Every path with its policy.
+    /// All paths with their policies.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &MethodPolicy)> {
         self.by_path.iter().map(|(path, policy)| (path.as_str(), policy))
     }
 }
 
 impl MethodPolicy {
-    /// Units that one call takes from a rate limit, at least one.
+    /// Rate-limit units of one call, at least 1.
     pub fn units(&self) -> u32 {
         self.cost.max(1)
     }
 
-    /// Whether a forwarder may send a failed call again.
+    /// Whether the gateway may send a failed call again.
     pub fn may_retry(&self) -> bool {
         self.retry() == Retry::Safe
     }
@@ -85,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_method_declares_its_access_and_worker_calls_are_internal() {
+    fn of_contract_has_an_access_for_every_method_and_worker_calls_are_internal() {
         let policies = Policies::of_contract().unwrap();
         assert!(policies.iter().count() > 20);
         for (path, policy) in policies.iter() {

@@ -1,10 +1,10 @@
-//! Progress that is told more than once, and by more than one process.
+//! Monotonic merging of progress reports.
 
-use crate::transcode::Progress;
+use crate::generated::transcode::v1::Progress;
 
 impl Progress {
-    /// Takes from `other` what never goes back, where it is further: percent, frames and segments. What was measured
-    /// (rate, speed, time left) stays this one's.
+    /// Raises percent, frames and segments to those of `other` where they are lower: reports may arrive late, and from
+    /// more than one process. Measurements (rate, speed, remaining time) stay unchanged.
     pub fn raise(&mut self, other: &Self) {
         self.percent = self.percent.max(other.percent);
         self.frames = self.frames.max(other.frames);

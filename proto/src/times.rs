@@ -1,4 +1,4 @@
-//! Between the contract's times and plain numbers.
+//! Conversions of protobuf timestamps and durations.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub fn unix_millis(timestamp: &prost_types::Timestamp) -> i64 {
     timestamp.seconds.saturating_mul(1000).saturating_add(i64::from(timestamp.nanos) / 1_000_000)
 }
 
-/// The contract's form of a length of time.
+/// A protobuf duration.
 pub fn duration(length: Duration) -> prost_types::Duration {
     prost_types::Duration {
         seconds: i64::try_from(length.as_secs()).unwrap_or(i64::MAX),
@@ -23,7 +23,7 @@ pub fn duration(length: Duration) -> prost_types::Duration {
     }
 }
 
-/// Seconds of a length of time.
+/// The seconds of a protobuf duration.
 pub fn seconds(duration: &prost_types::Duration) -> f64 {
     duration.seconds as f64 + f64::from(duration.nanos) / 1e9
 }

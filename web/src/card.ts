@@ -1,18 +1,10 @@
-// One video in the list: made once, then changed in place, so that focus and selection stay.
-import { Video_State, type Video } from "./gen/reelmill/upload/v1/video_pb";
-import { Rendition_Kind, Rendition_State, type Rendition } from "./gen/reelmill/transcode/v1/rendition_pb";
-import { make, setText } from "./dom";
+// One video in the list. Its elements are created once and updated in place, so that focus and selection persist.
+import { isPlayable } from "./availability";
+import { createElement, setText } from "./dom";
 import { clock, percent, secondsOf, size, timeLeft } from "./format";
-import { isPlayable } from "./growing";
-
-/** What this page knows of an upload of its own. */
-export interface LocalUpload {
-  sentBytes: number;
-  totalBytes: number;
-  bytesPerSecond: number;
-  /** Why it stopped; empty while it runs. */
-  stopped: string;
-}
+import { Rendition_Kind, Rendition_State, type Rendition } from "./gen/reelmill/transcode/v1/rendition_pb";
+import { Video_State, type Video } from "./gen/reelmill/upload/v1/video_pb";
+import type { LocalUpload } from "./uploads";
 
 export interface CardActions {
   play(video: Video): void;
@@ -28,14 +20,14 @@ const LABELS: Record<Video_State, string> = {
   [Video_State.FAILED]: "Failed",
 };
 
-/** What a rendition's chip says of its state; percent while it is encoded. */
-const CHIPS: Partial<Record<Rendition_State, string>> = {
+/** Texts for a rendition's state. Other states show the percentage. */
+const RENDITION_LABELS: Partial<Record<Rendition_State, string>> = {
   [Rendition_State.PENDING]: "waiting",
   [Rendition_State.READY]: "done",
   [Rendition_State.FAILED]: "failed",
 };
 
-interface Rung {
+interface RenditionRow {
   row: HTMLElement;
   bar: HTMLProgressElement;
   chip: HTMLElement;
@@ -45,42 +37,42 @@ export class Card {
   readonly element: HTMLLIElement;
   video: Video;
 
-  #poster = make("img", { alt: "", loading: "lazy" });
-  #title = make("h3");
-  #badge = make("span", { class: "badge" });
-  #facts = make("p", { class: "muted facts" });
-  #bar = make("progress", { max: "100", value: "0" });
-  #status = make("p", { class: "status" });
-  #failure = make("p", { class: "failure", "data-testid": "failure" });
-  #warnings = make("ul", { class: "warnings", "data-testid": "warnings" });
-  #rungs = make("ul", { class: "rungs" });
-  #rows = new Map<string, Rung>();
-  #playButton = make("button", { type: "button", "data-testid": "play" }, "Play");
-  #resumeButton = make("button", { type: "button", class: "second" }, "Try again");
-  #deleteButton = make("button", { type: "button", class: "quiet", "data-testid": "delete" }, "Delete");
+  #poster = createElement("img", { alt: "", loading: "lazy" });
+  #title = createElement("h3");
+  #badge = createElement("span", { class: "badge" });
+  #facts = createElement("p", { class: "muted facts" });
+  #bar = createElement("progress", { max: "100", value: "0" });
+  #status = createElement("p", { class: "status" });
+  #failure = createElement("p", { class: "failure", "data-testid": "failure" });
+  #warnings = createElement("ul", { class: "warnings", "data-testid": "warnings" });
+  #renditions = createElement("ul", { class: "renditions" });
+  #rows = new Map<string, RenditionRow>();
+  #playButton = createElement("button", { type: "button", "data-testid": "play" }, "Play");
+  #resumeButton = createElement("button", { type: "button", class: "second" }, "Retry");
+  #deleteButton = createElement("button", { type: "button", class: "quiet", "data-testid": "delete" }, "Delete");
 
   constructor(video: Video, actions: CardActions) {
     this.video = video;
     this.#playButton.addEventListener("click", () => actions.play(this.video));
     this.#resumeButton.addEventListener("click", () => actions.resume(this.video));
     this.#deleteButton.addEventListener("click", () => actions.remove(this.video));
-    // Posters of expired addresses come back with the next address the server sends.
+    // The URL has expired: the next update of the video sets a new one.
     this.#poster.addEventListener("error", () => this.#poster.removeAttribute("src"));
-    this.element = make(
+    this.element = createElement(
       "li",
       { class: "card video", "data-testid": "video" },
-      make("div", { class: "thumb" }, this.#poster),
-      make(
+      createElement("div", { class: "thumb" }, this.#poster),
+      createElement(
         "div",
         { class: "body" },
-        make("div", { class: "title" }, this.#title, this.#badge),
+        createElement("div", { class: "title" }, this.#title, this.#badge),
         this.#facts,
         this.#bar,
         this.#status,
         this.#failure,
         this.#warnings,
-        this.#rungs,
-        make("div", { class: "buttons" }, this.#playButton, this.#resumeButton, this.#deleteButton),
+        this.#renditions,
+        createElement("div", { class: "buttons" }, this.#playButton, this.#resumeButton, this.#deleteButton),
       ),
     );
   }
@@ -98,19 +90,19 @@ export class Card {
     setText(this.#facts, facts(video));
     for (const [button, verb] of this.#buttons()) button.setAttribute("aria-label", `${verb} ${title}`);
     this.#playButton.hidden = !isPlayable(video);
-    this.#resumeButton.hidden = !upload?.stopped;
+    this.#resumeButton.hidden = !upload?.error;
     if (video.posterUri && !this.#poster.hasAttribute("src")) this.#poster.src = video.posterUri;
     setText(this.#failure, failureText(video, upload));
     this.#failure.hidden = this.#failure.textContent === "";
     this.#showWarnings(video);
     this.#showProgress(video, upload, title);
-    this.#showRungs(video.state === Video_State.PROCESSING ? video.renditions : []);
+    this.#showRenditions(video.state === Video_State.PROCESSING ? video.renditions : []);
   }
 
   #buttons(): [HTMLButtonElement, string][] {
     return [
       [this.#playButton, "Play"],
-      [this.#resumeButton, "Try again to upload"],
+      [this.#resumeButton, "Retry the upload of"],
       [this.#deleteButton, "Delete"],
     ];
   }
@@ -120,7 +112,7 @@ export class Card {
     const shown = [...this.#warnings.children].map((item) => item.textContent);
     this.#warnings.hidden = texts.length === 0;
     if (texts.join("\n") !== shown.join("\n")) {
-      this.#warnings.replaceChildren(...texts.map((text) => make("li", {}, text)));
+      this.#warnings.replaceChildren(...texts.map((text) => createElement("li", {}, text)));
     }
   }
 
@@ -136,33 +128,33 @@ export class Card {
     this.#status.hidden = this.#status.textContent === "";
   }
 
-  #showRungs(renditions: Rendition[]): void {
-    const wanted = new Set(renditions.map((rendition) => rendition.renditionId));
-    for (const [id, rung] of this.#rows) {
-      if (wanted.has(id)) continue;
-      rung.row.remove();
+  #showRenditions(renditions: Rendition[]): void {
+    const shown = new Set(renditions.map((rendition) => rendition.renditionId));
+    for (const [id, { row }] of this.#rows) {
+      if (shown.has(id)) continue;
+      row.remove();
       this.#rows.delete(id);
     }
     for (const rendition of renditions) {
-      const { row, bar, chip } = this.#rows.get(rendition.renditionId) ?? this.#addRung(rendition);
+      const { row, bar, chip } = this.#rows.get(rendition.renditionId) ?? this.#addRow(rendition);
       const done = renditionPercent(rendition) ?? bar.value;
       bar.value = done;
-      setText(chip, CHIPS[rendition.state] ?? percent(done));
+      setText(chip, RENDITION_LABELS[rendition.state] ?? percent(done));
       row.dataset["state"] = Rendition_State[rendition.state] ?? "STATE_UNSPECIFIED";
       row.dataset["segments"] = String(rendition.progress?.segmentsReady ?? 0n);
     }
-    this.#rungs.hidden = renditions.length === 0;
+    this.#renditions.hidden = renditions.length === 0;
   }
 
-  #addRung(rendition: Rendition): Rung {
+  #addRow(rendition: Rendition): RenditionRow {
     const title = renditionTitle(rendition);
-    const bar = make("progress", { max: "100", value: "0", "aria-label": title });
-    const chip = make("span", { class: "chip" });
-    const row = make("li", { "data-rendition": rendition.renditionId }, make("span", {}, title), bar, chip);
-    const rung = { row, bar, chip };
-    this.#rows.set(rendition.renditionId, rung);
-    this.#rungs.append(row);
-    return rung;
+    const bar = createElement("progress", { max: "100", value: "0", "aria-label": title });
+    const chip = createElement("span", { class: "chip" });
+    const row = createElement("li", { "data-rendition": rendition.renditionId }, createElement("span", {}, title), bar, chip);
+    const created = { row, bar, chip };
+    this.#rows.set(rendition.renditionId, created);
+    this.#renditions.append(row);
+    return created;
   }
 }
 
@@ -179,10 +171,10 @@ function facts(video: Video): string {
 }
 
 function failureText(video: Video, upload: LocalUpload | undefined): string {
-  if (upload?.stopped) return upload.stopped;
+  if (upload?.error) return upload.error;
   if (video.state !== Video_State.FAILED) return "";
   const { message, reason } = video.failure ?? { message: "", reason: "" };
-  if (!message) return reason || "It failed, and gave no reason.";
+  if (!message) return reason || "Processing failed for an unknown reason.";
   return reason ? `${message} (${reason})` : message;
 }
 
@@ -191,8 +183,8 @@ function uploadPercent(upload: LocalUpload | undefined): number | undefined {
 }
 
 function uploadText(upload: LocalUpload | undefined): string {
-  if (!upload) return "Being uploaded from elsewhere, or interrupted.";
-  if (upload.stopped) return "";
+  if (!upload) return "Uploading in another window or program, or interrupted.";
+  if (upload.error) return "";
   const { sentBytes, totalBytes, bytesPerSecond } = upload;
   const parts = [`${size(sentBytes)} of ${size(totalBytes)}`];
   if (bytesPerSecond > 0) {
@@ -219,14 +211,14 @@ function playableText(seconds: number): string {
   return seconds > 0 ? `Playable after ${seconds.toFixed(1)} s` : "Playable";
 }
 
-/** What a rendition is called: a rung by its id, sound and text by their language. */
+/** Title of a rendition: a rung by its id, audio and subtitles by their language. */
 function renditionTitle({ renditionId, kind, language }: Rendition): string {
-  if (kind === Rendition_Kind.AUDIO) return `Sound ${language}`.trim();
-  if (kind === Rendition_Kind.SUBTITLES) return `Text ${language}`.trim();
+  if (kind === Rendition_Kind.AUDIO) return `Audio ${language}`.trim();
+  if (kind === Rendition_Kind.SUBTITLES) return `Subtitles ${language}`.trim();
   return renditionId;
 }
 
-/** Undefined until something is known of it. */
+/** Undefined while no progress has been published. */
 function renditionPercent(rendition: Rendition): number | undefined {
   return rendition.state === Rendition_State.READY ? 100 : rendition.progress?.percent;
 }

@@ -1,14 +1,14 @@
-// The few things the page does to its elements.
+// Helpers for DOM elements.
 
-/** The element with this id, which index.html is known to have. */
+/** The element with this id; throws where index.html has none. */
 export function byId<T extends HTMLElement = HTMLElement>(id: string): T {
   const found = document.getElementById(id);
   if (!found) throw new Error(`index.html has no #${id}`);
   return found as T;
 }
 
-/** Makes an element. Text goes in as text: nothing here reads markup. */
-export function make<K extends keyof HTMLElementTagNameMap>(
+/** Creates an element. String children become text nodes: markup in them is not parsed. */
+export function createElement<K extends keyof HTMLElementTagNameMap>(
   tag: K,
   attributes: Record<string, string> = {},
   ...children: (Node | string)[]
@@ -19,7 +19,7 @@ export function make<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
-/** Sets text only where it differs, so that screen readers and selections are left in peace. */
+/** Sets the text only if it differs: rewriting it would repeat it in screen readers and clear a selection. */
 export function setText(element: HTMLElement, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }

@@ -1,7 +1,7 @@
-// Numbers as people read them.
+// Formats numbers for the user.
 import type { Duration } from "@bufbuild/protobuf/wkt";
 
-/** Seconds of a duration; undefined stays undefined. */
+/** A duration in seconds; undefined if there is none. */
 export function secondsOf(duration: Duration | undefined): number | undefined {
   return duration && Number(duration.seconds) + duration.nanos / 1e9;
 }
@@ -15,12 +15,12 @@ export function clock(seconds: number): string {
   return hours > 0 ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
 }
 
-/** Size in decimal units, three figures at most: `999 B`, `1.5 MB`, `23 GB`. */
+/** Size in decimal units with at most three digits: `999 B`, `1.5 MB`, `23 GB`. */
 export function size(bytes: number): string {
   const units = ["B", "kB", "MB", "GB", "TB"];
   let value = bytes;
   let unit = 0;
-  // 999.5 would print as a thousand of the smaller unit.
+  // From 999.5 on, rounding would print 1000 of the smaller unit.
   while (value >= 999.5 && unit < units.length - 1) {
     value /= 1000;
     unit += 1;
@@ -29,7 +29,7 @@ export function size(bytes: number): string {
   return `${value.toFixed(digits)} ${units[unit]}`;
 }
 
-/** Time left, rounded to what an estimate deserves. */
+/** Remaining time, rounded to the precision of an estimate. */
 export function timeLeft(seconds: number): string {
   if (seconds < 5) return "a few seconds left";
   if (seconds < 55) return `about ${Math.ceil(seconds / 5) * 5} s left`;
@@ -37,7 +37,7 @@ export function timeLeft(seconds: number): string {
   return `about ${(seconds / 3600).toFixed(1)} h left`;
 }
 
-/** Whole percent, never 100 before the end. */
+/** Percentage, rounded down: 100% only when complete. */
 export function percent(value: number): string {
   return `${Math.floor(Math.min(100, Math.max(0, value)))}%`;
 }

@@ -1,23 +1,23 @@
-//! The browser client, embedded: the files that `make web` puts into `web/dist`, or a page that says so
-//! where it was not run before the build.
+//! The browser client, embedded in the binary: the files of `web/dist`, which `make web` builds, or a placeholder
+//! page if they were missing at build time.
 
 /// One file of the page.
 #[derive(Debug)]
 pub struct Asset {
-    /// Path on the server, as `/app.js`.
+    /// URL path, such as `/app.js`.
     pub path: &'static str,
     /// Content.
     pub bytes: &'static [u8],
     /// Value of the `content-type` header.
     pub content_type: &'static str,
-    /// Value of the `etag` header, with its quotes; differs whenever the content does.
+    /// Value of the `etag` header, quotes included. A hash of the content.
     pub etag: &'static str,
 }
 
 include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
-/// The file at a request's path, which begins with a slash; `/` is the page itself.
-/// Paths are compared as they are: nothing is decoded or resolved, so nothing outside the table can be named.
+/// Returns the file at a URL path, which starts with a slash; `/` is `/index.html`. Paths are compared byte by byte,
+/// without decoding or resolving, so nothing outside the table can be reached.
 pub fn get(path: &str) -> Option<&'static Asset> {
     let path = if path == "/" { "/index.html" } else { path };
     let index = ASSETS.binary_search_by(|asset| asset.path.cmp(path)).ok()?;
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn root_is_the_page() {
+    fn get_root_returns_index_html() {
         let page = get("/").expect("there is always a page");
         assert_eq!(page.path, "/index.html");
         assert_eq!(page.content_type, "text/html; charset=utf-8");
@@ -37,7 +37,7 @@ mod tests {
     }
 
     #[test]
-    fn every_file_is_found_by_its_path_and_has_a_tag() {
+    fn get_asset_path_returns_asset_with_etag_and_content_type() {
         for asset in ASSETS {
             assert!(std::ptr::eq(get(asset.path).expect("found"), asset), "{}", asset.path);
             assert!(asset.etag.starts_with('"') && asset.etag.ends_with('"'), "{}", asset.etag);
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_page_refers_to_is_there() {
+    fn index_html_references_exist() {
         let page = std::str::from_utf8(get("/").expect("page").bytes).expect("UTF-8");
         let references = page.split('"').filter(|text| text.starts_with('/'));
         for reference in references {
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is_found() {
+    fn get_unknown_path_returns_none() {
         for path in
             ["", "index.html", "/nothing", "/../Cargo.toml", "/%2e%2e/Cargo.toml", "//", "/index.html/"]
         {
@@ -63,13 +63,13 @@ mod tests {
         }
     }
 
-    /// The page must work under a policy that allows no inline code and no other host's.
+    /// Required by the page's Content-Security-Policy.
     #[test]
-    fn the_page_has_no_inline_code_and_no_outside_reference() {
+    fn index_html_has_no_inline_code_and_no_external_reference() {
         let page = std::str::from_utf8(get("/").expect("page").bytes).expect("UTF-8");
         assert!(!page.contains("<style"), "inline style");
         assert!(!page.contains("style="), "inline style");
-        assert!(!page.contains("src=\"http") && !page.contains("href=\"http"), "outside reference");
+        assert!(!page.contains("src=\"http") && !page.contains("href=\"http"), "external reference");
         assert!(page.matches("<script").count() == page.matches("<script type=\"module\" src=\"/").count());
     }
 }

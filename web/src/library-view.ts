@@ -1,8 +1,9 @@
-// The list of videos as elements, the newest first.
+// The list of videos on the page, newest first.
 import { timestampMs } from "@bufbuild/protobuf/wkt";
-import { Card, type CardActions, type LocalUpload } from "./card";
+import { Card, type CardActions } from "./card";
 import { byId } from "./dom";
 import type { Video } from "./gen/reelmill/upload/v1/video_pb";
+import type { LocalUpload } from "./uploads";
 
 export class LibraryView {
   #cards = new Map<string, Card>();
@@ -10,7 +11,7 @@ export class LibraryView {
   #empty = byId("empty");
   #actions: CardActions;
   #uploadOf: (name: string) => LocalUpload | undefined;
-  #known = false;
+  #loaded = false;
 
   constructor(uploadOf: (name: string) => LocalUpload | undefined, actions: CardActions) {
     this.#uploadOf = uploadOf;
@@ -28,26 +29,26 @@ export class LibraryView {
     this.#showEmpty();
   }
 
-  /** Shows a video again, after something but the video itself has changed. */
+  /** Updates a card after a change of its local upload. */
   refresh(name: string): void {
     const card = this.#cards.get(name);
     card?.update(card.video, this.#uploadOf(name));
   }
 
-  drop(name: string): void {
+  remove(name: string): void {
     this.#cards.get(name)?.element.remove();
     this.#cards.delete(name);
     this.#showEmpty();
   }
 
-  /** The whole library has been told: only now may it be called empty. */
-  caughtUp(): void {
-    this.#known = true;
+  /** The initial list is complete: from now on the view says so if it is empty. */
+  markLoaded(): void {
+    this.#loaded = true;
     this.#showEmpty();
   }
 
   clear(): void {
-    this.#known = false;
+    this.#loaded = false;
     this.#cards.clear();
     this.#list.replaceChildren();
     this.#showEmpty();
@@ -64,7 +65,7 @@ export class LibraryView {
   }
 
   #showEmpty(): void {
-    this.#empty.hidden = !this.#known || this.#cards.size > 0;
+    this.#empty.hidden = !this.#loaded || this.#cards.size > 0;
   }
 }
 

@@ -1,19 +1,19 @@
-// The caller's videos, followed live over one server stream.
+// The signed-in user's videos, kept current by one server stream.
 import type { Client } from "@connectrpc/connect";
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { VideoService, Video, WatchVideosResponse } from "./gen/reelmill/upload/v1/video_pb";
-import { backoff, sleep } from "./wait";
+import { backoffMillis, sleep } from "./backoff";
 
-/** How the stream stands. */
-export type Link = "connecting" | "live" | "lost";
+/** State of the stream. */
+export type ConnectionState = "connecting" | "live" | "lost";
 
-/** A stream that has lasted this long begins anew with the shortest pause. */
-const HEALTHY_MILLIS = 10_000;
+/** After a stream that lasted longer than this, the backoff starts again at its minimum. */
+const BACKOFF_RESET_MILLIS = 10_000;
 
 export interface LibraryEvents {
   changed(video: Video): void;
   deleted(name: string): void;
-  link(state: Link): void;
+  connection(state: ConnectionState): void;
 }
 
 export class Library {
@@ -29,34 +29,34 @@ export class Library {
   }
 
   /**
-   * Follows until `signal` aborts. A broken stream is opened again from the last revision seen.
-   * `renew` is asked for a new access token when the server no longer takes the old one; false ends it.
+   * Watches until `signal` aborts. After a broken stream it reconnects from the highest revision seen.
+   * `renewToken` is called when the server rejects the access token; if it resolves to false, watching ends.
    */
-  async follow(signal: AbortSignal, renew: () => Promise<boolean>): Promise<void> {
+  async watch(signal: AbortSignal, renewToken: () => Promise<boolean>): Promise<void> {
     let attempt = 0;
-    this.#events.link("connecting");
+    this.#events.connection("connecting");
     while (!signal.aborted) {
-      const nudge = nudged(signal);
-      const begun = performance.now();
+      const attemptSignal = abortOnWake(signal);
+      const startedAt = performance.now();
       try {
-        const changes = this.#service.watchVideos({ revision: this.#revision }, { signal: nudge.signal });
+        const changes = this.#service.watchVideos({ revision: this.#revision }, { signal: attemptSignal.signal });
         for await (const change of changes) this.#apply(change);
       } catch (error) {
         if (signal.aborted) return;
-        const refused = ConnectError.from(error).code === Code.Unauthenticated;
-        if (refused && !(await renew())) return;
+        const unauthenticated = ConnectError.from(error).code === Code.Unauthenticated;
+        if (unauthenticated && !(await renewToken())) return;
       } finally {
-        nudge.release();
+        attemptSignal.release();
       }
       if (signal.aborted) return;
-      this.#events.link("lost");
-      // A stream that breaks soon after its first message is no sign of health.
-      attempt = performance.now() - begun > HEALTHY_MILLIS ? 1 : attempt + 1;
-      await sleep(backoff(attempt, 400, 8000), signal).catch(() => {});
+      this.#events.connection("lost");
+      // A stream that breaks soon after its first message does not reset the backoff.
+      attempt = performance.now() - startedAt > BACKOFF_RESET_MILLIS ? 1 : attempt + 1;
+      await sleep(backoffMillis(attempt, 400, 8000), signal).catch(() => {});
     }
   }
 
-  /** Takes a video that another call returned, unless the stream has brought a newer one. */
+  /** Adds a video that another call returned, unless a newer revision is known. */
   put(video: Video): void {
     const known = this.videos.get(video.name);
     if (known && known.revision > video.revision) return;
@@ -78,33 +78,33 @@ export class Library {
         this.remove(change.value);
         break;
       case "caughtUp":
-        this.#events.link("live");
+        this.#events.connection("live");
         break;
     }
   }
 }
 
 /**
- * A signal that aborts with `outer`, and when the machine wakes or the network is back: a stream
- * from before then is often dead without anyone having said so.
+ * A signal that aborts with `outer`, and also when the network returns or the page was hidden for over a minute:
+ * a stream from before that is often dead without an error.
  */
-function nudged(outer: AbortSignal): { signal: AbortSignal; release: () => void } {
+function abortOnWake(outer: AbortSignal): { signal: AbortSignal; release: () => void } {
   const inner = new AbortController();
   const abort = () => inner.abort();
   let hiddenAt = document.hidden ? Date.now() : 0;
-  const seen = () => {
+  const onVisibilityChange = () => {
     if (document.hidden) hiddenAt = Date.now();
     else if (hiddenAt > 0 && Date.now() - hiddenAt > 60_000) abort();
   };
   outer.addEventListener("abort", abort);
   window.addEventListener("online", abort);
-  document.addEventListener("visibilitychange", seen);
+  document.addEventListener("visibilitychange", onVisibilityChange);
   return {
     signal: inner.signal,
     release: () => {
       outer.removeEventListener("abort", abort);
       window.removeEventListener("online", abort);
-      document.removeEventListener("visibilitychange", seen);
+      document.removeEventListener("visibilitychange", onVisibilityChange);
     },
   };
 }

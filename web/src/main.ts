@@ -1,22 +1,22 @@
-// The page: signs in, then shows the library and keeps it live.
+// Entry point of the page: signs in, then shows the library and keeps it current.
 import { createClient } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { AuthService } from "./gen/reelmill/auth/v1/auth_pb";
 import { UploadService } from "./gen/reelmill/upload/v1/upload_pb";
 import { VideoService, Video_State, type Video } from "./gen/reelmill/upload/v1/video_pb";
 import { byId, setText } from "./dom";
-import { sentenceOf } from "./errors";
-import { Library, type Link } from "./library";
+import { errorMessage, SERVER_UNREACHABLE } from "./errors";
+import { type ConnectionState, Library } from "./library";
 import { LibraryView } from "./library-view";
-import { putPart } from "./put";
+import { PlayerPanel } from "./player-panel";
+import { putPart } from "./put-part";
+import { Semaphore } from "./semaphore";
 import { Session } from "./session";
-import { Slots } from "./slots";
-import { Stage } from "./stage";
 import { Uploads } from "./uploads";
 
 const options = {
   baseUrl: window.location.origin,
-  // The refresh token's cookie.
+  // Sends the refresh token's cookie.
   fetch: ((input, init) => fetch(input, { ...init, credentials: "include" })) satisfies typeof fetch,
 };
 const session = new Session(createClient(AuthService, createGrpcWebTransport(options)));
@@ -24,21 +24,21 @@ const transport = createGrpcWebTransport({ ...options, interceptors: [session.in
 const videoService = createClient(VideoService, transport);
 const uploadService = createClient(UploadService, transport);
 
-const LINK_TEXT: Record<Link, string> = {
+const CONNECTION_LABELS: Record<ConnectionState, string> = {
   connecting: "Connecting…",
   live: "Live",
-  lost: "Connection lost, trying again…",
+  lost: "Connection lost. Reconnecting…",
 };
 
-const stage = new Stage(showError, (name) => async () => (await videoService.createPlayback({ name })).playbackUri);
-// HTTP/1.1 gives six connections a host: four for parts leave one for the watch and one for calls.
-const slots = new Slots(4);
+const playerPanel = new PlayerPanel(showError, (name) => async () => (await videoService.createPlayback({ name })).playbackUri);
+// Browsers open six HTTP/1.1 connections per host: four for parts, one for the watch stream, one for calls.
+const partSlots = new Semaphore(4);
 const uploads = new Uploads(
-  { service: uploadService, put: putPart, slots },
+  { service: uploadService, putPart, partSlots },
   {
     changed: (name) => view.refresh(name),
     completed: (video) => library.put(video),
-    refused: (file, message) => showError(`${file.name}: ${message}`),
+    failed: (file, message) => showError(`${file.name}: ${message}`),
   },
 );
 const view = new LibraryView((name) => uploads.get(name), {
@@ -47,24 +47,24 @@ const view = new LibraryView((name) => uploads.get(name), {
   resume: (video) => uploads.resume(video.name),
 });
 let library = newLibrary();
-let following: AbortController | undefined;
+let watching: AbortController | undefined;
 
 function newLibrary(): Library {
   return new Library(videoService, {
     changed: (video) => {
       view.show(video);
-      if (video.name === stage.name) follow(video);
+      if (video.name === playerPanel.name) updatePlayer(video);
     },
     deleted: (name) => {
       uploads.cancel(name);
-      view.drop(name);
-      if (name === stage.name) stage.close();
+      view.remove(name);
+      if (name === playerPanel.name) playerPanel.close();
     },
-    link: (state) => {
-      const element = byId("live");
-      element.dataset["link"] = state;
-      setText(element, LINK_TEXT[state]);
-      if (state === "live") view.caughtUp();
+    connection: (state) => {
+      const element = byId("connection");
+      element.dataset["state"] = state;
+      setText(element, CONNECTION_LABELS[state]);
+      if (state === "live") view.markLoaded();
     },
   });
 }
@@ -76,58 +76,57 @@ function showError(message: string): void {
 
 function showSignedIn(): void {
   showError("");
-  byId("opening").hidden = true;
-  byId("sign").hidden = true;
+  byId("loading").hidden = true;
+  byId("sign-in-card").hidden = true;
   byId("home").hidden = false;
   byId("account").hidden = false;
-  setText(byId("who"), session.user?.displayName || session.user?.email || "");
+  setText(byId("user"), session.user?.displayName || session.user?.email || "");
   library = newLibrary();
   view.clear();
-  following?.abort();
-  following = new AbortController();
-  void library.follow(following.signal, async () => (await session.refresh()) !== "ended");
+  watching?.abort();
+  watching = new AbortController();
+  void library.watch(watching.signal, async () => (await session.refresh()) !== "ended");
 }
 
 function showSignedOut(): void {
-  following?.abort();
+  watching?.abort();
   uploads.cancelAll();
-  stage.close();
+  playerPanel.close();
   view.clear();
-  byId("opening").hidden = true;
+  byId("loading").hidden = true;
   byId("home").hidden = true;
   byId("account").hidden = true;
-  byId("sign").hidden = false;
+  byId("sign-in-card").hidden = false;
   byId<HTMLInputElement>("password").value = "";
   byId<HTMLInputElement>("email").focus();
 }
 
 function play(video: Video): void {
   showError("");
-  stage.play(video);
+  playerPanel.play(video);
 }
 
-/** The video on the stage has changed. */
-function follow(video: Video): void {
-  if (video.state !== Video_State.FAILED) return stage.update(video);
-  stage.close();
-  // Its card says why.
-  showError(`“${video.displayName || "Untitled"}” can't be played any further: it has failed.`);
+/** Applies a change of the video in the player panel. */
+function updatePlayer(video: Video): void {
+  if (video.state !== Video_State.FAILED) return playerPanel.update(video);
+  playerPanel.close();
+  showError(`Playback of “${video.displayName || "Untitled"}” stopped: processing failed. Its entry in the list says why.`);
 }
 
 async function remove(video: Video): Promise<void> {
-  if (!(await confirmed(`Delete “${video.displayName || "Untitled"}” for good?`))) return;
+  if (!(await confirmed(`Delete “${video.displayName || "Untitled"}” permanently?`))) return;
   try {
     uploads.cancel(video.name);
     await videoService.deleteVideo({ name: video.name });
     library.remove(video.name);
   } catch (error) {
-    showError(sentenceOf(error));
+    showError(errorMessage(error));
   }
 }
 
 function confirmed(question: string): Promise<boolean> {
-  const dialog = byId<HTMLDialogElement>("ask");
-  setText(byId("ask-text"), question);
+  const dialog = byId<HTMLDialogElement>("confirm");
+  setText(byId("confirm-text"), question);
   dialog.returnValue = "no";
   dialog.showModal();
   return new Promise((resolve) => {
@@ -135,7 +134,7 @@ function confirmed(question: string): Promise<boolean> {
   });
 }
 
-async function signBy(method: "signIn" | "signUp"): Promise<void> {
+async function authenticate(method: "signIn" | "signUp"): Promise<void> {
   const form = byId<HTMLFormElement>("sign-form");
   if (!form.reportValidity()) return;
   const buttons = form.querySelectorAll("button");
@@ -147,7 +146,7 @@ async function signBy(method: "signIn" | "signUp"): Promise<void> {
     await session[method](email.trim(), password);
     showSignedIn();
   } catch (error) {
-    showError(sentenceOf(error));
+    showError(errorMessage(error));
   } finally {
     for (const button of buttons) button.disabled = false;
   }
@@ -158,31 +157,31 @@ function startUploads(files: Iterable<File>): void {
   for (const file of files) uploads.start(file);
 }
 
-function listen(): void {
+function addListeners(): void {
   session.onEnd = showSignedOut;
   byId("sign-form").addEventListener("submit", (event) => {
     event.preventDefault();
-    void signBy("signIn");
+    void authenticate("signIn");
   });
-  byId("sign-up").addEventListener("click", () => void signBy("signUp"));
+  byId("sign-up").addEventListener("click", () => void authenticate("signUp"));
   byId("sign-out").addEventListener("click", () => {
-    session.signOut().catch((error: unknown) => showError(sentenceOf(error)));
+    session.signOut().catch((error: unknown) => showError(errorMessage(error)));
   });
   byId("alert-close").addEventListener("click", () => showError(""));
-  byId("stage-close").addEventListener("click", () => stage.close());
+  byId("player-close").addEventListener("click", () => playerPanel.close());
   const file = byId<HTMLInputElement>("file");
   file.addEventListener("change", () => {
     startUploads([...(file.files ?? [])]);
-    // The same file may be chosen again.
+    // Otherwise choosing the same file again fires no change event.
     file.value = "";
   });
-  listenToDrops(byId("drop"));
+  addDropListeners(byId("drop"));
   window.addEventListener("beforeunload", (event) => {
     if (uploads.busy) event.preventDefault();
   });
 }
 
-function listenToDrops(area: HTMLElement): void {
+function addDropListeners(area: HTMLElement): void {
   area.addEventListener("dragover", (event) => {
     event.preventDefault();
     area.classList.add("over");
@@ -195,12 +194,12 @@ function listenToDrops(area: HTMLElement): void {
   });
 }
 
-async function open(): Promise<void> {
-  listen();
+async function start(): Promise<void> {
+  addListeners();
   const state = await session.refresh();
   if (state === "live") return showSignedIn();
   showSignedOut();
-  if (state === "unreachable") showError("The server can't be reached just now. Try again in a moment.");
+  if (state === "unreachable") showError(SERVER_UNREACHABLE);
 }
 
-void open();
+void start();

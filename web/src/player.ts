@@ -1,14 +1,14 @@
-// Plays HLS: by hls.js where the browser has Media Source Extensions, by the browser itself elsewhere.
+// Plays HLS: with hls.js where the browser has Media Source Extensions, with the native player elsewhere.
 import Hls, { type ErrorData, Events, ErrorTypes, type HlsConfig } from "hls.js";
-import type { Level, Standing } from "./growing";
+import type { Level, PlayerState } from "./availability";
 
-/** What the player has seen, for tests and for the curious: `window.reelmill`. */
+/** Playback counters for tests and debugging, published as `window.reelmill`. */
 export interface PlayerCounters {
   engine: "" | "hls.js" | "native";
   fragments: number;
   levels: number;
   levelSwitches: number;
-  /** How often the playlist was loaded again at the same place. */
+  /** Number of playlist reloads during playback. */
   reloads: number;
   errors: number;
   fatalErrors: number;
@@ -34,65 +34,65 @@ const counters: PlayerCounters = {
 window.reelmill = counters;
 
 const CONFIG: Partial<HlsConfig> = {
-  // CMAF needs no remuxing to speak of, and a worker from a blob would need a weaker CSP.
+  // CMAF needs almost no remuxing, and a worker from a blob URL would need a weaker CSP.
   enableWorker: false,
-  // A playlist that grows is no live broadcast: with no number here hls.js never seeks towards its end.
+  // A growing playlist is not a live stream: NaN keeps hls.js from seeking to its end.
   liveSyncDuration: NaN,
 };
-/** Taken for a segment's length until a playlist tells, seconds. */
-const SEGMENT = 4;
+/** Segment length assumed until a playlist is loaded. */
+const DEFAULT_SEGMENT_SECONDS = 4;
 
-/** Gives another address for the same video once the first has expired. */
-export type FreshUri = () => Promise<string>;
+/** Requests a new playback URL for the same video, because the signature of the old one has expired. */
+export type RenewUri = () => Promise<string>;
 
-/** How playback goes on from one source to the next. */
-interface Place {
+/** Where and how playback continues after a source was replaced. */
+interface ResumePoint {
   position: number;
   paused: boolean;
 }
 
 export class Player {
   #video: HTMLVideoElement;
-  #still: HTMLCanvasElement;
-  #failed: (message: string) => void;
+  #freezeFrame: HTMLCanvasElement;
+  #onError: (message: string) => void;
   #hls: Hls | undefined;
-  #fresh: FreshUri = () => Promise.reject(new Error("nothing plays"));
-  #mayRenew = true;
-  #mayRecover = true;
-  /** Where the source that is being loaded shall go on; none once it does. */
-  #pending: Place | undefined;
+  #renewUri: RenewUri = () => Promise.reject(new Error("no video is open"));
+  #canRenew = true;
+  #canRecover = true;
+  /** Resume point of the source that is being loaded; undefined once it plays. */
+  #pending: ResumePoint | undefined;
 
-  /** `still` lies over `video`, and shows the last picture while a source takes another's place. */
-  constructor(video: HTMLVideoElement, still: HTMLCanvasElement, failed: (message: string) => void) {
+  /** `freezeFrame` covers `video` and shows the last frame while one source replaces another. */
+  constructor(video: HTMLVideoElement, freezeFrame: HTMLCanvasElement, onError: (message: string) => void) {
     this.#video = video;
-    this.#still = still;
-    this.#failed = failed;
+    this.#freezeFrame = freezeFrame;
+    this.#onError = onError;
     video.addEventListener("error", () => {
-      // Taking a source away is reported as an error too.
-      if (video.error && video.currentSrc && counters.engine === "native") this.#giveUp(video.error.message);
+      // Removing the source fires an error event too, which is not a failure.
+      if (video.error && video.currentSrc && counters.engine === "native") this.#fail(video.error.message);
     });
-    for (const shown of ["playing", "seeked", "error"]) {
-      video.addEventListener(shown, () => {
+    for (const event of ["playing", "seeked", "error"]) {
+      video.addEventListener(event, () => {
         this.#pending = undefined;
-        this.#still.hidden = true;
+        this.#freezeFrame.hidden = true;
       });
     }
   }
 
-  play(uri: string, fresh: FreshUri): void {
+  play(uri: string, renewUri: RenewUri): void {
     this.stop();
-    this.#fresh = fresh;
-    this.#mayRenew = true;
-    this.#mayRecover = true;
+    this.#renewUri = renewUri;
+    this.#canRenew = true;
+    this.#canRecover = true;
     this.#load(uri, { position: 0, paused: false });
   }
 
-  /** Loads the playlist again, or another of the same video, and goes on at the same place in the same way. */
+  /** Loads the playlist again, or another one of the same video, and resumes at the same position. */
   reload(uri: string): void {
     const { currentTime: position, paused } = this.#video;
     counters.reloads += 1;
-    this.#keepPicture();
-    // One that has not come so far knows nothing of the place yet.
+    this.#showFreezeFrame();
+    // A source that has not started yet is not at its resume point yet.
     this.#load(uri, this.#pending ?? { position, paused });
   }
 
@@ -101,118 +101,120 @@ export class Player {
     this.#hls = undefined;
     counters.engine = "";
     this.#pending = undefined;
-    this.#still.hidden = true;
+    this.#freezeFrame.hidden = true;
     this.#video.removeAttribute("src");
     this.#video.load();
   }
 
-  /** Where it stands. */
-  get standing(): Standing {
+  get state(): PlayerState {
     const details = this.#hls?.latestLevelDetails;
-    const segment = details?.fragments.length ? details.totalduration / details.fragments.length : SEGMENT;
-    // The browser's own engine does not tell: none is missing then.
-    return { position: this.#video.currentTime, segment, levels: this.#hls?.levels.length ?? Infinity };
+    const segmentSeconds = details?.fragments.length
+      ? details.totalduration / details.fragments.length
+      : DEFAULT_SEGMENT_SECONDS;
+    // The native player does not report its levels: assume that none is missing.
+    return { position: this.#video.currentTime, segmentSeconds, levels: this.#hls?.levels.length ?? Infinity };
   }
 
-  /** End of what is buffered around the position, seconds. */
+  /** End of the buffered range around the playback position, seconds. */
   get buffered(): number {
     const { buffered, currentTime } = this.#video;
-    for (let at = 0; at < buffered.length; at += 1) {
-      if (buffered.start(at) <= currentTime + 0.5 && buffered.end(at) >= currentTime) return buffered.end(at);
+    for (let index = 0; index < buffered.length; index += 1) {
+      const [start, end] = [buffered.start(index), buffered.end(index)];
+      if (start <= currentTime + 0.5 && end >= currentTime) return end;
     }
     return currentTime;
   }
 
-  /** Keeps it from switching by itself to levels above the one that `choose` returns; -1 lets it have all. */
-  cap(choose: (levels: Level[]) => number): void {
+  /** Limits automatic switching to levels up to the index that `choose` returns; -1 removes the limit. */
+  capLevel(choose: (levels: Level[]) => number): void {
     if (this.#hls?.levels.length) this.#hls.autoLevelCapping = choose(this.#hls.levels);
   }
 
-  #load(uri: string, place: Place): void {
-    this.#pending = place;
-    // A new source begins at the default speed.
+  #load(uri: string, resume: ResumePoint): void {
+    this.#pending = resume;
+    // A new source starts at the default playback rate.
     this.#video.defaultPlaybackRate = counters.engine ? this.#video.playbackRate : 1;
-    if (Hls.isSupported()) this.#loadByHls(uri, place);
-    else if (this.#video.canPlayType("application/vnd.apple.mpegurl")) this.#loadNatively(uri, place);
-    else this.#giveUp("this browser plays neither HLS nor Media Source Extensions");
+    if (Hls.isSupported()) this.#loadByHls(uri, resume);
+    else if (this.#video.canPlayType("application/vnd.apple.mpegurl")) this.#loadNatively(uri, resume);
+    else this.#fail("this browser supports neither HLS nor Media Source Extensions");
   }
 
-  #loadNatively(uri: string, place: Place): void {
+  #loadNatively(uri: string, resume: ResumePoint): void {
     counters.engine = "native";
     const video = this.#video;
-    video.addEventListener("loadedmetadata", () => (video.currentTime = place.position), { once: true });
+    video.addEventListener("loadedmetadata", () => (video.currentTime = resume.position), { once: true });
     video.src = uri;
-    this.#begin(place);
+    this.#begin(resume);
   }
 
-  #loadByHls(uri: string, place: Place): void {
-    const before = this.#hls;
-    const { position: startPosition } = place;
-    // What was learnt of the network holds.
-    const learnt = before?.bandwidthEstimate;
-    const hls = new Hls({ ...CONFIG, startPosition, ...(learnt ? { abrEwmaDefaultEstimate: learnt } : {}) });
-    before?.destroy();
+  #loadByHls(uri: string, resume: ResumePoint): void {
+    const previous = this.#hls;
+    const { position: startPosition } = resume;
+    // The new instance starts from the bandwidth estimate of the previous one.
+    const bandwidth = previous?.bandwidthEstimate;
+    const hls = new Hls({ ...CONFIG, startPosition, ...(bandwidth ? { abrEwmaDefaultEstimate: bandwidth } : {}) });
+    previous?.destroy();
     this.#hls = hls;
     counters.engine = "hls.js";
     hls.on(Events.MANIFEST_PARSED, (_event, data) => {
       counters.levels = data.levels.length;
-      this.#begin(place);
+      this.#begin(resume);
     });
     hls.on(Events.FRAG_BUFFERED, () => {
       counters.fragments += 1;
-      this.#mayRenew = true;
+      this.#canRenew = true;
     });
     hls.on(Events.LEVEL_SWITCHED, () => (counters.levelSwitches += 1));
-    hls.on(Events.ERROR, (_event, data) => this.#onError(hls, data));
+    hls.on(Events.ERROR, (_event, data) => this.#onHlsError(hls, data));
     hls.attachMedia(this.#video);
     hls.loadSource(uri);
   }
 
-  #onError(hls: Hls, data: ErrorData): void {
+  #onHlsError(hls: Hls, data: ErrorData): void {
     count(data);
     if (!data.fatal) return;
-    if (data.type === ErrorTypes.NETWORK_ERROR && this.#mayRenew) {
-      this.#mayRenew = false;
+    if (data.type === ErrorTypes.NETWORK_ERROR && this.#canRenew) {
+      this.#canRenew = false;
       void this.#renew(hls);
-    } else if (data.type === ErrorTypes.MEDIA_ERROR && this.#mayRecover) {
-      this.#mayRecover = false;
+    } else if (data.type === ErrorTypes.MEDIA_ERROR && this.#canRecover) {
+      this.#canRecover = false;
       hls.recoverMediaError();
     } else {
       hls.destroy();
-      this.#giveUp(counters.lastError);
+      this.#fail(counters.lastError);
     }
   }
 
-  /** The address may have expired while the page stood open: goes on from the same place with a new one. */
+  /** The playback URL may have expired while the page was open: resumes at the same position with a new one. */
   async #renew(hls: Hls): Promise<void> {
     try {
-      const uri = await this.#fresh();
+      const uri = await this.#renewUri();
       if (this.#hls === hls) this.reload(uri);
     } catch {
-      if (this.#hls === hls) this.#giveUp(counters.lastError);
+      if (this.#hls === hls) this.#fail(counters.lastError);
     }
   }
 
-  #begin(place: Place): void {
-    if (place.paused) return;
-    // Refused when the click is too long ago; the controls are there then.
+  #begin(resume: ResumePoint): void {
+    if (resume.paused) return;
+    // Rejected when the last user gesture is too long ago; the user can still press play in the controls.
     this.#video.play().catch(() => {});
   }
 
-  /** Shows the present picture until the next source has one. */
-  #keepPicture(): void {
+  /** Shows the current frame until the next source has one. */
+  #showFreezeFrame(): void {
     const { videoWidth, videoHeight, readyState } = this.#video;
-    const context = this.#still.getContext("2d");
+    const context = this.#freezeFrame.getContext("2d");
     if (!context || videoWidth === 0 || readyState < 2) return;
-    this.#still.width = videoWidth;
-    this.#still.height = videoHeight;
+    this.#freezeFrame.width = videoWidth;
+    this.#freezeFrame.height = videoHeight;
     context.drawImage(this.#video, 0, 0);
-    this.#still.hidden = false;
+    this.#freezeFrame.hidden = false;
   }
 
-  #giveUp(why: string): void {
-    this.#still.hidden = true;
-    this.#failed(`The video can't be played: ${why}.`);
+  #fail(cause: string): void {
+    this.#freezeFrame.hidden = true;
+    this.#onError(`The video can't be played: ${cause}.`);
   }
 }
 

@@ -1,5 +1,4 @@
-// Who is signed in. The access token lives in memory only; the refresh token in a cookie that no
-// script can read.
+// The user's session. The access token is kept in memory only, the refresh token in an HttpOnly cookie.
 import type { Client, Interceptor } from "@connectrpc/connect";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
@@ -10,27 +9,32 @@ import type {
   User,
 } from "./gen/reelmill/auth/v1/auth_pb";
 import { RefreshTokenDelivery } from "./gen/reelmill/auth/v1/auth_pb";
-import { isTransient, reasonOf } from "./errors";
-import { sleep } from "./wait";
+import { sleep } from "./backoff";
+import { errorReason, isTransient } from "./errors";
 
-/** What came of an exchange of tokens. */
-export type Refreshed = "live" | "ended" | "unreachable";
+/** Outcome of a token refresh. */
+export type RefreshOutcome = "live" | "ended" | "unreachable";
 
-/** How much of a token's life passes before it is renewed. */
-const RENEW_AFTER = 0.75;
-const LOCK = "reelmill-refresh";
+/** Fraction of the access token's lifetime after which it is refreshed. */
+const REFRESH_AT_LIFETIME_FRACTION = 0.75;
+/** Delay before the next refresh when the server could not be reached. */
+const REFRESH_RETRY_MILLIS = 10_000;
+/** Lets the response to the other tab set the new cookie first. */
+const SPENT_TOKEN_RETRY_MILLIS = 1000;
+/** Name of the lock that all tabs of this origin share. */
+const REFRESH_LOCK = "reelmill-refresh";
 
 export class Session {
   user: User | undefined;
-  /** Called when a session that was live has ended, by whatever cause. */
+  /** Called when a live session has ended, whatever the cause. */
   onEnd: () => void = () => {};
 
   #auth: Client<typeof AuthService>;
   #token = "";
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #running: Promise<Refreshed> | undefined;
+  #pendingRefresh: Promise<RefreshOutcome> | undefined;
 
-  /** `auth` must not go through `interceptor`: refreshing would call itself. */
+  /** `auth` must not use `interceptor`: a refresh would call itself. */
   constructor(auth: Client<typeof AuthService>) {
     this.#auth = auth;
   }
@@ -42,7 +46,7 @@ export class Session {
 
   async signIn(email: string, password: string): Promise<void> {
     const refreshTokenDelivery = RefreshTokenDelivery.COOKIE;
-    this.#adopt(await this.#auth.createSession({ email, password, refreshTokenDelivery }));
+    this.#setTokens(await this.#auth.createSession({ email, password, refreshTokenDelivery }));
   }
 
   async signOut(): Promise<void> {
@@ -54,15 +58,15 @@ export class Session {
     }
   }
 
-  /** Exchanges the cookie for new tokens. Calls that come together share one exchange. */
-  refresh(): Promise<Refreshed> {
-    this.#running ??= this.#refreshAlone().finally(() => {
-      this.#running = undefined;
+  /** Exchanges the refresh token for new tokens. Concurrent calls share one exchange. */
+  refresh(): Promise<RefreshOutcome> {
+    this.#pendingRefresh ??= this.#refreshLocked().finally(() => {
+      this.#pendingRefresh = undefined;
     });
-    return this.#running;
+    return this.#pendingRefresh;
   }
 
-  /** Adds the access token to calls; a unary call refused for it is renewed and repeated once. */
+  /** Adds the access token to calls. When a unary call is rejected as unauthenticated, refreshes it and retries once. */
   readonly interceptor: Interceptor = (next) => async (request) => {
     const sent = this.#token;
     if (sent) request.header.set("authorization", `Bearer ${sent}`);
@@ -70,33 +74,33 @@ export class Session {
       return await next(request);
     } catch (error) {
       if (request.stream || ConnectError.from(error).code !== Code.Unauthenticated) throw error;
-      // Another call may have renewed it meanwhile.
+      // No refresh if another call has already replaced the token.
       if (sent === this.#token && (await this.refresh()) !== "live") throw error;
       request.header.set("authorization", `Bearer ${this.#token}`);
       return await next(request);
     }
   };
 
-  /** Two tabs share one cookie: the lock keeps them from spending the same token twice. */
-  async #refreshAlone(): Promise<Refreshed> {
-    // Absent on plain HTTP from another machine; the retry below covers that.
+  /** Tabs share the cookie: the lock keeps two of them from using the same refresh token. */
+  async #refreshLocked(): Promise<RefreshOutcome> {
+    // Browsers offer locks in secure contexts only; without them the retry in #exchange applies.
     if (!navigator.locks) return this.#exchange();
-    return await navigator.locks.request(LOCK, () => this.#exchange());
+    return await navigator.locks.request(REFRESH_LOCK, () => this.#exchange());
   }
 
-  async #exchange(): Promise<Refreshed> {
+  async #exchange(): Promise<RefreshOutcome> {
     for (let attempt = 1; ; attempt += 1) {
       try {
-        this.#adopt(await this.#auth.refreshSession({}));
+        this.#setTokens(await this.#auth.refreshSession({}));
         return "live";
       } catch (error) {
-        // Spent by another tab a moment ago, whose answer brings the next cookie.
-        if (attempt === 1 && reasonOf(error) === "REFRESH_TOKEN_SPENT") {
-          await sleep(1000);
+        // Another tab has just used the token; the response to it sets the new cookie.
+        if (attempt === 1 && errorReason(error) === "REFRESH_TOKEN_SPENT") {
+          await sleep(SPENT_TOKEN_RETRY_MILLIS);
           continue;
         }
         if (isTransient(error)) {
-          if (this.#token) this.#renewIn(10_000);
+          if (this.#token) this.#refreshIn(REFRESH_RETRY_MILLIS);
           return "unreachable";
         }
         this.#end();
@@ -105,13 +109,13 @@ export class Session {
     }
   }
 
-  #adopt(response: CreateSessionResponse | RefreshSessionResponse): void {
+  #setTokens(response: CreateSessionResponse | RefreshSessionResponse): void {
     this.#token = response.accessToken;
     this.user = response.user;
-    this.#renewIn(lifetimeMillis(response) * RENEW_AFTER);
+    this.#refreshIn(lifetimeMillis(response) * REFRESH_AT_LIFETIME_FRACTION);
   }
 
-  #renewIn(millis: number): void {
+  #refreshIn(millis: number): void {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => void this.refresh(), millis);
   }
@@ -129,10 +133,10 @@ export class Session {
   }
 }
 
-/** Life of the access token by the server's clock alone: the browser's may be wrong by hours. */
+/** Lifetime of the access token, by the server's clock only: the browser's can be wrong by hours. */
 function lifetimeMillis(response: CreateSessionResponse | RefreshSessionResponse): number {
-  const begin = response.session?.refreshTime ?? response.session?.createTime;
+  const start = response.session?.refreshTime ?? response.session?.createTime;
   const end = response.accessTokenExpireTime;
-  const life = begin && end ? timestampMs(end) - timestampMs(begin) : 0;
-  return Math.min(15 * 60_000, Math.max(30_000, life));
+  const lifetime = start && end ? timestampMs(end) - timestampMs(start) : 0;
+  return Math.min(15 * 60_000, Math.max(30_000, lifetime));
 }

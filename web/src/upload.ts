@@ -1,4 +1,4 @@
-// One file on its way into the store: straight, in parts, each retried by itself.
+// Uploads one file to the object store, directly and in parts. Each part is retried separately.
 import type { Client } from "@connectrpc/connect";
 import type {
   SignedPart,
@@ -6,44 +6,44 @@ import type {
   UploadSession,
 } from "./gen/reelmill/upload/v1/upload_pb";
 import type { Video } from "./gen/reelmill/upload/v1/video_pb";
+import { backoffMillis, sleep } from "./backoff";
 import { isTransient } from "./errors";
-import { type PutPart, PutRefused } from "./put";
-import type { Slots } from "./slots";
-import { backoff, sleep } from "./wait";
+import { type PutPart, PutError } from "./put-part";
+import type { Semaphore } from "./semaphore";
 
-/** Parts of one file on their way at once; the slots bound those of all files. */
-const PARALLEL = 4;
-/** Together some 70 seconds: long enough for a store that restarts. */
-const ATTEMPTS = 8;
-/** Addresses asked for at a time. */
-const BATCH = 64;
+/** Parts of one file sent concurrently. The semaphore limits those of all files together. */
+const MAX_PARALLEL_PARTS = 4;
+/** Backoff totals about 70 s: long enough for the object store to restart. */
+const MAX_ATTEMPTS = 8;
+/** Parts signed by one call. */
+const SIGN_BATCH_SIZE = 64;
 
 export interface UploadEvents {
-  /** The session is open: the video has a name. */
+  /** The upload session exists; `video` is the resource name of its video. */
   opened(video: string): void;
-  /** Bytes that have left, those in flight included. */
+  /** Bytes sent, including those of parts in flight. */
   progress(sentBytes: number): void;
 }
 
-/** What an upload needs from around it. */
+/** Dependencies of an upload. */
 export interface UploadContext {
   service: Client<typeof UploadService>;
-  put: PutPart;
-  slots: Slots;
+  putPart: PutPart;
+  partSlots: Semaphore;
   events: UploadEvents;
 }
 
 export class FileUpload {
   readonly file: File;
-  /** The video's name, once the session is open. */
+  /** Resource name of the video; empty until the session exists. */
   video = "";
 
   #context: UploadContext;
   #abort = new AbortController();
-  // Kept over retries, so that creating the session twice gives the same one.
+  // The same for all retries: makes CreateUploadSession idempotent.
   #requestId = randomId();
   #session: UploadSession | undefined;
-  #ready: SignedPart[] = [];
+  #signed: SignedPart[] = [];
   #unsigned: number[] = [];
   #signing: Promise<void> | undefined;
   #etags = new Map<number, string>();
@@ -55,25 +55,25 @@ export class FileUpload {
     this.#context = context;
   }
 
-  /** Uploads what is not there yet and completes. May be called again after it has failed. */
+  /** Uploads the missing parts and completes the session. Can be called again after a failure. */
   async run(): Promise<Video> {
     const session = await this.#open();
     const attempt = { failed: false };
-    const loops = Array.from({ length: PARALLEL }, () => this.#sendParts(session, attempt));
-    // Every loop stops before a failure is told: a retry must not race with them.
-    const ends = await Promise.allSettled(loops);
-    for (const end of ends) if (end.status === "rejected") throw end.reason;
+    const senders = Array.from({ length: MAX_PARALLEL_PARTS }, () => this.#sendParts(session, attempt));
+    // Waits for all senders before it reports a failure: a retry must not race with them.
+    const results = await Promise.allSettled(senders);
+    for (const result of results) if (result.status === "rejected") throw result.reason;
     const parts = [...this.#etags].map(([partNumber, etag]) => ({ partNumber, etag }));
     parts.sort((a, b) => a.partNumber - b.partNumber);
     const name = session.name;
-    const { video } = await this.#persist((options) =>
+    const { video } = await this.#withRetry((options) =>
       this.#context.service.completeUploadSession({ name, parts }, options),
     );
-    if (!video) throw new Error("The server completed the upload without saying which video it is.");
+    if (!video) throw new Error("The server completed the upload but returned no video.");
     return video;
   }
 
-  /** Stops sending. The session is left for the caller to delete. */
+  /** Stops sending. The caller deletes the session. */
   cancel(): void {
     this.#abort.abort(new DOMException("The upload was cancelled.", "AbortError"));
   }
@@ -84,7 +84,7 @@ export class FileUpload {
 
   async #open(): Promise<UploadSession> {
     if (this.#session) {
-      this.#ready = [];
+      this.#signed = [];
       this.#unsigned = missing(this.#session.partCount, this.#etags);
       return this.#session;
     }
@@ -93,15 +93,15 @@ export class FileUpload {
       sizeBytes: BigInt(this.file.size),
       requestId: this.#requestId,
     };
-    const response = await this.#persist((options) =>
+    const response = await this.#withRetry((options) =>
       this.#context.service.createUploadSession(request, options),
     );
     const session = response.uploadSession;
-    if (!session) throw new Error("The server opened no upload session.");
+    if (!session) throw new Error("The server returned no upload session.");
     this.#session = session;
     this.video = session.video;
-    this.#ready = [...response.signedParts];
-    const signed = new Map(this.#ready.map((part) => [part.partNumber, ""]));
+    this.#signed = [...response.signedParts];
+    const signed = new Map(this.#signed.map((part) => [part.partNumber, ""]));
     this.#unsigned = missing(session.partCount, signed);
     this.#context.events.opened(session.video);
     return session;
@@ -109,7 +109,7 @@ export class FileUpload {
 
   async #sendParts(session: UploadSession, attempt: { failed: boolean }): Promise<void> {
     for (;;) {
-      const release = await this.#context.slots.take();
+      const release = await this.#context.partSlots.acquire();
       try {
         this.#abort.signal.throwIfAborted();
         const part = attempt.failed ? undefined : await this.#nextPart(session);
@@ -125,23 +125,23 @@ export class FileUpload {
   }
 
   async #nextPart(session: UploadSession): Promise<SignedPart | undefined> {
-    while (this.#ready.length === 0 && (this.#unsigned.length > 0 || this.#signing)) {
-      this.#signing ??= this.#signMore(session).finally(() => {
+    while (this.#signed.length === 0 && (this.#unsigned.length > 0 || this.#signing)) {
+      this.#signing ??= this.#signNextBatch(session).finally(() => {
         this.#signing = undefined;
       });
       await this.#signing;
     }
-    return this.#ready.shift();
+    return this.#signed.shift();
   }
 
-  async #signMore(session: UploadSession): Promise<void> {
-    const numbers = this.#unsigned.splice(0, BATCH);
-    this.#ready.push(...(await this.#sign(session, numbers)));
+  async #signNextBatch(session: UploadSession): Promise<void> {
+    const numbers = this.#unsigned.splice(0, SIGN_BATCH_SIZE);
+    this.#signed.push(...(await this.#sign(session, numbers)));
   }
 
   async #sign(session: UploadSession, numbers: number[]): Promise<SignedPart[]> {
     const parts = numbers.map((partNumber) => ({ partNumber }));
-    const { signedParts } = await this.#persist((options) =>
+    const { signedParts } = await this.#withRetry((options) =>
       this.#context.service.signUploadParts({ name: session.name, parts }, options),
     );
     return signedParts;
@@ -154,7 +154,7 @@ export class FileUpload {
     let part = first;
     for (let attempt = 1; ; attempt += 1) {
       try {
-        const etag = await this.#context.put(part, body, this.#abort.signal, (sent) => {
+        const etag = await this.#context.putPart(part, body, this.#abort.signal, (sent) => {
           this.#inFlight.set(number, sent);
           this.#report();
         });
@@ -166,24 +166,24 @@ export class FileUpload {
       } catch (error) {
         this.#inFlight.delete(number);
         this.#report();
-        if (!(error instanceof PutRefused) || !error.transient || attempt === ATTEMPTS) throw error;
-        await sleep(backoff(attempt), this.#abort.signal);
-        // 403 is also what an address gets that has expired.
+        if (!(error instanceof PutError) || !error.transient || attempt === MAX_ATTEMPTS) throw error;
+        await sleep(backoffMillis(attempt), this.#abort.signal);
+        // 403 can mean that the signed URL has expired.
         if (error.status === 403) part = (await this.#sign(session, [number]))[0] ?? part;
       }
     }
   }
 
-  /** Repeats a call that may be repeated while the server can't be reached. */
-  async #persist<T>(call: (options: { signal: AbortSignal }) => Promise<T>): Promise<T> {
+  /** Retries an idempotent call while it fails with a transient error. */
+  async #withRetry<T>(call: (options: { signal: AbortSignal }) => Promise<T>): Promise<T> {
     const signal = this.#abort.signal;
     for (let attempt = 1; ; attempt += 1) {
       try {
         return await call({ signal });
       } catch (error) {
         signal.throwIfAborted();
-        if (!isTransient(error) || attempt === ATTEMPTS) throw error;
-        await sleep(backoff(attempt), signal);
+        if (!isTransient(error) || attempt === MAX_ATTEMPTS) throw error;
+        await sleep(backoffMillis(attempt), signal);
       }
     }
   }

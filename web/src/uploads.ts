@@ -1,24 +1,32 @@
-// The uploads this page is doing, and how fast they go.
-import type { LocalUpload } from "./card";
-import { FileUpload, type UploadContext } from "./upload";
-import { sentenceOf } from "./errors";
+// The uploads that run in this page, with their progress and speed.
+import { errorMessage } from "./errors";
 import type { Video } from "./gen/reelmill/upload/v1/video_pb";
+import { FileUpload, type UploadContext } from "./upload";
 
-/** Speed is measured over about this long: shorter jumps, longer lags. */
-const WINDOW_MILLIS = 5000;
+/** Averaging window of the speed: a shorter one fluctuates, a longer one lags. */
+const SPEED_WINDOW_MILLIS = 5000;
+
+/** State of an upload that runs in this page. */
+export interface LocalUpload {
+  sentBytes: number;
+  totalBytes: number;
+  bytesPerSecond: number;
+  /** Why the upload stopped; empty while it runs. */
+  error: string;
+}
 
 export interface UploadsEvents {
-  /** An upload of this video began, went on or stopped. */
+  /** The upload of this video started, progressed or stopped. */
   changed(video: string): void;
   completed(video: Video): void;
-  /** It failed before there was a video to show it on. */
-  refused(file: File, message: string): void;
+  /** The upload failed before its video was created. */
+  failed(file: File, message: string): void;
 }
 
 interface Running {
   upload: FileUpload;
   state: LocalUpload;
-  samples: { at: number; bytes: number }[];
+  samples: { timeMillis: number; bytes: number }[];
 }
 
 export class Uploads {
@@ -35,13 +43,13 @@ export class Uploads {
     return this.#running.get(video)?.state;
   }
 
-  /** True while bytes are on their way: leaving the page would lose them. */
+  /** Whether any upload is running. Leaving the page would interrupt it. */
   get busy(): boolean {
-    return [...this.#running.values()].some((running) => running.state.stopped === "");
+    return [...this.#running.values()].some((running) => running.state.error === "");
   }
 
   start(file: File): void {
-    const state = { sentBytes: 0, totalBytes: file.size, bytesPerSecond: 0, stopped: "" };
+    const state = { sentBytes: 0, totalBytes: file.size, bytesPerSecond: 0, error: "" };
     const running: Running = {
       state,
       samples: [],
@@ -64,8 +72,8 @@ export class Uploads {
 
   resume(video: string): void {
     const running = this.#running.get(video);
-    if (!running || running.state.stopped === "") return;
-    running.state.stopped = "";
+    if (!running || running.state.error === "") return;
+    running.state.error = "";
     running.samples = [];
     this.#events.changed(video);
     void this.#run(running);
@@ -89,9 +97,9 @@ export class Uploads {
       this.#events.completed(video);
     } catch (error) {
       if (upload.cancelled) return;
-      const message = sentenceOf(error);
-      if (!upload.video) return this.#events.refused(upload.file, message);
-      running.state.stopped = `The upload stopped. ${message}`;
+      const message = errorMessage(error);
+      if (!upload.video) return this.#events.failed(upload.file, message);
+      running.state.error = `The upload stopped. ${message}`;
       this.#events.changed(upload.video);
     }
   }
@@ -100,10 +108,10 @@ export class Uploads {
 function measure(running: Running, bytes: number, now: number): void {
   const { state, samples } = running;
   state.sentBytes = bytes;
-  samples.push({ at: now, bytes });
-  while (samples.length > 2 && now - (samples[1]?.at ?? now) > WINDOW_MILLIS) samples.shift();
+  samples.push({ timeMillis: now, bytes });
+  while (samples.length > 2 && now - (samples[1]?.timeMillis ?? now) > SPEED_WINDOW_MILLIS) samples.shift();
   const first = samples[0];
-  const seconds = first ? (now - first.at) / 1000 : 0;
-  // A retried part takes its bytes back for a moment: no negative speed.
+  const seconds = first ? (now - first.timeMillis) / 1000 : 0;
+  // A retried part subtracts its bytes again; the speed must not become negative.
   if (first && seconds > 0.5) state.bytesPerSecond = Math.max(0, (bytes - first.bytes) / seconds);
 }

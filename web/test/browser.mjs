@@ -1,4 +1,4 @@
-// Finds the browser that the tests drive.
+// Finds and configures the browser that the tests automate.
 import { access } from "node:fs/promises";
 import path from "node:path";
 
@@ -7,7 +7,7 @@ const MAC_BROWSERS = [
   "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
   "/Applications/Chromium.app/Contents/MacOS/Chromium",
 ];
-/** For a browser without a screen that talks to nobody else. */
+/** Flags for a headless browser that makes no network requests of its own. */
 export const FLAGS = [
   "--no-sandbox",
   "--disable-gpu",
@@ -18,19 +18,19 @@ export const FLAGS = [
   "--disable-sync",
 ];
 
-export async function isThere(file) {
+export async function fileExists(file) {
   return access(file).then(
     () => true,
     () => false,
   );
 }
 
-/** The first browser on the PATH. */
+/** Path of the first browser found on the PATH. */
 export async function findBrowser() {
   const folders = (process.env.PATH ?? "").split(path.delimiter);
   const candidates = BROWSERS.flatMap((name) => folders.map((folder) => path.join(folder, name)));
   for (const candidate of [...candidates, ...MAC_BROWSERS]) {
-    if (await isThere(candidate)) return candidate;
+    if (await fileExists(candidate)) return candidate;
   }
   throw new Error(`no browser found: none of ${BROWSERS.join(", ")} is on the PATH (see deploy/bootstrap.sh)`);
 }

@@ -1,29 +1,29 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { isTransient, reasonOf, sentenceOf } from "../src/errors";
-import { refusal } from "./refusal";
+import { errorMessage, errorReason, isTransient } from "../src/errors";
+import { rpcError } from "./rpc-error";
 
-test("reason comes from ErrorInfo", () => {
-  assert.equal(reasonOf(refusal(Code.AlreadyExists, "EMAIL_TAKEN")), "EMAIL_TAKEN");
-  assert.equal(reasonOf(new ConnectError("no details", Code.Internal)), "");
-  assert.equal(reasonOf(new Error("no status")), "");
+test("errorReason returns the reason of ErrorInfo, empty without one", () => {
+  assert.equal(errorReason(rpcError(Code.AlreadyExists, "EMAIL_TAKEN")), "EMAIL_TAKEN");
+  assert.equal(errorReason(new ConnectError("no details", Code.Internal)), "");
+  assert.equal(errorReason(new Error("no status")), "");
 });
 
-test("garbage in a detail is no reason, and throws nothing", () => {
+test("errorReason returns an empty string for a malformed detail", () => {
   const error = new ConnectError("bad", Code.Internal);
   error.details.push({ type: "google.rpc.ErrorInfo", value: new Uint8Array([0x0a, 0xff]) });
-  assert.equal(reasonOf(error), "");
+  assert.equal(errorReason(error), "");
 });
 
-test("sentences are whole", () => {
-  assert.equal(sentenceOf(new ConnectError("no such video", Code.NotFound)), "No such video.");
-  assert.equal(sentenceOf(new ConnectError("Why?", Code.NotFound)), "Why?");
-  assert.match(sentenceOf(new ConnectError("", Code.Internal)), /refused/);
-  assert.match(sentenceOf(ConnectError.from(new TypeError("Failed to fetch"))), /can't be reached/);
+test("errorMessage returns a full sentence", () => {
+  assert.equal(errorMessage(new ConnectError("no such video", Code.NotFound)), "No such video.");
+  assert.equal(errorMessage(new ConnectError("Why?", Code.NotFound)), "Why?");
+  assert.match(errorMessage(new ConnectError("", Code.Internal)), /rejected/);
+  assert.match(errorMessage(ConnectError.from(new TypeError("Failed to fetch"))), /can't be reached/);
 });
 
-test("only what may pass by itself is transient", () => {
+test("isTransient is true only for errors that a retry can resolve", () => {
   assert.ok(isTransient(new ConnectError("", Code.Unavailable)));
   assert.ok(isTransient(new ConnectError("", Code.ResourceExhausted)));
   assert.ok(isTransient(new TypeError("Failed to fetch")));

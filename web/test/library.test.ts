@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { Code, createClient, createRouterTransport } from "@connectrpc/connect";
 import { Library } from "../src/library";
 import { VideoService, type Video } from "../src/gen/reelmill/upload/v1/video_pb";
-import { refusal } from "./refusal";
+import { rpcError } from "./rpc-error";
 
 Object.assign(globalThis, {
   window: new EventTarget(),
@@ -12,8 +12,8 @@ Object.assign(globalThis, {
 
 type Change = { case: "video"; value: Pick<Video, "name" | "revision"> } | { case: "deleted"; value: string };
 
-/** Each watch sends its part of `script` and breaks; the last one stays open. */
-function watch(script: Change[][], refuseFirst = false) {
+/** Each watch call sends its part of `script`, then fails; after the last part watching is aborted. */
+function watch(script: Change[][], rejectFirst = false) {
   const revisions: bigint[] = [];
   const events: string[] = [];
   const stop = new AbortController();
@@ -23,20 +23,20 @@ function watch(script: Change[][], refuseFirst = false) {
     service(VideoService, {
       async *watchVideos(request) {
         watches += 1;
-        if (refuseFirst && watches === 1) throw refusal(Code.Unauthenticated, "ACCESS_TOKEN_EXPIRED");
+        if (rejectFirst && watches === 1) throw rpcError(Code.Unauthenticated, "ACCESS_TOKEN_EXPIRED");
         revisions.push(request.revision);
         for (const change of script[revisions.length - 1] ?? []) yield { change };
         if (revisions.length >= script.length) stop.abort();
-        throw refusal(Code.Unavailable, "GOING_AWAY");
+        throw rpcError(Code.Unavailable, "SHUTTING_DOWN");
       },
     });
   });
   const library = new Library(createClient(VideoService, transport), {
     changed: (video) => events.push(`${video.name}@${video.revision}`),
     deleted: (name) => events.push(`-${name}`),
-    link: () => {},
+    connection: () => {},
   });
-  const done = library.follow(stop.signal, async () => {
+  const done = library.watch(stop.signal, async () => {
     renewals += 1;
     return true;
   });
@@ -45,7 +45,7 @@ function watch(script: Change[][], refuseFirst = false) {
 
 const video = (name: string, revision: bigint): Change => ({ case: "video", value: { name, revision } });
 
-test("a broken watch is resumed from the highest revision seen", async () => {
+test("watch reconnects from the highest revision seen", async () => {
   const first = [video("videos/a", 5n), video("videos/b", 3n)];
   const second: Change[] = [video("videos/b", 8n), { case: "deleted", value: "videos/a" }];
   const { library, revisions, events, done } = watch([first, second]);
@@ -55,14 +55,14 @@ test("a broken watch is resumed from the highest revision seen", async () => {
   assert.deepEqual([...library.videos.keys()], ["videos/b"]);
 });
 
-test("an older state never replaces a newer one", async () => {
+test("watch ignores a revision older than the known one", async () => {
   const { library, events, done } = watch([[video("videos/a", 5n), video("videos/a", 4n)]]);
   await done;
   assert.deepEqual(events, ["videos/a@5"]);
   assert.equal(library.videos.get("videos/a")?.revision, 5n);
 });
 
-test("a stale token is renewed and the watch opened again", async () => {
+test("watch with an expired token renews it and reconnects", async () => {
   const { events, done, renewals } = watch([[video("videos/a", 1n)]], true);
   await done;
   assert.equal(renewals(), 1);

@@ -1,30 +1,30 @@
-// Plays a video on the page in a real Chromium, as a person would, and reports what happened.
+// Plays a video on the page in a real Chromium, as a user would, and reports the result.
 //
 //   node web/test/play.mjs --server URL --email E --password P --screenshots DIR
 //        (--video videos/ID | --upload FILE) [--sign-up] [--rate N] [--levels N] [--early] [--seconds N]
 //
-// With --early it is played as soon as it can be, while it is still PROCESSING: it seeks inside what is ready, plays on
-// while more arrives, and then must end READY with all rungs. --levels says how many rungs hls.js is to have in the end,
-// --seconds how long all of it may take (120).
+// With --early, playback starts as soon as the video is playable, while it is still PROCESSING: seeks within the
+// available part, plays on while segments are added, and must end with the video READY and all rungs loaded. --levels is
+// the number of rungs that hls.js must have at the end, --seconds the time limit (default 120).
 //
-// Prints one line of JSON. Exit codes: 0 it played to the end, 1 it did not, 2 usage.
+// Prints one line of JSON. Exit codes: 0 played to the end, 1 did not, 2 usage.
 import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
-import { FLAGS, findBrowser, isThere } from "./browser.mjs";
+import { FLAGS, findBrowser, fileExists } from "./browser.mjs";
 
-const TOTAL_SECONDS = 120;
-/** The last of them are for a picture of what went wrong. */
-const SPARE_MILLIS = 5000;
-/** How far the end of playback may lie from the stated duration, seconds. */
+const DEFAULT_TIMEOUT_SECONDS = 120;
+/** End of the time limit that is reserved for a screenshot of a failure. */
+const SCREENSHOT_RESERVE_MILLIS = 5000;
+/** Maximum difference between the end of playback and the stated duration, seconds. */
 const END_TOLERANCE = 0.5;
-/** What is left to play once a video that was played early is READY, seconds. */
-const LAST_SECONDS = 6;
-/** Further than this a seek must land from the first segment's end, lest it shows nothing, seconds. */
-const WORTH_SEEKING = 12;
+/** With --early: how much is played at the end once the video is READY, seconds. */
+const TAIL_SECONDS = 6;
+/** With --early: seconds that must be available before seeking, so that the seek leaves the first segments. */
+const MIN_SEEKABLE_SECONDS = 12;
 
-const left = () => Math.max(1, deadline - Date.now());
+const remainingMillis = () => Math.max(1, deadline - Date.now());
 
 function usage(message) {
   console.error(`play.mjs: ${message}`);
@@ -64,42 +64,42 @@ function readArguments() {
   return values;
 }
 
-/** Collects what a healthy page never does. */
-function watchForTrouble(page, origin, trouble) {
+/** Collects console errors, exceptions and requests to foreign hosts: a correct page has none. */
+function collectPageErrors(page, origin, pageErrors) {
   page.on("console", (message) => {
-    if (message.type() === "error") trouble.push(`console: ${message.text()} ${message.location().url}`);
+    if (message.type() === "error") pageErrors.push(`console: ${message.text()} ${message.location().url}`);
   });
-  page.on("pageerror", (error) => trouble.push(`exception: ${error.message}`));
+  page.on("pageerror", (error) => pageErrors.push(`exception: ${error.message}`));
   page.on("request", (request) => {
     const url = request.url();
     if (/^https?:/.test(url) && new URL(url).origin !== origin && request.resourceType() !== "xhr") {
-      trouble.push(`request to another host: ${url}`);
+      pageErrors.push(`request to another host: ${url}`);
     }
   });
 }
 
 async function signIn(page, options, shot) {
-  await page.getByTestId("email").fill(options.email, { timeout: left() });
+  await page.getByTestId("email").fill(options.email, { timeout: remainingMillis() });
   await page.getByTestId("password").fill(options.password);
   await shot("sign-in");
   await page.getByTestId(options["sign-up"] ? "sign-up" : "sign-in").click();
-  await orError(page, page.getByTestId("sign-out").waitFor({ timeout: left() }), "sign in");
-  await orError(page, page.locator("#live[data-link=live]").waitFor({ timeout: left() }), "list videos");
+  await orError(page, page.getByTestId("sign-out").waitFor({ timeout: remainingMillis() }), "sign in");
+  await orError(page, page.locator("#connection[data-state=live]").waitFor({ timeout: remainingMillis() }), "list videos");
 }
 
-/** Waits for `wanted`; an error that the page shows meanwhile ends the wait with its text. */
+/** Waits for `wanted`, but throws if the page shows an error first. `what` names the step in the message. */
 async function orError(page, wanted, what) {
   const alert = page.getByTestId("error");
-  const said = async () => {
+  const throwAlert = async () => {
     throw new Error(`can't ${what}: the page says: ${await alert.textContent()}`);
   };
-  // That the page said nothing in all the time is no news: what was wanted then tells why it did not come.
-  const failure = alert.waitFor({ timeout: left() }).then(said, () => new Promise(() => {}));
-  failure.catch(() => {});
-  const told = wanted.catch((error) => {
+  // A timeout of this wait is ignored: the timeout of `wanted` has the better message.
+  const alerted = alert.waitFor({ timeout: remainingMillis() }).then(throwAlert, () => new Promise(() => {}));
+  alerted.catch(() => {});
+  const described = wanted.catch((error) => {
     throw new Error(`can't ${what}: ${error.message.split("\n")[0]}`);
   });
-  await Promise.race([told, failure]);
+  await Promise.race([described, alerted]);
 }
 
 async function uploadFile(page, file, shot) {
@@ -111,7 +111,7 @@ async function uploadFile(page, file, shot) {
       return cards.map((card) => card.dataset.name).find((name) => !known.includes(name));
     },
     before,
-    { timeout: left() },
+    { timeout: remainingMillis() },
   );
   await orError(page, added, "upload");
   const name = await (await added).jsonValue();
@@ -125,10 +125,10 @@ function cardOf(page, name) {
 
 async function waitUntilReady(page, name) {
   const card = cardOf(page, name);
-  await orError(page, card.waitFor({ timeout: left() }), `find ${name}`);
+  await orError(page, card.waitFor({ timeout: remainingMillis() }), `find ${name}`);
   const states = [];
   for (;;) {
-    const state = await card.getAttribute("data-state", { timeout: left() });
+    const state = await card.getAttribute("data-state", { timeout: remainingMillis() });
     if (states.at(-1) !== state) states.push(state);
     if (state === "READY") return states;
     if (state === "FAILED") throw new Error(`${name} failed: ${await card.getByTestId("failure").textContent()}`);
@@ -138,31 +138,31 @@ async function waitUntilReady(page, name) {
         return cards.find((one) => one.dataset.name === wanted)?.dataset.state !== old;
       },
       [name, state],
-      { timeout: left() },
+      { timeout: remainingMillis() },
     );
     await orError(page, changed, `get ${name} ready (it is ${state})`);
   }
 }
 
-/** Presses play and waits until pictures move. */
-async function start(page, name) {
+/** Clicks play and waits until playback advances. */
+async function startPlayback(page, name) {
   const button = cardOf(page, name).getByTestId("play");
-  await orError(page, button.click({ timeout: left() }), "press play");
+  await orError(page, button.click({ timeout: remainingMillis() }), "press play");
   await inPlayer(page, "play", ([video]) => video.readyState >= 3 && !video.paused && video.currentTime > 0);
 }
 
-/** Waits until `holds([video, value])` is true of the player; it runs in the page. */
-async function inPlayer(page, what, holds, value) {
-  const video = await page.getByTestId("player").elementHandle({ timeout: left() });
-  const met = page.waitForFunction(holds, [video, value], { timeout: left() });
+/** Waits until `condition([video, value])`, which runs in the page, is true. */
+async function inPlayer(page, what, condition, value) {
+  const video = await page.getByTestId("player").elementHandle({ timeout: remainingMillis() });
+  const met = page.waitForFunction(condition, [video, value], { timeout: remainingMillis() });
   await orError(page, met, what).catch(async (error) => {
-    const at = await page.getByTestId("player").evaluate(measure).catch(() => ({}));
-    throw new Error(`${error.message.split("\n")[0]} (stood at ${at.currentTime} s of ${at.duration} s)`);
+    const state = await page.getByTestId("player").evaluate(measure).catch(() => ({}));
+    throw new Error(`${error.message.split("\n")[0]} (at ${state.currentTime} s of ${state.duration} s)`);
   });
 }
 
 async function playToTheEnd(page, name, rate, shot) {
-  await start(page, name);
+  await startPlayback(page, name);
   const player = page.getByTestId("player");
   const duration = await player.evaluate((video) => video.duration);
   const speed = rate ?? (duration > 15 ? 4 : 1);
@@ -175,51 +175,51 @@ async function playToTheEnd(page, name, rate, shot) {
   return { rate: speed, ...(await player.evaluate(measure)) };
 }
 
-/** Plays a video from its first segments on, while it is PROCESSING, until it is READY and at its end. */
+/** Plays a video from its first segments on, while it is PROCESSING, until it is READY and has ended. */
 async function playEarly(page, name, levels, shot) {
   const card = cardOf(page, name);
   const player = page.getByTestId("player");
-  const ready = () => player.evaluate((video) => (video.seekable.length ? video.seekable.end(0) : 0));
-  const seen = [];
-  const note = async (what) => {
-    const state = await card.getAttribute("data-state", { timeout: left() });
-    seen.push({ what, state, ready: await ready(), ...(await player.evaluate(measure)) });
+  const availableEnd = () => player.evaluate((video) => (video.seekable.length ? video.seekable.end(0) : 0));
+  const observations = [];
+  const record = async (what) => {
+    const state = await card.getAttribute("data-state", { timeout: remainingMillis() });
+    observations.push({ what, state, ready: await availableEnd(), ...(await player.evaluate(measure)) });
     await shot(what);
     return state;
   };
-  await orError(page, card.and(page.locator("[data-playable=true]")).waitFor({ timeout: left() }), "get it playable");
-  await start(page, name);
-  await note("early");
+  await orError(page, card.and(page.locator("[data-playable=true]")).waitFor({ timeout: remainingMillis() }), "get it playable");
+  await startPlayback(page, name);
+  await record("early");
 
   await inPlayer(
     page,
     "get more than the first segments",
-    ([video, worth]) => video.seekable.length > 0 && video.seekable.end(0) >= worth,
-    WORTH_SEEKING,
+    ([video, seconds]) => video.seekable.length > 0 && video.seekable.end(0) >= seconds,
+    MIN_SEEKABLE_SECONDS,
   );
-  const end = await ready();
-  const place = Math.max((await player.evaluate((video) => video.currentTime)) + 1, end - WORTH_SEEKING / 2);
+  const end = await availableEnd();
+  const target = Math.max((await player.evaluate((video) => video.currentTime)) + 1, end - MIN_SEEKABLE_SECONDS / 2);
   await player.evaluate((video, to) => {
     video.currentTime = to;
-  }, place);
-  await inPlayer(page, "seek", ([video, to]) => !video.seeking && video.currentTime > to + 0.5, place);
-  await note("sought");
-  // What was not there when it sought.
-  await inPlayer(page, "play on while more arrives", ([video, known]) => video.currentTime > known, end);
-  await note("on");
+  }, target);
+  await inPlayer(page, "seek", ([video, to]) => !video.seeking && video.currentTime > to + 0.5, target);
+  await record("sought");
+  // Plays past the end of what was available at the seek.
+  await inPlayer(page, "play on while segments are added", ([video, known]) => video.currentTime > known, end);
+  await record("on");
 
   const states = await waitUntilReady(page, name);
   await inPlayer(page, "get all rungs", ([, wanted]) => window.reelmill.levels === wanted, levels);
-  await inPlayer(page, "get all of its length", ([video]) => Number.isFinite(video.duration) && !video.seeking);
+  await inPlayer(page, "get the full duration", ([video]) => Number.isFinite(video.duration) && !video.seeking);
   await player.evaluate((video, last) => {
     video.currentTime = Math.max(video.currentTime, video.duration - last);
-  }, LAST_SECONDS);
+  }, TAIL_SECONDS);
   await inPlayer(page, "play to the end", ([video]) => video.ended);
   await shot("ended");
-  return { early: seen, states, ...(await player.evaluate(measure)) };
+  return { early: observations, states, ...(await player.evaluate(measure)) };
 }
 
-/** Runs in the page. */
+/** Runs in the page: the state of the player. */
 function measure(video) {
   const quality = video.getVideoPlaybackQuality();
   return {
@@ -234,40 +234,40 @@ function measure(video) {
 }
 
 function check(result, levels) {
-  const { playback, trouble } = result;
-  const faults = [...trouble];
+  const { playback, pageErrors } = result;
+  const failures = [...pageErrors];
   for (const { what, state } of playback.early ?? []) {
-    if (state !== "PROCESSING") faults.push(`it was ${state} already when this was seen: ${what}`);
+    if (state !== "PROCESSING") failures.push(`it was already ${state} at step ${what}`);
   }
-  if (levels && playback.hls.levels !== levels) faults.push(`${playback.hls.levels} rungs, not ${levels}`);
+  if (levels && playback.hls.levels !== levels) failures.push(`${playback.hls.levels} rungs, not ${levels}`);
   if (Math.abs(playback.currentTime - playback.duration) > END_TOLERANCE) {
-    faults.push(`ended at ${playback.currentTime} s of ${playback.duration} s`);
+    failures.push(`ended at ${playback.currentTime} s of ${playback.duration} s`);
   }
-  if (!(playback.duration > 0)) faults.push("the video has no length");
-  if (!(playback.frames > 0 && playback.width > 0)) faults.push("no picture was decoded");
-  if (playback.hls.engine !== "hls.js") faults.push(`played by ${playback.hls.engine || "nothing"}, not by hls.js`);
-  if (playback.hls.fragments === 0) faults.push("hls.js buffered no fragment");
-  if (playback.hls.fatalErrors > 0) faults.push(`hls.js gave up: ${playback.hls.lastError}`);
-  return faults;
+  if (!(playback.duration > 0)) failures.push("the video has no duration");
+  if (!(playback.frames > 0 && playback.width > 0)) failures.push("no video frame was decoded");
+  if (playback.hls.engine !== "hls.js") failures.push(`played by ${playback.hls.engine || "nothing"}, not by hls.js`);
+  if (playback.hls.fragments === 0) failures.push("hls.js buffered no fragment");
+  if (playback.hls.fatalErrors > 0) failures.push(`fatal error in hls.js: ${playback.hls.lastError}`);
+  return failures;
 }
 
 async function run(options, result) {
   await mkdir(options.screenshots, { recursive: true });
-  if (options.upload && !(await isThere(options.upload))) throw new Error(`no such file: ${options.upload}`);
+  if (options.upload && !(await fileExists(options.upload))) throw new Error(`no such file: ${options.upload}`);
   const executablePath = await findBrowser();
-  const browser = await chromium.launch({ executablePath, args: FLAGS, timeout: left() });
-  // Whatever hangs, the browser is gone when the time is up.
-  const watchdog = setTimeout(() => void browser.close(), deadline + SPARE_MILLIS - Date.now());
+  const browser = await chromium.launch({ executablePath, args: FLAGS, timeout: remainingMillis() });
+  // Closes the browser at the time limit, even if a step hangs.
+  const watchdog = setTimeout(() => void browser.close(), deadline + SCREENSHOT_RESERVE_MILLIS - Date.now());
   try {
     const page = await browser.newPage({ viewport: { width: 1280, height: 1300 } });
-    watchForTrouble(page, new URL(options.server).origin, result.trouble);
+    collectPageErrors(page, new URL(options.server).origin, result.pageErrors);
     const shot = async (name) => {
       const file = path.join(options.screenshots, `${name}.png`);
-      await page.screenshot({ path: file, timeout: left() });
+      await page.screenshot({ path: file, timeout: remainingMillis() });
       result.screenshots.push(file);
     };
     try {
-      await page.goto(options.server, { timeout: left() });
+      await page.goto(options.server, { timeout: remainingMillis() });
       await signIn(page, options, shot);
       result.video = options.upload ? await uploadFile(page, options.upload, shot) : options.video;
       const levels = options.levels && Number(options.levels);
@@ -278,9 +278,9 @@ async function run(options, result) {
         await shot("library");
         result.playback = await playToTheEnd(page, result.video, options.rate && Number(options.rate), shot);
       }
-      result.faults = check(result, levels);
+      result.failures = check(result, levels);
     } catch (error) {
-      // What the page looked like tells more than the message.
+      // A screenshot shows more than the message.
       await page.screenshot({ path: path.join(options.screenshots, "failed.png"), timeout: 3000 }).catch(() => {});
       throw error;
     }
@@ -291,16 +291,16 @@ async function run(options, result) {
 }
 
 const options = readArguments();
-const totalSeconds = Number(options.seconds ?? TOTAL_SECONDS);
-const deadline = Date.now() + totalSeconds * 1000 - SPARE_MILLIS;
-const result = { ok: false, video: options.video, states: [], trouble: [], screenshots: [], faults: [] };
+const totalSeconds = Number(options.seconds ?? DEFAULT_TIMEOUT_SECONDS);
+const deadline = Date.now() + totalSeconds * 1000 - SCREENSHOT_RESERVE_MILLIS;
+const result = { ok: false, video: options.video, states: [], pageErrors: [], screenshots: [], failures: [] };
 try {
   await run(options, result);
 } catch (error) {
-  const late = Date.now() >= deadline ? ` (the ${totalSeconds} s are up)` : "";
-  result.faults = [`${error.message.split("\n")[0]}${late}`, ...result.trouble];
+  const timedOut = Date.now() >= deadline ? ` (the time limit of ${totalSeconds} s was reached)` : "";
+  result.failures = [`${error.message.split("\n")[0]}${timedOut}`, ...result.pageErrors];
 }
-result.ok = result.faults.length === 0;
+result.ok = result.failures.length === 0;
 console.log(JSON.stringify(result));
-if (!result.ok) for (const fault of result.faults) console.error(`play.mjs: ${fault}`);
+if (!result.ok) for (const failure of result.failures) console.error(`play.mjs: ${failure}`);
 process.exit(result.ok ? 0 : 1);

@@ -1,5 +1,5 @@
-// Plays a video's playlists with a player that is not ours, Shaka, in a real Chromium: HLS and DASH, each to its end,
-// with a seek, and through every rung.
+// Plays a video's HLS and DASH playlists with a third-party player, Shaka, in a real Chromium: every rung, a seek, and
+// to the end.
 //
 //   node web/test/players.mjs --server URL --hls URI --dash URI [--seconds N]
 //
@@ -10,7 +10,7 @@ import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
 import { FLAGS, findBrowser } from "./browser.mjs";
 
-/** How far the end of playback may lie from the stated duration, seconds. */
+/** Maximum difference between the end of playback and the stated duration, seconds. */
 const END_TOLERANCE = 0.5;
 const shaka = createRequire(import.meta.url).resolve("shaka-player/dist/shaka-player.compiled.js");
 
@@ -26,25 +26,25 @@ function readArguments() {
   }
 }
 
-/** Runs in the page: plays `uri` and answers what was seen. */
+/** Runs in the page: plays `uri` and returns what was observed. */
 async function play(uri) {
   const video = document.querySelector("video");
   const player = new window.shaka.Player();
   await player.attach(video);
   const errors = [];
   player.addEventListener("error", (event) => errors.push(`${event.detail.code} ${event.detail.data}`));
-  const until = (what, holds) =>
+  const until = (what, condition) =>
     new Promise((resolve, reject) => {
-      const begun = Date.now();
-      const look = setInterval(() => {
-        const late = Date.now() - begun > 30_000;
-        if (!holds() && !late && errors.length === 0) return;
-        clearInterval(look);
-        if (holds()) resolve();
+      const startedAt = Date.now();
+      const poll = setInterval(() => {
+        const late = Date.now() - startedAt > 30_000;
+        if (!condition() && !late && errors.length === 0) return;
+        clearInterval(poll);
+        if (condition()) resolve();
         else reject(new Error(`can't ${what} (at ${video.currentTime} s of ${video.duration} s) ${errors.join("; ")}`));
       }, 50);
     });
-  // Rungs are changed by hand below.
+  // Rungs are selected explicitly below.
   player.configure({ abr: { enabled: false } });
   await player.load(uri);
   video.muted = true;
@@ -57,9 +57,9 @@ async function play(uri) {
     await until(`show ${height} lines`, () => video.videoHeight === height && !video.paused);
     shown.push(video.videoHeight);
   }
-  const place = video.duration / 2;
-  video.currentTime = place;
-  await until("seek", () => !video.seeking && video.currentTime > place + 0.3);
+  const target = video.duration / 2;
+  video.currentTime = target;
+  await until("seek", () => !video.seeking && video.currentTime > target + 0.3);
   await until("play to the end", () => video.ended);
   const quality = video.getVideoPlaybackQuality();
   const seen = {
@@ -76,12 +76,12 @@ async function play(uri) {
 
 const options = readArguments();
 const seconds = Number(options.seconds ?? 120);
-const result = { ok: false, faults: [] };
+const result = { ok: false, failures: [] };
 const browser = await chromium.launch({ executablePath: await findBrowser(), args: FLAGS });
 const watchdog = setTimeout(() => void browser.close(), seconds * 1000);
 try {
   const page = await browser.newPage();
-  // A page of the test's own on the server's origin.
+  // An empty test page on the server's origin.
   const address = `${options.server}/players-test`;
   await page.route(address, (route) => route.fulfill({ contentType: "text/html", body: "<video></video>" }));
   await page.goto(address);
@@ -90,19 +90,19 @@ try {
   for (const kind of ["hls", "dash"]) {
     const seen = await page.evaluate(play, options[kind]);
     result[kind] = seen;
-    if (seen.type !== kind.toUpperCase()) result.faults.push(`${kind}: Shaka took it for ${seen.type}`);
+    if (seen.type !== kind.toUpperCase()) result.failures.push(`${kind}: Shaka detected it as ${seen.type}`);
     if (Math.abs(seen.currentTime - seen.duration) > END_TOLERANCE) {
-      result.faults.push(`${kind}: ended at ${seen.currentTime} s of ${seen.duration} s`);
+      result.failures.push(`${kind}: ended at ${seen.currentTime} s of ${seen.duration} s`);
     }
-    if (!(seen.frames > 0)) result.faults.push(`${kind}: no picture was decoded`);
+    if (!(seen.frames > 0)) result.failures.push(`${kind}: no video frame was decoded`);
   }
 } catch (error) {
-  result.faults.push(error.message.split("\n")[0]);
+  result.failures.push(error.message.split("\n")[0]);
 } finally {
   clearTimeout(watchdog);
   await browser.close();
 }
-result.ok = result.faults.length === 0;
+result.ok = result.failures.length === 0;
 console.log(JSON.stringify(result));
-for (const fault of result.faults) console.error(`players.mjs: ${fault}`);
+for (const failure of result.failures) console.error(`players.mjs: ${failure}`);
 process.exit(result.ok ? 0 : 1);

@@ -4,21 +4,21 @@ import { Code, createClient, createRouterTransport } from "@connectrpc/connect";
 import { AuthService, RefreshTokenDelivery } from "../src/gen/reelmill/auth/v1/auth_pb";
 import { VideoService } from "../src/gen/reelmill/upload/v1/video_pb";
 import { Session } from "../src/session";
-import { refusal } from "./refusal";
+import { rpcError } from "./rpc-error";
 
-// Node has `navigator` from 21 and its locks from 24 on; the session must do without them.
+// Node has `navigator` from 21 on and its locks from 24 on; the session must work without them.
 Object.defineProperty(globalThis, "navigator", { value: {}, configurable: true });
 
-/** A server that accepts one access token at a time, which `expire` makes stale. */
+/** A fake server that accepts one access token at a time; `expire` invalidates it. */
 function server() {
-  const state = { refreshes: 0, current: "", refuseWith: "", delivery: 0, deleted: 0 };
+  const state = { refreshes: 0, current: "", failWith: "", delivery: 0, deleted: 0 };
   const tokens = () => {
     state.current = `token-${state.refreshes}-${Math.random()}`;
     return { accessToken: state.current, user: { email: "a@example.com" } };
   };
   const check = (header: Headers) => {
     if (header.get("authorization") !== `Bearer ${state.current}`) {
-      throw refusal(Code.Unauthenticated, "ACCESS_TOKEN_INVALID");
+      throw rpcError(Code.Unauthenticated, "ACCESS_TOKEN_INVALID");
     }
   };
   const auth = createRouterTransport(({ service }) => {
@@ -29,8 +29,8 @@ function server() {
       },
       refreshSession() {
         state.refreshes += 1;
-        if (state.refuseWith === "DOWN") throw refusal(Code.Unavailable, "DOWN");
-        if (state.refuseWith) throw refusal(Code.Unauthenticated, state.refuseWith);
+        if (state.failWith === "UNAVAILABLE") throw rpcError(Code.Unavailable, "UNAVAILABLE");
+        if (state.failWith) throw rpcError(Code.Unauthenticated, state.failWith);
         return tokens();
       },
       deleteSession(_request, context) {
@@ -65,12 +65,12 @@ async function signedIn() {
   return all;
 }
 
-/** Stops the session's renewal timer, which would keep the test process alive. */
+/** Stops the session's refresh timer, which would keep the test process running. */
 async function signOut(session: Session): Promise<void> {
   await session.signOut().catch(() => {});
 }
 
-test("signing in asks for the cookie, and calls carry the token", async () => {
+test("signIn requests cookie delivery, and calls carry the access token", async () => {
   const { state, session, videos } = await signedIn();
   assert.equal(state.delivery, RefreshTokenDelivery.COOKIE);
   assert.equal(session.user?.email, "a@example.com");
@@ -78,44 +78,44 @@ test("signing in asks for the cookie, and calls carry the token", async () => {
   await signOut(session);
 });
 
-test("a stale token is renewed once for many calls, and each is repeated", async () => {
+test("concurrent calls with an expired token refresh once and are each retried", async () => {
   const { state, session, videos, expire } = await signedIn();
   expire();
   const names = ["videos/1", "videos/2", "videos/3"];
-  const answers = await Promise.all(names.map((name) => videos.getVideo({ name })));
-  assert.deepEqual(answers.map((answer) => answer.video?.name), names);
+  const responses = await Promise.all(names.map((name) => videos.getVideo({ name })));
+  assert.deepEqual(responses.map((response) => response.video?.name), names);
   assert.equal(state.refreshes, 1);
   await signOut(session);
 });
 
-test("a refused refresh ends the session and says so", async () => {
+test("a rejected refresh ends the session and calls onEnd", async () => {
   const { state, session, videos, expire } = await signedIn();
   let ended = 0;
   session.onEnd = () => (ended += 1);
   expire();
-  state.refuseWith = "SESSION_ENDED";
+  state.failWith = "SESSION_ENDED";
   await assert.rejects(videos.getVideo({ name: "videos/1" }), /ACCESS_TOKEN_INVALID/);
   assert.equal(ended, 1);
   assert.equal(session.user, undefined);
 });
 
-test("a server that is away does not sign anyone out", async () => {
+test("refresh with an unavailable server keeps the session", async () => {
   const { state, session } = await signedIn();
-  state.refuseWith = "DOWN";
+  state.failWith = "UNAVAILABLE";
   assert.equal(await session.refresh(), "unreachable");
   assert.equal(session.user?.email, "a@example.com");
-  state.refuseWith = "";
+  state.failWith = "";
   assert.equal(await session.refresh(), "live");
   await signOut(session);
 });
 
-test("a token that another tab has just spent is asked for once more", async () => {
+test("refresh retries once after another tab has used the token", async () => {
   const { state, session } = await signedIn();
-  state.refuseWith = "REFRESH_TOKEN_SPENT";
+  state.failWith = "REFRESH_TOKEN_SPENT";
   const refreshed = session.refresh();
-  // The other tab's cookie is here by the second try.
+  // By the second attempt the other tab's cookie is set.
   const poll = setInterval(() => {
-    if (state.refreshes === 1) state.refuseWith = "";
+    if (state.refreshes === 1) state.failWith = "";
   }, 1);
   assert.equal(await refreshed, "live");
   clearInterval(poll);
@@ -123,10 +123,10 @@ test("a token that another tab has just spent is asked for once more", async () 
   await signOut(session);
 });
 
-test("signing out ends the session on the server and here", async () => {
+test("signOut ends the session on the server and locally", async () => {
   const { state, session, videos } = await signedIn();
   await session.signOut();
   assert.equal(state.deleted, 1);
-  state.refuseWith = "REFRESH_TOKEN_INVALID";
+  state.failWith = "REFRESH_TOKEN_INVALID";
   await assert.rejects(videos.getVideo({ name: "videos/1" }));
 });

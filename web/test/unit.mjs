@@ -1,4 +1,4 @@
-// Runs the unit tests: bundles every test/*.test.ts into a temporary folder and hands them to node.
+// Runs the unit tests: bundles every test/*.test.ts into a temporary folder and runs the bundles with node --test.
 import { build } from "esbuild";
 import { spawnSync } from "node:child_process";
 import { mkdtemp, readdir, rm } from "node:fs/promises";

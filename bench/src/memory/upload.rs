@@ -1,4 +1,4 @@
-//! Resident memory of the one process of the embedded mode: idle, and while a 2 GiB file goes up.
+//! Resident memory of `reelmill up` and of the client: idle, and during the upload of a 2 GiB file.
 
 use std::{fs::File, time::Duration};
 
@@ -12,21 +12,19 @@ use crate::{
 };
 
 const GIB: u64 = 1 << 30;
-/// Parts under way at once, as the client has them unless told otherwise.
-const PARALLEL: f64 = 4.0;
-/// A part, MiB.
-const PART: f64 = 8.0;
+/// Parts that the client sends concurrently by default.
+const PARALLEL_PARTS: f64 = 4.0;
+const PART_MIB: f64 = 8.0;
 
-/// Measures that process and the client.
 pub(super) async fn measure(figures: &mut Figures) -> anyhow::Result<()> {
     let system = System::start().await?;
     let pid = system.pid()?;
     system.client(&["videos", "--json"]).await?;
     sleep(Duration::from_secs(3)).await;
     let idle = process::resident_mib(pid)?;
-    figures.note("resident, idle, all roles in one process", idle, "MiB", None)?;
+    figures.record("resident, idle, all roles in one process", idle, "MiB", None)?;
 
-    // No video: the upload is measured, and a worker refuses such a file at its first bytes.
+    // Not a video: a worker rejects the file at its first bytes, so that only the upload is measured.
     let file = system.path("big.bin");
     File::create(&file)?.set_len(2 * GIB)?;
     let file = file.display().to_string();
@@ -36,26 +34,26 @@ pub(super) async fn measure(figures: &mut Figures) -> anyhow::Result<()> {
     sleep(Duration::from_millis(20)).await;
     let client_idle = process::resident_mib(client_pid)?;
     let (mut server_peak, mut client_peak) = (idle, client_idle);
-    let watched = timeout(Duration::from_secs(600), async {
+    let status = timeout(Duration::from_secs(600), async {
         loop {
             server_peak = server_peak.max(process::resident_mib(pid)?);
             client_peak = client_peak.max(process::resident_mib(client_pid).unwrap_or(0.0));
             tokio::select! {
-                ended = client.wait() => return anyhow::Ok(ended?),
+                status = client.wait() => return anyhow::Ok(status?),
                 () = sleep(Duration::from_millis(20)) => {}
             }
         }
     });
-    anyhow::ensure!(watched.await??.success(), "the upload failed");
-    let buffers = PARALLEL * PART;
-    figures.note(
+    anyhow::ensure!(status.await??.success(), "the upload failed");
+    let buffers = PARALLEL_PARTS * PART_MIB;
+    figures.record(
         "growth of the server while 2 GiB are uploaded",
         server_peak - idle,
         "MiB",
         Some(Goal::AtMost(buffers)),
     )?;
-    figures.note(
-        "growth of the client meanwhile",
+    figures.record(
+        "growth of the client during the upload",
         client_peak - client_idle,
         "MiB",
         Some(Goal::AtMost(buffers)),

@@ -9,9 +9,10 @@ use reelmill_proto::auth::{
 use tonic::Request;
 
 use crate::{
-    ClientError, Identity, SignUpArgs,
+    args::{Identity, SignUpArgs},
     console::Console,
     credentials::{Credentials, Tokens, now_millis},
+    error::ClientError,
     identity,
     server::Server,
     text,

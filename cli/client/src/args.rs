@@ -99,7 +99,7 @@ pub struct SignUpArgs {
     /// E-mail address and password.
     #[command(flatten)]
     pub identity: Identity,
-    /// Your name, as shown to you
+    /// Display name of the account
     #[arg(long, value_name = "NAME", default_value = "")]
     pub display_name: String,
 }

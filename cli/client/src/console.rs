@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use prost::Message;
 
-use crate::{ClientError, reason::ClientReason};
+use crate::{error::ClientError, reason::ClientReason};
 
 /// Columns of a table if stdout is not a terminal.
 const COLUMNS_WITHOUT_TERMINAL: usize = 200;

@@ -4,7 +4,9 @@ use reelmill_proto::upload::{
     DeleteVideoRequest, DeleteVideoResponse, video_service_client::VideoServiceClient,
 };
 
-use crate::{ClientError, console::Console, prompt, reason::ClientReason, server::Server, text, video};
+use crate::{
+    console::Console, error::ClientError, prompt, reason::ClientReason, server::Server, text, video,
+};
 
 /// `delete`: deletes a video, after a confirmation if there is a terminal to ask on.
 pub async fn run(server: &Server, console: Console, name: &str, yes: bool) -> Result<(), ClientError> {

@@ -8,8 +8,9 @@ use reelmill_proto::upload::{
 use tonic::{Code, Status, Streaming};
 
 use crate::{
-    ClientError, Until,
+    args::Until,
     console::Console,
+    error::ClientError,
     progress_bars::VideoBars,
     retry::{Backoff, MAX_OUTAGE},
     server::Server,

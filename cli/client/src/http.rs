@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use reqwest::{Client, ClientBuilder};
 
-use crate::{ClientError, error::root_cause, reason::ClientReason};
+use crate::{
+    error::{ClientError, root_cause},
+    reason::ClientReason,
+};
 
 /// The program's `user-agent`, for HTTP and gRPC.
 pub const USER_AGENT: &str = concat!("reelmill/", env!("CARGO_PKG_VERSION"));

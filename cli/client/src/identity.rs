@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use crate::{ClientError, Identity, console::Console, prompt, reason::ClientReason};
+use crate::{args::Identity, console::Console, error::ClientError, prompt, reason::ClientReason};
 
 /// A password has at most 1024 bytes; a much larger file is the wrong file.
 const MAX_PASSWORD_FILE_BYTES: u64 = 4096;

@@ -8,8 +8,8 @@ use reelmill_proto::{
 };
 
 use crate::{
-    ClientError,
     console::{Console, columns},
+    error::ClientError,
     rendition::main_rendition_ids,
     server::Server,
     table::format_table,

@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{ClientError, ClientOptions, reason::ClientReason};
+use crate::{args::ClientOptions, error::ClientError, reason::ClientReason};
 
 /// The profile folder (mode 0700) of JSON files (mode 0600), which are replaced atomically.
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead as _, Write as _};
 
-use crate::{ClientError, reason::ClientReason};
+use crate::{error::ClientError, reason::ClientReason};
 
 /// Asks for a line of text; surrounding white space is removed.
 pub fn line(question: &str) -> Result<String, ClientError> {

@@ -8,8 +8,8 @@ use tokio::sync::Mutex;
 use tonic::Code;
 
 use crate::{
-    ClientError,
     credentials::{Credentials, Tokens, now_millis},
+    error::ClientError,
     profile_dir::ProfileDir,
     reason::ClientReason,
 };
@@ -127,7 +127,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::ClientOptions;
+    use crate::args::ClientOptions;
 
     fn saved_credentials(dir: &Path, server: &str) -> SavedCredentials {
         let options =

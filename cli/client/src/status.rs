@@ -5,7 +5,10 @@ use std::error::Error as _;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::{ClientError, error::root_cause, text};
+use crate::{
+    error::{ClientError, root_cause},
+    text,
+};
 
 /// The error that a failed call to `server` is reported as.
 pub fn to_error(server: &str, status: &Status) -> ClientError {

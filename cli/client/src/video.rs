@@ -4,7 +4,7 @@ use reelmill_proto::upload::{
     GetVideoRequest, Video, video::State, video_service_client::VideoServiceClient,
 };
 
-use crate::{ClientError, reason::ClientReason, rendition, server::Server, text};
+use crate::{error::ClientError, reason::ClientReason, rendition, server::Server, text};
 
 /// Full name of the message that `upload` and `watch` print.
 pub const VIDEO_MESSAGE: &str = "reelmill.upload.v1.Video";

@@ -129,8 +129,8 @@ pub fn display_size(stored: Size, pixel_aspect: (u32, u32), orientation: Orienta
     } else {
         stored.width
     };
-    let shown = Size { width, height: stored.height };
-    if orientation.swaps_sides() { shown.transposed() } else { shown }
+    let size = Size { width, height: stored.height };
+    if orientation.swaps_sides() { size.transposed() } else { size }
 }
 
 #[cfg(test)]
@@ -139,15 +139,15 @@ mod tests {
 
     #[test]
     fn display_size_applies_pixel_aspect_and_rotation() {
-        let shown = |w, h, sar, o| {
+        let display = |w, h, sar, o| {
             let size = display_size(Size { width: w, height: h }, sar, o);
             (size.width, size.height)
         };
-        assert_eq!(shown(720, 576, (64, 45), Orientation::Upright), (1024, 576));
-        assert_eq!(shown(640, 360, (2, 3), Orientation::Upright), (427, 360));
-        assert_eq!(shown(160, 240, (1, 2), Orientation::Clockwise), (240, 80));
-        assert_eq!(shown(48, 144, (148_477_457, 1), Orientation::Upright), (48, 144));
-        assert_eq!(shown(1920, 1080, (0, 1), Orientation::Counterclockwise), (1080, 1920));
+        assert_eq!(display(720, 576, (64, 45), Orientation::Upright), (1024, 576));
+        assert_eq!(display(640, 360, (2, 3), Orientation::Upright), (427, 360));
+        assert_eq!(display(160, 240, (1, 2), Orientation::Clockwise), (240, 80));
+        assert_eq!(display(48, 144, (148_477_457, 1), Orientation::Upright), (48, 144));
+        assert_eq!(display(1920, 1080, (0, 1), Orientation::Counterclockwise), (1080, 1920));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A response body that ends when its server is told to stop.
+//! Response body that ends when its server shuts down.
 
 use std::{
     pin::Pin,
@@ -12,19 +12,19 @@ use reelmill_proto::Reason;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Code, Status};
 
-use crate::RpcError;
+use crate::status::RpcError;
 
-/// Passes a body on; once the server drains, an open stream ends with UNAVAILABLE and a hint to
-/// come back, instead of holding the server or being cut.
+/// Response body that ends an open stream with UNAVAILABLE and a retry delay at shutdown. Without it, the stream would
+/// block the shutdown, or its client would see a broken connection.
 pub(crate) struct DrainingBody {
     inner: tonic::body::Body,
-    draining: Pin<Box<WaitForCancellationFutureOwned>>,
+    shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
     ended: bool,
 }
 
 impl DrainingBody {
     pub(crate) fn new(inner: tonic::body::Body, shutdown: CancellationToken) -> Self {
-        Self { inner, draining: Box::pin(shutdown.cancelled_owned()), ended: false }
+        Self { inner, shutdown: Box::pin(shutdown.cancelled_owned()), ended: false }
     }
 }
 
@@ -42,15 +42,19 @@ impl Body for DrainingBody {
         if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
             return Poll::Ready(frame);
         }
-        if self.draining.as_mut().poll(cx).is_pending() {
+        if self.shutdown.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
         self.ended = true;
         let mut trailers = http::HeaderMap::new();
-        let leaving =
-            RpcError::new(Code::Unavailable, Reason::ShuttingDown, "this process is stopping; call again")
-                .retry_after(Duration::from_secs(1));
-        let _ = leaving.to_status().add_header(&mut trailers);
+        let error = RpcError::new(
+            Code::Unavailable,
+            Reason::ShuttingDown,
+            "this process is shutting down; call again",
+        )
+        .retry_after(Duration::from_secs(1));
+        // Fails only for a message that is no header value, and this one is.
+        let _ = error.to_status().add_header(&mut trailers);
         Poll::Ready(Some(Ok(Frame::trailers(trailers))))
     }
 

@@ -1,4 +1,4 @@
-//! The way from one role to another.
+//! gRPC clients for calls from one role to another.
 
 use std::{
     pin::Pin,
@@ -6,25 +6,45 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, header::InvalidHeaderValue};
 use tonic::{
     body::Body,
-    transport::{Channel as Transport, Endpoint},
+    transport::{Channel as Transport, Endpoint, Error},
 };
-use tower::Service;
+use tower::{Service, ServiceExt as _};
 
-use crate::{Caller, MeshKey, Origin, deadline, headers, status};
+use crate::{
+    deadline, headers,
+    identity::{Caller, MeshKey, Origin},
+    status::{self, RpcError},
+};
 
-/// A lazily connected, cheaply cloned way to one role, over TCP or a Unix socket. It shows the mesh
-/// key, says on whose behalf it calls, and keeps deadlines.
+/// Size limit of request headers between roles. Far more than the gateway accepts from clients (32 KiB): HTTP/2 closes
+/// the whole connection, with the calls of all clients, when one call's compressed headers are too large.
+pub(crate) const MAX_HEADER_BYTES: u32 = 256 << 10;
+
+/// Connection to a role, opened at the first call and reopened when lost. Clones share it.
 #[derive(Clone)]
-pub struct Channel {
+struct Connection {
     transport: Transport,
     key: HeaderValue,
-    caller: Option<HeaderValue>,
 }
 
-/// An address that can't be called.
+/// Client for a role's own calls to another role, over TCP or a Unix socket. Adds the mesh key and the calling role's
+/// name, and enforces the timeout.
+#[derive(Clone)]
+pub struct Channel {
+    connection: Connection,
+    caller: HeaderValue,
+}
+
+/// Client that forwards calls of others to a role. Every call names its caller.
+#[derive(Clone)]
+pub struct Forwarder {
+    connection: Connection,
+}
+
+/// An address that is malformed or unsupported.
 #[derive(Debug, thiserror::Error)]
 #[error("{address}: not an address of a role (http://HOST:PORT or unix:///PATH): {cause}")]
 pub struct BadAddress {
@@ -33,46 +53,92 @@ pub struct BadAddress {
 }
 
 impl Channel {
-    /// A way to the role at `address` (`http://HOST:PORT` or `unix:///PATH`) for the role named
-    /// `service`. Nothing is connected before the first call, and a lost connection is made again.
+    /// A channel to the role at `address` (`http://HOST:PORT` or `unix:///PATH`) for the role named `service`.
     pub fn lazy(address: &str, key: &MeshKey, service: &str) -> Result<Self, BadAddress> {
-        let caller = Caller::Service(service.to_owned());
-        let caller = caller_header(&caller).map_err(|error| BadAddress::new(address, &error))?;
-        Ok(Self { caller: Some(caller), ..Self::forwarder(address, key)? })
+        let bad = |cause: String| BadAddress { address: address.to_owned(), cause };
+        let caller = caller_header(&Caller::Service(service.to_owned()));
+        Ok(Self {
+            connection: Connection {
+                transport: transport(address).map_err(|error| bad(error.to_string()))?,
+                key: HeaderValue::from_str(key.expose()).map_err(|error| bad(error.to_string()))?,
+            },
+            caller: caller.map_err(|error| bad(error.to_string()))?,
+        })
     }
 
-    /// A way to the role at `address` that calls for others: each request carries its [`Caller`] and
-    /// [`Origin`] in its extensions, and one without a caller is anonymous.
-    pub fn forwarder(address: &str, key: &MeshKey) -> Result<Self, BadAddress> {
-        let transport = transport(address).map_err(|error| BadAddress::new(address, &error))?;
-        let key = HeaderValue::from_str(key.expose()).map_err(|error| BadAddress::new(address, &error))?;
-        Ok(Self { transport, key, caller: None })
-    }
-
-    /// The caller to name: this role itself, or whom the request is forwarded for.
-    fn caller_of(&self, request: &Request<Body>) -> HeaderValue {
-        let anonymous = || HeaderValue::from_static("anonymous");
-        let forwarded = || request.extensions().get::<Caller>().and_then(|caller| caller_header(caller).ok());
-        self.caller.clone().or_else(forwarded).unwrap_or_else(anonymous)
+    /// A forwarder to the same role over the same connection.
+    pub fn forwarder(&self) -> Forwarder {
+        Forwarder { connection: self.connection.clone() }
     }
 }
 
-impl BadAddress {
-    fn new(address: &str, cause: &dyn std::fmt::Display) -> Self {
-        Self { address: address.to_owned(), cause: cause.to_string() }
+impl Forwarder {
+    /// Forwards a call on behalf of `caller`. Returns DEADLINE_EXCEEDED as a response after `timeout`.
+    ///
+    /// # Errors
+    /// When the role cannot be reached.
+    pub async fn forward(
+        &self,
+        mut request: Request<Body>,
+        caller: &Caller,
+        origin: Option<&Origin>,
+        timeout: Duration,
+    ) -> Result<Response<Body>, Error> {
+        let origin = origin.map(|origin| HeaderValue::from_str(&origin.0)).transpose();
+        let (caller, origin) = match (caller_header(caller), origin) {
+            (Ok(caller), Ok(origin)) => (caller, origin),
+            (Err(error), _) | (_, Err(error)) => {
+                return Ok(RpcError::internal(&error).to_status().into_http());
+            }
+        };
+        if let Some(origin) = origin {
+            request.headers_mut().insert(headers::ORIGIN, origin);
+        }
+        self.connection.clone().call(request, caller, timeout).await
     }
 }
 
-fn caller_header(caller: &Caller) -> Result<HeaderValue, http::header::InvalidHeaderValue> {
+impl Connection {
+    async fn call(
+        self,
+        mut request: Request<Body>,
+        caller: HeaderValue,
+        timeout: Duration,
+    ) -> Result<Response<Body>, Error> {
+        let Self { transport, key } = self;
+        deadline::set(request.headers_mut(), timeout);
+        request.headers_mut().insert(headers::KEY, key);
+        request.headers_mut().insert(headers::CALLER, caller);
+        match tokio::time::timeout(timeout, transport.oneshot(request)).await {
+            Ok(response) => response,
+            Err(_) => Ok(status::deadline_exceeded().to_status().into_http()),
+        }
+    }
+}
+
+impl Service<Request<Body>> for Channel {
+    type Response = Response<Body>;
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Service::poll_ready(&mut self.connection.transport, cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let timeout = deadline::take_grpc_timeout(request.headers_mut()).unwrap_or(deadline::DEFAULT_TIMEOUT);
+        // The transport that was polled ready is the one to call.
+        let unpolled = self.connection.clone();
+        let ready = std::mem::replace(&mut self.connection, unpolled);
+        Box::pin(ready.call(request, self.caller.clone(), timeout))
+    }
+}
+
+fn caller_header(caller: &Caller) -> Result<HeaderValue, InvalidHeaderValue> {
     HeaderValue::from_str(&caller.to_header())
 }
 
-/// How many bytes of headers a role takes. Far more than the gateway lets in from outside (32 KiB): HTTP/2
-/// ends the whole connection, everybody's calls with it, when one call's compressed headers are too many.
-pub(crate) const MAX_HEADERS: u32 = 256 << 10;
-
-/// A lazy connection to a role, as every caller in the mesh sets it up.
-pub fn transport(address: &str) -> Result<Transport, tonic::transport::Error> {
+fn transport(address: &str) -> Result<Transport, Error> {
     Ok(Endpoint::from_shared(address.to_owned())?
         .connect_timeout(Duration::from_secs(5))
         .http2_keep_alive_interval(Duration::from_secs(20))
@@ -81,35 +147,6 @@ pub fn transport(address: &str) -> Result<Transport, tonic::transport::Error> {
         .initial_connection_window_size(4 << 20)
         .initial_stream_window_size(1 << 20)
         .tcp_nodelay(true)
-        .http2_max_header_list_size(MAX_HEADERS)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
         .connect_lazy())
-}
-
-impl Service<Request<Body>> for Channel {
-    type Response = Response<Body>;
-    type Error = tonic::transport::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Service::poll_ready(&mut self.transport, cx)
-    }
-
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let bound = deadline::take_grpc_timeout(request.headers_mut()).unwrap_or(deadline::DEFAULT);
-        deadline::put(request.headers_mut(), bound);
-        let caller = self.caller_of(&request);
-        let origin = request.extensions().get::<Origin>();
-        if let Some(origin) = origin.and_then(|origin| HeaderValue::from_str(&origin.0).ok()) {
-            request.headers_mut().insert(headers::ORIGIN, origin);
-        }
-        request.headers_mut().insert(headers::KEY, self.key.clone());
-        request.headers_mut().insert(headers::CALLER, caller);
-        let call = self.transport.call(request);
-        Box::pin(async move {
-            match tokio::time::timeout(bound, call).await {
-                Ok(answer) => answer,
-                Err(_) => Ok(status::deadline_exceeded().to_status().into_http()),
-            }
-        })
-    }
 }

@@ -1,4 +1,4 @@
-//! How long a call may take: `grpc-timeout` outside the mesh, [`headers::DEADLINE`] inside.
+//! Timeouts of calls: `grpc-timeout` from clients, [`headers::DEADLINE`] between roles.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use http::HeaderMap;
 
 use crate::headers;
 
-/// What a unary call, or the opening of a stream, may take where its caller named no bound.
-pub const DEFAULT: Duration = Duration::from_secs(60);
+/// Timeout of a unary call, or of opening a stream, if the caller sets none.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Takes `grpc-timeout` out of a request's headers. One that can't be read counts as none, as the
-/// gRPC specification lets a server do.
+/// Removes `grpc-timeout` from a request's headers and returns it. A malformed one counts as none, which the gRPC
+/// specification allows.
 pub fn take_grpc_timeout(headers: &mut HeaderMap) -> Option<Duration> {
     let value = headers.remove("grpc-timeout")?;
     let (digits, unit) = value.to_str().ok()?.split_at_checked(value.len().checked_sub(1)?)?;
@@ -29,13 +29,13 @@ pub fn take_grpc_timeout(headers: &mut HeaderMap) -> Option<Duration> {
     }
 }
 
-/// Writes the bound for the next role.
-pub fn put(headers: &mut HeaderMap, bound: Duration) {
-    let millis = u64::try_from(bound.as_millis()).unwrap_or(u64::MAX);
+/// Sets the timeout for the role that is called.
+pub(crate) fn set(headers: &mut HeaderMap, timeout: Duration) {
+    let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
     headers.insert(headers::DEADLINE, http::HeaderValue::from(millis));
 }
 
-/// The bound that a role before this one set.
+/// The timeout that the calling role set.
 pub(crate) fn read(headers: &HeaderMap) -> Option<Duration> {
     headers.get(headers::DEADLINE)?.to_str().ok()?.parse().ok().map(Duration::from_millis)
 }
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn units_of_the_specification() {
+    fn take_grpc_timeout_reads_every_unit_of_the_specification() {
         let read = |text: &str| {
             let mut headers = HeaderMap::new();
             headers.insert("grpc-timeout", text.parse().unwrap());
@@ -56,6 +56,10 @@ mod tests {
         assert_eq!(read("2H"), Some(Duration::from_secs(7200)));
         assert_eq!(read("250m"), Some(Duration::from_millis(250)));
         assert_eq!(read("99999999n"), Some(Duration::from_nanos(99_999_999)));
+    }
+
+    #[test]
+    fn take_grpc_timeout_of_a_malformed_value_is_none() {
         for bad in ["", "S", "1", "123456789S", "-1S", "1x", "é"] {
             assert_eq!(bad.parse::<http::HeaderValue>().ok().and(read_bytes(bad)), None, "{bad}");
         }

@@ -1,16 +1,16 @@
-//! The headers that roles say things to one another with.
+//! Headers that roles add to the calls they make to each other.
 
-/// Every header below begins with this; the gateway drops such headers from outside.
+/// Prefix of all headers below except [`REQUEST_ID`]. The gateway removes headers with this prefix from requests of
+/// clients.
 pub const PREFIX: &str = "x-reelmill-";
-/// The shared secret by which one role believes another's headers.
+/// The mesh key, which authenticates the other headers.
 pub const KEY: &str = "x-reelmill-key";
-/// On whose behalf the call is: see [`crate::Caller`].
+/// The caller on whose behalf the call is made: see [`crate::Caller`].
 pub const CALLER: &str = "x-reelmill-caller";
-/// Scheme and authority that the client came by, as `https://video.example.org`.
+/// Scheme and authority by which the client reached the gateway, as `https://video.example.org`.
 pub const ORIGIN: &str = "x-reelmill-origin";
-/// Milliseconds that the call may still take. Stands for `grpc-timeout` inside the mesh, since
-/// tonic's own handling of that header answers CANCELLED where the client expects
-/// DEADLINE_EXCEEDED.
+/// Milliseconds until the call's deadline. Replaces `grpc-timeout` between roles, because tonic's own handling of that
+/// header returns CANCELLED where the client expects DEADLINE_EXCEEDED.
 pub const DEADLINE: &str = "x-reelmill-deadline-ms";
-/// Names one call in the logs of every role it passes.
+/// Identifies one request in the logs of every role that handles it.
 pub const REQUEST_ID: &str = "x-request-id";

@@ -1,4 +1,4 @@
-//! Who a call is made for, and how one role proves to another that it may say so.
+//! The caller of an RPC, and how one role authenticates to another.
 
 use std::fmt;
 
@@ -6,51 +6,51 @@ use http::HeaderMap;
 use reelmill_proto::Reason;
 use subtle::ConstantTimeEq as _;
 
-use crate::{RpcError, headers};
+use crate::{headers, status::RpcError};
 
-/// On whose behalf a call is made. Found in the extensions of every request that
-/// [`crate::server::serve`] lets through.
+/// On whose behalf a call is made. [`crate::server::serve`] adds it to the extensions of every request that it
+/// authenticates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caller {
-    /// Nobody who signed in.
+    /// A client that is not signed in.
     Anonymous,
-    /// A person or program that signed in.
+    /// A signed-in user.
     User(UserSession),
-    /// One of Reelmill's own roles, by its name.
+    /// Another role, by its name.
     Service(String),
 }
 
-/// A signed-in user and the session they came by.
+/// A signed-in user and the session of the access token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserSession {
-    /// Bare id of the user, without `users/`.
+    /// Id of the user, without `users/`.
     pub user: String,
-    /// Bare id of the session, without `sessions/`.
+    /// Id of the session, without `sessions/`.
     pub session: String,
 }
 
-/// Scheme and authority that the client came by, without a trailing slash.
+/// Scheme and authority by which the client reached the gateway, without a trailing slash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin(pub String);
 
-/// The secret that all roles of one system share.
+/// Secret shared by all roles of one installation.
 #[derive(Clone)]
 pub struct MeshKey(String);
 
 impl MeshKey {
-    /// Takes the secret: printable ASCII, at least 16 characters.
+    /// A key of printable ASCII characters, at least 16.
     pub fn new(secret: &str) -> Result<Self, BadMeshKey> {
         let printable = secret.bytes().all(|byte| byte.is_ascii_graphic());
         if printable && secret.len() >= 16 { Ok(Self(secret.to_owned())) } else { Err(BadMeshKey) }
     }
 
-    /// The secret, for the header.
+    /// The secret in plain text, for the header.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    fn opens(&self, headers: &HeaderMap) -> bool {
-        headers.get(headers::KEY).is_some_and(|shown| shown.as_bytes().ct_eq(self.0.as_bytes()).into())
+    fn matches(&self, headers: &HeaderMap) -> bool {
+        headers.get(headers::KEY).is_some_and(|key| key.as_bytes().ct_eq(self.0.as_bytes()).into())
     }
 }
 
@@ -60,18 +60,21 @@ impl fmt::Debug for MeshKey {
     }
 }
 
-/// A mesh secret that is too short or not printable.
+/// A mesh key that is too short or not printable.
 #[derive(Debug, thiserror::Error)]
 #[error("the mesh key must be at least 16 printable ASCII characters")]
 pub struct BadMeshKey;
 
 impl Caller {
-    /// The caller of a request that came through [`crate::server::serve`].
+    /// The caller of a request to a handler behind [`crate::server::serve`].
     pub fn of<T>(request: &tonic::Request<T>) -> Self {
         request.extensions().get::<Self>().cloned().unwrap_or(Self::Anonymous)
     }
 
-    /// The user, or UNAUTHENTICATED.
+    /// The signed-in user.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED for every other caller.
     pub fn user(&self) -> Result<&UserSession, RpcError> {
         match self {
             Self::User(user) => Ok(user),
@@ -79,8 +82,8 @@ impl Caller {
         }
     }
 
-    /// Whether this caller may act on what belongs to `owner` (a bare user id): the owner may, and
-    /// Reelmill's own roles may.
+    /// Whether this caller may act on resources of `owner` (a user id without `users/`): the owner and other roles
+    /// may.
     pub fn may_act_for(&self, owner: &str) -> bool {
         match self {
             Self::User(user) => user.user == owner,
@@ -89,7 +92,7 @@ impl Caller {
         }
     }
 
-    /// The form of [`headers::CALLER`].
+    /// The value of [`headers::CALLER`].
     pub fn to_header(&self) -> String {
         match self {
             Self::Anonymous => "anonymous".to_owned(),
@@ -112,19 +115,19 @@ impl Caller {
 }
 
 impl Origin {
-    /// The origin of a request, where the gateway knew it.
+    /// The origin of a request, if the gateway could determine it.
     pub fn of<T>(request: &tonic::Request<T>) -> Option<String> {
         request.extensions().get::<Self>().map(|origin| origin.0.clone())
     }
 }
 
-/// Believes a request's headers if it shows the mesh key.
-pub(crate) fn admit(key: &MeshKey, headers: &HeaderMap) -> Result<(Caller, Option<Origin>), RpcError> {
+/// The caller and origin in a request's headers, which count only with the right mesh key.
+pub(crate) fn authenticate(key: &MeshKey, headers: &HeaderMap) -> Result<(Caller, Option<Origin>), RpcError> {
     let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
-    if !key.opens(headers) {
+    if !key.matches(headers) {
         return Err(RpcError::unauthenticated(
             Reason::MeshKeyInvalid,
-            "this port is for Reelmill's own roles",
+            "this port is for calls between Reelmill's own roles; call the gateway",
         ));
     }
     let caller = text(headers::CALLER)
@@ -138,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn callers_survive_the_header() {
+    fn to_header_then_from_header_returns_the_same_caller() {
         let user = Caller::User(UserSession { user: "u1".to_owned(), session: "s1".to_owned() });
         for caller in [Caller::Anonymous, user, Caller::Service("upload".to_owned())] {
             assert_eq!(Caller::from_header(&caller.to_header()), Some(caller));
@@ -147,15 +150,19 @@ mod tests {
     }
 
     #[test]
-    fn only_the_key_opens() {
+    fn authenticate_without_the_right_key_is_refused() {
         let key = MeshKey::new("0123456789abcdef").unwrap();
         let mut headers = HeaderMap::new();
         headers.insert(headers::CALLER, "service upload".parse().unwrap());
-        assert!(admit(&key, &headers).is_err());
+        assert!(authenticate(&key, &headers).is_err());
         headers.insert(headers::KEY, "0123456789abcdeg".parse().unwrap());
-        assert!(admit(&key, &headers).is_err());
+        assert!(authenticate(&key, &headers).is_err());
         headers.insert(headers::KEY, "0123456789abcdef".parse().unwrap());
-        assert_eq!(admit(&key, &headers).unwrap().0, Caller::Service("upload".to_owned()));
+        assert_eq!(authenticate(&key, &headers).unwrap().0, Caller::Service("upload".to_owned()));
+    }
+
+    #[test]
+    fn mesh_key_that_is_too_short_is_refused() {
         assert!(MeshKey::new("short").is_err());
     }
 }

@@ -1,12 +1,11 @@
-//! How services talk: transport, layers, identity, status, deadlines, telemetry.
+//! gRPC between roles: transport, server layer, caller identity, rich status, deadlines, logging.
 //!
-//! A role serves its tonic routes with [`server::serve`] and calls others through a [`Channel`];
-//! both ends agree on a few headers (see [`headers`]) that the gateway strips from what comes
-//! from outside.
+//! A role serves its tonic routes with [`server::serve`] and calls other roles through a [`Channel`]. Both ends use a
+//! few headers (see [`headers`]) that the gateway removes from requests of clients.
 
 mod body;
 mod channel;
-mod layer;
+mod server_layer;
 mod status;
 
 pub mod deadline;
@@ -15,6 +14,6 @@ pub mod identity;
 pub mod server;
 pub mod telemetry;
 
-pub use channel::Channel;
+pub use channel::{Channel, Forwarder};
 pub use identity::{Caller, MeshKey, Origin, UserSession};
-pub use status::{DOMAIN, RpcError, describe_bare, reason_of};
+pub use status::{DOMAIN, RpcError, reason_of};

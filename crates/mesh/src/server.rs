@@ -1,4 +1,4 @@
-//! Serving a role's methods: where it listens, what every call passes, how it stops.
+//! gRPC server of a role: listener, layers, graceful shutdown.
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -11,35 +11,35 @@ use tonic::{
     transport::{Server, server::TcpIncoming},
 };
 
-use crate::{MeshKey, channel, layer::Entrance};
+use crate::{channel, identity::MeshKey, server_layer::ServerLayer};
 
-/// How long open calls may take to finish once a role is told to stop.
-const DRAIN: Duration = Duration::from_secs(10);
+/// Time that open calls get to finish at shutdown.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where a role listens: `HOST:PORT` or `unix:///PATH`.
+/// Listening socket of a role: `HOST:PORT` or `unix:///PATH`.
 #[derive(Debug)]
 pub enum Listener {
     /// A TCP port.
     Tcp(TcpListener),
-    /// A Unix socket.
+    /// A Unix socket and its path.
     Unix(UnixListener, PathBuf),
 }
 
-/// Why a role does not serve.
+/// Why a role cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The address can't be listened at.
+    /// The address cannot be bound.
     #[error("cannot listen at {address}: {cause}")]
     Listen {
-        /// As configured.
+        /// The configured address.
         address: String,
-        /// What the system said.
+        /// Error of the operating system.
         cause: io::Error,
     },
-    /// The contract can't be read.
+    /// The API descriptors are unreadable.
     #[error(transparent)]
     Contract(#[from] PolicyError),
-    /// Reflection can't be set up.
+    /// The reflection service cannot be built.
     #[error("reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
     /// The transport failed.
@@ -48,7 +48,7 @@ pub enum ServeError {
 }
 
 impl Listener {
-    /// Begins to listen.
+    /// Binds the address. A socket file left by an earlier process is replaced.
     pub async fn bind(address: &str) -> Result<Self, ServeError> {
         let failed = |cause| ServeError::Listen { address: address.to_owned(), cause };
         let Some(path) = address.strip_prefix("unix://") else {
@@ -62,7 +62,7 @@ impl Listener {
         Ok(Self::Unix(listener, PathBuf::from(path)))
     }
 
-    /// The address that a [`crate::Channel`] reaches it at.
+    /// The address for a [`crate::Channel`].
     pub fn address(&self) -> io::Result<String> {
         match self {
             Self::Tcp(listener) => Ok(format!("http://{}", listener.local_addr()?)),
@@ -71,15 +71,14 @@ impl Listener {
     }
 }
 
-/// Connections without Nagle's delay: the server's own setting is for listeners that it binds itself.
+/// Incoming connections with TCP_NODELAY. The server's own setting covers only listeners that it binds itself.
 fn incoming(listener: TcpListener) -> TcpIncoming {
     TcpIncoming::from(listener).with_nodelay(Some(true))
 }
 
-/// Serves a role's methods, with health and reflection beside them, until `shutdown`; then lets open
-/// calls finish, for a while, and returns.
+/// Serves a role's methods, health and reflection until `shutdown`; then waits up to 10 s for open calls and returns.
 ///
-/// `services` are the full names of the services in `routes`, for health.
+/// `services` are the full names of the services in `routes`, for health and reflection.
 pub async fn serve(
     listener: Listener,
     routes: Routes,
@@ -105,8 +104,8 @@ pub async fn serve(
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .initial_connection_window_size(4 << 20)
         .initial_stream_window_size(1 << 20)
-        .http2_max_header_list_size(channel::MAX_HEADERS)
-        .layer(Entrance::new(key, policies, shutdown.clone()))
+        .http2_max_header_list_size(channel::MAX_HEADER_BYTES)
+        .layer(ServerLayer::new(key, policies, shutdown.clone()))
         .add_routes(routes.add_service(health).add_service(reflected.0).add_service(reflected.1));
 
     let stop = shutdown.clone().cancelled_owned();
@@ -120,15 +119,15 @@ pub async fn serve(
             }
         }
     };
-    let overdue = async {
+    let drain_timeout = async {
         shutdown.cancelled().await;
         for name in services.iter().copied().chain([""]) {
             reporter.set_service_status(name, tonic_health::ServingStatus::NotServing).await;
         }
-        tokio::time::sleep(DRAIN).await;
+        tokio::time::sleep(DRAIN_TIMEOUT).await;
     };
     tokio::select! {
         served = serving => served.map_err(ServeError::from),
-        () = overdue => Ok(()),
+        () = drain_timeout => Ok(()),
     }
 }

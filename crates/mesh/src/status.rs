@@ -143,7 +143,7 @@ pub fn reason_of(status: &Status) -> Option<String> {
 
 /// Maps a status that tonic itself created to one with a reason and the code of our contract. `None` if the status
 /// already has details.
-pub fn describe_bare(status: &Status) -> Option<RpcError> {
+pub(crate) fn add_reason(status: &Status) -> Option<RpcError> {
     if !status.details().is_empty() || status.code() == Code::Ok {
         return None;
     }
@@ -224,12 +224,12 @@ mod tests {
     }
 
     #[test]
-    fn describe_bare_adds_a_reason_and_hides_internal_causes() {
+    fn add_reason_maps_bare_statuses_and_hides_internal_causes() {
         let garbage = Status::internal("failed to decode Protobuf message: invalid wire type");
-        let described = describe_bare(&garbage).unwrap();
+        let described = add_reason(&garbage).unwrap();
         assert_eq!((described.code(), described.reason()), (Code::InvalidArgument, Reason::RequestMalformed));
-        let leak = describe_bare(&Status::unknown("connection to 10.0.0.1 refused")).unwrap().to_status();
+        let leak = add_reason(&Status::unknown("connection to 10.0.0.1 refused")).unwrap().to_status();
         assert!(!leak.message().contains("10.0.0.1"));
-        assert!(describe_bare(&described.to_status()).is_none());
+        assert!(add_reason(&described.to_status()).is_none());
     }
 }

@@ -1,13 +1,13 @@
-//! Which pages of other origins may call.
+//! CORS of gRPC calls: web pages of other origins that may call.
 
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, Method, header, request::Parts};
 use tower_http::cors::{AllowCredentials, AllowOrigin, CorsLayer};
 
-use crate::{GatewayConfig, GatewayError};
+use crate::error::GatewayError;
 
-/// Request headers of gRPC-web clients.
+/// Headers that gRPC-web clients send.
 const REQUEST_HEADERS: [HeaderName; 8] = [
     header::ACCEPT,
     header::AUTHORIZATION,
@@ -19,7 +19,7 @@ const REQUEST_HEADERS: [HeaderName; 8] = [
     HeaderName::from_static("x-user-agent"),
 ];
 
-/// Answer headers that scripts may read.
+/// Response headers that scripts may read.
 const EXPOSED_HEADERS: [HeaderName; 4] = [
     HeaderName::from_static("grpc-status"),
     HeaderName::from_static("grpc-message"),
@@ -27,24 +27,24 @@ const EXPOSED_HEADERS: [HeaderName; 4] = [
     HeaderName::from_static("x-request-id"),
 ];
 
-/// CORS as configured: listed origins with credentials; with `*`, all others without.
-pub(crate) fn layer(config: &GatewayConfig) -> Result<CorsLayer, GatewayError> {
-    let bad = |origin: &str| GatewayError::Setting {
+/// Allows the listed origins with credentials, and with `*` all others without.
+pub(crate) fn layer(allowed_origins: &[String]) -> Result<CorsLayer, GatewayError> {
+    let invalid = |origin: &str| GatewayError::Setting {
         setting: "allowed_origins",
         cause: format!("{origin}: not an origin (https://HOST, or *)"),
     };
-    let any = config.allowed_origins.iter().any(|origin| origin == "*");
+    let any = allowed_origins.iter().any(|origin| origin == "*");
     let mut listed = Vec::new();
-    for origin in config.allowed_origins.iter().filter(|origin| *origin != "*") {
-        let url = url::Url::parse(origin).map_err(|_| bad(origin))?;
-        // Browsers send just this form: no slash at the end, no port that the scheme implies.
+    for origin in allowed_origins.iter().filter(|origin| *origin != "*") {
+        let url = url::Url::parse(origin).map_err(|_| invalid(origin))?;
+        // The form that browsers send: no trailing slash, no default port.
         let exact = url.origin().ascii_serialization();
-        listed.push(HeaderValue::from_str(&exact).map_err(|_| bad(origin))?);
+        listed.push(HeaderValue::from_str(&exact).map_err(|_| invalid(origin))?);
     }
     let listed: Arc<[HeaderValue]> = listed.into();
-    let trusted = listed.clone();
+    let credentialed = listed.clone();
     let allowed = move |origin: &HeaderValue, _: &Parts| any || listed.contains(origin);
-    let with_credentials = move |origin: &HeaderValue, _: &Parts| trusted.contains(origin);
+    let with_credentials = move |origin: &HeaderValue, _: &Parts| credentialed.contains(origin);
     Ok(CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(allowed))
         .allow_credentials(AllowCredentials::predicate(with_credentials))

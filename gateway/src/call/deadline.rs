@@ -1,46 +1,62 @@
-//! How long a call may take.
+//! Deadlines of calls.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
-use axum::{
-    extract::Request,
-    middleware::Next,
-    response::{IntoResponse, Response},
-};
-use reelmill_mesh::deadline::{DEFAULT, take_grpc_timeout};
+use axum::{extract::Request, response::Response};
+use reelmill_mesh::deadline::{DEFAULT_TIMEOUT, take_grpc_timeout};
 use tokio::time::Instant;
 
-use crate::error::Refused;
+use super::{
+    grpc_service::IncomingCall,
+    typed_layer::{CallLayer, Handler},
+};
+use crate::error::CallError;
 
-/// Longest time that a client may name, so that no sum overflows.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
+/// Longest timeout that a client may set. Keeps sums from overflowing.
+const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
-/// By when a call must be answered.
+/// A call with a deadline.
+pub(super) struct TimedCall {
+    pub(super) peer: SocketAddr,
+    pub(super) deadline: Deadline,
+    pub(super) request: Request,
+}
+
+/// Time by which the response must have started.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Deadline {
+pub(super) struct Deadline {
     at: Instant,
-    named: bool,
+    set_by_client: bool,
 }
 
 impl Deadline {
-    /// What is left until the answer must have begun.
-    pub(crate) fn left(self) -> Duration {
+    /// Time until the deadline.
+    pub(super) fn remaining(self) -> Duration {
         self.at.saturating_duration_since(Instant::now())
     }
 
-    /// When the answer must have ended: only where its client named the time, since streams may
-    /// last for ever.
-    pub(crate) fn end(self) -> Option<Instant> {
-        self.named.then_some(self.at)
+    /// Time by which the response must have ended. `None` if the client set no timeout: streams may last for ever.
+    pub(super) fn response_end(self) -> Option<Instant> {
+        self.set_by_client.then_some(self.at)
     }
 }
 
-/// Answers DEADLINE_EXCEEDED in time, whatever a call waits for. What has begun by then is ended by
-/// [`crate::call::guarded_body::GuardedBody`].
-pub(crate) async fn bound(mut request: Request, next: Next) -> Response {
-    let named = take_grpc_timeout(request.headers_mut()).map(|bound| bound.min(LONGEST));
-    let deadline = Deadline { at: Instant::now() + named.unwrap_or(DEFAULT), named: named.is_some() };
-    request.extensions_mut().insert(deadline);
-    let answer = tokio::time::timeout_at(deadline.at, next.run(request)).await;
-    answer.unwrap_or_else(|_| Refused::DeadlineExceeded.into_response())
+/// Ends a call with DEADLINE_EXCEEDED if its response has not started in time. After that,
+/// [`super::limited_body::LimitedBody`] enforces the deadline.
+pub(super) struct DeadlineLayer;
+
+impl CallLayer<IncomingCall> for DeadlineLayer {
+    type Next = TimedCall;
+
+    async fn process(
+        &self,
+        IncomingCall { peer, mut request }: IncomingCall,
+        next: &impl Handler<TimedCall>,
+    ) -> Result<Response, CallError> {
+        let timeout = take_grpc_timeout(request.headers_mut()).map(|timeout| timeout.min(MAX_TIMEOUT));
+        let at = Instant::now() + timeout.unwrap_or(DEFAULT_TIMEOUT);
+        let deadline = Deadline { at, set_by_client: timeout.is_some() };
+        let handled = next.handle(TimedCall { peer, deadline, request });
+        tokio::time::timeout_at(at, handled).await.unwrap_or(Err(CallError::DeadlineExceeded))
+    }
 }

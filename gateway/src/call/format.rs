@@ -1,10 +1,10 @@
-//! Refuses what is neither gRPC nor gRPC-web, by plain HTTP statuses: its sender doesn't know gRPC.
+//! Refuses requests that are neither gRPC nor gRPC-web, with plain HTTP errors: their clients do not speak gRPC.
 
 use axum::{extract::Request, middleware::Next, response::Response};
 use http::{Method, StatusCode, Version, header};
 use reelmill_proto::Reason;
 
-use crate::error::http_error;
+use crate::http_error::http_error;
 
 const GRPC: [&str; 2] = ["application/grpc", "application/grpc+proto"];
 const GRPC_WEB: [&str; 4] = [
@@ -14,8 +14,8 @@ const GRPC_WEB: [&str; 4] = [
     "application/grpc-web-text+proto",
 ];
 
-/// Lets POSTs of the known content types through.
-pub(crate) async fn check_format(request: Request, next: Next) -> Response {
+/// Middleware: passes POST requests with one of the content types above.
+pub(super) async fn check_format(request: Request, next: Next) -> Response {
     if request.method() != Method::POST {
         return http_error(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -35,7 +35,7 @@ pub(crate) async fn check_format(request: Request, next: Next) -> Response {
     )
 }
 
-/// Native gRPC needs HTTP/2's trailers.
+/// Native gRPC needs the trailers of HTTP/2.
 fn is_native(content_type: &str, version: Version) -> bool {
     GRPC.contains(&content_type) && version == Version::HTTP_2
 }

@@ -1,56 +1,75 @@
-//! The way of one call, from the client to the role that answers it.
+//! gRPC calls: the layers from the client to the role that serves the method.
 //!
-//! The column in [`route`] is read downwards by a request and upwards by its answer. What one layer finds
-//! out, the next ones find in the request's extensions: [`crate::contract::Method`], [`identify::Shown`],
-//! [`reelmill_mesh::Caller`], [`deadline::Deadline`].
+//! A request passes the column in [`service`] downwards, its response upwards. The outer layers work on HTTP requests.
+//! The inner ones are typed: each takes what the layer above it produces, so that a missing or misplaced layer does not
+//! compile. The stages are [`grpc_service::IncomingCall`], [`deadline::TimedCall`], [`method::KnownCall`],
+//! [`authenticate::IdentifiedCall`], [`rate_limit::LimitedCall`] and [`session::AuthorizedCall`].
 
+mod authenticate;
 mod cors;
 mod deadline;
 mod format;
 mod forward;
 mod framing;
-mod guarded_body;
-mod identify;
-mod limit;
-mod lookup;
-mod replay;
-mod scrub;
+mod grpc_service;
+mod limited_body;
+mod method;
+mod payload;
+mod rate_limit;
 mod session;
+mod strip_headers;
+mod typed_layer;
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
-use axum::{
-    body::Body,
-    middleware::{from_fn, from_fn_with_state as with_state},
-    routing::{MethodRouter, post},
-};
+use axum::{extract::Request, middleware::from_fn, response::Response};
 use tonic_web::GrpcWebLayer;
-use tower::ServiceBuilder;
+use tower::{Service, ServiceBuilder, layer::layer_fn};
+use tower_http::cors::CorsLayer;
 
-use crate::{GatewayError, gateway::Shared};
+use crate::{methods::MethodTable, sessions::Sessions, tokens::TokenVerifier};
+use authenticate::AuthenticateLayer;
+use deadline::DeadlineLayer;
+use grpc_service::GrpcService;
+use method::MethodLayer;
+use session::SessionLayer;
+use typed_layer::typed;
 
-/// The route of `/{service}/{method}`.
-pub(crate) fn route(shared: &Arc<Shared>) -> Result<MethodRouter<Arc<Shared>>, GatewayError> {
-    let state = || shared.clone();
-    let column = ServiceBuilder::new()
-        // Nobody outside speaks for a role, and no header of one connection leaks into the next.
-        .layer(from_fn(scrub::scrub))
-        // Outside of gRPC-web, so that browsers may read refusals too.
-        .layer(cors::layer(&shared.config)?)
-        // tonic-web answers 400 without a word to what is no gRPC at all.
+pub(crate) use cors::layer as cors;
+pub(crate) use forward::Forward;
+pub(crate) use rate_limit::RateLimitLayer;
+
+/// The service of `/{service}/{method}`.
+pub(crate) fn service(
+    cors: CorsLayer,
+    methods: MethodTable,
+    tokens: TokenVerifier,
+    rate_limit: RateLimitLayer,
+    sessions: Arc<Sessions>,
+    forward: Forward,
+) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static
+{
+    ServiceBuilder::new()
+        // First, so that no client can send the headers by which roles authenticate, and no layer below sees
+        // headers of the client's connection.
+        .map_request(strip_headers::strip_request)
+        // Outside of gRPC-web, so that browsers can read errors too.
+        .layer(cors)
+        // Before gRPC-web, because tonic-web's own error for other formats is a bare 400.
         .layer(from_fn(format::check_format))
-        // From here on every call is plain gRPC.
+        // Below this layer every call is native gRPC.
         .layer(GrpcWebLayer::new())
-        .map_request(|request: http::Request<tonic::body::Body>| request.map(Body::new))
-        // The time runs from here, whatever the call waits for.
-        .layer(from_fn(deadline::bound))
-        // What the contract says of the method; internal ones don't exist out here.
-        .layer(with_state(state(), lookup::look_up))
-        // Whom the token speaks for, if it is genuine: a matter of arithmetic, so it comes before the limit...
-        .layer(with_state(state(), identify::identify))
-        // ...which is per user for genuine tokens and per address for everything else.
-        .layer(with_state(state(), limit::limit))
-        // Only genuine tokens of living sessions get further, where a method wants them.
-        .layer(with_state(state(), session::require_session));
-    Ok(post(forward::forward).layer(column))
+        // Below this layer calls are typed. Their errors become responses here.
+        .layer(layer_fn(GrpcService::new))
+        // Above everything that waits, so that the deadline covers the whole call.
+        .layer(typed(DeadlineLayer))
+        // The policy of the method decides what the layers below require. Internal methods are unknown here.
+        .layer(typed(MethodLayer { methods }))
+        // Before the rate limit, which is per user for valid tokens. Verification is local and cheap.
+        .layer(typed(AuthenticateLayer { tokens }))
+        // Before the session check, which may call the auth service. Invalid tokens count against the address.
+        .layer(typed(rate_limit))
+        // Last, so that only callers within their limit are looked up. Refuses invalid tokens and ended sessions.
+        .layer(typed(SessionLayer { sessions }))
+        .service(forward)
 }

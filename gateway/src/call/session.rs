@@ -1,45 +1,69 @@
-//! Lets a call through if its session is alive, and enters it there so that it ends with it.
+//! Session check of a call.
 
 use std::sync::Arc;
 
-use axum::{
-    extract::{Request, State},
-    middleware::Next,
-    response::{IntoResponse, Response},
-};
+use axum::{extract::Request, response::Response};
 use reelmill_mesh::Caller;
 
-use crate::{call::identify::Shown, contract::Method, error::Refused, gateway::Shared};
+use super::{
+    authenticate::{Credential, IdentifiedCall},
+    deadline::Deadline,
+    rate_limit::LimitedCall,
+    typed_layer::{CallLayer, Handler},
+};
+use crate::{
+    error::CallError,
+    methods::Method,
+    sessions::{OpenCall, Sessions},
+};
 
-/// Names the [`Caller`], or refuses. A stream's request carries its [`crate::sessions::OpenCall`] on; single
-/// answers are not broken off, or nobody would hear that their own sign-out worked.
-pub(crate) async fn require_session(
-    State(shared): State<Arc<Shared>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let caller = match request.extensions_mut().remove::<Shown>() {
-        Some(Shown::Token(caller)) => caller,
-        Some(Shown::Nothing) => {
-            request.extensions_mut().insert(Caller::Anonymous);
-            return next.run(request).await;
+/// A call that its caller may make.
+pub(super) struct AuthorizedCall {
+    pub(super) deadline: Deadline,
+    pub(super) method: Arc<Method>,
+    pub(super) caller: Caller,
+    /// The session that the response stream ends with. `None` for single responses, which are not cut off: a client
+    /// that signs out needs the response.
+    pub(super) session: Option<OpenCall>,
+    pub(super) request: Request,
+}
+
+/// Refuses calls with an invalid credential or an ended session, and registers the others with their session.
+pub(super) struct SessionLayer {
+    pub(super) sessions: Arc<Sessions>,
+}
+
+impl CallLayer<LimitedCall> for SessionLayer {
+    type Next = AuthorizedCall;
+
+    async fn process(
+        &self,
+        call: LimitedCall,
+        next: &impl Handler<AuthorizedCall>,
+    ) -> Result<Response, CallError> {
+        let IdentifiedCall { deadline, method, credential, request, .. } = call.into_identified();
+        let user = match credential {
+            Credential::NotRequired => {
+                let caller = Caller::Anonymous;
+                return next
+                    .handle(AuthorizedCall { deadline, method, caller, session: None, request })
+                    .await;
+            }
+            Credential::Invalid(error) => return Err(error),
+            Credential::Token(user) => user,
+        };
+        let open_call = self.sessions.open_call(&user).await?;
+        let caller = Caller::User(user);
+        if !method.server_streaming {
+            // Counts as open until the response starts.
+            let _open_call = open_call;
+            return next.handle(AuthorizedCall { deadline, method, caller, session: None, request }).await;
         }
-        Some(Shown::Refused(refused)) => return refused.into_response(),
-        None => return Refused::SignInRequired.into_response(),
-    };
-    let streams = request.extensions().get::<Arc<Method>>().is_some_and(|method| method.server_streaming);
-    let call = match shared.sessions.enter(&caller).await {
-        Ok(call) => call,
-        Err(refused) => return refused.into_response(),
-    };
-    request.extensions_mut().insert(Caller::User(caller));
-    if !streams {
-        return next.run(request).await;
-    }
-    let ended = call.ended();
-    request.extensions_mut().insert(Arc::new(call));
-    tokio::select! {
-        response = next.run(request) => response,
-        () = ended.cancelled() => Refused::SessionEnded.into_response(),
+        let ended = open_call.ended();
+        let session = Some(open_call);
+        tokio::select! {
+            response = next.handle(AuthorizedCall { deadline, method, caller, session, request }) => response,
+            () = ended.cancelled() => Err(CallError::SessionEnded),
+        }
     }
 }

@@ -1,9 +1,9 @@
-//! GET /play/{token}/{path}: recorded outputs, straight from the store, for whoever has the signed address.
+//! GET /play/{token}/{path}: outputs of videos, streamed from the object store, for holders of a signed URL.
 //!
-//! The token stands in the path, so the relative addresses inside playlists carry it on.
+//! The token is part of the path, so that relative URLs in playlists keep it.
 
-mod answer;
-mod file;
+mod output_file;
+mod response;
 
 use std::sync::Arc;
 
@@ -12,19 +12,27 @@ use axum::{
     response::Response,
     routing::{MethodRouter, get},
 };
-use http::{HeaderMap, HeaderName, Method, StatusCode, header, request::Parts};
-use reelmill_platform::{objects::ObjectsError, signed_path::SignedPathError};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
+use reelmill_platform::{
+    clock::Clock,
+    objects::{Objects, ObjectsError},
+    signed_path::{PathSigner, SignedPathError},
+};
 use reelmill_proto::Reason;
 use tower_http::cors::{Any, CorsLayer};
 
-use crate::{
-    error::{http_error, not_found},
-    gateway::Shared,
-};
-use file::File;
+use crate::http_error::{http_error, not_found};
+use output_file::OutputFile;
 
-/// The route, playable from pages of every origin: who has the address may use it anywhere.
-pub(crate) fn route() -> MethodRouter<Arc<Shared>> {
+/// Playback of outputs.
+pub(crate) struct Playback {
+    objects: Objects,
+    signer: PathSigner,
+    clock: Clock,
+}
+
+/// The route. Pages of every origin may play: the signed URL is the only credential.
+pub(crate) fn route(playback: Playback) -> MethodRouter {
     let exposed = [
         header::ACCEPT_RANGES,
         header::CONTENT_LENGTH,
@@ -37,62 +45,69 @@ pub(crate) fn route() -> MethodRouter<Arc<Shared>> {
         .allow_methods([Method::GET, Method::HEAD])
         .allow_headers([header::RANGE, header::IF_NONE_MATCH, header::IF_RANGE])
         .expose_headers(exposed);
-    get(play).layer(cors)
+    get(play).layer(cors).with_state(Arc::new(playback))
 }
 
-async fn play(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let (asked, _) = request.into_parts();
-    match find(&shared, &asked).await {
+async fn play(State(playback): State<Arc<Playback>>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    match playback.respond(&parts).await {
         Ok(response) | Err(response) => response,
     }
 }
 
-/// Checks the address, gets the object, answers; refusals are answers too.
-async fn find(shared: &Shared, asked: &Parts) -> Result<Response, Response> {
-    let path = asked.uri.path().strip_prefix("/play/").unwrap_or_default();
-    let (token, name) = path.split_once('/').ok_or_else(not_found)?;
-    let now_unix = u64::try_from(shared.clock.now_millis() / 1000).unwrap_or_default();
-    let prefix = shared.signer.verify(token, now_unix).map_err(refuse_address)?;
-    let file = File::named(name, asked.uri.query()).ok_or_else(not_found)?;
-    let key = format!("{prefix}{name}");
-    if asked.method == Method::HEAD {
-        let head = shared.objects.head(&key).await.map_err(|error| refuse_object(&error))?;
-        return Ok(answer::head(&file, &head.ok_or_else(not_found)?, &asked.headers));
+impl Playback {
+    pub(crate) fn new(objects: Objects, signer: PathSigner, clock: Clock) -> Self {
+        Self { objects, signer, clock }
     }
-    let range = wanted_range(shared, &key, &asked.headers).await?;
-    let known = text(&asked.headers, header::IF_NONE_MATCH);
-    match shared.objects.get(&key, range, known).await {
-        Ok(object) => Ok(answer::object(&file, object)),
-        Err(ObjectsError::NotModified) => Ok(answer::not_modified(&file, known)),
-        Err(ObjectsError::RangeNotSatisfiable) => {
-            let size = shared.objects.head(&key).await.ok().flatten().map(|head| head.size);
-            Ok(answer::range_not_satisfiable(size))
-        }
-        Err(error) => Err(refuse_object(&error)),
-    }
-}
 
-/// The `Range` to ask for: one that `If-Range` makes conditional counts only while the object is the same.
-async fn wanted_range<'a>(
-    shared: &Shared,
-    key: &str,
-    headers: &'a HeaderMap,
-) -> Result<Option<&'a str>, Response> {
-    let Some(range) = text(headers, header::RANGE).filter(|range| file::is_single_range(range)) else {
-        return Ok(None);
-    };
-    let Some(condition) = text(headers, header::IF_RANGE) else {
-        return Ok(Some(range));
-    };
-    let head = shared.objects.head(key).await.map_err(|error| refuse_object(&error))?;
-    Ok(head.is_some_and(|head| head.etag == condition).then_some(range))
+    /// Verifies the URL, reads the object, responds. Errors are responses too.
+    async fn respond(&self, request: &Parts) -> Result<Response, Response> {
+        let path = request.uri.path().strip_prefix("/play/").unwrap_or_default();
+        let (token, name) = path.split_once('/').ok_or_else(not_found)?;
+        let now_unix = u64::try_from(self.clock.now_millis() / 1000).unwrap_or_default();
+        let prefix = self.signer.verify(token, now_unix).map_err(url_error)?;
+        let file = OutputFile::named(name, request.uri.query()).ok_or_else(not_found)?;
+        let key = format!("{prefix}{name}");
+        if request.method == Method::HEAD {
+            let head = self.objects.head(&key).await.map_err(|error| object_error(&error))?;
+            return Ok(response::head(&file, &head.ok_or_else(not_found)?, &request.headers));
+        }
+        let range = self.effective_range(&key, &request.headers).await?;
+        let if_none_match = text(&request.headers, header::IF_NONE_MATCH);
+        match self.objects.get(&key, range, if_none_match).await {
+            Ok(object) => Ok(response::object(&file, object)),
+            Err(ObjectsError::NotModified) => Ok(response::not_modified(&file, if_none_match)),
+            Err(ObjectsError::RangeNotSatisfiable) => {
+                let size = self.objects.head(&key).await.ok().flatten().map(|head| head.size);
+                Ok(response::range_not_satisfiable(size))
+            }
+            Err(error) => Err(object_error(&error)),
+        }
+    }
+
+    /// The `Range` to read. `None` if there is none, or if `If-Range` names another version of the object.
+    async fn effective_range<'a>(
+        &self,
+        key: &str,
+        headers: &'a HeaderMap,
+    ) -> Result<Option<&'a str>, Response> {
+        let Some(range) = text(headers, header::RANGE).filter(|range| output_file::is_single_range(range))
+        else {
+            return Ok(None);
+        };
+        let Some(if_range) = text(headers, header::IF_RANGE) else {
+            return Ok(Some(range));
+        };
+        let head = self.objects.head(key).await.map_err(|error| object_error(&error))?;
+        Ok(head.is_some_and(|head| head.etag == if_range).then_some(range))
+    }
 }
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
 
-fn refuse_address(error: SignedPathError) -> Response {
+fn url_error(error: SignedPathError) -> Response {
     match error {
         SignedPathError::Expired => http_error(
             StatusCode::FORBIDDEN,
@@ -105,16 +120,16 @@ fn refuse_address(error: SignedPathError) -> Response {
     }
 }
 
-fn refuse_object(error: &ObjectsError) -> Response {
+fn object_error(error: &ObjectsError) -> Response {
     if matches!(error, ObjectsError::NotFound) {
         return not_found();
     }
-    tracing::warn!(cause = %error, "the object store does not serve an object");
+    tracing::warn!(cause = %error, "reading an object from the object store failed");
     let mut response = http_error(
         StatusCode::SERVICE_UNAVAILABLE,
         Reason::ObjectStoreUnavailable,
-        "the store is away; try again in a moment",
+        "the object store is unavailable; try again",
     );
-    response.headers_mut().insert(header::RETRY_AFTER, http::HeaderValue::from_static("1"));
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }

@@ -1,16 +1,13 @@
-//! The gateway against real roles' far ends, by real clients: gRPC, gRPC-web, plain HTTP.
+//! A gateway in front of fake roles, called by real clients: gRPC, gRPC-web, plain HTTP.
 
-mod calls;
-mod far_end;
-mod garbage;
-mod limits;
+mod authentication;
+mod forwarding;
+mod grpc_web;
+mod malformed_requests;
 mod pages;
 mod playback;
+mod probes;
+mod rate_limits;
 mod shared_state_unavailable;
-mod sign_in;
 mod streams;
-mod system;
-mod tokens;
-mod wait;
-mod web_calls;
-mod web_client;
+mod support;

@@ -1,4 +1,4 @@
-//! What works while the store of sessions and limits is unavailable, or has lost something.
+//! Calls while the session cache, rate limiter and pub/sub are unavailable or lose messages.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -14,7 +14,7 @@ use reelmill_platform::shared_state::{
 };
 use reelmill_proto::upload::{ListVideosRequest, WatchVideosRequest};
 
-use crate::system::{System, signed};
+use crate::support::{TestGateway, authorized};
 
 /// A backend that is unavailable: every call fails.
 struct Unavailable;
@@ -57,32 +57,32 @@ impl PubSub for Unavailable {
 }
 
 #[tokio::test]
-async fn calls_pass_unlimited_and_auth_is_asked_about_sessions() {
-    let system = System::with_state(SharedState::of(Arc::new(Unavailable)), |_| {}).await;
-    system.far.sessions.lock().unwrap().insert("s1".to_owned(), "ada".to_owned());
-    let call = async |session: &str| {
-        let token = system.signer.token("ada", session, 900);
-        let answer = system.videos().list_videos(signed(ListVideosRequest::default(), &token)).await;
-        answer.err().and_then(|status| reason_of(&status))
+async fn list_videos_without_shared_state_is_not_limited_and_asks_auth_about_sessions() {
+    let gateway = TestGateway::with_state(SharedState::of(Arc::new(Unavailable)), |_| {}).await;
+    gateway.roles.sessions.lock().unwrap().insert("s1".to_owned(), "ada".to_owned());
+    let error_reason = async |session: &str| {
+        let token = gateway.signer.token("ada", session, 900);
+        let result = gateway.videos().list_videos(authorized(ListVideosRequest::default(), &token)).await;
+        result.err().and_then(|status| reason_of(&status))
     };
-    assert_eq!(call("s1").await, None);
-    assert_eq!(call("s2").await.as_deref(), Some("SESSION_ENDED"));
-    assert_eq!(system.far.session_checks.load(Ordering::SeqCst), 2);
+    assert_eq!(error_reason("s1").await, None);
+    assert_eq!(error_reason("s2").await.as_deref(), Some("SESSION_ENDED"));
+    assert_eq!(gateway.roles.session_checks.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]
-async fn a_stream_ends_even_when_the_hint_was_missed() {
-    let system = System::start().await;
-    let token = system.sign_in("ada", "s1").await;
-    let request = signed(WatchVideosRequest::default(), &token);
-    let mut stream = system.videos().watch_videos(request).await.unwrap().into_inner();
+async fn watch_videos_after_a_missed_notification_ends_with_session_ended() {
+    let gateway = TestGateway::start().await;
+    let token = gateway.sign_in("ada", "s1").await;
+    let request = authorized(WatchVideosRequest::default(), &token);
+    let mut stream = gateway.videos().watch_videos(request).await.unwrap().into_inner();
     stream.next().await.unwrap().unwrap();
-    system.end_session("s1").await;
-    // Nothing here yields, so the gateway lags behind and loses the first hint.
+    gateway.end_session("s1").await;
+    // Nothing here yields, so the gateway's subscription lags and loses the first notification.
     for _ in 0..3000 {
-        system.state.pub_sub.publish(SESSION_ENDED, Bytes::from_static(b"another")).await.unwrap();
+        gateway.state.pub_sub.publish(SESSION_ENDED, Bytes::from_static(b"another")).await.unwrap();
     }
     let end = tokio::time::timeout(Duration::from_secs(5), stream.next()).await;
-    let status = end.expect("the stream stays open").unwrap().unwrap_err();
-    assert_eq!(reason_of(&status).as_deref(), Some("SESSION_ENDED"));
+    let error = end.expect("the stream stays open").unwrap().unwrap_err();
+    assert_eq!(reason_of(&error).as_deref(), Some("SESSION_ENDED"));
 }

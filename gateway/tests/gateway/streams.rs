@@ -1,9 +1,6 @@
-//! Streams: they end with their session, with the process, with their deadline, with their client.
+//! The end of streams: with their session, at their deadline, at shutdown.
 
-use std::{
-    sync::atomic::Ordering,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use reelmill_mesh::reason_of;
@@ -11,84 +8,80 @@ use reelmill_proto::upload::{WatchVideosRequest, WatchVideosResponse};
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt as _;
 
-use crate::{
-    system::{System, signed},
-    wait,
-    web_client::{BINARY, framed},
-};
+use crate::support::{BINARY, TestGateway, WATCH_VIDEOS, WebResponse, authorized, framed};
 
-async fn watch(system: &System, token: &str) -> Streaming<WatchVideosResponse> {
-    let request = signed(WatchVideosRequest::default(), token);
-    let mut stream = system.videos().watch_videos(request).await.unwrap().into_inner();
+/// Opens a stream and receives its first message.
+async fn watch_videos(gateway: &TestGateway, token: &str) -> Streaming<WatchVideosResponse> {
+    let request = authorized(WatchVideosRequest::default(), token);
+    let mut stream = gateway.videos().watch_videos(request).await.unwrap().into_inner();
     stream.next().await.unwrap().unwrap();
     stream
 }
 
-/// How a stream ends, which must be soon.
+/// The error with which a stream ends within five seconds.
 async fn end_of(mut stream: Streaming<WatchVideosResponse>) -> Status {
     let next = tokio::time::timeout(Duration::from_secs(5), stream.next());
     next.await.expect("the stream stays open").unwrap().unwrap_err()
 }
 
 #[tokio::test]
-async fn a_stream_ends_within_a_second_of_its_session() {
-    let system = System::start().await;
-    let (ada, bob) = (system.sign_in("ada", "s1").await, system.sign_in("bob", "s2").await);
-    let (first, second) = (watch(&system, &ada).await, watch(&system, &ada).await);
-    let other = watch(&system, &bob).await;
-    let ended = Instant::now();
-    system.end_session("s1").await;
+async fn watch_videos_after_sign_out_ends_with_session_ended() {
+    let gateway = TestGateway::start().await;
+    let (ada, bob) = (gateway.sign_in("ada", "s1").await, gateway.sign_in("bob", "s2").await);
+    let (first, second) = (watch_videos(&gateway, &ada).await, watch_videos(&gateway, &ada).await);
+    let other = watch_videos(&gateway, &bob).await;
+    let signed_out = Instant::now();
+    gateway.end_session("s1").await;
     for stream in [first, second] {
-        let status = end_of(stream).await;
-        assert_eq!(status.code(), Code::Unauthenticated);
-        assert_eq!(reason_of(&status).as_deref(), Some("SESSION_ENDED"));
+        let error = end_of(stream).await;
+        assert_eq!(error.code(), Code::Unauthenticated);
+        assert_eq!(reason_of(&error).as_deref(), Some("SESSION_ENDED"));
     }
-    assert!(ended.elapsed() < Duration::from_secs(1), "{:?}", ended.elapsed());
-    wait::until("the roles let go", || system.far.open.load(Ordering::SeqCst) == 1).await;
+    assert!(signed_out.elapsed() < Duration::from_secs(1), "{:?}", signed_out.elapsed());
+    gateway.roles.wait_for_open_calls(1).await;
     drop(other);
-    wait::until("the last one too", || system.far.open.load(Ordering::SeqCst) == 0).await;
+    gateway.roles.wait_for_open_calls(0).await;
 }
 
 #[tokio::test]
-async fn a_web_stream_ends_with_its_session_too() {
-    let system = System::start().await;
-    let token = system.sign_in("ada", "s1").await;
+async fn watch_videos_by_grpc_web_after_sign_out_ends_with_session_ended() {
+    let gateway = TestGateway::start().await;
+    let token = gateway.sign_in("ada", "s1").await;
     let body = framed(&WatchVideosRequest::default());
-    let call = system.web_call("reelmill.upload.v1.VideoService/WatchVideos", BINARY, body, Some(&token));
-    let end = async {
-        wait::until("the stream is open", || system.far.open.load(Ordering::SeqCst) == 1).await;
-        system.end_session("s1").await;
-    };
-    let (answer, ()) = tokio::join!(call, end);
-    assert_eq!(answer.messages.len(), 1);
-    assert_eq!(reason_of(&answer.status).as_deref(), Some("SESSION_ENDED"));
+    let request = gateway.web_request(WATCH_VIDEOS, BINARY, body, Some(&token));
+    let mut response = request.send().await.unwrap();
+    let first_message = response.chunk().await.unwrap().unwrap().to_vec();
+    gateway.end_session("s1").await;
+    let response = WebResponse::read(response, first_message).await;
+    assert_eq!(response.messages.len(), 1);
+    assert_eq!(reason_of(&response.status).as_deref(), Some("SESSION_ENDED"));
 }
 
 #[tokio::test]
-async fn a_stream_ends_at_its_deadline() {
-    let system = System::start().await;
-    let token = system.sign_in("ada", "s1").await;
-    let mut request = signed(WatchVideosRequest::default(), &token);
+async fn watch_videos_after_its_deadline_ends_with_deadline_exceeded() {
+    let gateway = TestGateway::start().await;
+    let token = gateway.sign_in("ada", "s1").await;
+    let mut request = authorized(WatchVideosRequest::default(), &token);
     request.metadata_mut().insert("grpc-timeout", "500m".parse().unwrap());
-    let mut stream = system.videos().watch_videos(request).await.unwrap().into_inner();
+    let mut stream = gateway.videos().watch_videos(request).await.unwrap().into_inner();
     stream.next().await.unwrap().unwrap();
-    let status = end_of(stream).await;
-    assert_eq!(status.code(), Code::DeadlineExceeded);
-    assert_eq!(reason_of(&status).as_deref(), Some("DEADLINE_EXCEEDED"));
-    wait::until("the role lets go", || system.far.open.load(Ordering::SeqCst) == 0).await;
+    let error = end_of(stream).await;
+    assert_eq!(error.code(), Code::DeadlineExceeded);
+    assert_eq!(reason_of(&error).as_deref(), Some("DEADLINE_EXCEEDED"));
+    gateway.roles.wait_for_open_calls(0).await;
 }
 
 #[tokio::test]
-async fn at_the_end_streams_are_told_and_the_gateway_stops() {
-    let mut system = System::start().await;
-    let token = system.sign_in("ada", "s1").await;
-    let stream = watch(&system, &token).await;
-    system.shutdown.cancel();
-    let status = end_of(stream).await;
-    assert_eq!(status.code(), Code::Unavailable);
-    assert_eq!(reason_of(&status).as_deref(), Some("SHUTTING_DOWN"));
-    assert!(status.get_details_retry_info().is_some());
-    let stopped = tokio::time::timeout(Duration::from_secs(5), &mut system.gateway).await;
+async fn watch_videos_at_shutdown_ends_with_shutting_down_and_the_gateway_stops() {
+    let mut gateway = TestGateway::start().await;
+    let token = gateway.sign_in("ada", "s1").await;
+    let stream = watch_videos(&gateway, &token).await;
+    gateway.shutdown.cancel();
+    let error = end_of(stream).await;
+    assert_eq!(error.code(), Code::Unavailable);
+    assert_eq!(reason_of(&error).as_deref(), Some("SHUTTING_DOWN"));
+    assert!(error.get_details_retry_info().is_some());
+    let stopped = tokio::time::timeout(Duration::from_secs(5), &mut gateway.serving).await;
     stopped.expect("the gateway stops").unwrap();
-    assert!(tokio::net::TcpStream::connect(system.address).await.is_err());
+    assert!(tokio::net::TcpStream::connect(gateway.address).await.is_err());
 }

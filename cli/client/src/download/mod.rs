@@ -12,8 +12,8 @@ use reelmill_proto::{transcode::Rendition, upload::video::State};
 
 use self::transfer::{Transfer, download_uris};
 use crate::{
-    ClientError, DownloadArgs, console::Console, reason::ClientReason, rendition::is_rung, server::Server,
-    video,
+    args::DownloadArgs, console::Console, error::ClientError, reason::ClientReason, rendition::is_rung,
+    server::Server, video,
 };
 
 /// Runs `download`. The bytes go to a `.part` file beside the output file, which a later run resumes.

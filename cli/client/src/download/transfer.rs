@@ -16,9 +16,8 @@ use tokio::{
 
 use super::content_range::content_range;
 use crate::{
-    ClientError,
     console::Console,
-    error::root_cause,
+    error::{ClientError, root_cause},
     http,
     progress_bars::ByteBar,
     reason::ClientReason,

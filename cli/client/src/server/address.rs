@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tonic::transport::{ClientTlsConfig, Endpoint};
 
-use crate::{ClientError, http::USER_AGENT, reason::ClientReason};
+use crate::{error::ClientError, http::USER_AGENT, reason::ClientReason};
 
 /// Time limit for establishing a connection.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

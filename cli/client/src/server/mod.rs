@@ -16,9 +16,9 @@ use tonic::{
 
 use self::address::CONNECT_TIMEOUT;
 use crate::{
-    ClientError, ClientOptions,
+    args::ClientOptions,
     credentials::Credentials,
-    error::root_cause,
+    error::{ClientError, root_cause},
     profile_dir::ProfileDir,
     reason::ClientReason,
     retry::CallAttempts,

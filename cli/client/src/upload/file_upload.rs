@@ -16,8 +16,8 @@ use super::{
     source::Source,
 };
 use crate::{
-    ClientError, UploadArgs, console::Console, progress_bars::ByteBar, retry::Backoff, server::Server, text,
-    video,
+    args::UploadArgs, console::Console, error::ClientError, progress_bars::ByteBar, retry::Backoff,
+    server::Server, text, video,
 };
 
 /// Time limit for completing a session: the object store joins the parts, which takes long for large files.

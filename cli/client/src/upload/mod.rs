@@ -12,8 +12,9 @@ use reelmill_proto::upload::Video;
 
 use self::{file_upload::FileUpload, resume::ResumeFile, source::Source};
 use crate::{
-    ClientError, ClientOptions, Until, UploadArgs,
+    args::{ClientOptions, Until, UploadArgs},
     console::Console,
+    error::ClientError,
     follow, http,
     profile_dir::ProfileDir,
     server::Server,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use reelmill_proto::upload::{UploadPart, UploadSession};
 
-use crate::{ClientError, reason::ClientReason};
+use crate::{error::ClientError, reason::ClientReason};
 
 /// The division of a file into parts of equal size; only the last one may be shorter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

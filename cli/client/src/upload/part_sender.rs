@@ -20,8 +20,12 @@ use reqwest::{
 
 use super::{part_layout::PartLayout, source::Source};
 use crate::{
-    ClientError, error::root_cause, progress_bars::ByteBar, reason::ClientReason, retry::Backoff,
-    server::Server, text,
+    error::{ClientError, root_cause},
+    progress_bars::ByteBar,
+    reason::ClientReason,
+    retry::Backoff,
+    server::Server,
+    text,
 };
 
 /// Failed attempts before a part is given up: with backoff about a minute of an unavailable object store.

@@ -6,7 +6,7 @@ use reelmill_proto::transcode::TranscodeOptions;
 use serde::{Deserialize, Serialize};
 
 use super::source::FileFingerprint;
-use crate::{ClientError, profile_dir::ProfileDir};
+use crate::{error::ClientError, profile_dir::ProfileDir};
 
 const FILE_NAME: &str = "uploads.json";
 /// The oldest entries beyond this number are removed; the server expires unfinished uploads by itself.
@@ -99,7 +99,7 @@ impl ResumeFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ClientOptions;
+    use crate::args::ClientOptions;
 
     fn fingerprint(size: u64) -> FileFingerprint {
         FileFingerprint { path: "/a.mp4".into(), size, modified_seconds: 1, modified_nanos: 2, inode: 3 }

@@ -15,7 +15,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 
 use super::part_layout::PartRange;
-use crate::{ClientError, reason::ClientReason};
+use crate::{error::ClientError, reason::ClientReason};
 
 /// Bytes of a part that are in memory at a time.
 const CHUNK_BYTES: usize = 256 << 10;

@@ -65,7 +65,7 @@ pub fn plan(source: &Source, options: &Options) -> Plan {
 }
 
 fn video_plan(source: &Source, video: &Video, options: &Options) -> VideoPlan {
-    let display = video.shown();
+    let display = video.display_size();
     let rate = output_rate(video.nominal_rate, video.mean_rate);
     let is_high_rate = rate.fps() > HIGH_RATE_ABOVE_FPS;
     let mut rungs = Vec::new();

@@ -23,7 +23,7 @@ const DEFAULT_POSTER_MIN_DURATION: f64 = 2.0;
 const POSTER_END_MARGIN_SECONDS: f64 = 0.5;
 
 pub(super) fn poster(video: &Video, rate: Rate, duration: Option<f64>, requested: Option<f64>) -> Poster {
-    let size = fitted(video.shown(), POSTER_MAX_LONG_SIDE);
+    let size = fitted(video.display_size(), POSTER_MAX_LONG_SIDE);
     let latest = duration.map(|seconds| (seconds - POSTER_END_MARGIN_SECONDS).max(0.0));
     let chosen = match requested {
         Some(requested) => requested.clamp(0.0, latest.unwrap_or(MAX_SECONDS)),

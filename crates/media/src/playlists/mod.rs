@@ -15,3 +15,5 @@ pub use model::{Presentation, Segment, Track, TrackKind};
 
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod tests;

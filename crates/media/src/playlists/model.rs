@@ -130,23 +130,3 @@ impl Track {
         self.segments.last().map_or(0.0, |last| last.start + last.seconds)
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::Presentation;
-    use crate::{
-        playlists::fixtures::{audio, presentation, rung, subtitles},
-        probe::VideoRange,
-    };
-
-    #[test]
-    fn presentation_serialised_and_parsed_is_equal() {
-        let whole = presentation(vec![
-            rung(720, 9, VideoRange::Hlg),
-            audio(0, 6, "deu", "Ton"),
-            subtitles(0, "", "", true),
-        ]);
-        let text = serde_json::to_string(&whole).expect("written");
-        assert_eq!(serde_json::from_str::<Presentation>(&text).expect("read"), whole);
-    }
-}

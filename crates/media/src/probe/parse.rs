@@ -137,7 +137,7 @@ fn read_video(stream: &Stream) -> Result<Video, Failure> {
         duration: stream.duration.as_deref().and_then(seconds),
         stated_end: None,
     };
-    if is_too_large(video.shown()) {
+    if is_too_large(video.display_size()) {
         // Only a broken file has such a pixel aspect ratio.
         video.pixel_aspect = (1, 1);
     }

@@ -111,7 +111,7 @@ impl VideoRange {
 
 impl Video {
     /// Display size: pixel aspect ratio and orientation applied.
-    pub fn shown(&self) -> Size {
+    pub fn display_size(&self) -> Size {
         display_size(self.stored, self.pixel_aspect, self.orientation)
     }
 }

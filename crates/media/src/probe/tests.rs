@@ -24,7 +24,7 @@ fn parse_phone_video_reads_streams_and_rotation() {
     let video = source.video.expect("video");
     assert_eq!((video.index, source.cover), (2, Some(1)), "the cover image is not a video");
     assert_eq!(video.orientation, Orientation::Clockwise);
-    assert_eq!((video.shown().width, video.shown().height), (320, 568));
+    assert_eq!((video.display_size().width, video.display_size().height), (320, 568));
     assert_eq!(source.duration, Some(2.068333), "the duration of the audio stream is unknown");
     assert_eq!(source.audio[0].channels, 1);
 }
@@ -150,14 +150,14 @@ fn parse_interlacing_is_read_from_container_or_codec() {
 
 #[test]
 fn parse_extreme_pixel_aspect_is_replaced_by_square() {
-    let shown = |aspect: &str| {
+    let width = |aspect: &str| {
         let json = format!(
             r#"{{"streams":[{{"index":0,"codec_type":"video","codec_name":"h264","width":1920,"height":1080,
             "sample_aspect_ratio":"{aspect}"}}],"format":{{"format_name":"x","duration":"3"}}}}"#
         );
-        parse(json.as_bytes()).expect("probe").video.expect("video").shown().width
+        parse(json.as_bytes()).expect("probe").video.expect("video").display_size().width
     };
-    assert_eq!((shown("4:3"), shown("8:1"), shown("10:1")), (2560, 15_360, 1920));
+    assert_eq!((width("4:3"), width("8:1"), width("10:1")), (2560, 15_360, 1920));
 }
 
 proptest! {
@@ -170,7 +170,7 @@ proptest! {
             "format":{{"format_name":"x","duration":"{duration}"}}}}"#
         );
         if let Ok(source) = parse(json.as_bytes()) {
-            prop_assert!(source.video.is_some_and(|video| video.shown().pixels() > 0));
+            prop_assert!(source.video.is_some_and(|video| video.display_size().pixels() > 0));
             prop_assert!(source.duration.is_none_or(|seconds| seconds > 0.0));
         }
     }

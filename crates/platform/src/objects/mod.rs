@@ -4,6 +4,7 @@
 mod bucket;
 mod error;
 mod multipart;
+mod object;
 mod presign;
 
 use std::{sync::Arc, time::Duration};
@@ -14,13 +15,13 @@ pub use aws_sdk_s3;
 use aws_sdk_s3::{
     Client,
     config::{RequestChecksumCalculation, ResponseChecksumValidation},
-    operation::get_object::GetObjectOutput,
     primitives::ByteStream,
     types::{Delete, ObjectIdentifier},
 };
 use bytes::Bytes;
 pub use error::ObjectsError;
 pub use multipart::Part;
+pub use object::{Object, ObjectBody};
 pub use presign::SignedPut;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -165,7 +166,7 @@ impl Objects {
         key: &str,
         range: Option<&str>,
         if_none_match: Option<&str>,
-    ) -> Result<GetObjectOutput, ObjectsError> {
+    ) -> Result<Object, ObjectsError> {
         self.client()
             .get_object()
             .bucket(self.bucket())
@@ -174,6 +175,7 @@ impl Objects {
             .set_if_none_match(if_none_match.map(str::to_owned))
             .send()
             .await
+            .map(Object::from)
             .map_err(|error| ObjectsError::from_sdk("GetObject", error))
     }
 

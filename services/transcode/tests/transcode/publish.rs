@@ -103,7 +103,7 @@ async fn job_is_playable_with_first_video_and_audio_segments(#[case] backend: Ba
     assert_eq!(job.playable_time.map(|time| time.seconds), Some(1_700_000_003));
     assert!(watched.master_playlist_key.ends_with("/master.m3u8") && watched.dash_manifest_key.is_empty());
     let master = system.objects.get(&watched.master_playlist_key, None, None).await.unwrap();
-    let master = String::from_utf8(master.body.collect().await.unwrap().into_bytes().to_vec()).unwrap();
+    let master = String::from_utf8(master.body.collect().await.unwrap().to_vec()).unwrap();
     assert!(master.contains("240p.m3u8") && master.contains("audio-0.m3u8"), "{master}");
     assert!(!master.contains("360p.m3u8"), "{master}");
     // A further rung changes the revision, a further segment does not.

@@ -1,31 +1,31 @@
-//! What a worker is told.
+//! Configuration of a worker.
+
+use std::{path::PathBuf, time::Duration};
 
 use crate::engine::Jail;
-use std::path::PathBuf;
-use std::time::Duration;
 
-/// The configuration of a worker.
+/// Configuration of a worker.
 #[derive(Clone, Debug)]
 pub struct WorkerConfig {
-    /// Its name, for people.
+    /// Name of the worker, for logs and operators.
     pub name: String,
-    /// Folder for what is being made. Workers may share it; each removes what dead ones left.
+    /// Folder for temporary files. Workers may share it; each removes what crashed workers left behind.
     pub scratch_dir: PathBuf,
-    /// Tasks at once.
+    /// Tasks that run at the same time.
     pub slots: usize,
     /// How ffmpeg is confined.
     pub jail: Jail,
-    /// The encoder: a name on the path, or a path.
+    /// ffmpeg: a path, or a name that is searched in `PATH`.
     pub ffmpeg: String,
-    /// The prober.
+    /// ffprobe, likewise.
     pub ffprobe: String,
-    /// How long running tasks may go on once the worker is told to stop. What is not done by then
-    /// is handed back.
+    /// How long running tasks may continue after the worker is asked to shut down. Those that have not ended
+    /// by then are handed back.
     pub drain: Duration,
 }
 
 impl WorkerConfig {
-    /// A worker with one slot and the ffmpeg on the path.
+    /// A worker with one slot and the ffmpeg in `PATH`.
     pub fn new(scratch_dir: PathBuf, jail: Jail) -> Self {
         Self {
             name: format!("worker-{}", std::process::id()),
@@ -39,8 +39,8 @@ impl WorkerConfig {
     }
 }
 
-/// Tasks at once on this machine: each keeps a core busy; and with a second one a single core is not idle while the first
-/// waits for a source, a store or its last frames.
-pub fn slots_of(cores: usize) -> usize {
+/// Default number of slots: one per core. At least two, so that a single core is not idle while one task waits
+/// for the source, the object store or its last frames.
+pub fn default_slots(cores: usize) -> usize {
     cores.max(2)
 }

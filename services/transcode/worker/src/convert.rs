@@ -1,15 +1,16 @@
-//! From the engine's terms to the contract's.
+//! Converts the engine's types to API messages.
 
-use crate::engine::{Output, Role, Snapshot};
-use reelmill_media::probe::Source;
-use reelmill_media::rate::output_rate;
-use reelmill_media::{Failure, FailureKind};
-use reelmill_proto::Reason;
-use reelmill_proto::duration;
-use reelmill_proto::transcode::{self as proto, output};
 use std::time::Duration;
 
-/// What the source is.
+use reelmill_media::{Failure, FailureKind, probe::Source, rate::output_rate};
+use reelmill_proto::{
+    Reason, duration,
+    transcode::{self as proto, output},
+};
+
+use crate::engine::{Output, OutputKind, Snapshot};
+
+/// Properties of the source, for display.
 pub(crate) fn source_info(source: &Source) -> proto::SourceInfo {
     let mut info = proto::SourceInfo {
         container: source.container.clone(),
@@ -20,10 +21,10 @@ pub(crate) fn source_info(source: &Source) -> proto::SourceInfo {
         ..proto::SourceInfo::default()
     };
     if let Some(video) = &source.video {
-        let shown = video.shown();
+        let size = video.display_size();
         info.video_codec.clone_from(&video.codec);
-        info.width = int(shown.width);
-        info.height = int(shown.height);
+        info.width = int(size.width);
+        info.height = int(size.height);
         info.rotation_degrees = video.orientation.degrees();
         info.frame_rate = output_rate(video.nominal_rate, video.mean_rate).fps();
         info.pixel_format.clone_from(&video.pixel_format);
@@ -33,7 +34,7 @@ pub(crate) fn source_info(source: &Source) -> proto::SourceInfo {
     info
 }
 
-/// How far a task is.
+/// Progress of a task.
 pub(crate) fn progress(snapshot: &Snapshot) -> proto::Progress {
     proto::Progress {
         percent: snapshot.percent,
@@ -45,7 +46,7 @@ pub(crate) fn progress(snapshot: &Snapshot) -> proto::Progress {
     }
 }
 
-/// The stable reason of a failure, as `docs/ERRORS.md` lists it.
+/// The stable reason of a failure, as listed in `docs/ERRORS.md`.
 pub const fn reason(kind: FailureKind) -> Reason {
     match kind {
         FailureKind::FileNotVideo => Reason::FileNotVideo,
@@ -73,11 +74,11 @@ pub(crate) fn warning(failure: &Failure) -> proto::Warning {
     proto::Warning { reason: reason(failure.kind).as_str_name().to_owned(), message: failure.message.clone() }
 }
 
-/// An object that was put.
+/// An uploaded output.
 pub(crate) fn output(output: &Output) -> proto::Output {
-    let role = match &output.role {
-        Role::Init { codec } => output::Kind::Init(proto::InitSegment { codec: codec.clone() }),
-        Role::Segment { sequence, start, seconds, frames, keyframe_bytes } => {
+    let kind = match &output.kind {
+        OutputKind::Init { codec } => output::Kind::Init(proto::InitSegment { codec: codec.clone() }),
+        OutputKind::Segment { sequence, start, seconds, frames, keyframe_bytes } => {
             output::Kind::Segment(proto::MediaSegment {
                 sequence: int(*sequence),
                 start_seconds: *start,
@@ -86,9 +87,9 @@ pub(crate) fn output(output: &Output) -> proto::Output {
                 keyframe_bytes: long(*keyframe_bytes),
             })
         }
-        Role::Progressive => output::Kind::Progressive(proto::ProgressiveFile {}),
-        Role::Poster => output::Kind::Poster(proto::Poster {}),
-        Role::Thumbnails { sequence, start, interval, count, columns, tile } => {
+        OutputKind::Progressive => output::Kind::Progressive(proto::ProgressiveFile {}),
+        OutputKind::Poster => output::Kind::Poster(proto::Poster {}),
+        OutputKind::Thumbnails { sequence, start, interval, count, columns, tile } => {
             output::Kind::Thumbnails(proto::ThumbnailSheet {
                 sequence: int(*sequence),
                 start_seconds: *start,
@@ -104,7 +105,7 @@ pub(crate) fn output(output: &Output) -> proto::Output {
         name: output.name.clone(),
         size_bytes: long(output.size_bytes),
         rendition_id: output.rendition.clone(),
-        kind: Some(role),
+        kind: Some(kind),
     }
 }
 

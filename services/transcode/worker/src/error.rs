@@ -1,17 +1,16 @@
-//! Why a worker does not run.
+//! Errors that keep a worker from running.
 
-use std::io;
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
-/// Why a worker does not run.
+/// An error that keeps a worker from running.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
     /// The scratch folder cannot be used.
-    #[error("scratch folder {path}: {cause}")]
+    #[error("the scratch folder {path} cannot be used: {cause}")]
     Scratch {
         /// The folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         cause: io::Error,
     },
     /// ffmpeg cannot be run.
@@ -19,16 +18,16 @@ pub enum WorkerError {
     Encoder {
         /// As configured.
         program: String,
-        /// What happened.
+        /// The system's error, or how the program exited.
         cause: String,
     },
     /// ffmpeg cannot be confined.
     #[error(transparent)]
     Jail(reelmill_jail::JailError),
-    /// The HTTP client cannot be made.
-    #[error("HTTP client: {0}")]
+    /// The HTTP client cannot be created.
+    #[error("the HTTP client cannot be created: {0}")]
     Http(reqwest::Error),
-    /// A slot ended by itself.
-    #[error("a slot of the worker died: {0}")]
+    /// A slot panicked.
+    #[error("a slot of the worker panicked: {0}")]
     Slot(tokio::task::JoinError),
 }

@@ -1,111 +1,128 @@
-//! The worker: takes tasks from the queue, runs ffmpeg, puts outputs in the store.
+//! The worker role: leases tasks from the dispatcher, runs ffmpeg, and puts the outputs in the object store.
 //!
-//! [`run`] is the role. A message names a task; dispatch leases it, the [`engine`] does it, and
-//! every word about it carries the lease's fencing token. The engine knows neither queue nor lease
-//! and can be used, and is tested, by itself.
+//! One task, from message to outcome:
+//!
+//! 1. `slot` receives a queue message and keeps it hidden (`queue_message`).
+//! 2. `start_task` calls StartTask: the dispatcher grants a lease with a fencing token.
+//! 3. `execute_task` runs the task; `lease_renewal` reports progress, which renews the lease, and drops the
+//!    task when the lease is lost.
+//! 4. `task_runner` does what the task asks for with the [`engine`]: probe the source and have the job
+//!    planned (PlanJob), encode a work unit, or package a rendition.
+//! 5. The engine hands each output to `presigned_sink`, which puts it at a URL from SignOutputs
+//!    (`presigned_urls`) and records it (RecordOutputs).
+//! 6. `encoder_health` decides whether a failure is this machine's, and `settle_task` calls CompleteTask or
+//!    FailTask. Then the message is deleted.
+//!
+//! All calls go through `dispatcher_client`. The engine knows neither queue nor lease.
 
+mod backoff;
 mod config;
 mod convert;
-mod dispatch;
+mod dispatcher_client;
 mod encoder_build;
+mod encoder_health;
 mod error;
-mod lease;
-mod patience;
+mod execute_task;
+mod lease_renewal;
+mod presigned_sink;
+mod presigned_urls;
+mod queue_message;
 mod scratch;
-mod store;
-mod task;
-mod work;
+mod settle_task;
+mod slot;
+mod start_task;
+mod task_runner;
 
 pub mod engine;
 
-pub use config::{WorkerConfig, slots_of};
+pub use config::{WorkerConfig, default_slots};
 pub use convert::reason;
 pub use error::WorkerError;
 
-use engine::{Bounds, Engine};
-use patience::pause;
+use std::{sync::Arc, time::Duration};
+
 use reelmill_mesh::Channel;
 use reelmill_platform::queue::Queue;
 use reelmill_proto::transcode::worker_service_client::WorkerServiceClient;
-use scratch::Scratch;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
-use task::{Bench, VISIBILITY};
+use reqwest::{Client, redirect::Policy};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// How long one look at the queue waits for a message.
-const POLL: Duration = Duration::from_secs(20);
+use crate::{
+    dispatcher_client::DispatcherClient,
+    encoder_health::EncoderHealth,
+    engine::{Engine, EngineLimits, Tools},
+    execute_task::TaskExecutor,
+    scratch::Scratch,
+    slot::WorkerContext,
+    start_task::TaskStarter,
+};
 
-/// Works until `shutdown`: takes no new task then, gives running ones [`WorkerConfig::drain`], and
-/// hands back what is not done, so that another worker goes on at once.
+/// Timeout of a connection to the object store.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Runs the worker until `shutdown`. Then it takes no new task, gives running ones [`WorkerConfig::drain`],
+/// and hands back those that have not ended, so that another worker can continue them at once.
 ///
 /// # Errors
-/// When the scratch folder or ffmpeg cannot be used, or a slot dies.
+/// When the scratch folder or ffmpeg cannot be used, or a slot panics.
 pub async fn run(
     config: WorkerConfig,
     queue: Arc<dyn Queue>,
-    dispatch: WorkerServiceClient<Channel>,
+    dispatcher: WorkerServiceClient<Channel>,
     shutdown: CancellationToken,
 ) -> Result<(), WorkerError> {
-    let http = reqwest::Client::builder()
-        .connect_timeout(Duration::from_secs(5))
-        // A store does not redirect; whoever does leads elsewhere.
-        .redirect(reqwest::redirect::Policy::none())
-        .build();
-    reelmill_jail::check(config.jail.mode).map_err(WorkerError::Jail)?;
-    let bench = Arc::new(Bench {
-        name: config.name,
-        encoder_build: encoder_build::name(&config.ffmpeg).await?,
-        drain: config.drain,
-        engine: Engine {
-            ffmpeg: config.ffmpeg,
-            ffprobe: config.ffprobe,
-            jail: config.jail,
-            bounds: Bounds::default(),
-            http: http.map_err(WorkerError::Http)?,
-        },
-        scratch: Scratch::open(&config.scratch_dir)?,
-        queue,
-        dispatch,
-        shutdown,
-        unfit: AtomicBool::new(false),
-    });
-    let mut slots = JoinSet::new();
-    for _ in 0..config.slots.max(1) {
-        slots.spawn(slot(Arc::clone(&bench)));
+    let slots = config.slots.max(1);
+    let dispatcher = DispatcherClient::new(dispatcher);
+    let context = Arc::new(worker_context(config, queue, dispatcher, shutdown).await?);
+    let mut running = JoinSet::new();
+    for _ in 0..slots {
+        running.spawn(slot::run_slot(Arc::clone(&context)));
     }
-    while let Some(ended) = slots.join_next().await {
-        ended.map_err(WorkerError::Slot)?;
+    while let Some(joined) = running.join_next().await {
+        joined.map_err(WorkerError::Slot)?;
     }
     Ok(())
 }
 
-/// Takes one task after the other.
-async fn slot(bench: Arc<Bench>) {
-    let mut failures = 0;
-    while !bench.shutdown.is_cancelled() {
-        bench.become_fit().await;
-        let received = tokio::select! {
-            received = bench.queue.receive(1, VISIBILITY, POLL) => received,
-            () = bench.shutdown.cancelled() => return,
-        };
-        match received {
-            Ok(messages) => {
-                failures = 0;
-                for message in messages {
-                    bench.handle(message).await;
-                }
-            }
-            Err(error) => {
-                failures += 1;
-                tracing::warn!(%error, "the queue cannot be read");
-                tokio::select! {
-                    () = tokio::time::sleep(pause(failures)) => {}
-                    () = bench.shutdown.cancelled() => return,
-                }
-            }
-        }
-    }
+/// Puts together what the slots use.
+async fn worker_context(
+    config: WorkerConfig,
+    queue: Arc<dyn Queue>,
+    dispatcher: DispatcherClient,
+    shutdown: CancellationToken,
+) -> Result<WorkerContext, WorkerError> {
+    reelmill_jail::check(config.jail.mode).map_err(WorkerError::Jail)?;
+    let encoder_build = encoder_build::name(&config.ffmpeg).await?;
+    let engine = Engine {
+        tools: Tools { ffmpeg: config.ffmpeg, ffprobe: config.ffprobe, jail: config.jail },
+        limits: EngineLimits::default(),
+        http: http_client()?,
+    };
+    let scratch = Arc::new(Scratch::open(&config.scratch_dir)?);
+    let health = EncoderHealth::new(engine.clone(), Arc::clone(&scratch), shutdown.clone());
+    let health = Arc::new(health);
+    Ok(WorkerContext {
+        queue,
+        starter: TaskStarter { dispatcher: dispatcher.clone(), worker_name: config.name, encoder_build },
+        executor: TaskExecutor {
+            dispatcher,
+            engine,
+            scratch,
+            health: Arc::clone(&health),
+            shutdown: shutdown.clone(),
+            drain: config.drain,
+        },
+        health,
+        shutdown,
+    })
+}
+
+fn http_client() -> Result<Client, WorkerError> {
+    Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        // An object store does not redirect presigned URLs: a redirect could lead to an internal address.
+        .redirect(Policy::none())
+        .build()
+        .map_err(WorkerError::Http)
 }

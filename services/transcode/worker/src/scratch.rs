@@ -1,29 +1,34 @@
-//! The scratch folder: one folder a worker, locked while it lives, one in it a task.
+//! The scratch folder: a folder for each worker, locked while the worker runs, with a folder for each task.
 
-use crate::error::WorkerError;
-use std::fs::{self, File, TryLockError};
-use std::io;
-use std::path::Path;
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    path::Path,
+};
+
 use tempfile::TempDir;
 
-/// Name of the file in a worker's folder that it holds locked.
+use crate::error::WorkerError;
+
+/// Name of the lock file in a worker's folder.
 const LOCK: &str = "lock";
 
-/// This worker's folder. Removed with it; what a crash leaves is removed by the next worker.
+/// This worker's folder, removed on drop. After a crash the next worker removes it.
 pub(crate) struct Scratch {
     folder: TempDir,
-    /// The system gives it up when the process dies, however it dies.
+    /// The kernel releases the lock when the process ends, even after a crash.
     _lock: File,
 }
 
 impl Scratch {
-    /// Makes a folder below `parent`, and removes those of workers that are dead.
+    /// Creates a folder in `parent`, and removes those of workers that crashed.
     pub(crate) fn open(parent: &Path) -> Result<Self, WorkerError> {
         let failed = |cause| WorkerError::Scratch { path: parent.to_owned(), cause };
         fs::create_dir_all(parent).map_err(failed)?;
-        remove_leftovers(parent).map_err(failed)?;
+        remove_abandoned(parent).map_err(failed)?;
         let folder = tempfile::Builder::new().prefix("worker-").tempdir_in(parent).map_err(failed)?;
-        // Locked before it has its name: a folder without a lock is nobody's to remove.
+        // Locked before it gets its name, so that a starting worker never sees an unlocked lock file. A folder
+        // without a lock file is not removed.
         let unnamed = folder.path().join("locking");
         let lock = File::create(&unnamed).map_err(failed)?;
         lock.lock().map_err(failed)?;
@@ -31,20 +36,20 @@ impl Scratch {
         Ok(Self { folder, _lock: lock })
     }
 
-    /// A new folder for a task, removed with what is returned.
+    /// Creates a folder for a task, removed when the returned value is dropped.
     pub(crate) fn task(&self) -> io::Result<TempDir> {
         tempfile::Builder::new().prefix("task-").tempdir_in(self.folder.path())
     }
 }
 
-fn remove_leftovers(parent: &Path) -> io::Result<()> {
+fn remove_abandoned(parent: &Path) -> io::Result<()> {
     for entry in fs::read_dir(parent)? {
         let folder = entry?.path();
-        if let Some(lock) = abandoned(&folder) {
-            tracing::info!(folder = %folder.display(), "removing what a dead worker left");
-            // Another worker may be removing it too.
+        if let Some(lock) = lock_if_abandoned(&folder) {
+            tracing::info!(folder = %folder.display(), "removing the scratch folder of a worker that crashed");
+            // Another worker may be removing it at the same time.
             if let Err(error) = fs::remove_dir_all(&folder) {
-                tracing::debug!(%error, "a leftover was not removed");
+                tracing::debug!(%error, "an abandoned scratch folder was not removed");
             }
             drop(lock);
         }
@@ -52,8 +57,8 @@ fn remove_leftovers(parent: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The lock of a worker's folder whose worker is dead.
-fn abandoned(folder: &Path) -> Option<File> {
+/// Locks a worker's folder if its worker no longer runs.
+fn lock_if_abandoned(folder: &Path) -> Option<File> {
     let lock = File::open(folder.join(LOCK)).ok()?;
     match lock.try_lock() {
         Ok(()) => Some(lock),
@@ -67,21 +72,25 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn only_dead_workers_folders_are_removed() {
+    fn open_removes_folders_of_crashed_workers_only() {
         let parent = tempfile::tempdir().expect("folder");
-        let alive = Scratch::open(parent.path()).expect("scratch");
-        let task = alive.task().expect("task");
-        let dead = parent.path().join("dead");
-        fs::create_dir_all(dead.join("task-1")).expect("folder");
-        fs::write(dead.join("lock"), "").expect("lock");
-        let other = parent.path().join("somebody's");
+        let running = Scratch::open(parent.path()).expect("scratch");
+        let task = running.task().expect("task");
+        let crashed = parent.path().join("crashed");
+        fs::create_dir_all(crashed.join("task-1")).expect("folder");
+        fs::write(crashed.join("lock"), "").expect("lock");
+        let other = parent.path().join("unrelated");
         fs::create_dir(&other).expect("folder");
 
         let successor = Scratch::open(parent.path()).expect("scratch");
-        assert!(!dead.exists(), "its lock was free");
+        assert!(!crashed.exists(), "its lock was not held");
         assert!(task.path().exists() && other.exists());
         drop(successor);
-        drop((task, alive));
-        assert_eq!(fs::read_dir(parent.path()).expect("folder").count(), 1, "only somebody's is left");
+        drop((task, running));
+        assert_eq!(
+            fs::read_dir(parent.path()).expect("folder").count(),
+            1,
+            "only the unrelated folder remains"
+        );
     }
 }

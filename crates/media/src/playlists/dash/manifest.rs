@@ -226,11 +226,11 @@ fn gcd(a: u32, b: u32) -> u32 {
 mod tests {
     use proptest::prelude::*;
 
-    use super::manifest;
+    use super::{super::timeline::timeline, manifest};
     use crate::{
         playlists::{
             Segment, Track, TrackKind,
-            fixtures::{audio, presentation, rung, subtitles},
+            fixtures::{audio, presentation, rung, segments, subtitles},
         },
         probe::VideoRange,
     };
@@ -361,6 +361,24 @@ mod tests {
             prop_assert_eq!(text.matches('>').count(), plain.matches('>').count());
             let quotes = |text: &str| text.matches('"').count() - 2 * text.matches(" lang=\"").count();
             prop_assert_eq!(quotes(&text), quotes(&plain), "{}", text);
+        }
+
+        #[test]
+        fn timeline_and_manifest_cover_every_segment(durations in proptest::collection::vec(1u32..400_000, 1..40), timescale in 1000u32..90_001) {
+            let mut start = 0;
+            let mut list = Vec::new();
+            for ticks in durations {
+                let to_seconds = |ticks: u32| f64::from(ticks) / f64::from(timescale);
+                list.push(Segment { start: to_seconds(start), seconds: to_seconds(ticks), ..segments("s", 0, 9)[0].clone() });
+                start += ticks;
+            }
+            let times = timeline(&list, timescale);
+            prop_assert_eq!(times.len(), list.len());
+            prop_assert_eq!(times.iter().map(|(_, ticks)| ticks).sum::<u64>(), u64::from(start));
+            prop_assert!(times[1..].iter().all(|(start, _)| start.is_none()));
+            let track = Track { segments: list, ..rung(720, 9, VideoRange::Sdr) };
+            let text = manifest(&presentation(vec![track.clone()]));
+            prop_assert_eq!(text.matches("<SegmentURL").count(), track.segments.len());
         }
     }
 }

@@ -242,7 +242,7 @@ impl TestSystem {
     pub async fn read_text(&self, request_id: &str, job: &str, name: &str) -> Option<String> {
         let key = format!("{}{name}", job_folder(request_id, job));
         let object = self.objects.get(&key, None, None).await.ok()?;
-        let bytes = object.body.collect().await.unwrap().into_bytes();
+        let bytes = object.body.collect().await.unwrap();
         Some(String::from_utf8(bytes.to_vec()).unwrap())
     }
 

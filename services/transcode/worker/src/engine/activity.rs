@@ -1,54 +1,56 @@
-//! When something last went on, for the watchdog.
+//! Activity of a task, for the watchdog that kills a stalled encoder.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
-/// A shared stopwatch of silence. It stands still while the store is waited for: a store that is away
-/// is no fault of an encoder that has nothing to read or nowhere to write.
+/// Shared stopwatch of the time without activity. It is paused while a request to the object store is in
+/// flight: an encoder that cannot read or write because of a slow object store has not stalled.
 #[derive(Clone)]
-pub(super) struct Activity(Arc<Mutex<Stopwatch>>);
+pub(crate) struct Activity(Arc<Mutex<Stopwatch>>);
 
 struct Stopwatch {
-    /// Silence up to `since`.
-    silence: Duration,
-    /// When it last began to run; none while it stands still.
-    since: Option<Instant>,
-    /// Answers of the store that are waited for.
-    waiting: usize,
+    /// Time without activity up to `running_since`.
+    idle: Duration,
+    /// `None` while paused.
+    running_since: Option<Instant>,
+    /// Requests in flight.
+    requests: usize,
 }
 
-/// Stops the stopwatch for as long as it lives.
-pub(super) struct Waiting(Activity);
+/// Pauses the stopwatch until it is dropped.
+pub(crate) struct RequestInFlight(Activity);
 
 impl Activity {
-    pub(super) fn new() -> Self {
-        let running = Stopwatch { silence: Duration::ZERO, since: Some(Instant::now()), waiting: 0 };
+    pub(crate) fn new() -> Self {
+        let running = Stopwatch { idle: Duration::ZERO, running_since: Some(Instant::now()), requests: 0 };
         Self(Arc::new(Mutex::new(running)))
     }
 
-    /// Something went on.
-    pub(super) fn touch(&self) {
+    /// Notes activity: restarts the stopwatch.
+    pub(crate) fn touch(&self) {
         let mut watch = self.stopwatch();
-        watch.silence = Duration::ZERO;
-        watch.since = watch.since.map(|_| Instant::now());
+        watch.idle = Duration::ZERO;
+        watch.running_since = watch.running_since.map(|_| Instant::now());
     }
 
-    /// The store is waited for from now on.
-    pub(super) fn waiting(&self) -> Waiting {
+    /// Pauses the stopwatch for a request to the object store.
+    pub(crate) fn begin_request(&self) -> RequestInFlight {
         let mut watch = self.stopwatch();
-        watch.silence = watch.elapsed();
-        watch.since = None;
-        watch.waiting += 1;
-        Waiting(self.clone())
+        watch.idle = watch.elapsed();
+        watch.running_since = None;
+        watch.requests += 1;
+        RequestInFlight(self.clone())
     }
 
-    /// Whether the store is waited for.
-    pub(super) fn is_waiting(&self) -> bool {
-        self.stopwatch().waiting > 0
+    /// Whether a request to the object store is in flight.
+    pub(crate) fn has_request_in_flight(&self) -> bool {
+        self.stopwatch().requests > 0
     }
 
-    /// How long nothing has gone on, times of waiting not counted.
-    pub(super) fn silence(&self) -> Duration {
+    /// Time since the last activity, without the time of requests.
+    pub(crate) fn idle(&self) -> Duration {
         self.stopwatch().elapsed()
     }
 
@@ -59,48 +61,49 @@ impl Activity {
 
 impl Stopwatch {
     fn elapsed(&self) -> Duration {
-        self.silence + self.since.map_or(Duration::ZERO, |since| since.elapsed())
+        self.idle + self.running_since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 }
 
-impl Drop for Waiting {
+impl Drop for RequestInFlight {
     fn drop(&mut self) {
         let mut watch = self.0.stopwatch();
-        watch.waiting -= 1;
-        if watch.waiting == 0 {
-            watch.since = Some(Instant::now());
+        watch.requests -= 1;
+        if watch.requests == 0 {
+            watch.running_since = Some(Instant::now());
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Activity;
     use std::time::{Duration, Instant};
 
-    fn wait_for(silence: Duration, activity: &Activity) {
+    use super::Activity;
+
+    fn wait_until_idle_for(idle: Duration, activity: &Activity) {
         let begun = Instant::now();
-        while activity.silence() < silence {
-            assert!(begun.elapsed() < Duration::from_secs(10), "the stopwatch stands still");
+        while activity.idle() < idle {
+            assert!(begun.elapsed() < Duration::from_secs(10), "the stopwatch does not run");
             std::thread::yield_now();
         }
     }
 
     #[test]
-    fn waiting_is_not_silence() {
+    fn idle_during_request_does_not_grow() {
         let activity = Activity::new();
-        wait_for(Duration::from_millis(5), &activity);
-        let (first, second) = (activity.waiting(), activity.waiting());
-        let silence = activity.silence();
+        wait_until_idle_for(Duration::from_millis(5), &activity);
+        let (first, second) = (activity.begin_request(), activity.begin_request());
+        let idle = activity.idle();
         drop(first);
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_millis(5) {
-            assert_eq!((activity.silence(), activity.is_waiting()), (silence, true));
+            assert_eq!((activity.idle(), activity.has_request_in_flight()), (idle, true));
         }
         drop(second);
-        assert!(!activity.is_waiting());
-        wait_for(silence + Duration::from_millis(5), &activity);
+        assert!(!activity.has_request_in_flight());
+        wait_until_idle_for(idle + Duration::from_millis(5), &activity);
         activity.touch();
-        assert!(activity.silence() < silence);
+        assert!(activity.idle() < idle);
     }
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use reelmill_media::plan::{AUDIO_SAMPLE_RATE, Plan};
 use reelmill_media::playlists::thumbnails::{self, Sheet};
 use reelmill_media::playlists::{Presentation, Segment, Track, TrackKind, dash, hls};
-use reelmill_worker::engine::{Content, Output, OutputSink, Role, SinkError};
+use reelmill_worker::engine::{Content, Output, OutputKind, OutputSink, SinkError};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -85,12 +85,12 @@ impl Board {
         };
         let mut segments = BTreeMap::new();
         for recorded in of_it {
-            match &recorded.output.role {
-                Role::Init { codec } => {
+            match &recorded.output.kind {
+                OutputKind::Init { codec } => {
                     track.init = recorded.uri();
                     track.codec.clone_from(codec);
                 }
-                Role::Segment { sequence, start, seconds, keyframe_bytes, .. } => {
+                OutputKind::Segment { sequence, start, seconds, keyframe_bytes, .. } => {
                     let segment = Segment {
                         uri: recorded.uri(),
                         start: *start,
@@ -113,7 +113,8 @@ impl Board {
     pub fn sheets(&self) -> Vec<Sheet> {
         let mut sheets = BTreeMap::new();
         for recorded in self.recorded() {
-            if let Role::Thumbnails { sequence, start, interval, count, columns, tile } = recorded.output.role
+            if let OutputKind::Thumbnails { sequence, start, interval, count, columns, tile } =
+                recorded.output.kind
             {
                 sheets.insert(sequence, Sheet { uri: recorded.uri(), start, interval, count, columns, tile });
             }

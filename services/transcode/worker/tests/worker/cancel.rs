@@ -24,7 +24,7 @@ async fn a_dropped_transcoding_leaves_no_process() {
 async fn nor_does_one_that_only_waits() {
     let clip = Clip::new("clip.mp4", "-f lavfi -i testsrc2=s=128x72:r=25:d=2 -c:v libx264 -preset ultrafast");
     let mut job = Job::of(&clip.file, &options(&[])).await;
-    job.engine.jail.helper = vec![sleeper(&clip)];
+    job.engine.tools.jail.helper = vec![sleeper(&clip)];
     let job = Arc::new(job);
     let working = Arc::clone(&job);
     let running = tokio::spawn(async move { working.encode(0).await });

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use reelmill_media::plan::{Options, Plan, plan};
 use reelmill_media::{Failure, FailureKind};
 use reelmill_worker::engine::{
-    Content, Done, Engine, Output, OutputSink, Place, Progress, Role, SinkError, SourceAddress,
+    Completion, Content, Engine, Output, OutputKind, OutputSink, Progress, SinkError, SourceAddress, TaskIo,
 };
 use std::collections::HashMap;
 use std::path::Path;
@@ -89,7 +89,7 @@ async fn what_was_read_is_kept_for_all_of_a_task() {
     let plan = plan(&source, &options(&[72]));
     let (progress, _) = Progress::new();
     let sink = Arc::new(UnrecordedSink::default());
-    let place = Place { scratch: scratch.path(), sink, progress: &progress };
+    let place = TaskIo { scratch: scratch.path(), sink, progress: &progress };
     engine.encode(&session, &plan, &plan.work_units[0], &HashMap::new(), place).await.expect("encoded");
     assert_eq!(store.served.load(Ordering::SeqCst), size, "each of its blocks is read once");
 }
@@ -112,7 +112,7 @@ async fn a_source_whose_store_stays_away_is_tried_again() {
     let store = Store::start().await;
     store.failing.store(u64::MAX, Ordering::SeqCst);
     let mut engine = engine();
-    engine.bounds.patience = Duration::from_millis(700);
+    engine.limits.retry_window = Duration::from_millis(700);
     let run = transcode_with(&engine, store.add(&clip.file), &options(&[])).await;
     assert_eq!(run.result.expect_err("unreadable").kind, FailureKind::SourceUnreadable);
     let asked = u64::MAX - store.failing.load(Ordering::SeqCst);
@@ -134,7 +134,7 @@ async fn a_store_that_hangs_during_the_probe_is_not_the_files_fault() {
     let store = Store::start().await;
     *store.hanging_from.lock().expect("lock") = Some(1 << 20);
     let mut engine = engine();
-    engine.bounds.probe = Duration::from_secs(2);
+    engine.limits.probe_timeout = Duration::from_secs(2);
     let clip = long_clip();
     let run = transcode_with(&engine, store.add(&clip.file), &options(&[])).await;
     assert_eq!(run.result.as_ref().expect_err("unreadable").kind, FailureKind::SourceUnreadable);
@@ -149,11 +149,11 @@ async fn encode_into(
     options: &Options,
     sink: Arc<dyn OutputSink>,
     scratch: &Path,
-) -> (Result<Done, Failure>, Plan) {
+) -> (Result<Completion, Failure>, Plan) {
     let job = Job::new(engine, source, options).await.map_err(|(failure, _)| failure).expect("planned");
     let session = engine.open(job.address.clone()).await.expect("open");
     let (progress, _) = Progress::new();
-    let place = Place { scratch, sink, progress: &progress };
+    let place = TaskIo { scratch, sink, progress: &progress };
     let nothing = HashMap::new();
     let encoded = engine.encode(&session, &job.plan, &job.plan.work_units[0], &nothing, place).await;
     (encoded, job.plan)
@@ -176,7 +176,7 @@ impl OutputSink for SlowSink {
 
     async fn record(&self, outputs: &[Output]) -> Result<(), SinkError> {
         for output in outputs {
-            if let Role::Segment { frames, .. } = output.role {
+            if let OutputKind::Segment { frames, .. } = output.kind {
                 self.frames.fetch_add(frames.into(), Ordering::SeqCst);
             }
         }
@@ -190,8 +190,8 @@ async fn waiting_for_the_store_is_not_silence() {
         Clip::new("clip.mp4", "-f lavfi -i testsrc2=s=128x72:r=30:d=30 -c:v libx264 -preset ultrafast");
     let (store, scratch) = (Store::start().await, TempDir::new().expect("scratch"));
     let mut engine = engine();
-    engine.bounds.silence = Duration::from_millis(1000);
-    let sink = Arc::new(SlowSink { takes: engine.bounds.silence * 2, frames: AtomicU64::new(0) });
+    engine.limits.stall_timeout = Duration::from_millis(1000);
+    let sink = Arc::new(SlowSink { takes: engine.limits.stall_timeout * 2, frames: AtomicU64::new(0) });
     let own = Arc::clone(&sink) as Arc<dyn OutputSink>;
     let (encoded, _) =
         encode_into(&engine, store.add(&clip.file), &options(&[72]), own, scratch.path()).await;
@@ -261,7 +261,7 @@ async fn nothing_is_done_before_it_is_recorded() {
     for (failures, expected) in [(2, None), (usize::MAX, Some(FailureKind::ObjectStoreUnavailable))] {
         let scratch = TempDir::new().expect("scratch");
         let mut engine = engine();
-        engine.bounds.patience = Duration::from_secs(1);
+        engine.limits.retry_window = Duration::from_secs(1);
         let sink = Arc::new(UnrecordedSink { failures: failures.into(), ..UnrecordedSink::default() });
         let own = Arc::clone(&sink) as Arc<dyn OutputSink>;
         let (encoded, _) =
@@ -305,8 +305,8 @@ async fn a_segment_counts_as_soon_as_it_is_put() {
 async fn an_encoder_that_says_nothing_is_ended() {
     let clip = Clip::new("clip.mp4", CLIP);
     let mut engine = engine();
-    engine.jail.helper = vec![sleeper(&clip)];
-    engine.bounds.silence = Duration::from_millis(300);
+    engine.tools.jail.helper = vec![sleeper(&clip)];
+    engine.limits.stall_timeout = Duration::from_millis(300);
     let run = transcode_with(&engine, Store::start().await.add(&clip.file), &options(&[])).await;
     assert_eq!(run.result.as_ref().expect_err("stalled").kind, FailureKind::EncoderStalled);
     assert_eq!(processes_in(run.scratch()), 0);
@@ -317,8 +317,9 @@ async fn an_encoder_that_does_not_end_is_ended() {
     let clip = Clip::new("clip.mp4", CLIP);
     let mut engine = engine();
     // It closes its outputs, as one that is done, and stays.
-    engine.jail.helper = vec![instead(&clip, "exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- 2>&-; exec sleep 600")];
-    engine.bounds.silence = Duration::from_millis(300);
+    engine.tools.jail.helper =
+        vec![instead(&clip, "exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- 2>&-; exec sleep 600")];
+    engine.limits.stall_timeout = Duration::from_millis(300);
     let source = Store::start().await.add(&clip.file);
     let default = options(&[]);
     let run = transcode_with(&engine, source, &default);

@@ -187,7 +187,7 @@ async fn a_crowd_of_pictures_at_the_end_is_bounded() {
     );
     let mut engine = engine();
     // A pipe holds no more, so that the rest can't be written.
-    engine.bounds.list = 64 << 10;
+    engine.limits.max_packet_list_bytes = 64 << 10;
     let store = Store::start().await;
     let planned = Job::new(&engine, store.add(&crowd.file), &options(&[])).await;
     let job = planned.map_err(|(failure, _)| failure).expect("planned");

@@ -121,7 +121,7 @@ async fn without_a_jail_nothing_runs() {
     let clip = Clip::new("clip.mp4", "-f lavfi -i testsrc2=s=128x72:r=25:d=1 -c:v libx264 -preset ultrafast");
     let store = Store::start().await;
     let mut engine = engine();
-    engine.jail.helper = vec!["/nowhere/reelmill-jail".into()];
+    engine.tools.jail.helper = vec!["/nowhere/reelmill-jail".into()];
     let failure = Job::new(&engine, store.add(&clip.file), &options(&[])).await.err().expect("refused").0;
     assert_eq!(failure.kind, FailureKind::EncoderCrashed, "the worker's fault, not the file's");
 }

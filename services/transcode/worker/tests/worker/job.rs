@@ -8,7 +8,7 @@ use reelmill_media::plan::{Chunk, Options, Plan, WorkUnit, plan};
 use reelmill_media::playlists::{Track, TrackKind};
 use reelmill_media::probe::Source;
 use reelmill_worker::engine::{
-    Done, Engine, Output, OutputSink, Place, Progress, Role, Session, Snapshot, SourceAddress,
+    Completion, Engine, Output, OutputKind, OutputSink, Progress, Session, Snapshot, SourceAddress, TaskIo,
 };
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -87,7 +87,7 @@ impl Job {
     }
 
     /// Encodes a share under a prefix of its own, with nothing recorded before.
-    pub async fn encode(&self, work_unit: usize) -> Result<Done, Failure> {
+    pub async fn encode(&self, work_unit: usize) -> Result<Completion, Failure> {
         self.attempt(work_unit, &format!("{work_unit}.1"), &HashMap::new()).await
     }
 
@@ -97,7 +97,7 @@ impl Job {
         work_unit: usize,
         prefix: &str,
         recorded: &HashMap<String, u32>,
-    ) -> Result<Done, Failure> {
+    ) -> Result<Completion, Failure> {
         let session = self.open().await?;
         let sink = self.board.sink(prefix, None);
         self.engine
@@ -131,8 +131,8 @@ impl Job {
     pub fn recorded_of(&self, work_unit: &WorkUnit) -> HashMap<String, u32> {
         let mut counts = HashMap::new();
         let own = self.segments_of(work_unit);
-        for Recorded { output: Output { rendition, role, .. }, .. } in self.board.recorded() {
-            if let Role::Segment { sequence, .. } = role
+        for Recorded { output: Output { rendition, kind, .. }, .. } in self.board.recorded() {
+            if let OutputKind::Segment { sequence, .. } = kind
                 && own(&rendition, sequence)
             {
                 *counts.entry(rendition).or_insert(0) += 1;
@@ -182,8 +182,8 @@ impl Job {
     }
 
     /// Encodes every share in the plan's order, packages and publishes.
-    pub async fn run(&self) -> Result<Done, Failure> {
-        let mut all = Done::default();
+    pub async fn run(&self) -> Result<Completion, Failure> {
+        let mut all = Completion::default();
         for work_unit in 0..self.plan.work_units.len() {
             all.warnings.extend(self.encode(work_unit).await?.warnings);
         }
@@ -198,8 +198,8 @@ impl Job {
         self.engine.open(self.address.clone()).await
     }
 
-    fn place(&self, sink: Arc<dyn OutputSink>) -> Place<'_> {
-        Place { scratch: self.scratch.path(), sink, progress: &self.progress }
+    fn place(&self, sink: Arc<dyn OutputSink>) -> TaskIo<'_> {
+        TaskIo { scratch: self.scratch.path(), sink, progress: &self.progress }
     }
 
     /// A rendition as it was recorded.
@@ -235,13 +235,13 @@ impl Job {
 
     /// Path of a rendition's progressive file.
     pub fn progressive(&self, rendition: &str) -> PathBuf {
-        self.file(|output| output.role == Role::Progressive && output.rendition == rendition)
+        self.file(|output| output.kind == OutputKind::Progressive && output.rendition == rendition)
             .unwrap_or_else(|| panic!("no progressive file of {rendition}"))
     }
 
     /// Path of the poster.
     pub fn poster(&self) -> PathBuf {
-        self.file(|output| output.role == Role::Poster).expect("poster")
+        self.file(|output| output.kind == OutputKind::Poster).expect("poster")
     }
 
     /// Path of an output that counts.
@@ -280,7 +280,11 @@ impl Job {
         let recorded = self.board.recorded();
         let of_it = recorded.iter().filter(|recorded| recorded.output.rendition == rung);
         of_it
-            .map(|recorded| if let Role::Segment { frames, .. } = recorded.output.role { frames } else { 0 })
+            .map(
+                |recorded| {
+                    if let OutputKind::Segment { frames, .. } = recorded.output.kind { frames } else { 0 }
+                },
+            )
             .sum()
     }
 }
@@ -288,7 +292,7 @@ impl Job {
 /// A transcoding that ended.
 pub struct Run {
     /// What it came to.
-    pub result: Result<Done, Failure>,
+    pub result: Result<Completion, Failure>,
     /// The job, unless the source was refused.
     pub job: Option<Job>,
     /// What was left in the scratch folder of a refused one.

@@ -3,7 +3,7 @@
 use crate::job::{Job, done, options};
 use crate::support::{Clip, Store, assert_seconds, engine, ffmpeg, ffprobe, frames, processes_in};
 use reelmill_media::FailureKind;
-use reelmill_worker::engine::Role;
+use reelmill_worker::engine::OutputKind;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -213,7 +213,7 @@ async fn what_is_too_large_for_one_file_has_none_and_no_copy() {
         "-f lavfi -i testsrc2=s=640x360:r=30:d=20,noise=alls=20:allf=t -c:v libx264 -preset ultrafast",
     );
     let mut engine = engine();
-    engine.bounds.download = MOST;
+    engine.limits.max_progressive_bytes = MOST;
     let address = Store::start().await.add(&clip.file);
     let job = Job::new(&engine, address, &options(&[360, 72])).await.map_err(|(failure, _)| failure);
     let job = job.expect("planned");
@@ -231,7 +231,7 @@ async fn what_is_too_large_for_one_file_has_none_and_no_copy() {
     assert_eq!(reasons, [FailureKind::DownloadTooLarge]);
     let recorded = job.board.recorded();
     let files: Vec<_> =
-        recorded.iter().filter(|recorded| recorded.output.role == Role::Progressive).collect();
+        recorded.iter().filter(|recorded| recorded.output.kind == OutputKind::Progressive).collect();
     assert_eq!(files.iter().map(|file| file.output.rendition.as_str()).collect::<Vec<_>>(), ["72p"]);
     assert!(std::fs::metadata(job.joined("360p")).expect("segments").len() > 2 * MOST);
     assert!((1..=MOST).contains(&largest), "{largest} bytes in the scratch folder");

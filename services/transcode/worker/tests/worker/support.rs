@@ -7,7 +7,7 @@ use axum::extract::{Path as UrlPath, State};
 use axum::http::{HeaderMap, Response, StatusCode, header};
 use axum::routing::get;
 use reelmill_jail::Mode;
-use reelmill_worker::engine::{Bounds, Engine, Jail, SourceAddress};
+use reelmill_worker::engine::{Engine, EngineLimits, Jail, SourceAddress, Tools};
 use std::ffi::OsString;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -52,10 +52,8 @@ pub fn engine() -> Engine {
     // Another test of this process may have installed it.
     let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     Engine {
-        ffmpeg: "ffmpeg".into(),
-        ffprobe: "ffprobe".into(),
-        jail: jail(),
-        bounds: Bounds::default(),
+        tools: Tools { ffmpeg: "ffmpeg".into(), ffprobe: "ffprobe".into(), jail: jail() },
+        limits: EngineLimits::default(),
         http: reqwest::Client::new(),
     }
 }

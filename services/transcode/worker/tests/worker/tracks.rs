@@ -4,7 +4,7 @@ use crate::job::{Job, done, options};
 use crate::support::{Clip, assert_seconds, decode, ffmpeg, ffprobe};
 use reelmill_media::FailureKind;
 use reelmill_media::playlists::Track;
-use reelmill_worker::engine::Done;
+use reelmill_worker::engine::Completion;
 use std::f64::consts::TAU;
 use std::path::Path;
 
@@ -199,7 +199,7 @@ async fn text_becomes_webvtt() {
     }
 }
 
-fn reasons(done: &Done) -> Vec<FailureKind> {
+fn reasons(done: &Completion) -> Vec<FailureKind> {
     done.warnings.iter().map(|warning| warning.kind).collect()
 }
 

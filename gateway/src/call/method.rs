@@ -1,0 +1,40 @@
+//! Lookup of the called method.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::{extract::Request, response::Response};
+
+use super::{
+    deadline::{Deadline, TimedCall},
+    typed_layer::{CallLayer, Handler},
+};
+use crate::{
+    error::CallError,
+    methods::{Method, MethodTable},
+};
+
+/// A call of a known method.
+pub(super) struct KnownCall {
+    pub(super) peer: SocketAddr,
+    pub(super) deadline: Deadline,
+    pub(super) method: Arc<Method>,
+    pub(super) request: Request,
+}
+
+/// Refuses methods that are unknown or internal, with the same error.
+pub(super) struct MethodLayer {
+    pub(super) methods: MethodTable,
+}
+
+impl CallLayer<TimedCall> for MethodLayer {
+    type Next = KnownCall;
+
+    async fn process(
+        &self,
+        TimedCall { peer, deadline, request }: TimedCall,
+        next: &impl Handler<KnownCall>,
+    ) -> Result<Response, CallError> {
+        let method = self.methods.get(request.uri().path()).ok_or(CallError::MethodUnknown)?;
+        next.handle(KnownCall { peer, deadline, method, request }).await
+    }
+}

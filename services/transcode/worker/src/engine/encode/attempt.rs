@@ -1,0 +1,191 @@
+//! One run of ffmpeg.
+
+use std::{collections::HashMap, time::Duration};
+
+use reelmill_media::{
+    Failure, FailureKind,
+    command::{self, EncodeCommand, FIRST_FD, Input, Stream},
+    fragments::FragmentError,
+};
+use tokio::task::JoinSet;
+
+use crate::engine::{
+    activity::Activity,
+    encode::{
+        encoded::Encoded,
+        pipes::{PipeReaders, PipeResult},
+        process_limits,
+        request::EncodeRequest,
+    },
+    exit_status::{self, ExitStatus},
+    failure::{crashed, object_store_unavailable, source_unreadable},
+    output::upload_context::{UploadContext, UploadError},
+    probe::seek::SeekStrategy,
+    process::child::{self, Process, ProcessExit},
+};
+
+/// Interval at which the watchdog checks for activity.
+const WATCHDOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What differs between runs of ffmpeg for one work unit.
+pub(crate) struct Attempt {
+    /// Number of segments that are recorded already, by rendition.
+    pub recorded: HashMap<String, u32>,
+    pub strategy: SeekStrategy,
+    /// Seek position, seconds after the start of the file.
+    pub seek: Option<f64>,
+    /// End of the last frame, in the file's timestamps.
+    pub last_frame_end: Option<f64>,
+    /// Whether the audio filters must accept format changes.
+    pub audio_format_changes: bool,
+}
+
+/// Why reading the pipes ended early.
+enum PipeError {
+    Failed(Failure),
+    /// A stream is incomplete: how ffmpeg exited says why.
+    Incomplete(UploadError),
+}
+
+/// Runs ffmpeg and uploads what it encodes.
+pub(crate) async fn run_attempt(
+    request: &EncodeRequest<'_>,
+    attempt: &Attempt,
+    uploads: &UploadContext,
+) -> Result<Encoded, Failure> {
+    uploads.activity().touch();
+    let (mut process, mut readers) = start(request, attempt, uploads)?;
+    let stall_timeout = request.limits.stall_timeout;
+    let read = read_pipes(&mut readers, &mut process, uploads.activity(), stall_timeout).await;
+    if read.as_ref().is_ok_and(|encoded| encoded.starts_late) || read.is_err() {
+        process.kill();
+    }
+    // Ending the readers closes the pipes, so that ffmpeg cannot block on a full one.
+    readers.shutdown().await;
+    // With its pipes closed ffmpeg has nothing left to do; it is killed if it does not exit.
+    let exit = process.wait_or_kill(stall_timeout).await.map_err(|error| crashed(&error))?;
+    if let Some(error) = request.session.reader().first_error() {
+        return Err(source_unreadable(&error));
+    }
+    let mut encoded = match read {
+        Ok(encoded) => encoded,
+        Err(PipeError::Failed(failure)) => return Err(failure),
+        Err(PipeError::Incomplete(error)) => {
+            classify(&exit, &Encoded::default(), request)?;
+            return Err(crashed(&error));
+        }
+    };
+    if !attempt.audio_format_changes && exit_status::reports_audio_format_change(&exit) {
+        encoded.has_audio_format_change = true;
+        return Ok(encoded);
+    }
+    // A chunk in the middle of the video that is empty: the seek led to frames that cannot be decoded. An
+    // earlier start repeats the last decodable frame instead.
+    encoded.starts_late |= is_empty(&encoded, request)
+        && request.is_middle_chunk()
+        && attempt.strategy != SeekStrategy::FromStart;
+    if encoded.starts_late {
+        return Ok(encoded);
+    }
+    encoded.is_damaged = classify(&exit, &encoded, request)? == ExitStatus::Damaged;
+    Ok(encoded)
+}
+
+/// Starts ffmpeg, and a reader for each of its pipes.
+fn start(
+    request: &EncodeRequest<'_>,
+    attempt: &Attempt,
+    uploads: &UploadContext,
+) -> Result<(Process, JoinSet<PipeResult>), Failure> {
+    let EncodeRequest { tools, session, plan, work_unit, scratch, .. } = request;
+    let input = Input {
+        address: session.uri(),
+        seek: attempt.seek,
+        end: attempt.last_frame_end,
+        audio_format_changes: attempt.audio_format_changes,
+    };
+    let EncodeCommand { args, streams } = command::encode(plan, work_unit, &input);
+    let limits = process_limits::process_limits(plan, work_unit);
+    // The first seconds of a long video, which make it playable, are encoded with normal priority.
+    let is_urgent = work_unit.priority == 0 && !plan.is_single();
+    let jailed = tools.jail.for_source(scratch, session.port(), limits).urgent(is_urgent);
+    let started = child::start(&jailed, &tools.ffmpeg, &args, FIRST_FD, streams.len());
+    let (process, pipes) = started.map_err(|error| crashed(&error))?;
+    let mut readers = JoinSet::new();
+    let expected_start = attempt.seek.map(|_| request.start_time());
+    let reader = PipeReaders { request, recorded: &attempt.recorded, expected_start, uploads };
+    for (stream, pipe) in streams.into_iter().zip(pipes) {
+        reader.spawn(&mut readers, stream, pipe);
+    }
+    Ok((process, readers))
+}
+
+/// Collects the results of the readers, and fails when there is no activity for `stall_timeout`.
+async fn read_pipes(
+    readers: &mut JoinSet<PipeResult>,
+    process: &mut Process,
+    activity: &Activity,
+    stall_timeout: Duration,
+) -> Result<Encoded, PipeError> {
+    let mut encoded = Encoded::default();
+    let mut incomplete = None;
+    let mut watchdog = tokio::time::interval(WATCHDOG_INTERVAL.min(stall_timeout));
+    loop {
+        let joined = tokio::select! {
+            joined = readers.join_next() => joined,
+            _ = watchdog.tick() => {
+                if activity.idle() <= stall_timeout {
+                    continue;
+                }
+                return Err(PipeError::Failed(Failure::new(
+                    FailureKind::EncoderStalled,
+                    "The encoder made no progress. The task is retried.",
+                )));
+            }
+        };
+        let Some(joined) = joined else { break };
+        let result = joined.map_err(|error| PipeError::Failed(crashed(&error)))?;
+        match result {
+            Ok(Some((Stream::Rung(index), track))) => encoded.rungs.push((index, track)),
+            Ok(Some((Stream::Audio(index), track))) => encoded.audio.push((index, track)),
+            Ok(_) => {}
+            Err(error @ UploadError::Stream(_)) => {
+                // A stream that is cut short means that ffmpeg is exiting. Otherwise it would block on a pipe
+                // that is not read.
+                if !matches!(error, UploadError::Stream(FragmentError::CutShort)) {
+                    process.kill();
+                }
+                incomplete.get_or_insert(error);
+            }
+            Err(UploadError::StartsLate) => {
+                encoded.starts_late = true;
+                return Ok(encoded);
+            }
+            Err(UploadError::Sink(error)) => {
+                return Err(PipeError::Failed(object_store_unavailable(&error)));
+            }
+            Err(error) => return Err(PipeError::Failed(crashed(&error))),
+        }
+    }
+    encoded.rungs.sort_by_key(|(index, _)| *index);
+    encoded.audio.sort_by_key(|(index, _)| *index);
+    incomplete.map_or(Ok(encoded), |error| Err(PipeError::Incomplete(error)))
+}
+
+fn classify(
+    exit: &ProcessExit,
+    encoded: &Encoded,
+    request: &EncodeRequest<'_>,
+) -> Result<ExitStatus, Failure> {
+    // A later chunk is empty if the file ends earlier than its container states.
+    let has_only_subtitles = request.work_unit.rungs.is_empty() && request.work_unit.audio.is_empty();
+    let may_be_empty = request.is_later_chunk() || has_only_subtitles;
+    exit_status::classify_encode(exit, is_empty(encoded, request), may_be_empty)
+}
+
+/// Whether no segment of the work unit's main tracks was encoded.
+fn is_empty(encoded: &Encoded, request: &EncodeRequest<'_>) -> bool {
+    let has_rungs = !request.work_unit.rungs.is_empty();
+    let tracks = if has_rungs { &encoded.rungs } else { &encoded.audio };
+    tracks.iter().all(|(_, track)| track.segments == 0)
+}

@@ -1,0 +1,26 @@
+//! Result of an encode.
+
+use crate::engine::output::track_upload::UploadedTrack;
+
+/// What one run of ffmpeg encoded.
+#[derive(Default)]
+pub(crate) struct Encoded {
+    /// Rungs, with their index in the plan.
+    pub rungs: Vec<(usize, UploadedTrack)>,
+    /// Audio tracks, with their index in the plan.
+    pub audio: Vec<(usize, UploadedTrack)>,
+    /// Whether many frames of the source were damaged.
+    pub is_damaged: bool,
+    /// Whether a rung starts later than it should, because the demuxer landed after the keyframe.
+    pub starts_late: bool,
+    /// Whether ffmpeg stopped because the format of an audio track changes within it.
+    pub has_audio_format_change: bool,
+}
+
+impl Encoded {
+    /// Number of uploaded segments, by rendition.
+    pub(crate) fn segments(&self) -> impl Iterator<Item = (&str, u32)> {
+        let tracks = self.rungs.iter().chain(&self.audio);
+        tracks.map(|(_, track)| (track.rendition.as_str(), track.segments))
+    }
+}

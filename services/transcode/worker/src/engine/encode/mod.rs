@@ -1,0 +1,41 @@
+//! Encodes one work unit: the whole video, or a chunk of it, with the renditions that the plan assigns to it.
+//!
+//! `fallback` leaves out tracks that keep ffmpeg from decoding anything; `retries` repeats ffmpeg with a safer
+//! seek or changed audio filters; `attempt` is one run of ffmpeg, whose pipes `pipes` reads.
+
+pub(crate) mod attempt;
+pub(crate) mod encoded;
+pub(crate) mod fallback;
+pub(crate) mod pipes;
+pub(crate) mod process_limits;
+pub(crate) mod request;
+pub(crate) mod retries;
+pub(crate) mod warnings;
+
+use reelmill_media::Failure;
+
+use crate::engine::{
+    encode::{encoded::Encoded, request::EncodeRequest},
+    output::upload_context::UploadContext,
+};
+
+/// Encodes a work unit and uploads its outputs. Returns warnings for the uploader.
+pub(crate) async fn encode(
+    request: EncodeRequest<'_>,
+    uploads: &UploadContext,
+) -> Result<(Encoded, Vec<Failure>), Failure> {
+    let plan = request.plan;
+    let is_first = request.work_unit.priority == 0;
+    let (encoded, mut warnings) = fallback::encode_decodable_tracks(request, uploads).await?;
+    if encoded.audio.iter().any(|(_, track)| track.segments == 0) {
+        warnings.push(warnings::track_skipped("audio"));
+    }
+    if encoded.is_damaged {
+        warnings.push(warnings::partly_damaged());
+    }
+    // Once per job, not once per work unit.
+    if is_first {
+        warnings.extend(warnings::about_source(&plan.source));
+    }
+    Ok((encoded, warnings))
+}

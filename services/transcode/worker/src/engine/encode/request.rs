@@ -1,0 +1,48 @@
+//! A work unit to encode.
+
+use std::{collections::HashMap, path::Path};
+
+use reelmill_media::plan::{Chunk, Plan, WorkUnit};
+
+use crate::engine::{
+    limits::EngineLimits, process::jail::Tools, progress::publisher::Progress, source::session::Session,
+};
+
+/// A work unit to encode, and what its encoder uses.
+#[derive(Clone)]
+pub(crate) struct EncodeRequest<'a> {
+    pub tools: &'a Tools,
+    pub limits: EngineLimits,
+    pub session: &'a Session,
+    pub plan: &'a Plan,
+    pub work_unit: WorkUnit,
+    /// Number of the unit's segments that are recorded already, by rendition.
+    pub recorded: &'a HashMap<String, u32>,
+    pub scratch: &'a Path,
+    pub progress: &'a Progress,
+}
+
+impl EncodeRequest<'_> {
+    /// The chunk of the video that is encoded.
+    pub(crate) fn chunk(&self) -> Option<Chunk> {
+        self.plan.video.as_ref().and_then(|video_plan| video_plan.chunks.get(self.work_unit.chunk?)).copied()
+    }
+
+    /// Start time of the chunk, seconds.
+    pub(crate) fn start_time(&self) -> f64 {
+        match (&self.plan.video, self.work_unit.chunk) {
+            (Some(video_plan), Some(chunk)) => video_plan.chunk_start(chunk),
+            _ => 0.0,
+        }
+    }
+
+    /// Whether the chunk is not the first one.
+    pub(crate) fn is_later_chunk(&self) -> bool {
+        self.work_unit.chunk.is_some_and(|chunk| chunk > 0)
+    }
+
+    /// Whether the chunk is in the middle of the video.
+    pub(crate) fn is_middle_chunk(&self) -> bool {
+        self.is_later_chunk() && self.chunk().is_some_and(|chunk| chunk.frames.is_some())
+    }
+}

@@ -1,0 +1,40 @@
+//! Warnings for the uploader: the video can be played, but not everything is as in the source.
+
+use reelmill_media::{Failure, FailureKind, probe::Source};
+
+/// `tracks` could not be decoded.
+pub(crate) fn track_skipped(tracks: &str) -> Failure {
+    let message = format!("The {tracks} could not be decoded and was left out.");
+    Failure::new(FailureKind::TrackSkipped, message)
+}
+
+/// Many frames were damaged.
+pub(crate) fn partly_damaged() -> Failure {
+    Failure::new(
+        FailureKind::PartlyDamaged,
+        "Parts of the file are damaged. The video may freeze or look broken there.",
+    )
+}
+
+/// Properties of an intact source that cannot be served as expected.
+pub(crate) fn about_source(source: &Source) -> Vec<Failure> {
+    let mut warnings = Vec::new();
+    let skipped = match source.skipped {
+        0 => None,
+        1 => Some("An audio or subtitle track was left out".to_owned()),
+        more => Some(format!("{more} audio or subtitle tracks were left out")),
+    };
+    if let Some(skipped) = skipped {
+        let rule =
+            "at most eight of each kind are kept, if they can be decoded, and only text-based subtitles";
+        warnings.push(Failure::new(FailureKind::TrackSkipped, format!("{skipped}: {rule}.")));
+    }
+    if source.video.as_ref().is_some_and(|video| video.needs_dolby_vision) {
+        warnings.push(Failure::new(
+            FailureKind::ColoursWrong,
+            "The colours of this kind of Dolby Vision can't be converted and look wrong. Export the video as \
+             HDR10, HLG or SDR.",
+        ));
+    }
+    warnings
+}

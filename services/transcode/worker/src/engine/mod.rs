@@ -1,0 +1,160 @@
+//! The engine: encodes one task's source into segments and files, through ffmpeg in a jail. It knows neither
+//! queue nor lease, and is tested without them. Dropping a running call kills the processes it started.
+//!
+//! - `source`: [`Session`], the open source: ranged GETs through a block cache, served to ffmpeg by a proxy on
+//!   the loopback interface.
+//! - `probe`: [`Engine::inspect`] sniffs and probes the source, and checks the clock of MPEG-TS files. `seek`
+//!   finds the position at which the decoder of a chunk begins.
+//! - `encode`: [`Engine::encode`] runs ffmpeg for one work unit and reads its pipes until it exits.
+//! - `exit_status`: classifies how ffmpeg or ffprobe exited.
+//! - `output`: uploads what comes out of the pipes (segments, images, subtitles) to the [`OutputSink`] and
+//!   records it in order.
+//! - `progressive`: joins a rendition's segments into one MP4, at the end of a task that encodes the whole
+//!   video, or for [`Engine::package`].
+//! - `progress`: percent, frame rate and remaining time for whoever watches the task.
+
+mod activity;
+mod encode;
+mod exit_status;
+mod failure;
+mod limits;
+mod output;
+mod probe;
+mod process;
+mod progress;
+mod progressive;
+mod self_test;
+mod source;
+mod task_io;
+
+pub use limits::EngineLimits;
+pub use output::sink::{Content, Output, OutputKind, OutputSink, SinkError};
+pub use process::jail::{Jail, Tools};
+pub use progress::{publisher::Progress, snapshot::Snapshot};
+pub use source::{address::SourceAddress, session::Session};
+pub use task_io::{Completion, TaskIo};
+
+pub(crate) use failure::worker_failed;
+
+use std::{collections::HashMap, path::Path, sync::Arc};
+
+use reelmill_media::{
+    Failure,
+    plan::{Plan, WorkUnit},
+    probe::Source,
+};
+
+use self::{
+    activity::Activity,
+    encode::request::EncodeRequest,
+    output::{recorder::OutputRecorder, upload_context::UploadContext},
+    probe::prober::Prober,
+    progressive::ProgressiveJoin,
+};
+
+/// Transcodes sources into renditions.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    /// The programs it runs.
+    pub tools: Tools,
+    /// Time and size limits.
+    pub limits: EngineLimits,
+    /// Reads the source.
+    pub http: reqwest::Client,
+}
+
+impl Engine {
+    /// Opens a source.
+    ///
+    /// # Errors
+    /// When no loopback port is available.
+    pub async fn open(&self, source: SourceAddress) -> Result<Session, Failure> {
+        let opened = Session::open(self.http.clone(), source, self.limits.retry_window).await;
+        opened.map_err(|error| failure::crashed(&error))
+    }
+
+    /// Probes a source.
+    ///
+    /// # Errors
+    /// A [`FailureKind`](reelmill_media::FailureKind), which says whether a retry can succeed, and a message
+    /// for users.
+    pub async fn inspect(&self, session: &Session, scratch: &Path) -> Result<Source, Failure> {
+        let prober = Prober { tools: &self.tools, session, scratch };
+        probe::inspect::inspect(&prober, self.limits.probe_timeout).await
+    }
+
+    /// Encodes a work unit of a plan. `recorded` is the number of the unit's segments that are recorded, by
+    /// rendition: they are encoded again, since only that gives the same bytes after them, but not uploaded.
+    ///
+    /// # Errors
+    /// As [`Engine::inspect`].
+    pub async fn encode(
+        &self,
+        session: &Session,
+        plan: &Plan,
+        work_unit: &WorkUnit,
+        recorded: &HashMap<String, u32>,
+        io: TaskIo<'_>,
+    ) -> Result<Completion, Failure> {
+        io.progress.start(plan, work_unit);
+        let recorder = OutputRecorder::start(Arc::clone(&io.sink), self.limits.retry_window);
+        let uploads = UploadContext::new(Arc::clone(&io.sink), recorder.handle(), session.activity().clone());
+        let request = EncodeRequest {
+            tools: &self.tools,
+            limits: self.limits,
+            session,
+            plan,
+            work_unit: work_unit.clone(),
+            recorded,
+            scratch: io.scratch,
+            progress: io.progress,
+        };
+        let (encoded, mut warnings) = encode::encode(request, &uploads).await?;
+        if plan.is_single() {
+            let join = self.progressive_join(&io, &uploads);
+            warnings.extend(join.join_local(plan, &encoded).await?);
+        }
+        drop(uploads);
+        recorder.finish().await?;
+        io.progress.finish();
+        Ok(Completion { warnings })
+    }
+
+    /// Joins the recorded segments of a rendition with those of the audio into a progressive MP4.
+    ///
+    /// # Errors
+    /// As [`Engine::inspect`].
+    pub async fn package(
+        &self,
+        rendition: &str,
+        video: Option<Vec<SourceAddress>>,
+        audio: Option<Vec<SourceAddress>>,
+        io: TaskIo<'_>,
+    ) -> Result<Completion, Failure> {
+        let recorder = OutputRecorder::start(Arc::clone(&io.sink), self.limits.retry_window);
+        let uploads = UploadContext::new(Arc::clone(&io.sink), recorder.handle(), Activity::new());
+        let warning = self.progressive_join(&io, &uploads).join_stored(rendition, video, audio).await?;
+        drop(uploads);
+        recorder.finish().await?;
+        io.progress.finish();
+        Ok(Completion { warnings: warning.into_iter().collect() })
+    }
+
+    /// Self-test: encodes a second of test images in the jail, and writes to the scratch folder.
+    ///
+    /// # Errors
+    /// Why this machine cannot encode, for its log.
+    pub async fn self_test(&self, scratch: &Path) -> Result<(), String> {
+        self_test::run(&self.tools, scratch, self.limits.probe_timeout).await
+    }
+
+    fn progressive_join<'a>(&'a self, io: &'a TaskIo<'_>, uploads: &'a UploadContext) -> ProgressiveJoin<'a> {
+        ProgressiveJoin {
+            tools: &self.tools,
+            limits: self.limits,
+            http: &self.http,
+            scratch: io.scratch,
+            uploads,
+        }
+    }
+}

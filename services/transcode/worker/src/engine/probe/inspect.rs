@@ -1,0 +1,73 @@
+//! Inspects a source: sniffs its first bytes, runs ffprobe, and checks the clock of MPEG-TS and MPEG-PS files.
+
+use std::{pin::pin, time::Duration};
+
+use reelmill_media::{
+    Failure, FailureKind, command,
+    probe::{Source, VideoRange, parse, parse_hdr_metadata},
+    sniff::{SNIFF_BYTES, sniff},
+};
+use tokio::time::timeout;
+
+use crate::engine::{
+    exit_status,
+    failure::source_unreadable,
+    probe::{clock_continuity::is_continuous, prober::Prober},
+    process::child::ProcessExit,
+    source::fetch::SourceError,
+};
+
+/// Longest ffprobe output that is read.
+const MAX_JSON_BYTES: u64 = 4 * 1024 * 1024;
+/// Containers with a clock instead of an index, as ffprobe names them.
+const CLOCK_BASED_CONTAINERS: [&str; 2] = ["mpegts", "mpeg"];
+
+/// Inspects the source, with `probe_timeout` for each run of ffprobe.
+pub(crate) async fn inspect(prober: &Prober<'_>, probe_timeout: Duration) -> Result<Source, Failure> {
+    let reader = prober.session.reader();
+    let mut head = reader.read(0).await.map_err(|error| source_unreadable(&error))?;
+    head.truncate(SNIFF_BYTES);
+    let kind = sniff(&head)?;
+    let (exit, json) = probe(prober, probe_timeout).await?;
+    if let Some(error) = reader.first_error() {
+        return Err(source_unreadable(&error));
+    }
+    if !exit.status.success() {
+        return Err(exit_status::classify_probe(&exit, kind));
+    }
+    let mut source = parse(&json)?;
+    if let Some(video) = source.video.as_mut().filter(|video| video.range == VideoRange::Pq) {
+        let args = command::hdr_metadata(prober.session.uri(), video.index);
+        let json = probe_optional(prober, &args, probe_timeout).await;
+        video.hdr_metadata = json.map(|json| parse_hdr_metadata(&json)).unwrap_or_default();
+    }
+    if CLOCK_BASED_CONTAINERS.contains(&source.container.as_str())
+        && !is_continuous(reader).await.map_err(|error| source_unreadable(&error))?
+    {
+        // ffprobe computes the duration of such a container as the difference of two timestamps.
+        source.clear_duration();
+    }
+    Ok(source)
+}
+
+/// Probes the source. After a timeout the object store is blamed if a request to it was in flight.
+async fn probe(prober: &Prober<'_>, probe_timeout: Duration) -> Result<(ProcessExit, Vec<u8>), Failure> {
+    let args = command::probe(prober.session.uri());
+    // Pinned, so that a timeout does not drop it before the requests in flight are checked.
+    let mut running = pin!(prober.run(&args, probe_timeout.as_secs(), MAX_JSON_BYTES));
+    if let Ok(probed) = timeout(probe_timeout, running.as_mut()).await {
+        return probed;
+    }
+    let is_waiting = prober.session.activity().has_request_in_flight();
+    let unresponsive = is_waiting.then(|| SourceError("the object store does not respond".into()));
+    Err(prober.session.reader().first_error().or(unresponsive).map_or_else(
+        || Failure::new(FailureKind::LimitExceeded, "The file's description takes too long to read."),
+        |error| source_unreadable(&error),
+    ))
+}
+
+/// Runs ffprobe for details that are not required. `None` if it fails.
+async fn probe_optional(prober: &Prober<'_>, args: &[String], probe_timeout: Duration) -> Option<Vec<u8>> {
+    let running = prober.run(args, probe_timeout.as_secs(), MAX_JSON_BYTES);
+    timeout(probe_timeout, running).await.ok().and_then(Result::ok).map(|(_, json)| json)
+}

@@ -1,0 +1,63 @@
+//! CompleteTask and FailTask: reports how a task ended.
+
+use reelmill_media::Failure;
+use reelmill_proto::transcode::{self as proto, CompleteTaskRequest, FailTaskRequest, Lease};
+use tokio::{sync::watch, time::Instant};
+use tonic::Status;
+
+use crate::{
+    convert,
+    dispatcher_client::{DispatcherClient, is_claim_rejected},
+    engine::{Completion, Snapshot},
+};
+
+/// How a task ended.
+pub(crate) type TaskOutcome = Result<Completion, Failure>;
+
+/// Reports the outcome of one task.
+pub(crate) struct TaskSettler<'a> {
+    pub dispatcher: &'a DispatcherClient,
+    pub lease: &'a Lease,
+    pub snapshots: watch::Receiver<Snapshot>,
+}
+
+impl TaskSettler<'_> {
+    /// Reports the outcome, with retries until `deadline`. Returns whether the task is settled: reported, or
+    /// no longer this worker's.
+    pub(crate) async fn settle(&self, outcome: TaskOutcome, deadline: Instant) -> bool {
+        let reported = match outcome {
+            Ok(completion) => self.complete(&completion, deadline).await,
+            Err(failure) => self.fail(failure, deadline).await,
+        };
+        match reported {
+            Ok(()) => true,
+            Err(status) => {
+                tracing::warn!(task = self.lease.task, %status, "the task's outcome could not be reported");
+                is_claim_rejected(&status)
+            }
+        }
+    }
+
+    async fn complete(&self, completion: &Completion, deadline: Instant) -> Result<(), Status> {
+        tracing::info!(task = self.lease.task, warnings = completion.warnings.len(), "task completed");
+        let request = CompleteTaskRequest {
+            lease: Some(self.lease.clone()),
+            // The engine has recorded them all.
+            outputs: Vec::new(),
+            warnings: completion.warnings.iter().map(convert::warning).collect(),
+        };
+        self.dispatcher.complete_task(request, deadline).await.map(drop)
+    }
+
+    async fn fail(&self, failure: Failure, deadline: Instant) -> Result<(), Status> {
+        let reason = convert::reason(failure.kind).as_str_name();
+        let percent = self.snapshots.borrow().percent;
+        tracing::info!(task = self.lease.task, reason, percent, "task failed");
+        let request = FailTaskRequest {
+            lease: Some(self.lease.clone()),
+            retryable: failure.kind.retryable(),
+            failure: Some(proto::Failure { reason: reason.into(), message: failure.message }),
+        };
+        self.dispatcher.fail_task(request, deadline).await.map(drop)
+    }
+}

@@ -1,9 +1,0 @@
-import { type Code, ConnectError } from "@connectrpc/connect";
-
-/** A refusal as the services send it: with ErrorInfo, whose first field is the reason. */
-export function refusal(code: Code, reason: string): ConnectError {
-  const error = new ConnectError(reason, code);
-  const text = new TextEncoder().encode(reason);
-  error.details.push({ type: "google.rpc.ErrorInfo", value: new Uint8Array([0x0a, text.length, ...text]) });
-  return error;
-}
