@@ -22,7 +22,7 @@ use bytes::Bytes;
 
 pub use aws_sdk_s3;
 pub use error::ObjectsError;
-pub use multipart::Part;
+pub use multipart::{MultipartUpload, Part};
 pub use presign::SignedPut;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
