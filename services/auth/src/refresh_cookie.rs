@@ -1,18 +1,18 @@
-//! The cookie in which browsers hold their refresh token, out of reach of scripts (RFC 6265).
+//! The cookie in which browsers keep their refresh token, inaccessible to scripts (RFC 6265).
 
 use std::time::Duration;
 
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 
-use crate::AuthError;
+use crate::error::AuthError;
 
 const NAME: &str = "reelmill_refresh";
-/// The only methods that need it.
+/// Restricts the cookie to the methods that need it.
 const PATH: &str = "/reelmill.auth.v1.AuthService/";
 
-/// The refresh token of a request's cookies.
+/// Reads the refresh token from the request's cookies.
 pub(crate) fn read(metadata: &MetadataMap) -> Option<String> {
-    // HTTP/2 lets a client split the cookies into several headers.
+    // HTTP/2 allows clients to send cookies in several headers.
     let headers = metadata.get_all("cookie");
     let cookies = headers.iter().filter_map(|header| header.to_str().ok()).flat_map(|text| text.split(';'));
     cookies
@@ -21,14 +21,14 @@ pub(crate) fn read(metadata: &MetadataMap) -> Option<String> {
         .map(|(_, value)| value.to_owned())
 }
 
-/// Has the browser keep a token for `ttl`. `origin` is where the browser thinks it is.
+/// Sets the cookie for `ttl`. `origin` is the browser's view of the server.
 pub(crate) fn set(
     metadata: &mut MetadataMap,
     token: &str,
     ttl: Duration,
     origin: Option<&str>,
 ) -> Result<(), AuthError> {
-    // A browser drops a `Secure` cookie that comes over plain HTTP.
+    // Browsers reject a `Secure` cookie over plain HTTP.
     let secure = if origin.is_some_and(|origin| origin.starts_with("https://")) { "; Secure" } else { "" };
     let cookie =
         format!("{NAME}={token}; HttpOnly; SameSite=Strict; Path={PATH}; Max-Age={}{secure}", ttl.as_secs());
@@ -37,7 +37,7 @@ pub(crate) fn set(
     Ok(())
 }
 
-/// Has the browser forget its token.
+/// Deletes the cookie.
 pub(crate) fn clear(metadata: &mut MetadataMap, origin: Option<&str>) -> Result<(), AuthError> {
     set(metadata, "", Duration::ZERO, origin)
 }
@@ -55,9 +55,13 @@ mod tests {
     }
 
     #[test]
-    fn finds_its_own() {
+    fn read_finds_the_cookie_among_others() {
         assert_eq!(read(&cookies(&["a=b; reelmill_refresh=x.y=; c=d"])).as_deref(), Some("x.y="));
         assert_eq!(read(&cookies(&["a=b", "reelmill_refresh=z"])).as_deref(), Some("z"));
+    }
+
+    #[test]
+    fn read_without_the_cookie_returns_none() {
         for none in ["", "reelmill_refresh", "reelmill_refresh=", "xreelmill_refresh=y", ";;=;"] {
             assert_eq!(read(&cookies(&[none])), None, "{none}");
         }

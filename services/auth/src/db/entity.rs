@@ -1,7 +1,7 @@
-//! The tables' rows. Times are Unix milliseconds.
+//! Table rows. Times are Unix milliseconds.
 
-/// An account.
-pub(crate) mod user {
+/// Accounts.
+pub(crate) mod users {
     use sea_orm::entity::prelude::*;
 
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -9,12 +9,12 @@ pub(crate) mod user {
     pub struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
         pub id: String,
-        /// As it was typed.
+        /// As typed.
         pub email: String,
-        /// What it is compared by. Unique.
+        /// In lower case. Unique.
         pub email_key: String,
         pub display_name: String,
-        /// PHC string.
+        /// Argon2id hash as a PHC string.
         pub password_hash: String,
         pub create_time: i64,
     }
@@ -25,8 +25,8 @@ pub(crate) mod user {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// A sign-in.
-pub(crate) mod session {
+/// Sessions.
+pub(crate) mod sessions {
     use sea_orm::entity::prelude::*;
 
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -37,9 +37,9 @@ pub(crate) mod session {
         pub user_id: String,
         pub create_time: i64,
         pub refresh_time: i64,
-        /// When it ends unless it is refreshed before.
+        /// When the session expires, unless it is refreshed.
         pub expire_time: i64,
-        /// When it was ended.
+        /// When the session was ended: signed out, or a token was replayed.
         pub end_time: Option<i64>,
         pub user_agent: String,
     }
@@ -50,8 +50,8 @@ pub(crate) mod session {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// A refresh token, spent or not.
-pub(crate) mod refresh_token {
+/// Refresh tokens, used or not.
+pub(crate) mod refresh_tokens {
     use sea_orm::entity::prelude::*;
 
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -63,7 +63,7 @@ pub(crate) mod refresh_token {
         /// SHA-256 of the secret, in hexadecimal.
         pub secret_hash: String,
         pub expire_time: i64,
-        /// When it was exchanged for its successor.
+        /// When the token was exchanged for its successor.
         pub use_time: Option<i64>,
     }
 
@@ -73,8 +73,8 @@ pub(crate) mod refresh_token {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// A key that signs, or signed, access tokens.
-pub(crate) mod signing_key {
+/// Keys that sign or have signed access tokens.
+pub(crate) mod signing_keys {
     use sea_orm::entity::prelude::*;
 
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -82,7 +82,7 @@ pub(crate) mod signing_key {
     pub struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
         pub kid: String,
-        /// When it began to sign.
+        /// When the key was first used.
         pub create_time: i64,
     }
 

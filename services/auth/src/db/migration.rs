@@ -1,8 +1,8 @@
-//! The schema, step by step.
+//! The schema.
 
 use sea_orm_migration::prelude::*;
 
-/// All steps, in order.
+/// Migrations of the auth database.
 pub(crate) struct Migrator;
 
 impl MigratorTrait for Migrator {
@@ -15,7 +15,7 @@ struct CreateTables;
 
 impl MigrationName for CreateTables {
     fn name(&self) -> &str {
-        "auth_0001_create_tables"
+        "m0001_create_tables"
     }
 }
 
@@ -42,13 +42,13 @@ fn text(name: &'static str) -> ColumnDef {
     column
 }
 
-fn time(name: &'static str) -> ColumnDef {
+fn unix_millis(name: &'static str) -> ColumnDef {
     let mut column = ColumnDef::new(Alias::new(name));
     column.big_integer().not_null();
     column
 }
 
-fn optional_time(name: &'static str) -> ColumnDef {
+fn unix_millis_null(name: &'static str) -> ColumnDef {
     let mut column = ColumnDef::new(Alias::new(name));
     column.big_integer().null();
     column
@@ -63,7 +63,7 @@ fn index(table: &'static str, name: &'static str, columns: &[&'static str]) -> I
     index
 }
 
-/// Rows of `table` go with the row of `owner` that `column` names.
+/// Foreign key from `column` of `table` to `owner`; deletes cascade.
 fn owned(table: &'static str, column: &'static str, owner: &'static str) -> ForeignKeyCreateStatement {
     let mut key = ForeignKey::create();
     key.from(Alias::new(table), Alias::new(column))
@@ -80,7 +80,7 @@ fn users() -> TableCreateStatement {
         .col(text("email_key").unique_key())
         .col(text("display_name"))
         .col(text("password_hash"))
-        .col(time("create_time"))
+        .col(unix_millis("create_time"))
         .to_owned()
 }
 
@@ -89,10 +89,10 @@ fn sessions() -> TableCreateStatement {
         .table(Alias::new("sessions"))
         .col(text("id").primary_key())
         .col(text("user_id"))
-        .col(time("create_time"))
-        .col(time("refresh_time"))
-        .col(time("expire_time"))
-        .col(optional_time("end_time"))
+        .col(unix_millis("create_time"))
+        .col(unix_millis("refresh_time"))
+        .col(unix_millis("expire_time"))
+        .col(unix_millis_null("end_time"))
         .col(text("user_agent"))
         .foreign_key(&mut owned("sessions", "user_id", "users"))
         .to_owned()
@@ -104,8 +104,8 @@ fn refresh_tokens() -> TableCreateStatement {
         .col(text("jti").primary_key())
         .col(text("session_id"))
         .col(text("secret_hash"))
-        .col(time("expire_time"))
-        .col(optional_time("use_time"))
+        .col(unix_millis("expire_time"))
+        .col(unix_millis_null("use_time"))
         .foreign_key(&mut owned("refresh_tokens", "session_id", "sessions"))
         .to_owned()
 }
@@ -114,6 +114,6 @@ fn signing_keys() -> TableCreateStatement {
     Table::create()
         .table(Alias::new("signing_keys"))
         .col(text("kid").primary_key())
-        .col(time("create_time"))
+        .col(unix_millis("create_time"))
         .to_owned()
 }

@@ -1,39 +1,20 @@
-//! Access tokens: JWTs signed with Ed25519 (RFC 8037), verified by anyone who knows the public key.
+//! The Ed25519 key that signs access tokens (RFC 8037).
 
 use aws_lc_rs::{
     digest,
     signature::{Ed25519KeyPair, KeyPair as _},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use serde::{Deserialize, Serialize};
+use jsonwebtoken::EncodingKey;
 
-use crate::AuthError;
+use crate::error::AuthError;
 
-/// The `iss` of every access token.
-pub const ISSUER: &str = "reelmill";
 const PEM_BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 const PEM_END: &str = "-----END PRIVATE KEY-----";
-/// Columns of base64 in PEM (RFC 7468, section 2).
-const PEM_COLUMNS: usize = 64;
-
-/// What an access token says. The header says `alg` EdDSA and which key signed it, `kid`: the first 16
-/// hexadecimal digits of the SHA-256 of the raw public key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AccessClaims {
-    /// Who issued it: [`ISSUER`].
-    pub iss: String,
-    /// Bare id of the user.
-    pub sub: String,
-    /// Bare id of the session.
-    pub sid: String,
-    /// Names this token.
-    pub jti: String,
-    /// When it was issued, in Unix seconds.
-    pub iat: i64,
-    /// When it ends, in Unix seconds.
-    pub exp: i64,
-}
+/// Base64 characters in a line of PEM (RFC 7468, section 2).
+const PEM_LINE_CHARS: usize = 64;
+/// Bytes of the public key's SHA-256 that make up the `kid`.
+const KID_BYTES: usize = 8;
 
 /// The key that signs access tokens.
 #[derive(Clone)]
@@ -44,7 +25,7 @@ pub(crate) struct SigningKey {
 }
 
 impl SigningKey {
-    /// Reads PKCS#8 in PEM.
+    /// Parses PKCS#8 in PEM.
     pub fn from_pem(pem: &str) -> Result<Self, AuthError> {
         let der = der_of(pem)?;
         let pair =
@@ -54,33 +35,32 @@ impl SigningKey {
         Ok(Self { kid, public_key, encoding: EncodingKey::from_ed_der(&der) })
     }
 
-    /// Names the key.
+    /// Key id: the first 16 hexadecimal digits of the SHA-256 of the raw public key.
     pub fn kid(&self) -> &str {
         &self.kid
     }
 
-    /// The raw 32 bytes.
+    /// The raw public key, 32 bytes.
     pub fn public_key(&self) -> &[u8] {
         &self.public_key
     }
 
-    /// Signs an access token.
-    pub fn sign(&self, claims: &AccessClaims) -> Result<String, AuthError> {
-        let header = Header { kid: Some(self.kid.clone()), ..Header::new(Algorithm::EdDSA) };
-        jsonwebtoken::encode(&header, claims, &self.encoding).map_err(AuthError::internal)
+    /// The key in the form that signs JWTs.
+    pub fn encoding(&self) -> &EncodingKey {
+        &self.encoding
     }
 }
 
-/// Makes a signing key: PKCS#8 in PEM, as OpenSSL writes it.
+/// Generates a signing key: PKCS#8 in PEM, as OpenSSL writes it.
 ///
 /// # Panics
-/// When the system has no random bytes.
+/// If the system has no random bytes.
 pub fn generate_signing_key() -> String {
     let pair = Ed25519KeyPair::generate().expect("the system has random bytes");
-    let der = pair.to_pkcs8v1().expect("a new key can be written down");
+    let der = pair.to_pkcs8v1().expect("a generated key can be encoded");
     let base64 = STANDARD.encode(der.as_ref());
     let mut pem = format!("{PEM_BEGIN}\n");
-    for line in base64.as_bytes().chunks(PEM_COLUMNS) {
+    for line in base64.as_bytes().chunks(PEM_LINE_CHARS) {
         pem.extend(line.iter().map(|byte| char::from(*byte)));
         pem.push('\n');
     }
@@ -90,21 +70,20 @@ pub fn generate_signing_key() -> String {
 /// The raw 32-byte public key of a signing key.
 ///
 /// # Errors
-/// [`AuthError::SigningKey`] when it is no Ed25519 key as PKCS#8 in PEM.
+/// [`AuthError::SigningKey`] if it is not an Ed25519 key as PKCS#8 in PEM.
 pub fn public_key(signing_key_pem: &str) -> Result<Vec<u8>, AuthError> {
     SigningKey::from_pem(signing_key_pem).map(|key| key.public_key)
 }
 
 fn kid_of(public_key: &[u8]) -> String {
     let hash = digest::digest(&digest::SHA256, public_key);
-    hex::encode(&hash.as_ref()[..8])
+    hex::encode(&hash.as_ref()[..KID_BYTES])
 }
 
 fn der_of(pem: &str) -> Result<Vec<u8>, AuthError> {
-    let (_, rest) =
-        pem.split_once(PEM_BEGIN).ok_or_else(|| AuthError::SigningKey(format!("no `{PEM_BEGIN}`")))?;
-    let (body, _) =
-        rest.split_once(PEM_END).ok_or_else(|| AuthError::SigningKey(format!("no `{PEM_END}`")))?;
+    let missing = |line: &str| AuthError::SigningKey(format!("`{line}` is missing"));
+    let (_, rest) = pem.split_once(PEM_BEGIN).ok_or_else(|| missing(PEM_BEGIN))?;
+    let (body, _) = rest.split_once(PEM_END).ok_or_else(|| missing(PEM_END))?;
     let base64: String = body.split_ascii_whitespace().collect();
     STANDARD.decode(base64).map_err(|error| AuthError::SigningKey(error.to_string()))
 }
@@ -120,24 +99,26 @@ mod tests {
     const RFC_PUBLIC: &str = "19bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1";
 
     #[test]
-    fn a_key_of_the_rfc_is_read() {
+    fn public_key_of_rfc_example_returns_its_key() {
         assert_eq!(hex::encode(public_key(RFC_KEY).unwrap()), RFC_PUBLIC);
         assert_eq!(public_key(&RFC_KEY.replace('\n', "\r\n")).unwrap().len(), 32);
     }
 
     #[test]
-    fn generated_keys_are_read_and_differ() {
+    fn generate_signing_key_returns_valid_distinct_keys() {
         let (one, two) = (generate_signing_key(), generate_signing_key());
         assert_ne!(public_key(&one).unwrap(), public_key(&two).unwrap());
-        assert!(one.lines().all(|line| line.len() <= PEM_COLUMNS) && one.ends_with("-----\n"));
+        assert!(one.lines().all(|line| line.len() <= PEM_LINE_CHARS) && one.ends_with("-----\n"));
     }
 
     #[test]
-    fn other_keys_are_refused() {
-        let no_key = format!("{PEM_BEGIN}\nAAAA\n{PEM_END}");
-        let no_base64 = format!("{PEM_BEGIN}\n!\n{PEM_END}");
-        for bad in ["", "secret", PEM_BEGIN, &no_key, &no_base64, &RFC_KEY.replace("PRIVATE", "PUBLIC")] {
-            assert!(matches!(public_key(bad), Err(AuthError::SigningKey(_))), "{bad}");
+    fn public_key_of_invalid_key_returns_error() {
+        let not_a_key = format!("{PEM_BEGIN}\nAAAA\n{PEM_END}");
+        let not_base64 = format!("{PEM_BEGIN}\n!\n{PEM_END}");
+        for invalid in
+            ["", "secret", PEM_BEGIN, &not_a_key, &not_base64, &RFC_KEY.replace("PRIVATE", "PUBLIC")]
+        {
+            assert!(matches!(public_key(invalid), Err(AuthError::SigningKey(_))), "{invalid}");
         }
     }
 }
