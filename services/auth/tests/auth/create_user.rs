@@ -17,7 +17,8 @@ use crate::support::{AuthServer, Backend, assert_error, sign_up_request};
 #[tokio::test(flavor = "multi_thread")]
 async fn create_user_returns_account_that_get_user_returns(#[case] backend: Backend) {
     let server = AuthServer::start(backend).await;
-    let request = CreateUserRequest { display_name: " Ada ".to_owned(), ..sign_up_request(" Ada@Example.org\n") };
+    let request =
+        CreateUserRequest { display_name: " Ada ".to_owned(), ..sign_up_request(" Ada@Example.org\n") };
     let created = server.anonymous().create_user(request).await.unwrap().into_inner().user.unwrap();
     assert_eq!((created.email.as_str(), created.display_name.as_str()), ("Ada@Example.org", "Ada"));
     assert_eq!(unix_millis(&created.create_time.unwrap()), server.clock.now_millis());

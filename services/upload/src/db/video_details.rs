@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use reelmill_mesh::paging::Cursor;
 use reelmill_proto::transcode::{Rendition, Warning};
 use sea_orm::{
-    AccessMode, ColumnTrait as _, ConnectionTrait as _, DatabaseTransaction, DbBackend, DbErr,
-    EntityTrait as _, IntoActiveModel as _, IsolationLevel, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, Select, TransactionTrait as _,
+    AccessMode, ColumnTrait as _, DatabaseTransaction, DbBackend, DbErr, EntityTrait as _,
+    IntoActiveModel as _, IsolationLevel, QueryFilter as _, QueryOrder as _, QuerySelect as _, Select,
+    TransactionTrait as _,
 };
 
 use super::{
