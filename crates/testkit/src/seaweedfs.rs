@@ -11,6 +11,8 @@ use crate::{
     tools::python_tool,
 };
 
+/// A port that was free when it was chosen may be taken when the server binds it; the server then exits.
+const START_ATTEMPTS: usize = 3;
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const ACCESS_KEY_ID: &str = "reelmill-test";
 const SECRET_ACCESS_KEY: &str = "reelmill-test-secret";
@@ -25,6 +27,15 @@ pub struct SeaweedFs {
 impl SeaweedFs {
     /// Starts a server, and waits until it accepts writes.
     pub async fn start() -> Result<Self> {
+        for _ in 1..START_ATTEMPTS {
+            if let Ok(server) = Self::start_once().await {
+                return Ok(server);
+            }
+        }
+        Self::start_once().await
+    }
+
+    async fn start_once() -> Result<Self> {
         let folder = Server::create_folder("seaweedfs", None)?;
         let identity = json!({"identities": [{
             "name": "reelmill",
