@@ -4,6 +4,7 @@ use crate::support::{Clip, Job, assert_duration, decode, ffprobe, options, trans
 use reelmill_media::FailureKind;
 use reelmill_media::playlists::Track;
 use reelmill_worker::engine::Completion;
+use rstest::rstest;
 use std::f64::consts::TAU;
 use std::path::Path;
 
@@ -51,47 +52,42 @@ fn assert_audio_only(job: &Job, seconds: f64) {
     assert_tone(&job.joined("audio-0"), 0, 440.0);
 }
 
-async fn assert_waveform(cases: &[(&str, &str)]) {
-    for (name, args) in cases {
-        let clip = Clip::new(name, &format!("-f lavfi -i sine=440:d=10:r=44100 -ac 2 {args}"));
-        let job = transcoded(&clip.file, &options(&[])).await;
-        assert_audio_only(&job, 10.0);
-        let poster = job.poster();
-        assert_eq!(ffprobe("-show_entries stream=width,height", &poster), "640,360", "{name}");
-        // The waveform of a constant tone fills the middle of the image, not the edges.
-        let rows = decode(&poster, "-vf format=gray,scale=1:9:flags=area -f rawvideo -");
-        assert!(rows[4] > 30 && rows[0] < 8 && rows[8] < 8, "{name}: {rows:?}");
-    }
+#[rstest]
+#[case::m4a("song.m4a", "-c:a aac")]
+#[case::ogg("song.ogg", "-c:a libvorbis")]
+#[case::mp3("tagged.mp3", "-c:a libmp3lame")]
+#[case::mp3_without_tags("bare.mp3", "-c:a libmp3lame -id3v2_version 0 -write_xing 0")]
+#[case::flac("song.flac", "-c:a flac")]
+#[case::wav("song.wav", "-c:a pcm_s16le")]
+#[tokio::test(flavor = "multi_thread")]
+async fn transcode_audio_only_has_waveform_poster(#[case] name: &str, #[case] args: &str) {
+    let clip = Clip::new(name, &format!("-f lavfi -i sine=440:d=10:r=44100 -ac 2 {args}"));
+    let job = transcoded(&clip.file, &options(&[])).await;
+    assert_audio_only(&job, 10.0);
+    let poster = job.poster();
+    assert_eq!(ffprobe("-show_entries stream=width,height", &poster), "640,360", "{name}");
+    // The waveform of a constant tone fills the middle of the image, not the edges.
+    let rows = decode(&poster, "-vf format=gray,scale=1:9:flags=area -f rawvideo -");
+    assert!(rows[4] > 30 && rows[0] < 8 && rows[8] < 8, "{name}: {rows:?}");
 }
 
+#[rstest]
+#[case::m4a("song.m4a", "-c:a aac")]
+#[case::mp3("song.mp3", "-c:a libmp3lame")]
 #[tokio::test(flavor = "multi_thread")]
-async fn transcode_audio_only_has_waveform_poster() {
-    let untagged = ("bare.mp3", "-c:a libmp3lame -id3v2_version 0 -write_xing 0");
-    assert_waveform(&[("song.m4a", "-c:a aac"), ("song.ogg", "-c:a libvorbis"), untagged]).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn transcode_audio_only_format_has_waveform_poster() {
-    let lossless = [("song.flac", "-c:a flac"), ("song.wav", "-c:a pcm_s16le")];
-    assert_waveform(&[("tagged.mp3", "-c:a libmp3lame"), lossless[0], lossless[1]]).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn transcode_audio_with_cover_has_cover_poster() {
+async fn transcode_audio_with_cover_has_cover_poster(#[case] name: &str, #[case] args: &str) {
     let cover = Clip::new("cover.png", "-f lavfi -i color=red:s=300x300 -frames:v 1");
-    for (name, args) in [("song.m4a", "-c:a aac"), ("song.mp3", "-c:a libmp3lame")] {
-        let args = format!(
-            "-f lavfi -i sine=440:d=10 -i {{0}} -map 0 -map 1 {args} -c:v mjpeg -disposition:v:0 attached_pic"
-        );
-        let clip = Clip::from_inputs(name, &[&cover.file], &args);
-        let job = transcoded(&clip.file, &options(&[])).await;
-        assert_audio_only(&job, 10.0);
-        let pixel = decode(&job.poster(), "-vf scale=1:1 -pix_fmt rgb24 -f rawvideo -");
-        assert!(pixel[0] > 200 && pixel[1] < 40 && pixel[2] < 40, "{name}: red, not {pixel:?}");
-        let size = ffprobe("-show_entries stream=width,height", &job.poster());
-        let (width, height) = size.split_once(',').expect("size");
-        assert_eq!(width, height, "{name}: the aspect ratio is kept");
-    }
+    let args = format!(
+        "-f lavfi -i sine=440:d=10 -i {{0}} -map 0 -map 1 {args} -c:v mjpeg -disposition:v:0 attached_pic"
+    );
+    let clip = Clip::from_inputs(name, &[&cover.file], &args);
+    let job = transcoded(&clip.file, &options(&[])).await;
+    assert_audio_only(&job, 10.0);
+    let pixel = decode(&job.poster(), "-vf scale=1:1 -pix_fmt rgb24 -f rawvideo -");
+    assert!(pixel[0] > 200 && pixel[1] < 40 && pixel[2] < 40, "{name}: red, not {pixel:?}");
+    let size = ffprobe("-show_entries stream=width,height", &job.poster());
+    let (width, height) = size.split_once(',').expect("size");
+    assert_eq!(width, height, "{name}: the aspect ratio is kept");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -159,39 +155,6 @@ fn tone(channel: u32) -> u32 {
     300 + channel * 170
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn transcode_subtitles_yields_webvtt() {
-    let text = Clip::empty("text.srt");
-    let cues =
-        "1\n00:00:01,000 --> 00:00:02,500\nGrüße\n\n2\n00:00:03,000 --> 00:00:04,000\nand <i>more</i>\n";
-    std::fs::write(&text.file, cues).expect("write");
-    for (name, codec) in [("film.mkv", "subrip"), ("film.mp4", "mov_text")] {
-        let args = format!(
-            "{VIDEO} -i {{0}} -i {{0}} -map 0 -map 1 -map 2 {ENCODE} -c:s {codec} -metadata:s:s:0 language=deu \
-             -metadata:s:s:1 language=fra -disposition:s:0 default -disposition:s:1 forced"
-        );
-        let clip = Clip::from_inputs(name, &[&text.file], &args);
-        let job = transcoded(&clip.file, &options(&[])).await;
-        for track in ["subtitles-0", "subtitles-1"] {
-            let file = job.file(|output| output.rendition == track).expect("text");
-            let text = std::fs::read_to_string(file).expect("text");
-            // Two frames of 25 a second, in the ninety-thousandths that HLS counts in.
-            let head = "WEBVTT\nX-TIMESTAMP-MAP=LOCAL:00:00:00.000,MPEGTS:7200\n\n";
-            assert!(text.starts_with(head), "{name}: {text}");
-            assert!(text.contains("00:01.000 --> 00:02.500\nGrüße\n"), "{name}: {text}");
-            assert!(text.contains("00:03.000 --> 00:04.000\n"), "{name}: {text}");
-        }
-        let master = job.text("master.m3u8");
-        let line = |language: &str| {
-            let is_it = |line: &&str| line.contains("TYPE=SUBTITLES") && line.contains(language);
-            master.lines().find(is_it).unwrap_or_else(|| panic!("{name}: {master}"))
-        };
-        assert!(line("LANGUAGE=\"de\"").contains("DEFAULT=YES"), "{name}: {master}");
-        assert!(line("LANGUAGE=\"fr\"").contains("FORCED=YES"), "{name}: {master}");
-        assert!(job.text("subtitles-0.m3u8").contains("subtitles-0/text.vtt"));
-    }
-}
-
 fn reasons(done: &Completion) -> Vec<FailureKind> {
     done.warnings.iter().map(|warning| warning.kind).collect()
 }
@@ -213,49 +176,49 @@ fn clip_with_broken_audio(seconds: u32) -> Clip {
     clip
 }
 
+#[rstest]
+#[case::single_work_unit(6)]
+#[case::own_work_unit(42)]
 #[tokio::test(flavor = "multi_thread")]
-async fn transcode_undecodable_audio_is_skipped_with_a_warning() {
-    // Short: one work unit for everything. Long: audio has a work unit of its own.
-    for seconds in [6, 42] {
-        let clip = clip_with_broken_audio(seconds);
-        let job = Job::planned(&clip.file, &options(&[])).await;
-        assert_eq!(job.plan.is_single(), seconds == 6);
-        let done = job.run().await.expect("completed without audio");
-        assert_eq!(reasons(&done), [FailureKind::TrackSkipped]);
-        assert_eq!(job.frames("72p"), seconds * 25);
-        assert!(job.track("audio-0").segments.is_empty());
-    }
+async fn transcode_undecodable_audio_is_skipped_with_a_warning(#[case] seconds: u32) {
+    let clip = clip_with_broken_audio(seconds);
+    let job = Job::planned(&clip.file, &options(&[])).await;
+    assert_eq!(job.plan.is_single(), seconds == 6);
+    let done = job.run().await.expect("completed without audio");
+    assert_eq!(reasons(&done), [FailureKind::TrackSkipped]);
+    assert_eq!(job.frames("72p"), seconds * 25);
+    assert!(job.track("audio-0").segments.is_empty());
 }
 
+#[rstest]
+#[case::single_work_unit(6)]
+#[case::own_work_unit(42)]
 #[tokio::test(flavor = "multi_thread")]
-async fn transcode_undecodable_second_audio_keeps_the_first() {
-    for seconds in [6, 42] {
-        let clip = Clip::new(
-            "clip.mp4",
-            &format!(
-                "-f lavfi -i testsrc2=s=128x72:r=25:d={seconds} -f lavfi -i sine=440:d={seconds} -f lavfi -i \
-                 sine=880:d={seconds} -map 0 -map 1 -map 2 {ENCODE} -c:a aac"
-            ),
-        );
-        // The second track is marked as MPEG-H, for which there is no decoder.
-        let mut bytes = std::fs::read(&clip.file).expect("file");
-        let offsets: Vec<_> =
-            (0..bytes.len() - 4).filter(|&at| bytes[at..].starts_with(b"mp4a\0\0\0\0\0\0\0\x01")).collect();
-        let [_, second] = offsets[..] else { panic!("{offsets:?}") };
-        bytes[second..second + 4].copy_from_slice(b"mhm1");
-        let config =
-            bytes[second..].windows(4).position(|kind| kind == b"esds").expect("codec configuration")
-                + second;
-        bytes[config..config + 4].copy_from_slice(b"free");
-        std::fs::write(&clip.file, bytes).expect("write");
-        let job = Job::planned(&clip.file, &options(&[])).await;
-        assert_eq!(job.plan.audio.len(), 2, "{:?}", job.source.audio);
-        let done = job.run().await.expect("done");
-        assert_eq!(reasons(&done), [FailureKind::TrackSkipped]);
-        assert_tone(&job.joined("audio-0"), 0, 440.0);
-        assert!(job.track("audio-1").segments.is_empty());
-        assert_eq!(job.frames("72p"), seconds * 25);
-    }
+async fn transcode_undecodable_second_audio_keeps_the_first(#[case] seconds: u32) {
+    let clip = Clip::new(
+        "clip.mp4",
+        &format!(
+            "-f lavfi -i testsrc2=s=128x72:r=25:d={seconds} -f lavfi -i sine=440:d={seconds} -f lavfi -i \
+             sine=880:d={seconds} -map 0 -map 1 -map 2 {ENCODE} -c:a aac"
+        ),
+    );
+    // The second track is marked as MPEG-H, for which there is no decoder.
+    let mut bytes = std::fs::read(&clip.file).expect("file");
+    let offsets: Vec<_> =
+        (0..bytes.len() - 4).filter(|&at| bytes[at..].starts_with(b"mp4a\0\0\0\0\0\0\0\x01")).collect();
+    let [_, second] = offsets[..] else { panic!("{offsets:?}") };
+    bytes[second..second + 4].copy_from_slice(b"mhm1");
+    let config =
+        bytes[second..].windows(4).position(|kind| kind == b"esds").expect("codec configuration") + second;
+    bytes[config..config + 4].copy_from_slice(b"free");
+    std::fs::write(&clip.file, bytes).expect("write");
+    let job = Job::planned(&clip.file, &options(&[])).await;
+    assert_eq!(job.plan.audio.len(), 2, "{:?}", job.source.audio);
+    let done = job.run().await.expect("done");
+    assert_eq!(reasons(&done), [FailureKind::TrackSkipped]);
+    assert_tone(&job.joined("audio-0"), 0, 440.0);
+    assert!(job.track("audio-1").segments.is_empty());
+    assert_eq!(job.frames("72p"), seconds * 25);
 }
 
 #[tokio::test(flavor = "multi_thread")]

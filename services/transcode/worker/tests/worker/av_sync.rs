@@ -4,6 +4,7 @@ use crate::support::{
     Clip, H264, Job, ffprobe, gray_frames, mono_samples, numbered_clip, options, transcoded,
 };
 use reelmill_media::plan::{Codec, Options, Preset};
+use rstest::rstest;
 use std::path::Path;
 
 const FPS: f64 = 30.0;
@@ -83,47 +84,55 @@ async fn assert_in_sync(name: &str, seconds: usize, args: &str) {
     assert_flashes_match_beeps(name, &file, &file, count);
 }
 
+#[rstest]
+#[case::pcm_mov("pcm.mov", "-c:a pcm_s16le")]
+#[case::aac_mp4("aac.mp4", "-c:a aac")]
+#[case::opus_mkv("opus.mkv", "-c:a libopus")]
+#[case::late_ts("late.ts", "-c:a aac -output_ts_offset 3")]
 #[tokio::test(flavor = "multi_thread")]
-async fn transcode_keeps_audio_in_sync() {
-    assert_in_sync("pcm.mov", 9, "-c:a pcm_s16le").await;
-    assert_in_sync("aac.mp4", 9, "-c:a aac").await;
-    assert_in_sync("opus.mkv", 9, "-c:a libopus").await;
-    assert_in_sync("late.ts", 9, "-c:a aac -output_ts_offset 3").await;
+async fn transcode_keeps_audio_in_sync(#[case] name: &str, #[case] args: &str) {
+    assert_in_sync(name, 9, args).await;
 }
 
+#[rstest]
+#[case::aac_mp4("aac.mp4", "-c:a aac")]
+#[case::opus_mkv("opus.mkv", "-c:a libopus")]
+#[case::mp2_ts("mp2.ts", "-c:a mp2 -output_ts_offset 70")]
 #[tokio::test(flavor = "multi_thread")]
-async fn transcode_in_chunks_keeps_audio_in_sync() {
-    assert_in_sync("aac.mp4", 42, "-c:a aac").await;
-    assert_in_sync("opus.mkv", 42, "-c:a libopus").await;
-    assert_in_sync("mp2.ts", 42, "-c:a mp2 -output_ts_offset 70").await;
+async fn transcode_in_chunks_keeps_audio_in_sync(#[case] name: &str, #[case] args: &str) {
+    assert_in_sync(name, 42, args).await;
 }
 
 /// Readers built on ffmpeg delay a track with frames whose presentation time is before their decoding time. No track has
 /// any, in any codec, at any frame rate, in a chunk of any length.
+#[rstest]
+#[case("60", 240, Codec::H264, Preset::Fast, 4.0 / 60.0)]
+#[case("30", 961, Codec::H264, Preset::Fast, 2.0 / 30.0)]
+#[case("25", 101, Codec::H264, Preset::Balanced, 2.0 / 25.0)]
+#[case("25", 102, Codec::H264, Preset::Small, 2.0 / 25.0)]
+#[case("5", 25, Codec::H264, Preset::Fast, 0.0)]
+#[case("24000/1001", 96, Codec::Hevc, Preset::Fast, 2002.0 / 24_000.0)]
+#[case("25", 101, Codec::Hevc, Preset::Balanced, 2.0 / 25.0)]
+#[case("25", 102, Codec::Hevc, Preset::Small, 2.0 / 25.0)]
+#[case("25", 50, Codec::Av1, Preset::Fast, 0.0)]
+#[case("25", 50, Codec::Vp9, Preset::Fast, 0.0)]
 #[tokio::test(flavor = "multi_thread")]
-async fn transcode_track_starts_at_its_lead_time() {
-    for (rate, frames, codec, preset, lead) in [
-        ("60", 240, Codec::H264, Preset::Fast, 4.0 / 60.0),
-        ("30", 961, Codec::H264, Preset::Fast, 2.0 / 30.0),
-        ("25", 101, Codec::H264, Preset::Balanced, 2.0 / 25.0),
-        ("25", 102, Codec::H264, Preset::Small, 2.0 / 25.0),
-        ("5", 25, Codec::H264, Preset::Fast, 0.0),
-        ("24000/1001", 96, Codec::Hevc, Preset::Fast, 2002.0 / 24_000.0),
-        ("25", 101, Codec::Hevc, Preset::Balanced, 2.0 / 25.0),
-        ("25", 102, Codec::Hevc, Preset::Small, 2.0 / 25.0),
-        ("25", 50, Codec::Av1, Preset::Fast, 0.0),
-        ("25", 50, Codec::Vp9, Preset::Fast, 0.0),
-    ] {
-        let clip = numbered_clip("clip.mp4", rate, frames, &format!("{H264} -c:a aac"));
-        let job = transcoded(&clip.file, &Options { codec, preset, ..options(&[144, 96]) }).await;
-        for track in ["144p", "96p", "audio-0"] {
-            let start: f64 =
-                ffprobe("-show_entries stream=start_time", &job.joined(track)).parse().expect("time");
-            assert!((start - lead).abs() < 0.0001, "{rate} {track}: {start}, not {lead}");
-        }
-        let shown = times(&job.joined("144p"), "v:0");
-        let gaps = shown.windows(2).map(|pair| pair[1] - pair[0]);
-        assert!(gaps.fold(0.0, f64::max) < shown[1] - shown[0] + 0.001, "{rate}: no frame is late");
-        assert_eq!(shown.len(), usize::try_from(frames).expect("frames"), "{rate}");
+async fn transcode_track_starts_at_its_lead_time(
+    #[case] rate: &str,
+    #[case] frames: u32,
+    #[case] codec: Codec,
+    #[case] preset: Preset,
+    #[case] lead: f64,
+) {
+    let clip = numbered_clip("clip.mp4", rate, frames, &format!("{H264} -c:a aac"));
+    let job = transcoded(&clip.file, &Options { codec, preset, ..options(&[144, 96]) }).await;
+    for track in ["144p", "96p", "audio-0"] {
+        let start: f64 =
+            ffprobe("-show_entries stream=start_time", &job.joined(track)).parse().expect("time");
+        assert!((start - lead).abs() < 0.0001, "{rate} {track}: {start}, not {lead}");
     }
+    let shown = times(&job.joined("144p"), "v:0");
+    let gaps = shown.windows(2).map(|pair| pair[1] - pair[0]);
+    assert!(gaps.fold(0.0, f64::max) < shown[1] - shown[0] + 0.001, "{rate}: no frame is late");
+    assert_eq!(shown.len(), usize::try_from(frames).expect("frames"), "{rate}");
 }

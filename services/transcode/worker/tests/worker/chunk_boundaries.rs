@@ -5,11 +5,15 @@ use crate::support::{
     options,
 };
 use reelmill_media::FailureKind;
+use rstest::rstest;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
 /// Frames of 42 seconds at 25 fps: chunks of 1, 2, 4 and 4 segments.
 const COUNT: u32 = 1050;
+const AAC: &str = "-c:a aac -b:a 64k";
+const VP9: &str = "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -row-mt 1 -b:v 300k -g 128 -auto-alt-ref 1 \
+                   -lag-in-frames 16";
 const OPEN_GOP: &str =
     "-c:v libx264 -preset ultrafast -g 75 -x264-params open-gop=1:bframes=3:b-pyramid=normal";
 
@@ -43,12 +47,9 @@ fn assert_on_grid(job: &Job, name: &str) {
     }
 }
 
-async fn assert_exact(clip: &Clip, count: u32) {
-    assert_exact_after(0, clip, count).await;
-}
-
-/// The same for video that begins later than audio: its first frame is repeated `repeats` times.
-async fn assert_exact_after(repeats: usize, clip: &Clip, count: u32) {
+/// Asserts that the chunks have the frames `0..count`. Where video begins later than audio, the first one is repeated
+/// `repeats` times before.
+async fn assert_exact(repeats: usize, clip: &Clip, count: u32) {
     let name = clip.file.file_name().expect("name").to_string_lossy().into_owned();
     let job = chunked(&clip.file).await;
     let actual = frame_numbers(&job.joined("144p"));
@@ -78,39 +79,30 @@ async fn assert_same_as_single_chunk(clip: &Clip) -> Vec<u32> {
     actual
 }
 
+#[rstest]
+#[case::closed_gop("closed.mp4", format!("{H264} -g 50 {AAC} -movflags +faststart"), 0)]
+#[case::open_gop("open.mp4", format!("{OPEN_GOP} {AAC}"), 0)]
+#[case::long_gop("long.mp4", format!("{H264} -g 600 -keyint_min 600 -sc_threshold 0 {AAC}"), 0)]
+// Without an edit list, video with reordered frames begins late.
+#[case::fragments("fragments.mp4", format!("{H264} -g 50 {AAC} -movflags +frag_keyframe+empty_moov+default_base_moof"), 2)]
+#[case::hidden_frames("hidden.webm", format!("{VP9} -c:a libopus"), 0)]
+#[case::transport_stream("open.ts", format!("{OPEN_GOP} -c:a mp2"), 0)]
+#[case::flash("closed.flv", format!("{H264} -g 50 -c:a libmp3lame -ar 44100"), 0)]
+// AVI has decoding timestamps only, so that reordered frames are shown one frame late.
+#[case::avi("reordered.avi", "-c:v mpeg4 -vtag DIVX -q:v 4 -bf 2 -g 100 -c:a libmp3lame -ar 44100".to_owned(), 1)]
 #[tokio::test(flavor = "multi_thread")]
-async fn chunks_of_mp4_with_any_gop_are_exact() {
-    let aac = "-c:a aac -b:a 64k";
-    assert_exact(
-        &numbered_clip("closed.mp4", "25", COUNT, &format!("{H264} -g 50 {aac} -movflags +faststart")),
-        COUNT,
-    )
-    .await;
-    assert_exact(&numbered_clip("open.mp4", "25", COUNT, &format!("{OPEN_GOP} {aac}")), COUNT).await;
-    let long = format!("{H264} -g 600 -keyint_min 600 -sc_threshold 0 {aac}");
-    assert_exact(&numbered_clip("long.mp4", "25", COUNT, &long), COUNT).await;
-    let fragments = format!("{H264} -g 50 {aac} -movflags +frag_keyframe+empty_moov+default_base_moof");
-    // Without an edit list, video with reordered frames begins late.
-    assert_exact_after(2, &numbered_clip("fragments.mp4", "25", COUNT, &fragments), COUNT).await;
+async fn chunks_of_any_container_and_gop_are_exact(
+    #[case] name: &str,
+    #[case] args: String,
+    #[case] repeats: usize,
+) {
+    assert_exact(repeats, &numbered_clip(name, "25", COUNT, &args), COUNT).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn chunks_of_matroska_and_webm_are_exact() {
-    assert_exact(&numbered_clip("open.mkv", "30000/1001", 1260, &format!("{OPEN_GOP} -c:a libopus")), 1260)
-        .await;
-    let vp9 = "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -row-mt 1 -b:v 300k -g 128 -auto-alt-ref 1 \
-               -lag-in-frames 16 -c:a libopus";
-    assert_exact(&numbered_clip("hidden.webm", "25", COUNT, vp9), COUNT).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn chunks_of_ts_flv_and_avi_are_exact() {
-    assert_exact(&numbered_clip("open.ts", "25", COUNT, &format!("{OPEN_GOP} -c:a mp2")), COUNT).await;
-    let flash = format!("{H264} -g 50 -c:a libmp3lame -ar 44100");
-    assert_exact(&numbered_clip("closed.flv", "25", COUNT, &flash), COUNT).await;
-    let avi = "-c:v mpeg4 -vtag DIVX -q:v 4 -bf 2 -g 100 -c:a libmp3lame -ar 44100";
-    // AVI has decoding timestamps only, so that reordered frames are shown one frame late.
-    assert_exact_after(1, &numbered_clip("reordered.avi", "25", COUNT, avi), COUNT).await;
+async fn chunks_of_ntsc_frame_rate_are_exact() {
+    let clip = numbered_clip("open.mkv", "30000/1001", 1260, &format!("{OPEN_GOP} -c:a libopus"));
+    assert_exact(0, &clip, 1260).await;
 }
 
 /// The source after the end of a chunk is neither read nor decoded.
@@ -186,18 +178,24 @@ async fn chunks_of_variable_frame_rate_match_single_pass() {
 }
 
 /// Without frame durations in the container, ffmpeg would drop the last frame.
+#[rstest]
+#[case::chunked("25", 600, COUNT)]
+#[case::short("25", 90_000, 50)]
+#[case::low_rate("10", 1000, 50)]
 #[tokio::test(flavor = "multi_thread")]
-async fn last_frame_of_unknown_duration_is_kept() {
-    for (rate, timescale, length) in [("25", 600, COUNT), ("25", 90_000, 50), ("10", 1000, 50)] {
-        let args = format!(
-            "{H264} -g 50 -fps_mode passthrough -enc_time_base 1:{timescale} -video_track_timescale {timescale} -c:a aac"
-        );
-        let clip = numbered_clip("unknown.mp4", rate, length, &args);
-        let job = Job::planned(&clip.file, &options(&[144])).await;
-        assert!(job.plan.source.video.as_ref().expect("video").stated_end.is_some(), "{rate} {timescale}");
-        job.run().await.expect("done");
-        assert_eq!(frame_numbers(&job.joined("144p")), (0..length).collect::<Vec<_>>(), "{rate} {timescale}");
-    }
+async fn last_frame_of_unknown_duration_is_kept(
+    #[case] rate: &str,
+    #[case] timescale: u32,
+    #[case] length: u32,
+) {
+    let args = format!(
+        "{H264} -g 50 -fps_mode passthrough -enc_time_base 1:{timescale} -video_track_timescale {timescale} -c:a aac"
+    );
+    let clip = numbered_clip("unknown.mp4", rate, length, &args);
+    let job = Job::planned(&clip.file, &options(&[144])).await;
+    assert!(job.plan.source.video.as_ref().expect("video").stated_end.is_some(), "{rate} {timescale}");
+    job.run().await.expect("done");
+    assert_eq!(frame_numbers(&job.joined("144p")), (0..length).collect::<Vec<_>>(), "{rate} {timescale}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 use crate::support::{Clip, H264, Job, Recorded, numbered_clip, options};
 use futures::{StreamExt, stream};
 use reelmill_media::plan::{Codec, Options};
+use rstest::rstest;
 use std::collections::{BTreeMap, HashMap};
 
 fn source() -> Clip {
@@ -56,29 +57,33 @@ async fn encode_by_several_workers_in_reverse_order_yields_same_bytes() {
 
 /// Noise needs more bits than the rung's maximum rate: how rate control distributes them must not depend on the timing of
 /// threads.
+#[rstest]
+#[case::h264(Codec::H264, "1280x720", 720)]
+#[case::hevc(Codec::Hevc, "640x360", 360)]
+#[case::av1(Codec::Av1, "640x360", 360)]
+#[case::vp9(Codec::Vp9, "640x360", 360)]
 #[tokio::test(flavor = "multi_thread")]
-async fn encode_at_maximum_rate_yields_same_bytes() {
-    let noise = "-f lavfi -i testsrc2=s=1280x720:r=25:d=4,noise=alls=60:allf=t -c:v libx264 -preset ultrafast -crf 20";
-    let clip = Clip::new("noise.mp4", noise);
-    for (codec, short) in [(Codec::H264, 720), (Codec::Hevc, 360), (Codec::Av1, 360), (Codec::Vp9, 360)] {
-        let options = Options { codec, ..options(&[short]) };
-        let one = Job::planned(&clip.file, &options).await;
-        one.encode(0).await.expect("done");
-        let segments = &one.track(&format!("{short}p")).segments;
-        let rate = segments.iter().map(|segment| segment.bytes).sum::<u64>() * 8 / 4;
-        let max_rate = u64::from(one.plan.video.as_ref().expect("video").rungs[0].encoding.max_rate);
-        assert!(
-            rate * 10 > max_rate * 6,
-            "{codec:?}: {rate} of {max_rate} bit/s: rate control has no effect"
-        );
-        // Two at the same time: threads are scheduled differently.
-        let (two, three) =
-            (Job::planned(&clip.file, &options).await, Job::planned(&clip.file, &options).await);
-        let (second, third) = tokio::join!(two.encode(0), three.encode(0));
-        second.and(third).expect("done");
-        for other in [two, three] {
-            assert_same(&one.outputs.contents(), &other.outputs.contents());
-        }
+async fn encode_at_maximum_rate_yields_same_bytes(
+    #[case] codec: Codec,
+    #[case] size: &str,
+    #[case] rung: u32,
+) {
+    const SECONDS: u64 = 2;
+    let noise = format!("-f lavfi -i testsrc2=s={size}:r=25:d={SECONDS},noise=alls=60:allf=t");
+    let clip = Clip::new("noise.mp4", &format!("{noise} -c:v libx264 -preset ultrafast -crf 20"));
+    let options = Options { codec, ..options(&[rung]) };
+    let one = Job::planned(&clip.file, &options).await;
+    one.encode(0).await.expect("encoded");
+    let segments = &one.track(&format!("{rung}p")).segments;
+    let rate = segments.iter().map(|segment| segment.bytes).sum::<u64>() * 8 / SECONDS;
+    let max_rate = u64::from(one.plan.video.as_ref().expect("video").rungs[0].encoding.max_rate);
+    assert!(rate * 10 > max_rate * 6, "{rate} of {max_rate} bit/s: rate control has no effect");
+    // Two at the same time: threads are scheduled differently.
+    let (two, three) = (Job::planned(&clip.file, &options).await, Job::planned(&clip.file, &options).await);
+    let (second, third) = tokio::join!(two.encode(0), three.encode(0));
+    second.and(third).expect("encoded");
+    for other in [two, three] {
+        assert_same(&one.outputs.contents(), &other.outputs.contents());
     }
 }
 
@@ -145,15 +150,18 @@ async fn second_attempt_uploads_missing_outputs_only() {
     }
 }
 
+#[rstest]
+#[case::h264(Codec::H264)]
+#[case::hevc(Codec::Hevc)]
+#[case::av1(Codec::Av1)]
+#[case::vp9(Codec::Vp9)]
 #[tokio::test(flavor = "multi_thread")]
-async fn encode_each_codec_with_a_crash_yields_same_bytes() {
+async fn encode_each_codec_with_a_crash_yields_same_bytes(#[case] codec: Codec) {
     let clip = numbered_clip("tiny.mp4", "12", 144, &format!("{H264} -g 24 -c:a aac"));
-    for codec in [Codec::H264, Codec::Hevc, Codec::Av1, Codec::Vp9] {
-        let options = Options { codec, ..options(&[96]) };
-        let one = Job::planned(&clip.file, &options).await;
-        one.encode(0).await.expect("done");
-        let job = Job::planned(&clip.file, &options).await;
-        job.encode_with_crash(0, 1).await;
-        assert_same(&one.outputs.contents(), &job.outputs.contents());
-    }
+    let options = Options { codec, ..options(&[96]) };
+    let one = Job::planned(&clip.file, &options).await;
+    one.encode(0).await.expect("done");
+    let job = Job::planned(&clip.file, &options).await;
+    job.encode_with_crash(0, 1).await;
+    assert_same(&one.outputs.contents(), &job.outputs.contents());
 }

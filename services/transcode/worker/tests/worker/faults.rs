@@ -10,6 +10,7 @@ use reelmill_media::{Failure, FailureKind};
 use reelmill_worker::engine::{
     Completion, Content, Engine, Output, OutputKind, OutputSink, Progress, SinkError, SourceAddress, TaskIo,
 };
+use rstest::rstest;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -37,18 +38,19 @@ async fn transcode_mp4_without_index_fails_as_truncated() {
     assert_eq!(reason(&clip.file).await, FailureKind::FileTruncated);
 }
 
+#[rstest]
+#[case::mp4("first.mp4", "-movflags +faststart")]
+#[case::matroska("clip.mkv", "")]
 #[tokio::test(flavor = "multi_thread")]
-async fn transcode_truncated_file_plays_with_a_warning() {
-    for (name, flags) in [("first.mp4", "-movflags +faststart"), ("clip.mkv", "")] {
-        let clip = Clip::new(name, &format!("{CLIP} {flags}"));
-        truncate(&clip.file, 0.5);
-        let run = transcode(&clip.file).await;
-        let frames = run.completed().frames("180p");
-        assert!((90..=150).contains(&frames), "{name}: {frames} of 240");
-        let warnings = run.result.expect("done").warnings;
-        let reasons: Vec<_> = warnings.iter().map(|warning| warning.kind).collect();
-        assert_eq!(reasons, [FailureKind::PartlyDamaged], "{name}");
-    }
+async fn transcode_truncated_file_plays_with_a_warning(#[case] name: &str, #[case] flags: &str) {
+    let clip = Clip::new(name, &format!("{CLIP} {flags}"));
+    truncate(&clip.file, 0.5);
+    let run = transcode(&clip.file).await;
+    let frames = run.completed().frames("180p");
+    assert!((90..=150).contains(&frames), "{name}: {frames} of 240");
+    let warnings = run.result.expect("done").warnings;
+    let reasons: Vec<_> = warnings.iter().map(|warning| warning.kind).collect();
+    assert_eq!(reasons, [FailureKind::PartlyDamaged], "{name}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

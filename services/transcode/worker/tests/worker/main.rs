@@ -15,5 +15,6 @@ mod jail;
 mod real_files;
 mod renditions;
 mod role;
+mod subtitles;
 mod support;
 mod video;

@@ -6,6 +6,7 @@ use crate::support::{
 };
 use reelmill_media::FailureKind;
 use reelmill_worker::engine::OutputKind;
+use rstest::rstest;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -156,20 +157,21 @@ async fn transcode_odd_size_and_wide_pixels_keeps_aspect_ratio() {
     assert_eq!(job.rungs()[0], "360p");
 }
 
+#[rstest]
+#[case::without_audio("silent.mp4", "")]
+#[case::with_audio("audio.mp4", "-f lavfi -i sine=440:d=1 -c:a aac")]
 #[tokio::test(flavor = "multi_thread")]
-async fn transcode_rotated_video_applies_rotation_once() {
-    for (name, sound) in [("silent.mp4", ""), ("audio.mp4", "-f lavfi -i sine=440:d=1 -c:a aac")] {
-        let flat = Clip::new(
-            "flat.mp4",
-            &format!("-f lavfi -i testsrc2=s=320x180:r=30:d=1 {sound} -c:v libx264 -preset ultrafast"),
-        );
-        let rotated = Clip::from_inputs(name, &[&flat.file], "-i {0} -c copy -metadata:s:v rotate=90");
-        let job = transcoded(&rotated.file, &options(&[])).await;
-        assert_eq!(size(&job), "180,320,1:1", "{name}");
-        for output in [job.progressive("180p"), job.joined("180p")] {
-            let rotation = ffprobe("-select_streams v -show_entries stream_side_data=rotation", &output);
-            assert_eq!(rotation, "", "{name}: {}", output.display());
-        }
+async fn transcode_rotated_video_applies_rotation_once(#[case] name: &str, #[case] audio: &str) {
+    let flat = Clip::new(
+        "flat.mp4",
+        &format!("-f lavfi -i testsrc2=s=320x180:r=30:d=1 {audio} -c:v libx264 -preset ultrafast"),
+    );
+    let rotated = Clip::from_inputs(name, &[&flat.file], "-i {0} -c copy -metadata:s:v rotate=90");
+    let job = transcoded(&rotated.file, &options(&[])).await;
+    assert_eq!(size(&job), "180,320,1:1", "{name}");
+    for output in [job.progressive("180p"), job.joined("180p")] {
+        let rotation = ffprobe("-select_streams v -show_entries stream_side_data=rotation", &output);
+        assert_eq!(rotation, "", "{name}: {}", output.display());
     }
 }
 

@@ -10,6 +10,7 @@ use reelmill_proto::{
     transcode::{Output, output},
 };
 use reelmill_worker::engine::Jail;
+use rstest::rstest;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -183,21 +184,22 @@ async fn stopped_worker_completes_its_task_within_the_drain_period() {
     assert!(matches!(services.events().last(), Some(Event::Completed(_))), "{:?}", services.events());
 }
 
+#[rstest]
+#[case::during_shutdown(true, "WORKER_STOPPED")]
+#[case::otherwise(false, "ENCODER_CRASHED")]
 #[tokio::test(flavor = "multi_thread")]
-async fn terminated_encoder_fails_the_task_retryably() {
+async fn terminated_encoder_fails_the_task_retryably(#[case] is_stopping: bool, #[case] reason: &str) {
     let clip = slow_clip();
-    for (stopping, reason) in [(true, "WORKER_STOPPED"), (false, "ENCODER_CRASHED")] {
-        let worker = RunningWorker::start(&clip.file, FakeServices::with_rungs(&[]), LONG_DRAIN).await;
-        worker.encoding().await;
-        if stopping {
-            worker.shutdown.cancel();
-        }
-        terminate_processes_in(worker.scratch.path());
-        worker.messages_deleted(1).await;
-        let failed = worker.stop().await.failed().expect("failed");
-        assert!(failed.retryable);
-        assert_eq!(failed.failure.expect("failure").reason, reason);
+    let worker = RunningWorker::start(&clip.file, FakeServices::with_rungs(&[]), LONG_DRAIN).await;
+    worker.encoding().await;
+    if is_stopping {
+        worker.shutdown.cancel();
     }
+    terminate_processes_in(worker.scratch.path());
+    worker.messages_deleted(1).await;
+    let failed = worker.stop().await.failed().expect("failed");
+    assert!(failed.retryable);
+    assert_eq!(failed.failure.expect("failure").reason, reason);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -206,8 +208,13 @@ async fn failed_self_test_releases_the_task_and_pauses_the_worker() {
     let marker = clip.sibling("encoder-is-broken");
     std::fs::write(&marker, "").expect("write");
     let helper = jail_helper();
-    let commands =
-        format!("[ -e {} ] && kill -9 $$; exec {} \"$@\"", marker.display(), helper.to_string_lossy());
+    let runs = clip.sibling("failed-runs");
+    let commands = format!(
+        "[ -e {} ] && echo >> {} && kill -9 $$; exec {} \"$@\"",
+        marker.display(),
+        runs.display(),
+        helper.to_string_lossy()
+    );
     let jail = Jail { helper: vec![stub_encoder(&clip, &commands)], ..jail() };
     let worker =
         RunningWorker::start_in(jail, &clip.file, FakeServices::with_rungs(&[180]), LONG_DRAIN).await;
@@ -218,7 +225,10 @@ async fn failed_self_test_releases_the_task_and_pauses_the_worker() {
 
     *worker.services.tasks.lock().expect("lock") = vec![QueuedTask::Prepare];
     worker.services.messages.lock().expect("lock").push(FIRST_MESSAGE.into());
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    let failed_runs = || std::fs::read(&runs).expect("runs").len();
+    let before = failed_runs();
+    let is_tested_again = || failed_runs() >= before + 3;
+    wait_until(Duration::from_secs(30), "three more self-tests", is_tested_again).await;
     assert_eq!(worker.services.started.lock().expect("lock").len(), 1, "it starts no other task");
     std::fs::remove_file(&marker).expect("removed");
     worker.messages_deleted(2).await;
@@ -246,14 +256,16 @@ async fn worker_with_refused_start(reason: Reason) -> RunningWorker {
     RunningWorker::start(&any.file, services, LONG_DRAIN).await
 }
 
+#[rstest]
+#[case::ended(Reason::TaskEnded)]
+#[case::leased(Reason::TaskLeased)]
+#[case::not_found(Reason::TaskNotFound)]
 #[tokio::test(flavor = "multi_thread")]
-async fn message_without_startable_task_is_deleted() {
-    for reason in [Reason::TaskEnded, Reason::TaskLeased, Reason::TaskNotFound] {
-        let worker = worker_with_refused_start(reason).await;
-        worker.messages_deleted(1).await;
-        let services = worker.stop().await;
-        assert!(services.reports.lock().expect("lock").is_empty());
-    }
+async fn message_without_startable_task_is_deleted(#[case] reason: Reason) {
+    let worker = worker_with_refused_start(reason).await;
+    worker.messages_deleted(1).await;
+    let services = worker.stop().await;
+    assert!(services.reports.lock().expect("lock").is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

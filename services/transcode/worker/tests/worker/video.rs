@@ -2,6 +2,7 @@
 
 use crate::support::{Clip, Job, count_frames, decode, ffprobe, gray_frames, options, transcoded};
 use reelmill_media::plan::{Codec, Options};
+use rstest::rstest;
 
 const ENCODE: &str = "-c:v libx264 -preset ultrafast";
 
@@ -16,20 +17,17 @@ fn luma(job: &Job, rung: &str) -> u8 {
     gray_frames(&job.joined(rung), 1, 1)[0]
 }
 
+#[rstest]
+#[case::yuv444("full.mkv", "-pix_fmt yuv444p -c:v libx264 -preset ultrafast")]
+#[case::prores_422("half.mov", "-pix_fmt yuv422p10le -c:v prores_ks -profile:v 2")]
+#[case::ten_bit("deep.mkv", "-pix_fmt yuv420p10le -c:v libx264 -preset ultrafast")]
+#[case::transparent("transparent.mov", "-pix_fmt argb -c:v qtrle")]
 #[tokio::test(flavor = "multi_thread")]
-async fn transcode_any_pixel_format_yields_8_bit_420() {
-    let cases = [
-        ("full.mkv", "-pix_fmt yuv444p -c:v libx264 -preset ultrafast"),
-        ("half.mov", "-pix_fmt yuv422p10le -c:v prores_ks -profile:v 2"),
-        ("deep.mkv", "-pix_fmt yuv420p10le -c:v libx264 -preset ultrafast"),
-        ("transparent.mov", "-pix_fmt argb -c:v qtrle"),
-    ];
-    for (name, args) in cases {
-        let clip = Clip::new(name, &format!("-f lavfi -i testsrc2=s=256x144:r=25:d=1 {args}"));
-        let job = transcoded(&clip.file, &options(&[])).await;
-        assert!(format(&job, "144p").starts_with("h264,yuv420p"), "{name}: {}", format(&job, "144p"));
-        assert_eq!(count_frames(&job.joined("144p")), 25, "{name}");
-    }
+async fn transcode_any_pixel_format_yields_8_bit_420(#[case] name: &str, #[case] args: &str) {
+    let clip = Clip::new(name, &format!("-f lavfi -i testsrc2=s=256x144:r=25:d=1 {args}"));
+    let job = transcoded(&clip.file, &options(&[])).await;
+    assert!(format(&job, "144p").starts_with("h264,yuv420p"), "{name}: {}", format(&job, "144p"));
+    assert_eq!(count_frames(&job.joined("144p")), 25, "{name}");
 }
 
 /// Two seconds of grey at 203 nits, the reference white of HDR.
@@ -49,39 +47,42 @@ fn hdr_clip_with(transfer: &str, level: u32, params: &str) -> Clip {
     )
 }
 
+#[rstest]
+#[case::pq("smpte2084", 572)]
+#[case::hlg("arib-std-b67", 721)]
 #[tokio::test(flavor = "multi_thread")]
-async fn transcode_hdr_is_tone_mapped_to_sdr() {
+async fn transcode_hdr_is_tone_mapped_to_sdr(#[case] transfer: &str, #[case] level: u32) {
     // 58 % of PQ and 75 % of HLG are 203 nits.
-    for (transfer, level) in [("smpte2084", 572), ("arib-std-b67", 721)] {
-        let clip = hdr_clip(transfer, level);
-        let job = transcoded(&clip.file, &options(&[])).await;
-        assert_eq!(job.rungs(), ["144p"]);
-        assert_eq!(format(&job, "144p"), "h264,yuv420p,bt709,bt709,bt709", "{transfer}");
-        let luma = luma(&job, "144p");
-        assert!(
-            (150..=250).contains(&luma),
-            "{transfer}: reference white is neither grey nor clipped: {luma}"
-        );
-        assert!(job.text("master.m3u8").contains("VIDEO-RANGE=SDR"));
-    }
+    let clip = hdr_clip(transfer, level);
+    let job = transcoded(&clip.file, &options(&[])).await;
+    assert_eq!(job.rungs(), ["144p"]);
+    assert_eq!(format(&job, "144p"), "h264,yuv420p,bt709,bt709,bt709", "{transfer}");
+    let luma = luma(&job, "144p");
+    assert!((150..=250).contains(&luma), "{transfer}: reference white is neither grey nor clipped: {luma}");
+    assert!(job.text("master.m3u8").contains("VIDEO-RANGE=SDR"));
 }
 
+#[rstest]
+#[case::pq("smpte2084", 572, "PQ")]
+#[case::hlg("arib-std-b67", 721, "HLG")]
 #[tokio::test(flavor = "multi_thread")]
-async fn transcode_hdr_with_keep_hdr_adds_hdr_rung() {
-    for (transfer, level, range) in [("smpte2084", 572, "PQ"), ("arib-std-b67", 721, "HLG")] {
-        let clip = hdr_clip(transfer, level);
-        let job = transcoded(&clip.file, &Options { keep_hdr: true, ..options(&[]) }).await;
-        assert_eq!(job.rungs(), ["144p-hdr", "144p"]);
-        assert_eq!(format(&job, "144p"), "h264,yuv420p,bt709,bt709,bt709");
-        assert_eq!(format(&job, "144p-hdr"), format!("hevc,yuv420p10le,bt2020nc,{transfer},bt2020"));
-        assert!(job.track("144p-hdr").codec.starts_with("hvc1.2."), "{}", job.track("144p-hdr").codec);
-        let samples = decode(&job.joined("144p-hdr"), "-map 0:v -frames:v 1 -pix_fmt gray10le -f rawvideo -");
-        let first = u32::from(u16::from_le_bytes([samples[0], samples[1]]));
-        // Gray has full range: 64 to 940 become 0 to 1023.
-        let kept = first * 876 / 1023 + 64;
-        assert!(kept.abs_diff(level) <= 4, "{transfer}: {kept}, not {level}");
-        assert!(job.text("master.m3u8").contains(&format!("VIDEO-RANGE={range}")));
-    }
+async fn transcode_hdr_with_keep_hdr_adds_hdr_rung(
+    #[case] transfer: &str,
+    #[case] level: u32,
+    #[case] range: &str,
+) {
+    let clip = hdr_clip(transfer, level);
+    let job = transcoded(&clip.file, &Options { keep_hdr: true, ..options(&[]) }).await;
+    assert_eq!(job.rungs(), ["144p-hdr", "144p"]);
+    assert_eq!(format(&job, "144p"), "h264,yuv420p,bt709,bt709,bt709");
+    assert_eq!(format(&job, "144p-hdr"), format!("hevc,yuv420p10le,bt2020nc,{transfer},bt2020"));
+    assert!(job.track("144p-hdr").codec.starts_with("hvc1.2."), "{}", job.track("144p-hdr").codec);
+    let samples = decode(&job.joined("144p-hdr"), "-map 0:v -frames:v 1 -pix_fmt gray10le -f rawvideo -");
+    let first = u32::from(u16::from_le_bytes([samples[0], samples[1]]));
+    // Gray has full range: 64 to 940 become 0 to 1023.
+    let kept = first * 876 / 1023 + 64;
+    assert!(kept.abs_diff(level) <= 4, "{transfer}: {kept}, not {level}");
+    assert!(job.text("master.m3u8").contains(&format!("VIDEO-RANGE={range}")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,13 +179,15 @@ async fn encode_hdr_rung_only_has_sdr_poster() {
     assert!((150..=250).contains(&white), "mapped to SDR: {white}");
 }
 
+#[rstest]
+#[case::av1(Codec::Av1)]
+#[case::hevc(Codec::Hevc)]
+#[case::vp9(Codec::Vp9)]
 #[tokio::test(flavor = "multi_thread")]
-async fn transcode_below_codec_minimum_size_falls_back() {
+async fn transcode_below_codec_minimum_size_falls_back(#[case] codec: Codec) {
     let clip = Clip::new("tiny.mp4", &format!("-f lavfi -i testsrc2=s=64x36:r=25:d=1 {ENCODE}"));
-    for codec in [Codec::Av1, Codec::Hevc, Codec::Vp9] {
-        let job = transcoded(&clip.file, &Options { codec, ..options(&[]) }).await;
-        assert_eq!(job.frames("36p"), 25, "{codec:?}");
-    }
+    let job = transcoded(&clip.file, &Options { codec, ..options(&[]) }).await;
+    assert_eq!(job.frames("36p"), 25, "{codec:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -212,14 +215,17 @@ async fn transcode_high_frame_rate_is_halved_on_lower_rungs() {
     assert_eq!(job.frames("72p"), 30, "half the frame rate on a lower rung");
 }
 
+#[rstest]
+#[case::mp4("one.mp4")]
+#[case::mkv("one.mkv")]
+#[case::ts("one.ts")]
+#[case::avi("one.avi")]
 #[tokio::test(flavor = "multi_thread")]
-async fn transcode_single_frame_yields_video() {
-    for name in ["one.mp4", "one.mkv", "one.ts", "one.avi"] {
-        let clip = Clip::new(name, &format!("-f lavfi -i testsrc2=s=128x72:r=25 -frames:v 1 {ENCODE}"));
-        let job = transcoded(&clip.file, &options(&[])).await;
-        assert_eq!(job.frames("72p"), 1, "{name}");
-        assert_eq!(count_frames(&job.progressive("72p")), 1, "{name}");
-        let poster = ffprobe("-show_entries stream=width,height", &job.poster());
-        assert_eq!(poster, "128,72", "{name}");
-    }
+async fn transcode_single_frame_yields_video(#[case] name: &str) {
+    let clip = Clip::new(name, &format!("-f lavfi -i testsrc2=s=128x72:r=25 -frames:v 1 {ENCODE}"));
+    let job = transcoded(&clip.file, &options(&[])).await;
+    assert_eq!(job.frames("72p"), 1, "{name}");
+    assert_eq!(count_frames(&job.progressive("72p")), 1, "{name}");
+    let poster = ffprobe("-show_entries stream=width,height", &job.poster());
+    assert_eq!(poster, "128,72", "{name}");
 }

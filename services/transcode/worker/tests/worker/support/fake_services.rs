@@ -52,8 +52,6 @@ pub struct FakeServices {
     pub objects: Mutex<BTreeMap<String, Bytes>>,
     pub messages: Mutex<Vec<String>>,
     pub deleted_messages: AtomicU64,
-    /// Calls of `receive`.
-    pub receives: AtomicU64,
     /// New visibility timeouts of messages.
     pub visibility_changes: Mutex<Vec<Duration>>,
     pub started: Mutex<Vec<StartTaskRequest>>,
@@ -153,7 +151,6 @@ impl Queue for FakeServices {
     }
 
     async fn receive(&self, _: usize, _: Duration, _: Duration) -> Result<Vec<Message>, QueueError> {
-        self.receives.fetch_add(1, Ordering::SeqCst);
         loop {
             if let Some(body) = self.messages.lock().expect("lock").pop() {
                 return Ok(vec![Message { body, receipt: "r".into(), receive_count: 1 }]);
