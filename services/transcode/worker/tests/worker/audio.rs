@@ -163,16 +163,16 @@ fn reasons(done: &Completion) -> Vec<FailureKind> {
 fn clip_with_broken_audio(seconds: u32) -> Clip {
     let video = format!("-f lavfi -i testsrc2=s=128x72:r=25:d={seconds}");
     let clip = Clip::new("clip.avi", &format!("{video} -f lavfi -i sine=440:d={seconds} {ENCODE} -c:a ac3"));
-    let mut bytes = std::fs::read(&clip.file).expect("file");
-    let index = bytes.windows(4).position(|kind| kind == b"idx1").expect("index");
-    let mut at = 0;
-    while let Some(found) = bytes[at..index].windows(4).position(|kind| kind == b"01wb") {
-        let body = at + found + 8;
-        let size = u32::from_le_bytes(bytes[body - 4..body].try_into().expect("four")) as usize;
-        at = (body + size).min(index);
-        bytes[body..at].fill(0x11);
-    }
-    std::fs::write(&clip.file, bytes).expect("write");
+    clip.patch(|bytes| {
+        let index = bytes.windows(4).position(|kind| kind == b"idx1").expect("index");
+        let mut at = 0;
+        while let Some(found) = bytes[at..index].windows(4).position(|kind| kind == b"01wb") {
+            let body = at + found + 8;
+            let size = u32::from_le_bytes(bytes[body - 4..body].try_into().expect("four")) as usize;
+            at = (body + size).min(index);
+            bytes[body..at].fill(0x11);
+        }
+    });
     clip
 }
 
@@ -203,15 +203,16 @@ async fn transcode_undecodable_second_audio_keeps_the_first(#[case] seconds: u32
         ),
     );
     // The second track is marked as MPEG-H, for which there is no decoder.
-    let mut bytes = std::fs::read(&clip.file).expect("file");
-    let offsets: Vec<_> =
-        (0..bytes.len() - 4).filter(|&at| bytes[at..].starts_with(b"mp4a\0\0\0\0\0\0\0\x01")).collect();
-    let [_, second] = offsets[..] else { panic!("{offsets:?}") };
-    bytes[second..second + 4].copy_from_slice(b"mhm1");
-    let config =
-        bytes[second..].windows(4).position(|kind| kind == b"esds").expect("codec configuration") + second;
-    bytes[config..config + 4].copy_from_slice(b"free");
-    std::fs::write(&clip.file, bytes).expect("write");
+    clip.patch(|bytes| {
+        let offsets: Vec<_> =
+            (0..bytes.len() - 4).filter(|&at| bytes[at..].starts_with(b"mp4a\0\0\0\0\0\0\0\x01")).collect();
+        let [_, second] = offsets[..] else { panic!("{offsets:?}") };
+        bytes[second..second + 4].copy_from_slice(b"mhm1");
+        let config =
+            bytes[second..].windows(4).position(|kind| kind == b"esds").expect("codec configuration")
+                + second;
+        bytes[config..config + 4].copy_from_slice(b"free");
+    });
     let job = Job::planned(&clip.file, &options(&[])).await;
     assert_eq!(job.plan.audio.len(), 2, "{:?}", job.source.audio);
     let done = job.run().await.expect("done");
@@ -226,10 +227,10 @@ async fn transcode_audio_with_broken_cover_plays() {
     let cover = Clip::new("cover.png", "-f lavfi -i color=red:s=300x300 -frames:v 1");
     let args = "-f lavfi -i sine=440:d=10 -i {0} -map 0 -map 1 -c:a libmp3lame -c:v copy -disposition:v:0 attached_pic";
     let clip = Clip::from_inputs("song.mp3", &[&cover.file], args);
-    let mut bytes = std::fs::read(&clip.file).expect("file");
-    let data = bytes.windows(4).position(|kind| kind == b"IDAT").expect("image data");
-    bytes[data + 4..data + 40].fill(0);
-    std::fs::write(&clip.file, bytes).expect("write");
+    clip.patch(|bytes| {
+        let data = bytes.windows(4).position(|kind| kind == b"IDAT").expect("image data");
+        bytes[data + 4..data + 40].fill(0);
+    });
     let job = Job::planned(&clip.file, &options(&[])).await;
     assert!(job.source.cover.is_some());
     let done = job.run().await.expect("done");

@@ -1,10 +1,11 @@
 //! Output bytes depend on the plan only: not on the number of workers, the order of tasks, repetitions or crashes.
 
-use crate::support::{Clip, H264, Job, Recorded, numbered_clip, options};
+use crate::support::{Clip, H264, Job, Recorded, numbered_clip, options, transcoded};
 use futures::{StreamExt, stream};
-use reelmill_media::plan::{Codec, Options};
+use reelmill_media::plan::{Codec, Options, Plan};
 use rstest::rstest;
 use std::collections::{BTreeMap, HashMap};
+use tokio::sync::OnceCell;
 
 fn source() -> Clip {
     let open = "-g 75 -x264-params open-gop=1:bframes=3:b-pyramid=normal";
@@ -26,22 +27,25 @@ fn assert_same(expected: &BTreeMap<String, Vec<u8>>, actual: &BTreeMap<String, V
     assert!(differing.is_empty(), "{differing:?}");
 }
 
-/// A job that one worker encodes, one task after the other.
-async fn encoded_by_one_worker(clip: &Clip) -> Job {
-    let job = Job::planned(&clip.file, &two_rungs()).await;
-    job.run().await.expect("done");
-    job
+/// Plan and outputs of `source` by one worker, which encodes one task after the other; shared by the tests.
+async fn one_worker() -> &'static (Plan, BTreeMap<String, Vec<u8>>) {
+    static ENCODED: OnceCell<(Plan, BTreeMap<String, Vec<u8>>)> = OnceCell::const_new();
+    ENCODED
+        .get_or_init(|| async {
+            let job = transcoded(&source().file, &two_rungs()).await;
+            (job.plan.clone(), job.outputs.contents())
+        })
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn encode_by_several_workers_in_reverse_order_yields_same_bytes() {
     let clip = source();
-    let one = encoded_by_one_worker(&clip).await;
-    let expected = one.outputs.contents();
+    let (plan, expected) = one_worker().await;
     assert!(expected.len() > 3 * 11, "{:?}", expected.keys());
     for workers in [2, 8] {
         let job = Job::planned(&clip.file, &two_rungs()).await;
-        assert_eq!(job.plan, one.plan, "the plan depends on the source only");
+        assert_eq!(job.plan, *plan, "the plan depends on the source only");
         // Each worker takes the next task, in reverse order.
         let tasks = (0..job.plan.work_units.len()).rev();
         let mut encoding =
@@ -51,7 +55,7 @@ async fn encode_by_several_workers_in_reverse_order_yields_same_bytes() {
         }
         drop(encoding);
         job.package().await.expect("packaged");
-        assert_same(&expected, &job.outputs.contents());
+        assert_same(expected, &job.outputs.contents());
     }
 }
 
@@ -91,11 +95,12 @@ async fn encode_at_maximum_rate_yields_same_bytes(
 async fn encode_task_twice_yields_same_bytes() {
     let clip = source();
     let job = Job::planned(&clip.file, &two_rungs()).await;
-    for work_unit in 0..job.plan.work_units.len() {
+    let repeated = [0, job.plan.work_units.len() - 1];
+    for work_unit in repeated {
         job.encode(work_unit).await.expect("done");
     }
     let before = job.outputs.recorded();
-    for work_unit in [0, job.plan.work_units.len() - 1] {
+    for work_unit in repeated {
         let prefix = format!("{work_unit}.again");
         job.attempt(work_unit, &prefix, &HashMap::new()).await.expect("done again");
         let again = job.outputs.uploaded_in(&prefix);
@@ -113,7 +118,7 @@ async fn encode_task_twice_yields_same_bytes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn encode_with_crashes_yields_same_bytes() {
     let clip = source();
-    let one = encoded_by_one_worker(&clip).await;
+    let (_, expected) = one_worker().await;
     let job = Job::planned(&clip.file, &two_rungs()).await;
     for work_unit in 0..job.plan.work_units.len() {
         let rungs = job.plan.work_units[work_unit].rungs.len().max(1);
@@ -121,7 +126,7 @@ async fn encode_with_crashes_yields_same_bytes() {
         job.encode_with_crash(work_unit, work_unit % 2 * rungs + 1).await;
     }
     job.package().await.expect("packaged");
-    assert_same(&one.outputs.contents(), &job.outputs.contents());
+    assert_same(expected, &job.outputs.contents());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -101,8 +101,7 @@ async fn transcode_reads_each_source_block_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn transcode_missing_source_fails_retryably() {
-    let clip = Clip::empty("clip.mp4");
-    std::fs::write(&clip.file, "x").expect("write");
+    let clip = Clip::with_content("clip.mp4", "x");
     let mut source = FileServer::start().await.add(&clip.file);
     source.uri = format!("{}/nowhere", source.uri);
     let failure = transcode_with(&engine(), source, &options(&[])).await.result.expect_err("unreadable");
@@ -112,8 +111,7 @@ async fn transcode_missing_source_fails_retryably() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn transcode_unavailable_source_fails_after_the_retry_window() {
-    let clip = Clip::empty("clip.mp4");
-    std::fs::write(&clip.file, "x").expect("write");
+    let clip = Clip::with_content("clip.mp4", "x");
     let store = FileServer::start().await;
     store.failing_requests.store(u64::MAX, Ordering::SeqCst);
     let mut engine = engine();
@@ -155,7 +153,7 @@ async fn encode_into(
     sink: Arc<dyn OutputSink>,
     scratch: &Path,
 ) -> (Result<Completion, Failure>, Plan) {
-    let job = Job::new(engine, source, options).await.map_err(|(failure, _)| failure).expect("planned");
+    let job = Job::planned_with(engine, source, options).await;
     let session = engine.open(job.address.clone()).await.expect("open");
     let (progress, _) = Progress::new();
     let task_io = TaskIo { scratch, sink, progress: &progress };
@@ -296,8 +294,7 @@ async fn encode_records_segment_before_the_source_ends() {
     );
     assert!(std::fs::metadata(&clip.file).expect("file").len() > 4 << 20);
     let store = FileServer::start().await;
-    let job = Job::new(&engine(), store.add(&clip.file), &options(&[72])).await;
-    let job = job.map_err(|(failure, _)| failure).expect("planned");
+    let job = Job::planned_with(&engine(), store.add(&clip.file), &options(&[72])).await;
     *store.hang_from_byte.lock().expect("lock") = Some(3 << 20);
     let recorded = || job.outputs.find(|output| output.name == "72p/seg_00001.m4s").is_some();
     tokio::select! {

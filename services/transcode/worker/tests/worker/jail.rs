@@ -79,11 +79,11 @@ async fn transcode_video_with_external_media_opens_no_target() {
     // A QuickTime file may refer to media in other files; this one refers to the forbidden file.
     let forbidden = ForbiddenTargets::new().await;
     let clip = Clip::new("clip.mov", "-f lavfi -i testsrc2=s=128x72:r=25:d=2 -c:v libx264 -preset ultrafast");
-    let mut bytes = std::fs::read(&clip.file).expect("file");
-    let at = bytes.windows(4).position(|kind| kind == b"url ").expect("data reference");
-    // Clears the flag that the media are in the same file.
-    bytes[at..at + 8].copy_from_slice(b"url \0\0\0\0");
-    std::fs::write(&clip.file, bytes).expect("write");
+    clip.patch(|bytes| {
+        let at = bytes.windows(4).position(|kind| kind == b"url ").expect("data reference");
+        // Clears the flag that the media are in the same file.
+        bytes[at..at + 8].copy_from_slice(b"url \0\0\0\0");
+    });
     let run = transcode(&clip.file).await;
     assert_eq!(forbidden.requests(), 0);
     if let Err(failure) = run.result {
@@ -96,8 +96,7 @@ async fn encode_runs_with_seccomp_and_without_privileges() {
     let clip =
         Clip::new("clip.mp4", "-f lavfi -i testsrc2=s=1280x720:r=30:d=20 -c:v libx264 -preset ultrafast");
     let store = FileServer::start().await;
-    let job = Job::new(&engine(), store.add(&clip.file), &options(&[])).await;
-    let job = Arc::new(job.map_err(|(failure, _)| failure).expect("planned"));
+    let job = Arc::new(Job::planned_with(&engine(), store.add(&clip.file), &options(&[])).await);
     let encoded = Arc::clone(&job);
     let running = tokio::spawn(async move { encoded.encode(0).await });
     wait_until(Duration::from_secs(60), "frames", || job.progress().frames > 0).await;

@@ -120,7 +120,7 @@ async fn transcode_records_every_uploaded_output() {
 async fn encode_reports_progress_throughout() {
     const FRAMES: u64 = 600;
     let clip =
-        Clip::new("clip.mp4", "-f lavfi -i testsrc2=s=1280x720:r=30:d=20 -c:v libx264 -preset ultrafast");
+        Clip::new("clip.mp4", "-f lavfi -i testsrc2=s=640x360:r=30:d=20 -c:v libx264 -preset ultrafast");
     let job = Job::planned(&clip.file, &options(&[])).await;
     let mut samples = job.encode_sampling_progress().await;
     assert_eq!(job.progress().frames, FRAMES);
@@ -193,14 +193,14 @@ async fn transcode_frame_shown_for_minutes_keeps_duration() {
 async fn transcode_damaged_video_plays_with_a_warning() {
     let clip =
         Clip::new("clip.ts", "-f lavfi -i testsrc2=s=256x144:r=25:d=10 -c:v libx264 -preset veryfast -g 25");
-    let mut bytes = std::fs::read(&clip.file).expect("file");
-    // Damages the payload of the packets in the middle, not their headers.
-    let quarter = bytes.len() / 188 / 4 * 188;
-    for packet in bytes[quarter..quarter * 3].chunks_exact_mut(188) {
-        packet[120] ^= 0x5a;
-        packet[150] ^= 0x77;
-    }
-    std::fs::write(&clip.file, bytes).expect("write");
+    clip.patch(|bytes| {
+        // Damages the payload of the packets in the middle, not their headers.
+        let quarter = bytes.len() / 188 / 4 * 188;
+        for packet in bytes[quarter..quarter * 3].chunks_exact_mut(188) {
+            packet[120] ^= 0x5a;
+            packet[150] ^= 0x77;
+        }
+    });
     let job = Job::planned(&clip.file, &options(&[144])).await;
     let done = job.run().await.expect("the intact part plays");
     let reasons: Vec<_> = done.warnings.iter().map(|warning| warning.kind).collect();
@@ -218,8 +218,7 @@ async fn transcode_above_progressive_limit_has_no_progressive_file() {
     let mut engine = engine();
     engine.limits.max_progressive_bytes = MAX_BYTES;
     let address = FileServer::start().await.add(&clip.file);
-    let job = Job::new(&engine, address, &options(&[360, 72])).await.map_err(|(failure, _)| failure);
-    let job = job.expect("planned");
+    let job = Job::planned_with(&engine, address, &options(&[360, 72])).await;
     let mut largest = 0;
     let done = {
         let mut encoding = std::pin::pin!(job.run());

@@ -238,8 +238,7 @@ async fn failed_self_test_releases_the_task_and_pauses_the_worker() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn file_without_video_fails_the_task_permanently() {
-    let file = Clip::empty("notes.mp4");
-    std::fs::write(&file.file, "just some notes\n").expect("write");
+    let file = Clip::with_content("notes.mp4", "just some notes\n");
     let worker = RunningWorker::start(&file.file, FakeServices::default(), LONG_DRAIN).await;
     worker.messages_deleted(1).await;
     let failed = worker.stop().await.failed().expect("failed");
@@ -249,8 +248,7 @@ async fn file_without_video_fails_the_task_permanently() {
 
 /// Starts a worker whose StartTask is refused.
 async fn worker_with_refused_start(reason: Reason) -> RunningWorker {
-    let any = Clip::empty("any");
-    std::fs::write(&any.file, "x").expect("write");
+    let any = Clip::with_content("any", "x");
     let services = FakeServices::default();
     *services.refuse_start.lock().expect("lock") = Some(reason);
     RunningWorker::start(&any.file, services, LONG_DRAIN).await

@@ -8,10 +8,9 @@ use rstest::rstest;
 #[case::mp4("film.mp4", "mov_text")]
 #[tokio::test(flavor = "multi_thread")]
 async fn transcode_subtitles_yields_webvtt(#[case] name: &str, #[case] codec: &str) {
-    let text = Clip::empty("text.srt");
     let cues =
         "1\n00:00:01,000 --> 00:00:02,500\nGrüße\n\n2\n00:00:03,000 --> 00:00:04,000\nand <i>more</i>\n";
-    std::fs::write(&text.file, cues).expect("write");
+    let text = Clip::with_content("text.srt", cues);
     let args = format!(
         "-f lavfi -i testsrc2=s=128x72:r=25:d=6 -i {{0}} -i {{0}} -map 0 -map 1 -map 2 -c:v libx264 -preset ultrafast -c:s {codec} -metadata:s:s:0 language=deu \
          -metadata:s:s:1 language=fra -disposition:s:0 default -disposition:s:1 forced"
