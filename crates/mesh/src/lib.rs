@@ -11,6 +11,7 @@ mod status;
 pub mod deadline;
 pub mod headers;
 pub mod identity;
+pub mod paging;
 pub mod server;
 pub mod telemetry;
 

@@ -15,6 +15,11 @@ pub fn now_millis() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// A duration in whole milliseconds, at most `i64::MAX`.
+pub fn duration_millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
 /// A wall clock: the system's, or a manual one for tests. Clones share the time.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
@@ -43,7 +48,7 @@ impl Clock {
     /// Advances a manual clock. No effect on the system clock.
     pub fn advance(&self, by: Duration) {
         if let Some(time) = &self.manual {
-            time.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::SeqCst);
+            time.fetch_add(duration_millis(by), Ordering::SeqCst);
         }
     }
 }

@@ -1,39 +1,39 @@
-//! What the role is configured with.
+//! Configuration of the auth service.
 
 use std::{fmt, time::Duration};
 
-/// What the auth role needs to know.
+/// Configuration of the auth service.
 #[derive(Clone)]
 pub struct AuthConfig {
-    /// `sqlite:` or `postgres:` URL of the auth database.
+    /// URL of the auth database: `sqlite:` or `postgres:`.
     pub database_url: String,
     /// Ed25519 private key that signs access tokens, as PKCS#8 in PEM.
     pub signing_key_pem: String,
-    /// How long an access token is valid; 15 minutes by default.
+    /// Lifetime of an access token; 15 minutes by default.
     pub access_token_ttl: Duration,
-    /// How long a session lives without being refreshed; 30 days by default.
+    /// Lifetime of a session that is not refreshed; 30 days by default.
     pub refresh_token_ttl: Duration,
-    /// What hashing a password costs.
+    /// Cost and concurrency of password hashing.
     pub password_hashing: PasswordHashing,
 }
 
-/// Cost of Argon2id, and how much of it may go on at once.
+/// Cost of Argon2id, and limits on concurrent hashing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PasswordHashing {
-    /// Memory of one hash, in KiB.
+    /// Memory of one hash, KiB.
     pub memory_kib: u32,
-    /// Passes over that memory.
+    /// Passes over the memory.
     pub iterations: u32,
     /// Lanes.
     pub parallelism: u32,
-    /// Hashes computed at once in this process; at least 1.
+    /// Concurrent hashes in this process; at least 1.
     pub concurrency: usize,
-    /// How long a call may wait for its turn before it is refused as OVERLOADED.
-    pub longest_wait: Duration,
+    /// How long a call waits to start hashing before it fails with OVERLOADED.
+    pub max_wait: Duration,
 }
 
 impl AuthConfig {
-    /// The defaults, for a database and a key.
+    /// Defaults for a database and a signing key.
     pub fn new(database_url: impl Into<String>, signing_key_pem: impl Into<String>) -> Self {
         Self {
             database_url: database_url.into(),
@@ -45,7 +45,7 @@ impl AuthConfig {
     }
 }
 
-/// Neither the key nor the URL, which may hold a password, belongs in a log.
+/// Omits the key and the URL, which may contain a password.
 impl fmt::Debug for AuthConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AuthConfig")
@@ -57,8 +57,8 @@ impl fmt::Debug for AuthConfig {
 }
 
 impl Default for PasswordHashing {
-    /// 19 MiB, two passes, one lane: OWASP's recommendation for Argon2id (Password Storage Cheat Sheet).
-    /// One core is left to everything else.
+    /// 19 MiB, two passes, one lane: OWASP's recommendation for Argon2id (Password Storage Cheat Sheet). One core stays
+    /// free for other work.
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
@@ -66,7 +66,7 @@ impl Default for PasswordHashing {
             iterations: 2,
             parallelism: 1,
             concurrency: cores.saturating_sub(1).clamp(1, 8),
-            longest_wait: Duration::from_secs(5),
+            max_wait: Duration::from_secs(5),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What can go wrong in auth, and how callers are told.
+//! Errors of the auth service, and their RPC form.
 
 use std::time::Duration;
 
@@ -11,66 +11,66 @@ use reelmill_proto::Reason;
 use sea_orm::DbErr;
 use tonic::{Code, Status};
 
-/// Why the auth role could not do something.
+/// Error of the auth service.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
-    /// The configured signing key can't sign.
-    #[error("the signing key is no Ed25519 private key as PKCS#8 in PEM: {0}")]
+    /// The configured signing key is invalid.
+    #[error("the signing key is not an Ed25519 private key as PKCS#8 in PEM: {0}")]
     SigningKey(String),
-    /// The configured cost can't be used.
+    /// The configured hashing cost is invalid.
     #[error("password hashing: {0}")]
     PasswordHashing(String),
-    /// The database can't be opened.
+    /// The database cannot be opened.
     #[error(transparent)]
     Open(#[from] DatabaseError),
-    /// The database failed.
+    /// A query failed.
     #[error("database: {0}")]
     Database(#[from] DbErr),
-    /// The hub could not be told that sessions ended. In the database they have.
+    /// The session cache could not be updated. In the database the sessions have ended.
     #[error("session cache: {0}")]
     SessionCache(#[from] SharedStateError),
-    /// The e-mail address is none.
+    /// The e-mail address is invalid.
     #[error("must be an e-mail address of at most 254 characters")]
     EmailInvalid,
     /// The password is too short, too long or easily guessed.
     #[error("{0}")]
     PasswordTooWeak(&'static str),
-    /// A field of the request is wrong.
+    /// A request field is invalid.
     #[error("{field}: {message}")]
     Field {
         /// The field.
         field: &'static str,
-        /// What is wrong.
+        /// What is required.
         message: &'static str,
     },
-    /// Someone has this e-mail address already.
+    /// Another account has this e-mail address.
     #[error("an account with this e-mail address exists")]
     EmailTaken,
-    /// No such account, or another password.
+    /// Unknown e-mail address or wrong password.
     #[error("the e-mail address or the password is wrong")]
     CredentialsWrong,
-    /// Not a refresh token of ours.
+    /// The refresh token is malformed or unknown.
     #[error("the refresh token is not valid; sign in again")]
     RefreshTokenInvalid,
-    /// A refresh token was shown a second time: its session is over.
+    /// A used refresh token was presented again: its session was ended.
     #[error("the refresh token was used before; its session was ended, sign in again")]
     RefreshTokenReplayed,
-    /// A refresh token was used a moment ago, perhaps by another tab of the same browser.
-    #[error("the refresh token was used a moment ago; use the one that came of it")]
+    /// The refresh token was used within the grace period, perhaps by another tab of the same browser.
+    #[error("the refresh token was used a few seconds ago; use its successor")]
     RefreshTokenSpent,
-    /// The session was ended or idle for too long.
+    /// The session was ended or has expired.
     #[error("the session has ended; sign in again")]
     SessionEnded,
     /// The caller has no such session.
     #[error("no such session")]
     SessionNotFound,
-    /// The caller may see no such account.
+    /// The account does not exist or is not the caller's.
     #[error("no such account")]
     UserNotFound,
-    /// Too many passwords wait to be hashed.
-    #[error("too many sign-ins at once; try again")]
+    /// Too many passwords are waiting to be hashed.
+    #[error("too many sign-ins at the same time; try again")]
     Overloaded,
-    /// Something that can't happen did.
+    /// An internal error.
     #[error("{0}")]
     Internal(String),
 }
@@ -79,43 +79,44 @@ impl AuthError {
     pub(crate) fn internal(cause: impl std::fmt::Display) -> Self {
         Self::Internal(cause.to_string())
     }
+}
 
-    /// What the caller is told.
-    fn refusal(&self) -> RpcError {
-        let words = self.to_string();
-        match self {
-            Self::EmailInvalid => RpcError::field(Reason::EmailInvalid, "email", words),
-            Self::PasswordTooWeak(_) => RpcError::field(Reason::PasswordTooWeak, "password", words),
-            Self::Field { field, message } => RpcError::field(Reason::FieldInvalid, field, *message),
-            Self::EmailTaken => RpcError::new(Code::AlreadyExists, Reason::EmailTaken, words),
-            Self::CredentialsWrong => RpcError::unauthenticated(Reason::CredentialsWrong, words),
-            Self::RefreshTokenInvalid => RpcError::unauthenticated(Reason::RefreshTokenInvalid, words),
-            Self::RefreshTokenReplayed => RpcError::unauthenticated(Reason::RefreshTokenReplayed, words),
-            Self::RefreshTokenSpent => RpcError::unauthenticated(Reason::RefreshTokenSpent, words),
-            Self::SessionEnded => RpcError::unauthenticated(Reason::SessionEnded, words),
-            Self::SessionNotFound => RpcError::not_found(Reason::SessionNotFound, words),
-            Self::UserNotFound => RpcError::not_found(Reason::UserNotFound, words),
-            Self::Overloaded => RpcError::new(Code::ResourceExhausted, Reason::Overloaded, words)
+impl From<&AuthError> for RpcError {
+    fn from(error: &AuthError) -> Self {
+        let message = error.to_string();
+        match error {
+            AuthError::EmailInvalid => Self::field(Reason::EmailInvalid, "email", message),
+            AuthError::PasswordTooWeak(_) => Self::field(Reason::PasswordTooWeak, "password", message),
+            AuthError::Field { field, message } => Self::field(Reason::FieldInvalid, field, *message),
+            AuthError::EmailTaken => Self::new(Code::AlreadyExists, Reason::EmailTaken, message),
+            AuthError::CredentialsWrong => Self::unauthenticated(Reason::CredentialsWrong, message),
+            AuthError::RefreshTokenInvalid => Self::unauthenticated(Reason::RefreshTokenInvalid, message),
+            AuthError::RefreshTokenReplayed => Self::unauthenticated(Reason::RefreshTokenReplayed, message),
+            AuthError::RefreshTokenSpent => Self::unauthenticated(Reason::RefreshTokenSpent, message),
+            AuthError::SessionEnded => Self::unauthenticated(Reason::SessionEnded, message),
+            AuthError::SessionNotFound => Self::not_found(Reason::SessionNotFound, message),
+            AuthError::UserNotFound => Self::not_found(Reason::UserNotFound, message),
+            AuthError::Overloaded => Self::new(Code::ResourceExhausted, Reason::Overloaded, message)
                 .retry_after(Duration::from_secs(2)),
-            Self::SessionCache(cause) => RpcError::unavailable(
+            AuthError::SessionCache(cause) => Self::unavailable(
                 Reason::SessionCacheUnavailable,
-                "the session store is away; sign out again to be sure",
+                "the session cache is unavailable; sign out again to be sure",
                 cause,
             ),
-            Self::Database(cause) if is_unavailable(cause) => {
-                RpcError::unavailable(Reason::DatabaseUnavailable, "the database is away", cause)
+            AuthError::Database(cause) if is_unavailable(cause) => {
+                Self::unavailable(Reason::DatabaseUnavailable, "the database is unavailable; retry", cause)
             }
-            Self::SigningKey(_)
-            | Self::PasswordHashing(_)
-            | Self::Open(_)
-            | Self::Database(_)
-            | Self::Internal(_) => RpcError::internal(self),
+            AuthError::SigningKey(_)
+            | AuthError::PasswordHashing(_)
+            | AuthError::Open(_)
+            | AuthError::Database(_)
+            | AuthError::Internal(_) => Self::internal(error),
         }
     }
 }
 
 impl From<AuthError> for Status {
     fn from(error: AuthError) -> Self {
-        error.refusal().into()
+        RpcError::from(&error).to_status()
     }
 }

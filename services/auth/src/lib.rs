@@ -1,20 +1,26 @@
 //! The auth service: users, passwords, sessions, tokens, signing keys.
 //!
-//! The database is the truth about sessions. The session_cache, which the gateway asks on every call, is told after the
-//! database and may forget; [`SERVICES`]' internal half, `SessionService`, puts back what it forgot.
+//! The database is authoritative for sessions. The session cache, which the gateway reads on every call, is written after
+//! it and may lose entries; `SessionService` restores them.
+//!
+//! Calls go from the RPC methods (`auth_service.rs`, `session_service.rs`) through `sessions.rs` and
+//! `password_sign_in.rs` to the rules in `domain` and the queries in `db`.
 
-mod account;
+mod access_token;
+mod auth_service;
 mod config;
-mod cookie;
+mod db;
+mod domain;
 mod error;
-mod password;
+mod messages;
+mod password_hasher;
+mod password_sign_in;
+mod refresh_cookie;
 mod refresh_token;
-mod rotation;
-mod service;
+mod session_cache_writer;
 mod session_service;
 mod sessions;
-mod store;
-pub mod token;
+mod signing_key;
 
 use std::sync::Arc;
 
@@ -24,49 +30,58 @@ use reelmill_proto::auth::{
 };
 use tonic::service::Routes;
 
+pub use access_token::{AccessClaims, ISSUER};
 pub use config::{AuthConfig, PasswordHashing};
 pub use error::AuthError;
-pub use token::{generate_signing_key, public_key};
+pub use signing_key::{generate_signing_key, public_key};
 
-use password::Hasher;
-use service::AuthRpc;
+use auth_service::AuthRpc;
+use db::Db;
+use password_hasher::PasswordHasher;
+use password_sign_in::PasswordSignIn;
+use session_cache_writer::SessionCacheWriter;
 use session_service::SessionRpc;
-use sessions::Sessions;
-use store::Store;
-use token::SigningKey;
+use sessions::{Sessions, TokenLifetimes};
+use signing_key::SigningKey;
 
-/// The services that [`Auth::routes`] serves.
+/// Full names of the services in [`Auth::routes`].
 pub const SERVICES: &[&str] = &["reelmill.auth.v1.AuthService", "reelmill.auth.v1.SessionService"];
 
-/// The auth role. Clones share everything.
+/// The auth service. Clones share its state.
 #[derive(Clone)]
 pub struct Auth {
     rpc: AuthRpc,
 }
 
 impl Auth {
-    /// Opens and migrates the database, and reads the signing key.
+    /// Opens and migrates the database, and parses the signing key.
     ///
     /// # Errors
-    /// A key or hashing cost that can't be used, or a database that can't be opened.
+    /// An invalid key or hashing cost, or a database that cannot be opened.
     pub async fn open(
         config: AuthConfig,
         session_cache: Arc<dyn SessionCache>,
         clock: Clock,
     ) -> Result<Self, AuthError> {
         let key = SigningKey::from_pem(&config.signing_key_pem)?;
-        let hasher = Hasher::new(config.password_hashing).await?;
-        let store = Store::open(&config.database_url).await?;
-        let key_since = store.signing_key_since(key.kid(), clock.now_millis()).await?;
-        let lifetimes = sessions::Lifetimes {
-            access_token: config.access_token_ttl,
-            refresh_token: config.refresh_token_ttl,
+        let hasher = PasswordHasher::new(config.password_hashing).await?;
+        let db = Db::open(&config.database_url).await?;
+        let key_create_time = db.signing_key_create_time(key.kid(), clock.now_millis()).await?;
+        let sessions = Sessions {
+            db: db.clone(),
+            cache: SessionCacheWriter::new(session_cache, config.access_token_ttl),
+            key,
+            clock: clock.clone(),
+            lifetimes: TokenLifetimes {
+                access_token: config.access_token_ttl,
+                refresh_token: config.refresh_token_ttl,
+            },
         };
-        let sessions = Sessions::new(store.clone(), session_cache, key, clock.clone(), lifetimes);
-        Ok(Self { rpc: AuthRpc { store, sessions, hasher, clock, key_since } })
+        let sign_in = PasswordSignIn { db: db.clone(), hasher: hasher.clone() };
+        Ok(Self { rpc: AuthRpc { db, sessions, sign_in, hasher, clock, key_create_time } })
     }
 
-    /// The services, to be served by `reelmill_mesh::server::serve`.
+    /// The gRPC services.
     pub fn routes(&self) -> Routes {
         let sessions = SessionRpc { sessions: self.rpc.sessions.clone() };
         Routes::new(AuthServiceServer::new(self.rpc.clone())).add_service(SessionServiceServer::new(sessions))

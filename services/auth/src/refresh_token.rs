@@ -1,56 +1,60 @@
-//! Refresh tokens: `{jti}.{secret}`. The store keeps the jti and a hash of the secret, so that whoever reads
-//! the database can't refresh.
+//! Refresh tokens: `{jti}.{secret}`. The database stores the jti and a hash of the secret, so that reading it does not
+//! allow refreshing.
 
 use aws_lc_rs::{constant_time, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use crate::{AuthError, account};
+use crate::{
+    domain::id::{is_id, new_id},
+    error::AuthError,
+};
 
 const SECRET_BYTES: usize = 32;
 
-/// A new refresh token.
+/// A newly issued refresh token.
 pub(crate) struct RefreshToken {
-    /// Names it in the store.
+    /// Token id.
     pub jti: String,
     secret: String,
 }
 
-/// A refresh token that somebody shows.
-pub(crate) struct ShownToken<'a> {
-    /// Names it in the store.
+/// A refresh token presented by a client.
+pub(crate) struct PresentedToken<'a> {
+    /// Token id.
     pub jti: &'a str,
     secret: &'a str,
 }
 
 impl RefreshToken {
-    /// Makes one of 256 random bits.
+    /// Generates a token with 256 random bits.
     pub fn generate() -> Result<Self, AuthError> {
         let mut secret = [0; SECRET_BYTES];
-        aws_lc_rs::rand::fill(&mut secret).map_err(|_| AuthError::internal("no random bytes"))?;
-        Ok(Self { jti: account::new_id(), secret: URL_SAFE_NO_PAD.encode(secret) })
+        aws_lc_rs::rand::fill(&mut secret)
+            .map_err(|_| AuthError::internal("the system has no random bytes"))?;
+        Ok(Self { jti: new_id(), secret: URL_SAFE_NO_PAD.encode(secret) })
     }
 
-    /// What its holder gets.
+    /// The token as sent to the client.
     pub fn expose(&self) -> String {
         format!("{}.{}", self.jti, self.secret)
     }
 
-    /// What the store keeps beside the jti: SHA-256 of the secret, in hexadecimal.
+    /// SHA-256 of the secret, in hexadecimal.
     pub fn secret_hash(&self) -> String {
         hash(&self.secret)
     }
 }
 
-impl<'a> ShownToken<'a> {
-    /// Reads a token's form.
+impl<'a> PresentedToken<'a> {
+    /// Parses a token. `None` if it is malformed.
     pub fn parse(text: &'a str) -> Option<Self> {
         let (jti, secret) = text.split_once('.')?;
-        // Nobody makes us hash megabytes.
-        (account::is_id(jti) && secret.len() <= 2 * SECRET_BYTES).then_some(Self { jti, secret })
+        // The limit bounds the cost of hashing.
+        (is_id(jti) && secret.len() <= 2 * SECRET_BYTES).then_some(Self { jti, secret })
     }
 
-    /// Whether its secret is the one that was hashed.
-    pub fn opens(&self, secret_hash: &str) -> bool {
+    /// Whether its secret has the given hash. Compares in constant time.
+    pub fn matches(&self, secret_hash: &str) -> bool {
         constant_time::verify_slices_are_equal(hash(self.secret).as_bytes(), secret_hash.as_bytes()).is_ok()
     }
 }
@@ -64,21 +68,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_opens_its_own_hash_only() {
+    fn matches_only_its_own_hash() {
         let (token, other) = (RefreshToken::generate().unwrap(), RefreshToken::generate().unwrap());
         let exposed = token.expose();
-        let shown = ShownToken::parse(&exposed).unwrap();
-        assert_eq!(shown.jti, token.jti);
-        assert!(shown.opens(&token.secret_hash()));
-        assert!(!shown.opens(&other.secret_hash()) && !shown.opens(""));
+        let presented = PresentedToken::parse(&exposed).unwrap();
+        assert_eq!(presented.jti, token.jti);
+        assert!(presented.matches(&token.secret_hash()));
+        assert!(!presented.matches(&other.secret_hash()) && !presented.matches(""));
         assert!(!token.secret_hash().contains(&exposed[33..]));
     }
 
     #[test]
-    fn garbage_has_no_form() {
-        let jti = account::new_id();
-        for bad in ["", ".", "x.y", &jti, &format!("{jti}.{}", "x".repeat(65)), "\0.\0"] {
-            assert!(ShownToken::parse(bad).is_none(), "{bad:?}");
+    fn parse_malformed_token_returns_none() {
+        let jti = new_id();
+        for malformed in ["", ".", "x.y", &jti, &format!("{jti}.{}", "x".repeat(65)), "\0.\0"] {
+            assert!(PresentedToken::parse(malformed).is_none(), "{malformed:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! SessionService: what other roles ask about sessions.
+//! RPC methods of SessionService, for other roles.
 
 use reelmill_proto::auth::{
     CheckSessionRequest, CheckSessionResponse, session_service_server::SessionService,
@@ -20,12 +20,12 @@ impl SessionService for SessionRpc {
     ) -> Result<Response<CheckSessionResponse>, Status> {
         let name = request.into_inner().name;
         let id = name.strip_prefix("sessions/").unwrap_or_default();
-        let answer = match self.sessions.check(id).await? {
+        let response = match self.sessions.check(id).await? {
             Some((session, alive)) => {
                 CheckSessionResponse { alive, user: format!("users/{}", session.user_id) }
             }
             None => CheckSessionResponse::default(),
         };
-        Ok(Response::new(answer))
+        Ok(Response::new(response))
     }
 }

@@ -1,34 +1,34 @@
-//! What the transcode role is told.
+//! Configuration of the transcode role.
 
 use std::time::Duration;
 
 use reelmill_media::plan::{Codec, Preset};
 
-/// Settings of the transcode role.
+/// Configuration of the transcode role.
 #[derive(Debug, Clone)]
 pub struct TranscodeConfig {
-    /// Where its tables are: `sqlite://…` or `postgres://…`.
+    /// Database URL: `sqlite://…` or `postgres://…`.
     pub database_url: String,
-    /// How long a lease lasts without a report.
+    /// Lifetime of a lease without renewal.
     pub lease: Duration,
-    /// How long a lease lasts once the worker's report stream broke.
+    /// Remaining lifetime of a lease after the worker's report stream broke.
     pub lease_after_disconnect: Duration,
-    /// How often a worker may lose or give back a task before the job fails.
+    /// Failures of a task, because of workers, after which its job fails.
     pub max_failures: i32,
-    /// How long signed source and output addresses work.
+    /// Lifetime of presigned GET URLs.
     pub address_ttl: Duration,
-    /// The codec of videos that ask for none.
+    /// Codec of videos that request none.
     pub default_profile: Codec,
-    /// The preset of videos that ask for none.
+    /// Preset of videos that request none.
     pub default_preset: Preset,
-    /// Threads of each encoder of HEVC and VP9. Part of every plan made from now on, because output bytes depend on it.
+    /// Threads of each HEVC or VP9 encoder. Part of every new plan, because the output bytes depend on it.
     pub encoder_threads: u32,
-    /// How often a growing playlist is put, at most.
+    /// Shortest interval between two writes of a growing playlist.
     pub publish_interval: Duration,
 }
 
 impl TranscodeConfig {
-    /// The usual settings on a database.
+    /// Default configuration on a database.
     pub fn new(database_url: impl Into<String>) -> Self {
         Self {
             database_url: database_url.into(),

@@ -1,4 +1,4 @@
-//! What can go wrong in dispatch, and how callers are told.
+//! Errors of the transcode role and their gRPC status.
 
 use reelmill_mesh::RpcError;
 use reelmill_platform::{
@@ -13,19 +13,19 @@ use tonic::Status;
 
 use crate::domain::LeaseError;
 
-/// Why the transcode role could not do something.
+/// Error of the transcode role.
 #[derive(Debug, thiserror::Error)]
 pub enum TranscodeError {
-    /// There is no such job for this caller.
-    #[error("there is no such job")]
+    /// The caller has no job of this name.
+    #[error("no such job: {0}")]
     JobNotFound(String),
-    /// There is no such task.
-    #[error("there is no such task")]
+    /// There is no task of this name.
+    #[error("no such task: {0}")]
     TaskNotFound(String),
-    /// The task can't be worked at under this lease.
+    /// The worker may not run the task.
     #[error(transparent)]
     Lease(#[from] LeaseError),
-    /// A field of the request is wrong.
+    /// A field of the request is invalid.
     #[error("{field}: {message}")]
     Field {
         /// The field.
@@ -33,36 +33,36 @@ pub enum TranscodeError {
         /// What is wrong.
         message: String,
     },
-    /// The page token is not one of ours.
-    #[error("the page token is not valid")]
+    /// The page token was not returned by an earlier call.
+    #[error("invalid page token")]
     PageToken,
-    /// The database can't be opened.
+    /// The database could not be opened or migrated.
     #[error(transparent)]
     Open(#[from] DatabaseError),
-    /// The database failed.
+    /// A query failed.
     #[error("database: {0}")]
     Database(#[from] DbErr),
-    /// The object store failed.
+    /// A request to the object store failed.
     #[error("object store: {0}")]
     Objects(#[from] ObjectsError),
-    /// The queue failed.
+    /// A request to the object store timed out.
+    #[error("object store: request timed out")]
+    ObjectStoreTimeout,
+    /// A request to the queue failed.
     #[error("queue: {0}")]
     Queue(#[from] QueueError),
-    /// The hub failed.
+    /// Publishing or subscribing failed.
     #[error("pub/sub: {0}")]
     PubSub(#[from] SharedStateError),
-    /// A stored message can't be read.
-    #[error("stored message: {0}")]
-    Stored(#[from] prost::DecodeError),
-    /// A stored plan can't be read.
-    #[error("stored plan: {0}")]
-    StoredPlan(#[from] serde_json::Error),
-    /// The plan of a job that was planned is not there.
+    /// A published message is malformed.
+    #[error("published message: {0}")]
+    PublishedMessage(#[from] prost::DecodeError),
+    /// A plan cannot be parsed or serialized.
+    #[error("plan: {0}")]
+    Plan(#[from] serde_json::Error),
+    /// A planned job has no plan.
     #[error("the plan of job {0} is missing")]
     PlanMissing(String),
-    /// The object store did not answer in time.
-    #[error("object store: no answer in time")]
-    StoreSlow,
 }
 
 impl TranscodeError {
@@ -73,35 +73,41 @@ impl TranscodeError {
 
 impl From<TranscodeError> for Status {
     fn from(error: TranscodeError) -> Self {
-        let refusal = match &error {
-            TranscodeError::JobNotFound(_) => RpcError::not_found(Reason::JobNotFound, error.to_string()),
-            TranscodeError::TaskNotFound(_) => RpcError::not_found(Reason::TaskNotFound, error.to_string()),
+        let rpc_error = match &error {
+            TranscodeError::JobNotFound(_) => RpcError::not_found(Reason::JobNotFound, "no such job"),
+            TranscodeError::TaskNotFound(_) => RpcError::not_found(Reason::TaskNotFound, "no such task"),
             TranscodeError::Lease(lease) => RpcError::precondition(lease.reason(), error.to_string()),
             TranscodeError::Field { field, message } => RpcError::field(Reason::FieldInvalid, field, message),
             TranscodeError::PageToken => {
-                RpcError::field(Reason::PageTokenInvalid, "page_token", "not from a former answer")
+                RpcError::field(Reason::PageTokenInvalid, "page_token", "was not returned by an earlier call")
             }
-            TranscodeError::Objects(cause) => {
-                RpcError::unavailable(Reason::ObjectStoreUnavailable, "the object store is away", cause)
-            }
+            TranscodeError::Objects(cause) => RpcError::unavailable(
+                Reason::ObjectStoreUnavailable,
+                "the object store is unavailable: retry",
+                cause,
+            ),
+            TranscodeError::ObjectStoreTimeout => RpcError::unavailable(
+                Reason::ObjectStoreUnavailable,
+                "the object store is unavailable: retry",
+                &error,
+            ),
             TranscodeError::Queue(cause) => {
-                RpcError::unavailable(Reason::QueueUnavailable, "the queue is away", cause)
+                RpcError::unavailable(Reason::QueueUnavailable, "the queue is unavailable: retry", cause)
             }
             TranscodeError::PubSub(cause) => {
-                RpcError::unavailable(Reason::SharedStateUnavailable, "the shared state is away", cause)
+                RpcError::unavailable(Reason::SharedStateUnavailable, "pub/sub is unavailable: retry", cause)
             }
-            TranscodeError::Database(cause) if database::is_unavailable(cause) => {
-                RpcError::unavailable(Reason::DatabaseUnavailable, "the database is away", cause)
-            }
-            TranscodeError::StoreSlow => {
-                RpcError::unavailable(Reason::ObjectStoreUnavailable, "the object store is away", &error)
-            }
+            TranscodeError::Database(cause) if database::is_unavailable(cause) => RpcError::unavailable(
+                Reason::DatabaseUnavailable,
+                "the database is unavailable: retry",
+                cause,
+            ),
             TranscodeError::Open(_)
             | TranscodeError::Database(_)
-            | TranscodeError::Stored(_)
-            | TranscodeError::StoredPlan(_)
+            | TranscodeError::PublishedMessage(_)
+            | TranscodeError::Plan(_)
             | TranscodeError::PlanMissing(_) => RpcError::internal(&error),
         };
-        refusal.into()
+        rpc_error.into()
     }
 }

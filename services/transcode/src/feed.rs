@@ -1,4 +1,4 @@
-//! Tells watchers what changed: through the hub, so that every replica's watchers hear of it.
+//! Publishes and watches job changes, across all processes of the role.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -9,138 +9,122 @@ use reelmill_platform::shared_state::{Notification, PubSub, Subscription};
 use reelmill_proto::transcode::WatchJobsResponse;
 
 use crate::{
-    convert::feed_message,
+    db::{Db, JobDetails},
     error::TranscodeError,
-    progress::Tracker,
-    store::{JobRow, Store},
+    progress::ProgressTracker,
 };
 
-/// The hub's topic for jobs as they change; each hint is an encoded [`WatchJobsResponse`].
-const JOBS: &str = "jobs";
-/// How long silence is believed. A hint can be lost between a commit and its telling; if it told of the last
-/// change for long, nobody would look again.
-const LONGEST_TRUST: Duration = Duration::from_secs(5);
-/// How many rows are read at once when a watch begins.
-const PAGE: u64 = 200;
+/// Pub/sub topic of job changes; each payload is an encoded [`WatchJobsResponse`].
+const JOBS_TOPIC: &str = "jobs";
+/// Longest time without a notification before the database is read. A process can be killed between the commit of a
+/// change and its publication.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
+/// Rows read at once when a watch begins.
+const BACKLOG_PAGE: u64 = 200;
 
-/// What the watchers of this process and of others hear.
+/// Feed of job changes.
 #[derive(Clone)]
-pub(crate) struct Feed {
-    store: Store,
+pub(crate) struct JobFeed {
+    db: Db,
     pub_sub: Arc<dyn PubSub>,
-    tracker: Arc<Tracker>,
+    progress: Arc<ProgressTracker>,
 }
 
-/// A stream of jobs.
-pub(crate) type Jobs = Pin<Box<dyn Stream<Item = Result<WatchJobsResponse, TranscodeError>> + Send>>;
+/// Changes of jobs.
+pub(crate) type JobChangeStream =
+    Pin<Box<dyn Stream<Item = Result<WatchJobsResponse, TranscodeError>> + Send>>;
 
-impl Feed {
-    pub(crate) fn new(store: Store, pub_sub: Arc<dyn PubSub>, tracker: Arc<Tracker>) -> Self {
-        Self { store, pub_sub, tracker }
+impl JobFeed {
+    pub(crate) fn new(db: Db, pub_sub: Arc<dyn PubSub>, progress: Arc<ProgressTracker>) -> Self {
+        Self { db, pub_sub, progress }
     }
 
-    /// Says that a job was stored anew. A hub that is away costs watchers promptness, not truth, so
-    /// that is logged only.
-    pub(crate) async fn changed(&self, row: &JobRow) {
-        self.tracker.stored(row);
-        match told(row, &self.tracker) {
-            Ok(message) => self.publish(&message).await,
-            Err(error) => tracing::error!(job = row.id, %error, "a stored job can't be told"),
+    /// Publishes a job with its progress. While pub/sub is unavailable watchers are late but miss nothing, so a failure is
+    /// only logged.
+    pub(crate) async fn publish(&self, details: &JobDetails) {
+        let payload = Bytes::from(self.progress.watch_jobs_response(details).encode_to_vec());
+        if let Err(error) = self.pub_sub.publish(JOBS_TOPIC, payload).await {
+            tracing::warn!(%error, "a job change was not published; watchers see it at their next poll");
         }
     }
 
-    /// Says how far a running job is.
-    pub(crate) async fn progressed(&self, row: &JobRow) {
-        match told(row, &self.tracker) {
-            Ok(message) => self.publish(&message).await,
-            Err(error) => tracing::error!(job = row.id, %error, "a stored job can't be told"),
-        }
+    /// Subscribes to what is published from now on.
+    pub(crate) async fn subscribe(&self) -> Result<Subscription, TranscodeError> {
+        Ok(self.pub_sub.subscribe(JOBS_TOPIC).await?)
     }
 
-    async fn publish(&self, message: &WatchJobsResponse) {
-        if let Err(error) = self.pub_sub.publish(JOBS, Bytes::from(message.encode_to_vec())).await {
-            tracing::warn!(%error, "watchers were not told");
-        }
-    }
-
-    /// What is said of jobs from now on.
-    pub(crate) async fn hints(&self) -> Result<Subscription, TranscodeError> {
-        Ok(self.pub_sub.subscribe(JOBS).await?)
-    }
-
-    /// Every job changed after `revision`, in the order of their changes; then every change as it
-    /// comes, and progress. A change may come twice, and an older one after a newer one of the same
-    /// job: what has a lower revision than the job is known by is to be passed over.
-    pub(crate) async fn jobs(&self, revision: i64) -> Result<Jobs, TranscodeError> {
+    /// Every job changed since `revision`, in order, then every change and progress.
+    ///
+    /// A change may be repeated, and an older change may follow a newer one of the same job: skip those with a lower
+    /// revision than the job's last one.
+    pub(crate) async fn changes_since(&self, revision: i64) -> Result<JobChangeStream, TranscodeError> {
         self.follow(revision, false).await
     }
 
-    /// The same, after every job that is running, so that it is known how far it is.
-    pub(crate) async fn all_jobs(&self, revision: i64) -> Result<Jobs, TranscodeError> {
+    /// Every running job, for its progress, then as [`JobFeed::changes_since`].
+    pub(crate) async fn running_and_changes_since(
+        &self,
+        revision: i64,
+    ) -> Result<JobChangeStream, TranscodeError> {
         self.follow(revision, true).await
     }
 
-    async fn follow(&self, revision: i64, running_first: bool) -> Result<Jobs, TranscodeError> {
-        // First the ear, then the past: what happens between is heard twice rather than never.
-        let hints = self.pub_sub.subscribe(JOBS).await?;
-        let following = Following {
-            store: self.store.clone(),
-            tracker: Arc::clone(&self.tracker),
-            hints,
-            seen: revision,
-            ready: if running_first { self.store.running_until(revision).await? } else { Vec::new() },
-            catching_up: true,
+    async fn follow(&self, revision: i64, with_running: bool) -> Result<JobChangeStream, TranscodeError> {
+        // Subscribe before reading the backlog: duplicates are possible, gaps are not.
+        let notifications = self.subscribe().await?;
+        let backlog =
+            if with_running { self.db.running_jobs_unchanged_since(revision).await? } else { Vec::new() };
+        let follower = Follower {
+            db: self.db.clone(),
+            progress: Arc::clone(&self.progress),
+            notifications,
+            last_revision: revision,
+            backlog,
+            is_reading_backlog: true,
         };
-        Ok(Box::pin(stream::try_unfold(following, |mut following| async move {
-            Ok(following.next().await?.map(|message| (message, following)))
+        Ok(Box::pin(stream::try_unfold(follower, |mut follower| async move {
+            Ok(follower.next().await?.map(|message| (message, follower)))
         })))
     }
 }
 
-/// A job's row with how far it is.
-fn told(row: &JobRow, tracker: &Tracker) -> Result<WatchJobsResponse, TranscodeError> {
-    let mut message = feed_message(row)?;
-    if let Some(job) = &mut message.job {
-        tracker.overlay(&row.id, job);
-    }
-    Ok(message)
-}
-
-struct Following {
-    store: Store,
-    tracker: Arc<Tracker>,
-    hints: Subscription,
+/// Position of one watcher in the feed.
+struct Follower {
+    db: Db,
+    progress: Arc<ProgressTracker>,
+    notifications: Subscription,
     /// Highest revision sent.
-    seen: i64,
+    last_revision: i64,
     /// Read but not sent, the latest first.
-    ready: Vec<JobRow>,
-    catching_up: bool,
+    backlog: Vec<JobDetails>,
+    is_reading_backlog: bool,
 }
 
-impl Following {
+impl Follower {
+    /// The next change; none when pub/sub ends the subscription.
     async fn next(&mut self) -> Result<Option<WatchJobsResponse>, TranscodeError> {
         loop {
-            if let Some(row) = self.ready.pop() {
-                self.seen = self.seen.max(row.revision);
-                return told(&row, &self.tracker).map(Some);
+            if let Some(details) = self.backlog.pop() {
+                self.last_revision = self.last_revision.max(details.row.revision);
+                return Ok(Some(self.progress.watch_jobs_response(&details)));
             }
-            if self.catching_up {
-                self.ready = self.store.jobs_since(self.seen, PAGE).await?;
-                self.ready.reverse();
-                self.catching_up = !self.ready.is_empty();
+            if self.is_reading_backlog {
+                self.backlog = self.db.jobs_changed_since(self.last_revision, BACKLOG_PAGE).await?;
+                self.backlog.reverse();
+                self.is_reading_backlog = !self.backlog.is_empty();
                 continue;
             }
-            match tokio::time::timeout(LONGEST_TRUST, self.hints.next()).await {
+            match tokio::time::timeout(POLL_INTERVAL, self.notifications.next()).await {
                 Ok(None) => return Ok(None),
-                Err(_) | Ok(Some(Notification::Lagged)) => self.catching_up = true,
+                Err(_) | Ok(Some(Notification::Lagged)) => self.is_reading_backlog = true,
                 Ok(Some(Notification::Payload(bytes))) => {
                     let message = WatchJobsResponse::decode(bytes)?;
                     let revision = message.job.as_ref().map_or(0, |job| job.revision);
-                    // A gap means that a change was missed, so the rows are read instead.
-                    if revision > self.seen.saturating_add(1) {
-                        self.catching_up = true;
+                    // A gap means a missed change: read the rows instead.
+                    if revision > self.last_revision.saturating_add(1) {
+                        self.is_reading_backlog = true;
                     } else {
-                        self.seen = self.seen.max(revision);
+                        self.last_revision = self.last_revision.max(revision);
                         return Ok(Some(message));
                     }
                 }

@@ -1,94 +1,122 @@
-//! Plans as they are used: read once, kept for all calls that follow.
+//! Parsed plans, cached for all calls that follow.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use reelmill_media::plan::{Plan, WorkUnit};
 
 use crate::{
-    domain::{Claims, TaskKind},
+    db::{Db, Generation, JobTransaction, TaskRow},
+    domain::{AllowedOutputs, TaskKind},
     error::TranscodeError,
-    store::{Generation, Store, TaskRow},
 };
 
-/// Plans kept at once; the longest have some hundred kilobytes.
-const KEPT: usize = 64;
+/// Plans cached at once; the largest take some hundred kilobytes.
+const MAX_CACHED_PLANS: usize = 64;
 
-/// A generation's plan.
-pub(crate) struct Planned {
-    pub plan: Plan,
-    /// As workers get it.
-    pub json: Vec<u8>,
-    /// Of each share, what part of the whole work it is.
-    pub weights: Vec<f64>,
+/// Plan of a job's generation.
+pub(crate) struct JobPlan {
+    pub(crate) plan: Plan,
+    /// The plan as workers receive it.
+    pub(crate) json: String,
+    /// Work of each work unit in proportion to the whole job, 0 to 1.
+    pub(crate) weights: Vec<f64>,
 }
 
-impl Planned {
-    pub(crate) fn read(json: Vec<u8>) -> Result<Self, TranscodeError> {
-        let plan: Plan = serde_json::from_slice(&json)?;
+impl JobPlan {
+    pub(crate) fn parse(json: String) -> Result<Self, TranscodeError> {
+        let plan: Plan = serde_json::from_str(&json)?;
         let weights = plan.work_units.iter().map(|work_unit| plan.weight(work_unit)).collect();
         Ok(Self { plan, json, weights })
     }
 
-    /// The share with that place.
-    pub(crate) fn work_unit(&self, ordinal: i32) -> Option<&WorkUnit> {
-        self.plan.work_units.get(usize::try_from(ordinal).ok()?)
+    /// The work unit with this index.
+    pub(crate) fn work_unit(&self, index: i32) -> Option<&WorkUnit> {
+        self.plan.work_units.get(usize::try_from(index).ok()?)
     }
 
-    /// What a task may record.
-    pub(crate) fn claims(&self, task: &TaskRow) -> Claims {
-        match TaskKind::from_stored(task.kind) {
-            Some(TaskKind::Encode) => self
-                .work_unit(task.ordinal)
-                .map_or_else(Claims::default, |work_unit| Claims::of_work_unit(&self.plan, work_unit)),
-            Some(TaskKind::Package) => Claims::of_package(&task.rendition),
-            Some(TaskKind::Prepare) | None => Claims::default(),
+    /// The weight of the work unit with this index; 0 if there is none.
+    pub(crate) fn weight(&self, index: i32) -> f64 {
+        usize::try_from(index).ok().and_then(|index| self.weights.get(index)).copied().unwrap_or(0.0)
+    }
+
+    /// The outputs that a task may record.
+    pub(crate) fn allowed_outputs(&self, task: &TaskRow) -> AllowedOutputs {
+        match task.kind {
+            TaskKind::Encode => {
+                self.work_unit(task.task_index).map_or_else(AllowedOutputs::default, |work_unit| {
+                    AllowedOutputs::of_work_unit(&self.plan, work_unit)
+                })
+            }
+            TaskKind::Package => AllowedOutputs::of_package(&task.rendition_id),
+            TaskKind::Prepare => AllowedOutputs::default(),
         }
     }
 
-    /// The sound that is played unless the viewer chooses.
+    /// Index of the audio track that is played unless the viewer chooses another.
     pub(crate) fn default_audio(&self) -> Option<usize> {
         let marked = self.plan.audio.iter().position(|audio| audio.default);
         marked.or((!self.plan.audio.is_empty()).then_some(0))
     }
 
-    /// The place of the share that makes that sound.
+    /// Index of the work unit that encodes an audio track.
     pub(crate) fn work_unit_of_audio(&self, audio: usize) -> Option<i32> {
-        let place = self.plan.work_units.iter().position(|work_unit| work_unit.audio.contains(&audio))?;
-        i32::try_from(place).ok()
+        let index = self.plan.work_units.iter().position(|work_unit| work_unit.audio.contains(&audio))?;
+        i32::try_from(index).ok()
     }
 }
 
-/// The plans of this process.
+/// Cache of the plans in the database. A plan never changes within its generation.
 pub(crate) struct Plans {
-    store: Store,
-    kept: Mutex<HashMap<Generation, Arc<Planned>>>,
+    db: Db,
+    cached: Mutex<HashMap<Generation, Arc<JobPlan>>>,
 }
 
 impl Plans {
-    pub(crate) fn new(store: Store) -> Self {
-        Self { store, kept: Mutex::default() }
+    pub(crate) fn new(db: Db) -> Self {
+        Self { db, cached: Mutex::default() }
     }
 
-    /// A generation's plan; none before there is one.
-    pub(crate) async fn of(&self, generation: &Generation) -> Result<Option<Arc<Planned>>, TranscodeError> {
-        let kept = self.kept().get(generation).cloned();
-        if kept.is_some() {
-            return Ok(kept);
+    /// The plan of a generation; none before there is one.
+    pub(crate) async fn get(&self, generation: &Generation) -> Result<Option<Arc<JobPlan>>, TranscodeError> {
+        if let Some(plan) = self.cached().get(generation) {
+            return Ok(Some(Arc::clone(plan)));
         }
-        let Some(json) = self.store.plan(generation).await? else { return Ok(None) };
-        let planned = Arc::new(Planned::read(json)?);
-        let mut all = self.kept();
-        if all.len() >= KEPT {
-            all.clear();
-        }
-        all.insert(generation.clone(), Arc::clone(&planned));
-        Ok(Some(planned))
+        let json = self.db.plan(generation).await?;
+        json.map(|json| self.insert(generation, json)).transpose()
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, HashMap<Generation, Arc<Planned>>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The plan of a generation that has one.
+    pub(crate) async fn require(&self, generation: &Generation) -> Result<Arc<JobPlan>, TranscodeError> {
+        self.get(generation).await?.ok_or_else(|| TranscodeError::PlanMissing(generation.job.clone()))
+    }
+
+    /// The plan of a locked job's current generation, read within its transaction if it is not cached.
+    pub(crate) async fn require_in(
+        &self,
+        transaction: &JobTransaction,
+    ) -> Result<Arc<JobPlan>, TranscodeError> {
+        let generation = Generation::of(&transaction.job);
+        if let Some(plan) = self.cached().get(&generation) {
+            return Ok(Arc::clone(plan));
+        }
+        let missing = || TranscodeError::PlanMissing(generation.job.clone());
+        self.insert(&generation, transaction.plan().await?.ok_or_else(missing)?)
+    }
+
+    fn insert(&self, generation: &Generation, json: String) -> Result<Arc<JobPlan>, TranscodeError> {
+        let plan = Arc::new(JobPlan::parse(json)?);
+        let mut cached = self.cached();
+        if cached.len() >= MAX_CACHED_PLANS {
+            cached.clear();
+        }
+        cached.insert(generation.clone(), Arc::clone(&plan));
+        Ok(plan)
+    }
+
+    fn cached(&self) -> MutexGuard<'_, HashMap<Generation, Arc<JobPlan>>> {
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

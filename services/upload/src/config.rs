@@ -1,33 +1,33 @@
-//! How the service is set up.
+//! Configuration of the upload service.
 
 use std::{fmt, time::Duration};
 
-/// How the upload service is set up.
+/// Configuration of the upload service.
 #[derive(Clone)]
 pub struct UploadConfig {
-    /// Where uploads and videos are kept: `sqlite:` or `postgres:`.
+    /// URL of the upload database: `sqlite:` or `postgres:`.
     pub database_url: String,
-    /// Secret that playback addresses are signed with; the gateway verifies with the same.
+    /// Secret that signs playback URLs; the gateway verifies them with the same secret.
     pub playback_secret: String,
-    /// Address that playback is reached at, without a trailing slash. Without it the host that the caller
-    /// came by is used.
+    /// Base of playback URLs, without a trailing slash. `None`: the origin of each request.
     pub public_url: Option<String>,
-    /// Smallest size of a part, bytes; at least 5 MiB, as S3 demands.
+    /// Minimum size of a part, bytes; at least 5 MiB, as S3 requires.
     pub part_size_bytes: i64,
-    /// How long an upload may stay open.
+    /// Lifetime of an upload session.
     pub session_ttl: Duration,
-    /// How long the signed address of a part works.
-    pub address_ttl: Duration,
-    /// How long playback addresses work where the caller names no time.
-    pub playback_ttl: Duration,
-    /// How often the sweeper looks for unfinished business when nobody wakes it.
+    /// Lifetime of a presigned part URL.
+    pub part_url_ttl: Duration,
+    /// Lifetime of a playback URL, unless the request names one.
+    pub playback_url_ttl: Duration,
+    /// Interval between sweeps that nothing requested.
     pub sweep_interval: Duration,
-    /// How often a watch looks at the records when it hears of no change: news of other replicas may be lost.
-    pub watch_interval: Duration,
+    /// Interval at which a watch reads the database without a notification, since notifications of other replicas may
+    /// be lost.
+    pub watch_poll_interval: Duration,
 }
 
 impl UploadConfig {
-    /// The defaults, over this database and with this playback secret.
+    /// Defaults for a database and a playback secret.
     pub fn new(database_url: impl Into<String>, playback_secret: impl Into<String>) -> Self {
         Self {
             database_url: database_url.into(),
@@ -35,14 +35,15 @@ impl UploadConfig {
             public_url: None,
             part_size_bytes: 8 << 20,
             session_ttl: Duration::from_secs(7 * 24 * 3600),
-            address_ttl: Duration::from_secs(3600),
-            playback_ttl: Duration::from_secs(6 * 3600),
+            part_url_ttl: Duration::from_secs(3600),
+            playback_url_ttl: Duration::from_secs(6 * 3600),
             sweep_interval: Duration::from_secs(15),
-            watch_interval: Duration::from_secs(30),
+            watch_poll_interval: Duration::from_secs(30),
         }
     }
 }
 
+/// Omits the secret and the URL, which may contain a password.
 impl fmt::Debug for UploadConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UploadConfig")

@@ -1,91 +1,85 @@
-//! What can go wrong, and what callers are told of it.
+//! Errors of the upload service, and their RPC form.
 
-use reelmill_proto::Reason;
 use std::time::Duration;
 
-use reelmill_mesh::RpcError;
+use reelmill_mesh::{RpcError, paging::PageError};
 use reelmill_platform::{
     database::{DatabaseError, is_unavailable},
     objects::ObjectsError,
 };
+use reelmill_proto::Reason;
 use sea_orm::DbErr;
 use tonic::{Code, Status};
 
-/// What can go wrong in the upload service.
+/// Error of the upload service.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
-    /// The caller did not sign in.
-    #[error("sign in first")]
-    SignInRequired,
-    /// A field of the request can't be.
+    /// A request field is invalid.
     #[error("{field}: {message}")]
     Field {
         /// The field.
         field: &'static str,
-        /// What it must be.
+        /// What is required.
         message: String,
     },
-    /// The file has no bytes.
+    /// `page_size` or `page_token` is invalid.
+    #[error(transparent)]
+    Page(#[from] PageError),
+    /// The declared size is 0.
     #[error("the file is empty")]
     FileEmpty,
-    /// The file has more bytes than a store takes.
+    /// The declared size exceeds the limit, bytes.
     #[error("the file is larger than {0} bytes")]
     FileTooLarge(i64),
-    /// There is no such upload, or it is another's.
+    /// The upload does not exist or belongs to another user.
     #[error("there is no such upload")]
     UploadNotFound,
-    /// There is no such video, or it is another's.
+    /// The video does not exist or belongs to another user.
     #[error("there is no such video")]
     VideoNotFound,
-    /// The upload has ended or is ending.
-    #[error("the upload is not open any more")]
+    /// The upload is not OPEN.
+    #[error("the upload is no longer open")]
     UploadNotOpen,
     /// Another call is completing the upload.
-    #[error("the upload is being completed by another call")]
+    #[error("the upload is being completed by another call; retry")]
     UploadCompleting,
-    /// No such part.
-    #[error("{number} is no part: they count from 1 to {count}")]
+    /// The upload has no part with this number.
+    #[error("there is no part {number}; parts are numbered 1 to {count}")]
     PartNumberInvalid {
-        /// As asked for.
+        /// The requested number.
         number: i32,
-        /// How many parts there are.
+        /// Number of parts.
         count: i32,
     },
-    /// A part was not received or not named.
+    /// A part was not received or not listed.
     #[error("part {0} is missing")]
     PartMissing(i32),
-    /// A part is not the one the client sent.
-    #[error("part {0} is not the one that was received: send it again")]
+    /// The ETag of a part differs from that of the received part.
+    #[error("part {0} differs from the part that was received; send it again")]
     PartEtagMismatch(i32),
-    /// What was received is not as long as was said.
-    #[error("what was received is not a file of {declared} bytes")]
+    /// The received parts do not have the declared size.
+    #[error("the received parts are not a file of {declared} bytes")]
     SizeMismatch {
-        /// As declared, bytes.
+        /// Declared size, bytes.
         declared: i64,
     },
-    /// A page token of another list, or made up.
-    #[error("page_token: not one that was handed out")]
-    PageTokenInvalid,
-    /// The video does not play (yet).
-    #[error("the video can't be played yet")]
+    /// The video has no playable segments (yet).
+    #[error("the video cannot be played yet")]
     VideoNotReady,
-    /// The object store is away or refuses.
+    /// The object store is unavailable or rejected a request.
     #[error("object store: {0}")]
     Objects(#[from] ObjectsError),
-    /// The database can't be opened.
+    /// The database cannot be opened.
     #[error(transparent)]
     Open(#[from] DatabaseError),
-    /// The database failed.
+    /// A query failed.
     #[error("database: {0}")]
     Database(#[from] DbErr),
-    /// The transcode service refused or is away.
+    /// The transcode service is unavailable or returned an error.
     #[error("transcode: {0}")]
     Transcode(Status),
-    /// A record that can't be read.
-    #[error("a record can't be read: {0}")]
-    Record(#[from] prost::DecodeError),
-    /// A task of ours ended early.
-    #[error("a task ended early: {0}")]
+    /// A spawned task panicked or was cancelled.
+    #[error("a spawned task failed: {0}")]
     Task(#[from] tokio::task::JoinError),
 }
 
@@ -94,8 +88,8 @@ impl UploadError {
         Self::Field { field, message: message.into() }
     }
 
-    /// Whether the client's parts are at fault, not the system.
-    pub(crate) fn is_clients(&self) -> bool {
+    /// Whether the client's parts are wrong, so that only the client can resolve the error.
+    pub(crate) fn is_wrong_parts(&self) -> bool {
         matches!(
             self,
             Self::Field { .. } | Self::PartMissing(_) | Self::PartEtagMismatch(_) | Self::SizeMismatch { .. }
@@ -105,44 +99,42 @@ impl UploadError {
 
 impl From<&UploadError> for RpcError {
     fn from(error: &UploadError) -> Self {
-        let text = error.to_string();
+        let message = error.to_string();
         match error {
-            UploadError::SignInRequired => Self::unauthenticated(Reason::SignInRequired, text),
             UploadError::Field { field, message } => Self::field(Reason::FieldInvalid, field, message),
-            UploadError::FileEmpty => Self::field(Reason::FileEmpty, "size_bytes", text),
+            UploadError::Page(error) => Self::from(*error),
+            UploadError::FileEmpty => Self::field(Reason::FileEmpty, "size_bytes", message),
             UploadError::FileTooLarge(limit) => {
-                Self::field(Reason::FileTooLarge, "size_bytes", text).with("limit_bytes", limit)
+                Self::field(Reason::FileTooLarge, "size_bytes", message).with("limit_bytes", limit)
             }
-            UploadError::UploadNotFound => Self::not_found(Reason::UploadNotFound, text),
-            UploadError::VideoNotFound => Self::not_found(Reason::VideoNotFound, text),
-            UploadError::UploadNotOpen => Self::precondition(Reason::UploadNotOpen, text),
-            UploadError::UploadCompleting => Self::new(Code::Unavailable, Reason::UploadCompleting, text)
+            UploadError::UploadNotFound => Self::not_found(Reason::UploadNotFound, message),
+            UploadError::VideoNotFound => Self::not_found(Reason::VideoNotFound, message),
+            UploadError::UploadNotOpen => Self::precondition(Reason::UploadNotOpen, message),
+            UploadError::UploadCompleting => Self::new(Code::Unavailable, Reason::UploadCompleting, message)
                 .retry_after(Duration::from_secs(2)),
-            UploadError::PartNumberInvalid { .. } => Self::field(Reason::PartNumberInvalid, "parts", text),
+            UploadError::PartNumberInvalid { .. } => Self::field(Reason::PartNumberInvalid, "parts", message),
             UploadError::PartMissing(number) => {
-                Self::precondition(Reason::PartMissing, text).with("part_number", number)
+                Self::precondition(Reason::PartMissing, message).with("part_number", number)
             }
             UploadError::PartEtagMismatch(number) => {
-                Self::precondition(Reason::PartEtagMismatch, text).with("part_number", number)
+                Self::precondition(Reason::PartEtagMismatch, message).with("part_number", number)
             }
-            UploadError::SizeMismatch { .. } => Self::precondition(Reason::SizeMismatch, text),
-            UploadError::PageTokenInvalid => Self::field(Reason::PageTokenInvalid, "page_token", text),
-            UploadError::VideoNotReady => Self::precondition(Reason::VideoNotReady, text),
+            UploadError::SizeMismatch { .. } => Self::precondition(Reason::SizeMismatch, message),
+            UploadError::VideoNotReady => Self::precondition(Reason::VideoNotReady, message),
             UploadError::Objects(cause) => Self::unavailable(
                 Reason::ObjectStoreUnavailable,
-                "the object store is away; try again",
+                "the object store is unavailable; retry",
                 cause,
             ),
             UploadError::Database(cause) if is_unavailable(cause) => {
-                Self::unavailable(Reason::DatabaseUnavailable, "the database is away; try again", cause)
+                Self::unavailable(Reason::DatabaseUnavailable, "the database is unavailable; retry", cause)
             }
-            UploadError::Transcode(cause) => {
-                Self::unavailable(Reason::TranscodeUnavailable, "transcoding is away; try again", cause)
-            }
-            UploadError::Open(_)
-            | UploadError::Database(_)
-            | UploadError::Record(_)
-            | UploadError::Task(_) => Self::internal(error),
+            UploadError::Transcode(cause) => Self::unavailable(
+                Reason::TranscodeUnavailable,
+                "the transcode service is unavailable; retry",
+                cause,
+            ),
+            UploadError::Open(_) | UploadError::Database(_) | UploadError::Task(_) => Self::internal(error),
         }
     }
 }

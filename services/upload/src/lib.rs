@@ -1,31 +1,40 @@
 //! The upload service: `UploadService` and `VideoService` of reelmill.upload.v1.
 //!
-//! Bytes go from the client straight to the object store, in parts, by presigned addresses; this service keeps
-//! what belongs to whom and how far it is. Beside the calls it answers, it works in the background
-//! ([`Upload::run`]): the *follower* applies what becomes of the transcode jobs, and the *sweeper* finishes
-//! whatever a crash or an absent neighbour cut short.
+//! Clients send files directly to the object store, in parts, with presigned URLs. This service stores whose they are
+//! and their state. Besides serving calls it runs background work ([`Upload::run`]): the *job follower* applies the
+//! reports of transcode jobs, and the *sweeper* finishes interrupted work.
+//!
+//! Each capability is a type of its own; [`Upload::open`] connects them. Calls go from the RPC methods
+//! (`upload_service.rs`, `video_service.rs`) through the capabilities to the rules in `domain` and the queries in `db`.
 
-mod changes;
-mod complete;
+mod caller;
+mod catalogue;
+mod change_feed;
 mod config;
-mod convert;
-mod core;
+mod db;
 mod domain;
 mod error;
-mod follower;
-mod jobs;
-mod multipart;
-mod playback;
-mod store;
+mod job_follower;
+mod job_requests;
+mod multipart_uploads;
+mod object_cleanup;
+mod playback_urls;
+mod progress_cache;
+mod session_messages;
+mod sweep_signal;
 mod sweeper;
+mod transcode_client;
+mod upload_completion;
 mod upload_service;
+mod upload_sessions;
+mod video_messages;
 mod video_service;
 mod watch;
 
 use std::sync::Arc;
 
 use reelmill_mesh::Channel;
-use reelmill_platform::{clock::Clock, objects::Objects, shared_state::PubSub};
+use reelmill_platform::{clock::Clock, objects::Objects, shared_state::PubSub, signed_path::PathSigner};
 use reelmill_proto::upload::{
     upload_service_server::UploadServiceServer, video_service_server::VideoServiceServer,
 };
@@ -35,23 +44,42 @@ use tonic::service::Routes;
 pub use config::UploadConfig;
 pub use error::UploadError;
 
-use crate::{core::Core, upload_service::Uploads, video_service::Videos};
+use catalogue::Catalogue;
+use change_feed::ChangeFeed;
+use db::Db;
+use job_follower::JobFollower;
+use job_requests::JobRequests;
+use multipart_uploads::MultipartUploads;
+use object_cleanup::ObjectCleanup;
+use playback_urls::PlaybackUrls;
+use progress_cache::ProgressCache;
+use sweep_signal::SweepSignal;
+use sweeper::{SweepWork, Sweeper};
+use transcode_client::TranscodeClient;
+use upload_completion::UploadCompletion;
+use upload_service::UploadRpc;
+use upload_sessions::UploadSessions;
+use video_messages::VideoMessages;
+use video_service::VideoRpc;
+use watch::WatchSources;
 
 /// Full names of the services in [`Upload::routes`].
 pub const SERVICES: &[&str] = &["reelmill.upload.v1.UploadService", "reelmill.upload.v1.VideoService"];
 
-/// Completing an upload of ten thousand parts names each with its entity tag: about half a megabyte.
-const MAX_REQUEST: usize = 4 << 20;
+/// Largest request, bytes. CompleteUploadSession with 10,000 parts has about half a megabyte.
+const MAX_REQUEST_BYTES: usize = 4 << 20;
 
-/// The upload service over its database, store and neighbours.
-#[derive(Clone)]
+/// The upload service.
 pub struct Upload {
-    core: Arc<Core>,
+    upload_rpc: UploadRpc,
+    video_rpc: VideoRpc,
+    changes: ChangeFeed,
+    follower: JobFollower,
+    sweeper: Sweeper,
 }
 
 impl Upload {
-    /// Opens the database and brings it up to date. The store, the hub and the transcode service may still be
-    /// away.
+    /// Opens and migrates the database. Object store, pub/sub and transcode may still be unavailable.
     pub async fn open(
         config: UploadConfig,
         objects: Objects,
@@ -59,29 +87,100 @@ impl Upload {
         pub_sub: Arc<dyn PubSub>,
         clock: Clock,
     ) -> Result<Self, UploadError> {
-        let core = Core::open(config, objects, transcode, pub_sub, clock).await?;
-        Ok(Self { core: Arc::new(core) })
+        let db = Db::open(&config.database_url).await?;
+        let transcode = TranscodeClient::new(transcode);
+        let changes = ChangeFeed::new(pub_sub);
+        let progress = ProgressCache::default();
+        let sweep = SweepSignal::default();
+
+        let sessions = UploadSessions {
+            db: db.clone(),
+            changes: changes.clone(),
+            sweep: sweep.clone(),
+            clock: clock.clone(),
+            part_size_bytes: config.part_size_bytes,
+            session_ttl: config.session_ttl,
+        };
+        let multipart = MultipartUploads {
+            db: db.clone(),
+            objects: objects.clone(),
+            clock: clock.clone(),
+            part_url_ttl: config.part_url_ttl,
+        };
+        let jobs = JobRequests {
+            db: db.clone(),
+            transcode: transcode.clone(),
+            changes: changes.clone(),
+            sweep: sweep.clone(),
+            clock: clock.clone(),
+        };
+        let completion = UploadCompletion {
+            db: db.clone(),
+            objects: objects.clone(),
+            jobs: jobs.clone(),
+            changes: changes.clone(),
+            clock: clock.clone(),
+        };
+        let catalogue = Catalogue {
+            db: db.clone(),
+            changes: changes.clone(),
+            sweep: sweep.clone(),
+            clock: clock.clone(),
+        };
+        let playback = PlaybackUrls {
+            signer: PathSigner::new(config.playback_secret.as_bytes()),
+            clock: clock.clone(),
+            public_url: config.public_url.map(Arc::from),
+            default_ttl: config.playback_url_ttl,
+        };
+        let messages = VideoMessages { progress: progress.clone(), playback: playback.clone() };
+        let watch_sources = WatchSources {
+            db: db.clone(),
+            changes: changes.clone(),
+            progress: progress.clone(),
+            messages: messages.clone(),
+            poll_interval: config.watch_poll_interval,
+        };
+        let cleanup = ObjectCleanup {
+            db: db.clone(),
+            objects,
+            transcode: transcode.clone(),
+            progress: progress.clone(),
+            clock: clock.clone(),
+        };
+
+        let work = SweepWork { sessions: sessions.clone(), completion: completion.clone(), jobs, cleanup };
+        Ok(Self {
+            upload_rpc: UploadRpc {
+                sessions,
+                multipart,
+                completion,
+                catalogue: catalogue.clone(),
+                messages: messages.clone(),
+                changes: changes.clone(),
+            },
+            video_rpc: VideoRpc { catalogue, messages, playback, watch_sources },
+            sweeper: Sweeper::new(work, sweep.clone(), config.sweep_interval),
+            follower: JobFollower::new(db, transcode, progress, changes.clone(), sweep, clock),
+            changes,
+        })
     }
 
-    /// The services, to be served by the mesh.
+    /// The gRPC services.
     pub fn routes(&self) -> Routes {
-        let uploads = UploadServiceServer::new(Uploads(Arc::clone(&self.core)));
-        let videos = VideoServiceServer::new(Videos(Arc::clone(&self.core)));
-        Routes::new(uploads.max_decoding_message_size(MAX_REQUEST)).add_service(videos)
+        let uploads = UploadServiceServer::new(self.upload_rpc.clone());
+        let videos = VideoServiceServer::new(self.video_rpc.clone());
+        Routes::new(uploads.max_decoding_message_size(MAX_REQUEST_BYTES)).add_service(videos)
     }
 
-    /// The background work: follows jobs, sweeps, and hears of other replicas' changes. Ends at `shutdown`.
-    pub async fn run(&self, shutdown: CancellationToken) {
+    /// Runs the background work until `shutdown`: follows jobs, sweeps, and forwards changes of other replicas.
+    pub async fn run(self, shutdown: CancellationToken) {
         let work = async {
-            tokio::join!(
-                follower::run(Arc::clone(&self.core)),
-                sweeper::run(Arc::clone(&self.core)),
-                changes::listen(Arc::clone(&self.core)),
-            )
+            tokio::join!(self.follower.run(), self.sweeper.run(), self.changes.forward_remote());
         };
         tokio::select! {
             () = shutdown.cancelled() => {}
-            _ = work => {}
+            () = work => {}
         }
     }
 }

@@ -1,8 +1,8 @@
-//! `VideoService`: each method checks, calls, converts.
+//! RPC methods of VideoService: authenticate, load, act, convert.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, ops::RangeInclusive, time::Duration};
 
-use reelmill_mesh::Origin;
+use reelmill_mesh::{Origin, paging::Page};
 use reelmill_proto::{
     seconds, timestamp,
     upload::{
@@ -14,34 +14,39 @@ use reelmill_proto::{
 use tonic::{Request, Response, Status};
 
 use crate::{
-    UploadError,
-    core::Core,
-    domain::{
-        names::{self, Cursor},
-        outputs::is_playable,
-        video::State,
-    },
-    upload_service::owner_of,
-    watch,
+    caller::user_of,
+    catalogue::Catalogue,
+    domain::{outputs::is_playable, video_state::VideoState},
+    error::UploadError,
+    playback_urls::PlaybackUrls,
+    video_messages::VideoMessages,
+    watch::{WatchSources, WatchStream, watch_library, watch_video},
 };
 
-/// Bounds of a playback address's life, seconds.
-const PLAYBACK_TTL: std::ops::RangeInclusive<f64> = 60.0..=7.0 * 24.0 * 3600.0;
+/// Allowed lifetime of playback URLs, seconds.
+const PLAYBACK_TTL_SECONDS: RangeInclusive<f64> = 60.0..=7.0 * 24.0 * 3600.0;
 
-pub(crate) struct Videos(pub Arc<Core>);
+/// Serves VideoService.
+#[derive(Clone)]
+pub(crate) struct VideoRpc {
+    pub catalogue: Catalogue,
+    pub messages: VideoMessages,
+    pub playback: PlaybackUrls,
+    pub watch_sources: WatchSources,
+}
 
 #[tonic::async_trait]
-impl VideoService for Videos {
-    type WatchVideoStream = watch::Stream<WatchVideoResponse>;
-    type WatchVideosStream = watch::Stream<WatchVideosResponse>;
+impl VideoService for VideoRpc {
+    type WatchVideoStream = WatchStream<WatchVideoResponse>;
+    type WatchVideosStream = WatchStream<WatchVideosResponse>;
 
     async fn get_video(
         &self,
         request: Request<GetVideoRequest>,
     ) -> Result<Response<GetVideoResponse>, Status> {
-        let (owner, origin) = (owner_of(&request)?, Origin::of(&request));
-        let row = self.0.video_of(&owner, &request.get_ref().name).await?;
-        let video = self.0.video_message(&row, origin.as_deref())?;
+        let (owner, origin) = (user_of(&request)?, Origin::of(&request));
+        let detail = self.catalogue.find(&owner, &request.get_ref().name).await?;
+        let video = self.messages.video(&detail, origin.as_deref());
         Ok(Response::new(GetVideoResponse { video: Some(video) }))
     }
 
@@ -49,31 +54,20 @@ impl VideoService for Videos {
         &self,
         request: Request<ListVideosRequest>,
     ) -> Result<Response<ListVideosResponse>, Status> {
-        let (owner, origin) = (owner_of(&request)?, Origin::of(&request));
-        let asked = request.get_ref();
-        let size = names::page_size(asked.page_size)?;
-        let after = Cursor::from_token(&asked.page_token)?;
-        let mut rows =
-            self.0.store.videos(&owner, after.as_ref(), size + 1).await.map_err(UploadError::from)?;
-        let next_page_token = names::end_page(&mut rows, size, |row| Cursor {
-            create_time: row.create_time,
-            id: row.id.clone(),
-        });
-        let videos: Result<_, _> =
-            rows.iter().map(|row| self.0.video_message(row, origin.as_deref())).collect();
-        Ok(Response::new(ListVideosResponse { videos: videos?, next_page_token }))
+        let (owner, origin) = (user_of(&request)?, Origin::of(&request));
+        let request = request.into_inner();
+        let page = Page::parse(request.page_size, &request.page_token).map_err(UploadError::from)?;
+        let (details, next_page_token) = self.catalogue.list(&owner, &page).await?;
+        let videos = details.iter().map(|detail| self.messages.video(detail, origin.as_deref())).collect();
+        Ok(Response::new(ListVideosResponse { videos, next_page_token }))
     }
 
     async fn delete_video(
         &self,
         request: Request<DeleteVideoRequest>,
     ) -> Result<Response<DeleteVideoResponse>, Status> {
-        let owner = owner_of(&request)?;
-        let row = self.0.video_or_tombstone(&owner, &request.get_ref().name).await?;
-        if self.0.store.delete_video(&row.id, self.0.now()).await.map_err(UploadError::from)? {
-            self.0.announce(&owner, &row.id).await;
-            self.0.unfinished.notify_one();
-        }
+        let owner = user_of(&request)?;
+        self.catalogue.delete(&owner, &request.get_ref().name).await?;
         Ok(Response::new(DeleteVideoResponse {}))
     }
 
@@ -81,54 +75,55 @@ impl VideoService for Videos {
         &self,
         request: Request<WatchVideoRequest>,
     ) -> Result<Response<Self::WatchVideoStream>, Status> {
-        let (owner, origin) = (owner_of(&request)?, Origin::of(&request));
-        let row = self.0.video_of(&owner, &request.get_ref().name).await?;
-        let revision = request.get_ref().revision;
-        Ok(Response::new(watch::video(Arc::clone(&self.0), row.id, revision, origin)))
+        let (owner, origin) = (user_of(&request)?, Origin::of(&request));
+        let request = request.into_inner();
+        let id = self.catalogue.find(&owner, &request.name).await?.video.id;
+        let stream = watch_video(self.watch_sources.clone(), id, request.revision, origin);
+        Ok(Response::new(stream))
     }
 
     async fn watch_videos(
         &self,
         request: Request<WatchVideosRequest>,
     ) -> Result<Response<Self::WatchVideosStream>, Status> {
-        let (owner, origin) = (owner_of(&request)?, Origin::of(&request));
+        let (owner, origin) = (user_of(&request)?, Origin::of(&request));
         let revision = request.get_ref().revision;
-        Ok(Response::new(watch::library(Arc::clone(&self.0), owner, revision, origin)))
+        Ok(Response::new(watch_library(self.watch_sources.clone(), owner, revision, origin)))
     }
 
     async fn create_playback(
         &self,
         request: Request<CreatePlaybackRequest>,
     ) -> Result<Response<CreatePlaybackResponse>, Status> {
-        let (owner, origin) = (owner_of(&request)?, Origin::of(&request));
-        let asked = request.get_ref();
-        let ttl = self.playback_ttl(asked.ttl.as_ref())?;
-        let row = self.0.video_of(&owner, &asked.name).await?;
-        if !is_playable(row.state, row.playable_time) {
+        let (owner, origin) = (user_of(&request)?, Origin::of(&request));
+        let request = request.into_inner();
+        let ttl = request.ttl.as_ref().map(parse_ttl).transpose()?;
+        let detail = self.catalogue.find(&owner, &request.name).await?;
+        let video = &detail.video;
+        if !is_playable(video.state, video.playable_time) {
             return Err(UploadError::VideoNotReady.into());
         }
-        let pass = self.0.pass(&row.id, ttl, origin.as_deref());
-        let address = |key: &Option<String>| pass.address(&row.id, key.as_deref());
-        let download_uris = if row.state == State::Ready { pass.downloads(&row)? } else { HashMap::new() };
+        let grant = self.playback.grant(&video.id, ttl, origin.as_deref());
+        let download_uris = match video.state {
+            VideoState::Ready => grant.download_urls(&detail),
+            _ => HashMap::new(),
+        };
         Ok(Response::new(CreatePlaybackResponse {
-            playback_uri: address(&row.master_playlist_key),
-            poster_uri: address(&row.poster_key),
+            playback_uri: grant.url(video.master_playlist_key.as_deref()),
+            poster_uri: grant.url(video.poster_key.as_deref()),
             download_uris,
-            dash_uri: address(&row.dash_manifest_key),
-            thumbnails_uri: address(&row.thumbnails_key),
-            expire_time: Some(timestamp(pass.expire_time)),
+            dash_uri: grant.url(video.dash_manifest_key.as_deref()),
+            thumbnails_uri: grant.url(video.thumbnails_key.as_deref()),
+            expire_time: Some(timestamp(grant.expire_time)),
         }))
     }
 }
 
-impl Videos {
-    fn playback_ttl(&self, asked: Option<&prost_types::Duration>) -> Result<Duration, UploadError> {
-        let Some(asked) = asked else { return Ok(self.0.config.playback_ttl) };
-        let length = seconds(asked);
-        if PLAYBACK_TTL.contains(&length) {
-            Ok(Duration::from_secs_f64(length))
-        } else {
-            Err(UploadError::field("ttl", "must be 1 minute to 7 days"))
-        }
+fn parse_ttl(ttl: &prost_types::Duration) -> Result<Duration, UploadError> {
+    let seconds = seconds(ttl);
+    if PLAYBACK_TTL_SECONDS.contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err(UploadError::field("ttl", "must be 1 minute to 7 days"))
     }
 }

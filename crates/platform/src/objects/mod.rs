@@ -11,7 +11,6 @@ use std::{sync::Arc, time::Duration};
 
 use aws_config::{BehaviorVersion, Region, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_credential_types::Credentials;
-pub use aws_sdk_s3;
 use aws_sdk_s3::{
     Client,
     config::{RequestChecksumCalculation, ResponseChecksumValidation},
@@ -20,7 +19,7 @@ use aws_sdk_s3::{
 };
 use bytes::Bytes;
 pub use error::ObjectsError;
-pub use multipart::Part;
+pub use multipart::{MultipartUpload, Part};
 pub use object::{Object, ObjectBody};
 pub use presign::SignedPut;
 

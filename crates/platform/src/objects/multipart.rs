@@ -15,6 +15,15 @@ pub struct Part {
     pub etag: String,
 }
 
+/// A multipart upload that is neither completed nor aborted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MultipartUpload {
+    /// Key of the object it would create.
+    pub key: String,
+    /// Its id.
+    pub upload_id: String,
+}
+
 impl Objects {
     /// Creates a multipart upload and returns its id.
     pub async fn create_multipart(
@@ -40,6 +49,17 @@ impl Objects {
             operation: "CreateMultipartUpload",
             message: "the response has no upload id".to_owned(),
         })
+    }
+
+    /// Open multipart uploads of keys that begin with `prefix`: the first 1,000.
+    pub async fn list_multipart_uploads(&self, prefix: &str) -> Result<Vec<MultipartUpload>, ObjectsError> {
+        let list = self.client().list_multipart_uploads().bucket(self.bucket()).prefix(prefix);
+        let response =
+            list.send().await.map_err(|error| ObjectsError::from_sdk("ListMultipartUploads", error))?;
+        let uploads = response.uploads.unwrap_or_default().into_iter();
+        let open = uploads
+            .filter_map(|upload| Some(MultipartUpload { key: upload.key?, upload_id: upload.upload_id? }));
+        Ok(open.collect())
     }
 
     /// All uploaded parts, sorted by number.

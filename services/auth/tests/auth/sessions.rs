@@ -1,4 +1,4 @@
-//! Listing sessions and signing out.
+//! ListSessions, DeleteSession, DeleteAllSessions.
 
 use std::time::Duration;
 
@@ -8,137 +8,173 @@ use reelmill_proto::auth::{
     CreateSessionResponse, DeleteAllSessionsRequest, DeleteSessionRequest, DeleteSessionResponse,
     GetUserRequest, ListSessionsRequest, RefreshSessionRequest,
 };
+use rstest::rstest;
 use tonic::{Code, Response, Status};
 use tonic_types::StatusExt as _;
 
-use crate::system::{System, alive, caller, refused, session_id, set_cookies};
+use crate::support::{AuthServer, Backend, USER_AGENT, alive, assert_error, caller, session_id, set_cookies};
 
 const CLEARED: &str =
     "reelmill_refresh=; HttpOnly; SameSite=Strict; Path=/reelmill.auth.v1.AuthService/; Max-Age=0";
 
 async fn delete(
-    system: &System,
-    who: &CreateSessionResponse,
+    server: &AuthServer,
+    signed_in: &CreateSessionResponse,
     name: &str,
 ) -> Result<Response<DeleteSessionResponse>, Status> {
-    system.as_user(who).delete_session(DeleteSessionRequest { name: name.to_owned() }).await
+    server.as_user(signed_in).delete_session(DeleteSessionRequest { name: name.to_owned() }).await
 }
 
-async fn listed(system: &System, who: &CreateSessionResponse) -> Vec<(String, bool)> {
-    let answer = system.as_user(who).list_sessions(ListSessionsRequest {}).await.unwrap().into_inner();
-    answer.sessions.into_iter().map(|session| (session.name, session.current)).collect()
+async fn listed(server: &AuthServer, signed_in: &CreateSessionResponse) -> Vec<(String, bool)> {
+    let response =
+        server.as_user(signed_in).list_sessions(ListSessionsRequest {}).await.unwrap().into_inner();
+    response.sessions.into_iter().map(|session| (session.name, session.current)).collect()
 }
 
-fn name(who: &CreateSessionResponse) -> String {
-    who.session.as_ref().unwrap().name.clone()
+fn name(signed_in: &CreateSessionResponse) -> String {
+    signed_in.session.as_ref().unwrap().name.clone()
 }
 
-async fn state(system: &System, who: &CreateSessionResponse) -> Option<SessionState> {
-    system.session_cache.get(&session_id(who)).await.unwrap()
+async fn state(server: &AuthServer, signed_in: &CreateSessionResponse) -> Option<SessionState> {
+    server.session_cache.get(&session_id(signed_in)).await.unwrap()
 }
 
-pub async fn they_are_listed_newest_first(system: System) {
-    let first = system.newcomer("ada@example.org").await;
-    system.newcomer("eve@example.org").await;
-    system.clock.advance(Duration::from_secs(1));
-    let second = system.sign_in("ada@example.org").await;
-    assert_eq!(listed(&system, &first).await, [(name(&second), false), (name(&first), true)]);
-    assert_eq!(listed(&system, &second).await, [(name(&second), true), (name(&first), false)]);
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread")]
+async fn list_sessions_returns_newest_first(#[case] backend: Backend) {
+    let server = AuthServer::start(backend).await;
+    let first = server.sign_up_and_in("ada@example.org").await;
+    server.sign_up_and_in("eve@example.org").await;
+    server.clock.advance(Duration::from_secs(1));
+    let second = server.sign_in("ada@example.org").await;
+    assert_eq!(listed(&server, &first).await, [(name(&second), false), (name(&first), true)]);
+    assert_eq!(listed(&server, &second).await, [(name(&second), true), (name(&first), false)]);
     let session = first.session.unwrap();
-    assert_eq!((session.user_agent.as_str(), session.current), ("Stories/1.0", true));
+    assert_eq!((session.user_agent.as_str(), session.current), (USER_AGENT, true));
     assert_eq!(session.user, first.user.unwrap().name);
 }
 
-pub async fn signing_out_ends_one(system: System) {
-    let here = system.newcomer("ada@example.org").await;
-    let there = system.sign_in("ada@example.org").await;
-    let third = system.sign_in("ada@example.org").await;
-    let answer = delete(&system, &here, &name(&there)).await.unwrap();
-    assert!(set_cookies(answer.metadata()).is_empty(), "the cookie is of the session that calls");
-    assert_eq!(state(&system, &there).await, Some(SessionState::Ended));
-    assert_eq!(state(&system, &here).await, alive(&here));
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread")]
+async fn delete_session_ends_one_session_and_clears_own_cookie(#[case] backend: Backend) {
+    let server = AuthServer::start(backend).await;
+    let here = server.sign_up_and_in("ada@example.org").await;
+    let there = server.sign_in("ada@example.org").await;
+    let third = server.sign_in("ada@example.org").await;
+    let response = delete(&server, &here, &name(&there)).await.unwrap();
+    assert!(set_cookies(response.metadata()).is_empty(), "the cookie belongs to the calling session");
+    assert_eq!(state(&server, &there).await, Some(SessionState::Ended));
+    assert_eq!(state(&server, &here).await, alive(&here));
 
-    let mut browser = system.calling(caller(&here), &[(headers::ORIGIN, "https://video.example.org")]);
+    let mut browser = server.client(&caller(&here), &[(headers::ORIGIN, "https://video.example.org")]);
     let current = DeleteSessionRequest { name: "sessions/current".to_owned() };
-    let answer = browser.delete_session(current).await.unwrap();
-    assert_eq!(set_cookies(answer.metadata()), [format!("{CLEARED}; Secure")]);
-    assert_eq!(state(&system, &here).await, Some(SessionState::Ended));
-    let answer = delete(&system, &here, &name(&here)).await.expect("once more is no error");
-    assert_eq!(set_cookies(answer.metadata()), [CLEARED]);
+    let response = browser.delete_session(current).await.unwrap();
+    assert_eq!(set_cookies(response.metadata()), [format!("{CLEARED}; Secure")]);
+    assert_eq!(state(&server, &here).await, Some(SessionState::Ended));
+    let response = delete(&server, &here, &name(&here)).await.expect("ending a session again succeeds");
+    assert_eq!(set_cookies(response.metadata()), [CLEARED]);
 
-    assert_eq!(listed(&system, &third).await, [(name(&third), true)]);
+    assert_eq!(listed(&server, &third).await, [(name(&third), true)]);
     let request = RefreshSessionRequest { refresh_token: here.refresh_token };
-    refused(system.anyone().refresh_session(request).await, Code::Unauthenticated, "SESSION_ENDED");
+    assert_error(server.anonymous().refresh_session(request).await, Code::Unauthenticated, "SESSION_ENDED");
 }
 
-pub async fn of_others_nothing_is_learnt(system: System) {
-    let ada = system.newcomer("ada@example.org").await;
-    let eve = system.newcomer("eve@example.org").await;
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread")]
+async fn delete_session_of_other_user_looks_like_unknown_session(#[case] backend: Backend) {
+    let server = AuthServer::start(backend).await;
+    let ada = server.sign_up_and_in("ada@example.org").await;
+    let eve = server.sign_up_and_in("eve@example.org").await;
     let unknown = format!("sessions/{}", "0".repeat(32));
-    let of_ada = name(&ada);
-    let upper = of_ada.to_uppercase();
-    let mut answers = Vec::new();
-    for other in [&of_ada, &unknown, "", "sessions/", "current", "sessions/\0", "sessions/../x", &upper] {
-        let status = refused(delete(&system, &eve, other).await, Code::NotFound, "SESSION_NOT_FOUND");
-        answers.push((status.message().to_owned(), status.details().to_vec()));
+    let ada_name = name(&ada);
+    let upper = ada_name.to_uppercase();
+    let mut errors = Vec::new();
+    for other in [&ada_name, &unknown, "", "sessions/", "current", "sessions/\0", "sessions/../x", &upper] {
+        let status = assert_error(delete(&server, &eve, other).await, Code::NotFound, "SESSION_NOT_FOUND");
+        errors.push((status.message().to_owned(), status.details().to_vec()));
     }
-    answers.dedup();
-    assert_eq!(answers.len(), 1, "what is another's looks like what is not there");
-    assert_eq!(state(&system, &ada).await, alive(&ada));
-    assert_eq!(listed(&system, &ada).await, [(name(&ada), true)]);
+    errors.dedup();
+    assert_eq!(errors.len(), 1, "the errors differ");
+    assert_eq!(state(&server, &ada).await, alive(&ada));
+    assert_eq!(listed(&server, &ada).await, [(name(&ada), true)]);
 }
 
-pub async fn signing_out_everywhere_ends_all(system: System) {
-    let here = system.newcomer("ada@example.org").await;
-    let there = system.sign_in("ada@example.org").await;
-    let gone = system.sign_in("ada@example.org").await;
-    let eve = system.newcomer("eve@example.org").await;
-    delete(&system, &gone, "sessions/current").await.unwrap();
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread")]
+async fn delete_all_sessions_ends_all_sessions_of_the_user(#[case] backend: Backend) {
+    let server = AuthServer::start(backend).await;
+    let here = server.sign_up_and_in("ada@example.org").await;
+    let there = server.sign_in("ada@example.org").await;
+    let gone = server.sign_in("ada@example.org").await;
+    let eve = server.sign_up_and_in("eve@example.org").await;
+    delete(&server, &gone, "sessions/current").await.unwrap();
     let end_all = async || {
-        let answer = system.as_user(&here).delete_all_sessions(DeleteAllSessionsRequest {}).await.unwrap();
-        (set_cookies(answer.metadata()), answer.into_inner().session_count)
+        let response = server.as_user(&here).delete_all_sessions(DeleteAllSessionsRequest {}).await.unwrap();
+        (set_cookies(response.metadata()), response.into_inner().session_count)
     };
     assert_eq!(end_all().await, (vec![CLEARED.to_owned()], 2));
     for ended in [&here, &there, &gone] {
-        assert_eq!(state(&system, ended).await, Some(SessionState::Ended));
+        assert_eq!(state(&server, ended).await, Some(SessionState::Ended));
         let request = RefreshSessionRequest { refresh_token: ended.refresh_token.clone() };
-        refused(system.anyone().refresh_session(request).await, Code::Unauthenticated, "SESSION_ENDED");
+        assert_error(
+            server.anonymous().refresh_session(request).await,
+            Code::Unauthenticated,
+            "SESSION_ENDED",
+        );
     }
-    assert_eq!(state(&system, &eve).await, alive(&eve));
-    assert_eq!(listed(&system, &eve).await.len(), 1);
+    assert_eq!(state(&server, &eve).await, alive(&eve));
+    assert_eq!(listed(&server, &eve).await.len(), 1);
     assert_eq!(end_all().await.1, 0);
 }
 
-pub async fn a_hub_that_is_away_is_told_on_repetition(system: System) {
-    let one = system.newcomer("ada@example.org").await;
-    let two = system.sign_in("ada@example.org").await;
-    system.session_cache.set_unavailable(true);
-    let unsure = refused(
-        delete(&system, &one, "sessions/current").await,
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread")]
+async fn delete_session_without_session_cache_fails_and_succeeds_on_repetition(#[case] backend: Backend) {
+    let server = AuthServer::start(backend).await;
+    let one = server.sign_up_and_in("ada@example.org").await;
+    let two = server.sign_in("ada@example.org").await;
+    server.session_cache.set_unavailable(true);
+    let error = assert_error(
+        delete(&server, &one, "sessions/current").await,
         Code::Unavailable,
         "SESSION_CACHE_UNAVAILABLE",
     );
-    assert!(unsure.get_details_retry_info().is_some());
-    let all = system.as_user(&two).delete_all_sessions(DeleteAllSessionsRequest {}).await;
-    refused(all, Code::Unavailable, "SESSION_CACHE_UNAVAILABLE");
-    system.session_cache.set_unavailable(false);
-    assert!(listed(&system, &two).await.is_empty(), "the database has ended both");
-    assert_eq!((state(&system, &one).await, state(&system, &two).await), (alive(&one), alive(&two)));
+    assert!(error.get_details_retry_info().is_some());
+    let all = server.as_user(&two).delete_all_sessions(DeleteAllSessionsRequest {}).await;
+    assert_error(all, Code::Unavailable, "SESSION_CACHE_UNAVAILABLE");
+    server.session_cache.set_unavailable(false);
+    assert!(listed(&server, &two).await.is_empty(), "a session is alive in the database");
+    assert_eq!((state(&server, &one).await, state(&server, &two).await), (alive(&one), alive(&two)));
 
-    delete(&system, &one, "sessions/current").await.unwrap();
-    assert_eq!(state(&system, &one).await, Some(SessionState::Ended));
-    system.as_user(&two).delete_all_sessions(DeleteAllSessionsRequest {}).await.unwrap();
-    assert_eq!(state(&system, &two).await, Some(SessionState::Ended));
+    delete(&server, &one, "sessions/current").await.unwrap();
+    assert_eq!(state(&server, &one).await, Some(SessionState::Ended));
+    server.as_user(&two).delete_all_sessions(DeleteAllSessionsRequest {}).await.unwrap();
+    assert_eq!(state(&server, &two).await, Some(SessionState::Ended));
 }
 
-pub async fn a_sign_in_comes_first(system: System) {
-    let mut anyone = system.calling(Caller::Anonymous, &[]);
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread")]
+async fn methods_for_users_without_sign_in_are_rejected(#[case] backend: Backend) {
+    let server = AuthServer::start(backend).await;
+    let mut anyone = server.client(&Caller::Anonymous, &[]);
     let me = GetUserRequest { name: "users/me".to_owned() };
-    refused(anyone.get_user(me).await, Code::Unauthenticated, "SIGN_IN_REQUIRED");
+    assert_error(anyone.get_user(me).await, Code::Unauthenticated, "SIGN_IN_REQUIRED");
     let list = anyone.list_sessions(ListSessionsRequest {}).await;
-    refused(list, Code::Unauthenticated, "SIGN_IN_REQUIRED");
+    assert_error(list, Code::Unauthenticated, "SIGN_IN_REQUIRED");
     let end = anyone.delete_session(DeleteSessionRequest { name: "sessions/current".to_owned() }).await;
-    refused(end, Code::Unauthenticated, "SIGN_IN_REQUIRED");
+    assert_error(end, Code::Unauthenticated, "SIGN_IN_REQUIRED");
     let end = anyone.delete_all_sessions(DeleteAllSessionsRequest {}).await;
-    refused(end, Code::Unauthenticated, "SIGN_IN_REQUIRED");
+    assert_error(end, Code::Unauthenticated, "SIGN_IN_REQUIRED");
 }

@@ -1,64 +1,66 @@
-//! The life of a job.
+//! The state machine of a job.
 
-/// How far a job is; the numbers are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum JobState {
+use sea_orm::{DeriveActiveEnum, EnumIter};
+
+/// State of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text")]
+pub(crate) enum JobState {
     /// Waiting for a worker.
-    Queued = 1,
-    /// A worker has, or had, one of its tasks.
-    Running = 2,
-    /// All its tasks succeeded.
-    Succeeded = 3,
-    /// One of its tasks failed for good.
-    Failed = 4,
-    /// Stopped on request.
-    Cancelled = 5,
+    #[sea_orm(string_value = "QUEUED")]
+    Queued,
+    /// At least one of its tasks was started.
+    #[sea_orm(string_value = "RUNNING")]
+    Running,
+    /// All its tasks succeeded and its outputs are published.
+    #[sea_orm(string_value = "SUCCEEDED")]
+    Succeeded,
+    /// It failed permanently.
+    #[sea_orm(string_value = "FAILED")]
+    Failed,
+    /// Cancelled on request.
+    #[sea_orm(string_value = "CANCELLED")]
+    Cancelled,
 }
 
-/// What can happen to a job.
+/// An event of a job's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum JobEvent {
-    /// A worker took one of its tasks.
+pub(crate) enum JobEvent {
+    /// A worker started one of its tasks.
     TaskStarted,
     /// The last of its tasks succeeded.
     AllTasksSucceeded,
-    /// One of its tasks failed for good.
-    TaskFailed,
-    /// Its owner wants it stopped.
+    /// It cannot be completed.
+    Failed,
+    /// Its owner cancelled it.
     CancelRequested,
 }
 
 impl JobState {
-    /// Whether nothing can change any more.
-    pub fn has_ended(self) -> bool {
+    /// Whether the state is terminal.
+    pub(crate) fn has_ended(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
     }
 
-    /// From the stored number.
-    pub fn from_stored(number: i32) -> Option<Self> {
-        [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Cancelled]
-            .into_iter()
-            .find(|state| *state as i32 == number)
+    /// The state after an event; none when the event changes nothing.
+    pub(crate) fn on(self, event: JobEvent) -> Option<Self> {
+        if self.has_ended() {
+            return None;
+        }
+        let next = match event {
+            JobEvent::TaskStarted => Self::Running,
+            JobEvent::AllTasksSucceeded => Self::Succeeded,
+            JobEvent::Failed => Self::Failed,
+            JobEvent::CancelRequested => Self::Cancelled,
+        };
+        (next != self).then_some(next)
     }
-}
-
-/// The state after an event; none when the event changes nothing.
-pub fn advance(state: JobState, event: JobEvent) -> Option<JobState> {
-    if state.has_ended() {
-        return None;
-    }
-    let next = match event {
-        JobEvent::TaskStarted => JobState::Running,
-        JobEvent::AllTasksSucceeded => JobState::Succeeded,
-        JobEvent::TaskFailed => JobState::Failed,
-        JobEvent::CancelRequested => JobState::Cancelled,
-    };
-    (next != state).then_some(next)
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use sea_orm::ActiveEnum as _;
 
     use super::*;
 
@@ -66,25 +68,25 @@ mod tests {
         prop_oneof![
             Just(JobEvent::TaskStarted),
             Just(JobEvent::AllTasksSucceeded),
-            Just(JobEvent::TaskFailed),
+            Just(JobEvent::Failed),
             Just(JobEvent::CancelRequested),
         ]
     }
 
     proptest! {
         #[test]
-        fn an_ended_job_never_changes(events in prop::collection::vec(event(), 0..20)) {
+        fn on_ended_job_changes_nothing(events in prop::collection::vec(event(), 0..20)) {
             let mut state = JobState::Queued;
             let mut ended = None;
             for event in events {
-                state = advance(state, event).unwrap_or(state);
+                state = state.on(event).unwrap_or(state);
                 if let Some(end) = ended {
                     prop_assert_eq!(state, end);
                 }
                 if state.has_ended() {
                     ended = Some(state);
                 }
-                prop_assert_eq!(JobState::from_stored(state as i32), Some(state));
+                prop_assert_eq!(JobState::try_from_value(&state.to_value()), Ok(state));
             }
         }
     }

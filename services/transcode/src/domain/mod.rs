@@ -1,15 +1,20 @@
-//! The rules of jobs and tasks, without I/O.
+//! The rules of jobs, tasks and outputs: pure functions without I/O.
 
-mod claims;
 mod job;
 mod names;
-mod outcome;
+mod output;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 mod task;
+mod tracks;
 
-pub use claims::{Claims, Role};
-pub use job::{JobEvent, JobState, advance as advance_job};
-pub use names::{job_id, job_name, new_task_id, output_key, task_id, task_name};
-pub use outcome::{Made, verdict};
-pub use task::{Lease, LeaseError, Task, TaskKind, TaskState, Verdict};
+pub(crate) use self::{
+    job::{JobEvent, JobState},
+    names::{
+        DASH_MANIFEST, HLS_MASTER_PLAYLIST, THUMBNAILS_INDEX, attempt_path, iframe_playlist_name, job_folder,
+        job_id, job_name, media_playlist_name, new_task_id, output_key, task_name, task_name_ids,
+    },
+    output::{AllowedOutputs, OutputKind},
+    task::{Completion, Lease, LeaseError, LeaseStart, RetryDecision, Task, TaskKind, TaskState},
+    tracks::{TrackView, check_tracks},
+};

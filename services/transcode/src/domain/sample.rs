@@ -1,12 +1,12 @@
-//! A plan to test the rules with.
+//! A plan for tests of the rules.
 
 use reelmill_media::{
     plan::{Options, Plan, plan},
     probe,
 };
 
-/// Of a video with one track of sound.
-pub(super) fn planned(height: u32, fps: u32, seconds: f64, channels: u32) -> Plan {
+/// Plan of a video with one audio track.
+pub(crate) fn planned(height: u32, fps: u32, seconds: f64, channels: u32) -> Plan {
     let (rate, length) = (format!("{fps}/1"), seconds.to_string());
     let probed = serde_json::json!({
         "streams": [
@@ -22,6 +22,6 @@ pub(super) fn planned(height: u32, fps: u32, seconds: f64, channels: u32) -> Pla
         ],
         "format": { "format_name": "mov", "duration": length },
     });
-    let source = probe::parse(probed.to_string().as_bytes()).expect("a source");
+    let source = probe::parse(probed.to_string().as_bytes()).expect("valid probe output");
     plan(&source, &Options { threads: 2, ..Options::default() })
 }

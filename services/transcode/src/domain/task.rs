@@ -1,92 +1,103 @@
-//! The life of a task: leased with a fencing token, tried again, ended.
+//! The rules of a task's life: leasing with fencing tokens, retries, completion.
 
 use reelmill_proto::Reason;
+use sea_orm::{DeriveActiveEnum, EnumIter};
 
-/// What a task is for; the numbers are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TaskKind {
-    /// Find out what the source is; planned, it becomes the first ENCODE task. In the database of version 0.1 such
-    /// a task did the whole video.
-    Prepare = 1,
-    /// Encode a share of the plan.
-    Encode = 2,
+/// Unanswered wake-ups after which no worker is assumed to have the required encoder build any more.
+const MAX_UNANSWERED_WAKE_UPS: i32 = 3;
+/// Delay before the second retry; it doubles with each further one. The first retry is immediate.
+const RETRY_BACKOFF_MIN_MS: i64 = 1000;
+/// Number of times the retry delay doubles.
+const RETRY_BACKOFF_DOUBLINGS: i32 = 5;
+
+/// Kind of work of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text")]
+pub(crate) enum TaskKind {
+    /// Probe the source. Once the job is planned, this task becomes the first ENCODE task.
+    #[sea_orm(string_value = "PREPARE")]
+    Prepare,
+    /// Encode a work unit of the plan.
+    #[sea_orm(string_value = "ENCODE")]
+    Encode,
     /// Join a rendition's segments into one file.
-    Package = 3,
+    #[sea_orm(string_value = "PACKAGE")]
+    Package,
 }
 
-impl TaskKind {
-    /// From the stored number.
-    pub fn from_stored(number: i32) -> Option<Self> {
-        [Self::Prepare, Self::Encode, Self::Package].into_iter().find(|kind| *kind as i32 == number)
-    }
-}
-
-/// How far a task is; the numbers are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TaskState {
+/// State of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text")]
+pub(crate) enum TaskState {
     /// Waiting for a worker.
-    Queued = 1,
+    #[sea_orm(string_value = "QUEUED")]
+    Queued,
     /// Leased to a worker.
-    Running = 2,
-    /// Its outputs are recorded.
-    Succeeded = 3,
-    /// Given up.
-    Failed = 4,
-    /// Stopped with its job.
-    Cancelled = 5,
+    #[sea_orm(string_value = "RUNNING")]
+    Running,
+    /// Completed: its outputs are recorded.
+    #[sea_orm(string_value = "SUCCEEDED")]
+    Succeeded,
+    /// Failed permanently.
+    #[sea_orm(string_value = "FAILED")]
+    Failed,
+    /// Cancelled with its job.
+    #[sea_orm(string_value = "CANCELLED")]
+    Cancelled,
 }
 
-impl TaskState {
-    /// From the stored number.
-    pub fn from_stored(number: i32) -> Option<Self> {
-        [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Cancelled]
-            .into_iter()
-            .find(|state| *state as i32 == number)
-    }
+/// The properties of a task that the rules depend on. Times are Unix milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Task {
+    pub(crate) state: TaskState,
+    /// Token of the current or last lease; 0 before the first.
+    pub(crate) fencing_token: i64,
+    /// Expiry of the current lease.
+    pub(crate) lease_expire_time: i64,
+    /// Attempts that were lost, or that failed because of the worker.
+    pub(crate) failures: i32,
+    /// Earliest start of the next attempt.
+    pub(crate) ready_time: i64,
+    /// Encoder build that must run it; empty for any.
+    pub(crate) required_build: String,
+    /// Wake-ups sent to the queue since the task was last queued.
+    pub(crate) wake_ups_sent: i32,
 }
 
-/// What the rules look at.
+/// A worker's claim on a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Task {
-    /// How far it is.
-    pub state: TaskState,
-    /// Token of the present or last lease; 0 before the first.
-    pub fencing_token: i64,
-    /// When the present lease ends, Unix milliseconds.
-    pub lease_expires_at: i64,
-    /// How often it was lost or given up by a fault of the worker's.
-    pub failures: i32,
-    /// When it may be tried again, Unix milliseconds.
-    pub ready_at: i64,
+pub(crate) struct Lease {
+    pub(crate) fencing_token: i64,
 }
 
-/// What a worker shows.
+/// A new lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lease {
-    /// The token it was given.
-    pub fencing_token: i64,
+pub(crate) struct LeaseStart {
+    pub(crate) lease: Lease,
+    /// Failures of the task, including the lost attempt that this lease replaces.
+    pub(crate) failures: i32,
 }
 
-/// Why a worker may not work at a task.
+/// Why a worker may not run a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LeaseError {
-    /// Another worker holds it, or it waits for its next try.
-    #[error("another worker has this task, or it waits for its next try")]
+    /// Another worker has leased it, or its retry delay has not passed.
+    #[error("the task is leased to another worker, or waits for its next attempt")]
     Leased,
-    /// It goes on only with the build of the encoder that its job began with, so that its segments fit the others.
-    #[error("this task waits for a worker with the encoder build that its job began with")]
+    /// Its job was started with another encoder build, and segments of two builds must not be mixed.
+    #[error("the task waits for a worker with the encoder build that its job was started with")]
     OtherBuild,
-    /// It has ended.
-    #[error("this task has ended")]
+    /// It succeeded, failed or was cancelled.
+    #[error("the task has ended")]
     Ended,
-    /// The lease was given to another, or the task ended under it.
-    #[error("the lease of this task was lost")]
+    /// The task was leased to another worker or has ended.
+    #[error("the lease of the task was lost: another worker has leased it, or it has ended")]
     Lost,
 }
 
 impl LeaseError {
     /// The stable reason.
-    pub fn reason(self) -> Reason {
+    pub(crate) fn reason(self) -> Reason {
         match self {
             Self::Leased => Reason::TaskLeased,
             Self::OtherBuild => Reason::TaskOtherBuild,
@@ -96,57 +107,122 @@ impl LeaseError {
     }
 }
 
-/// What becomes of a task that a worker lost or gave up.
+/// What happens to a task whose attempt was lost or failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// It is tried again, not before so many milliseconds have passed.
+pub(crate) enum RetryDecision {
+    /// It is queued again.
     Retry {
-        /// How often it has failed now.
+        /// Failures of the task, including this one.
         failures: i32,
-        /// Milliseconds to wait.
+        /// Delay before the next attempt, milliseconds.
         delay_ms: i64,
     },
-    /// It, and its job, failed.
+    /// It has failed permanently.
     GiveUp,
 }
 
+/// Decision about a call that completes a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Completion {
+    /// The lease is valid: the task can be completed.
+    Now,
+    /// The task was completed under this lease before: the call is a repetition.
+    Repeated,
+}
+
 impl Task {
-    /// The next lease's token, if the task may be leased now.
-    pub fn start(&self, now: i64) -> Result<Lease, LeaseError> {
-        match self.state {
-            TaskState::Queued if self.ready_at <= now => {}
+    /// The next lease for a worker with this encoder build.
+    pub(crate) fn start(
+        &self,
+        now: i64,
+        encoder_build: &str,
+        max_failures: i32,
+    ) -> Result<LeaseStart, LeaseError> {
+        let failures = match self.state {
+            TaskState::Queued if !self.accepts(encoder_build) => return Err(LeaseError::OtherBuild),
+            TaskState::Queued if self.ready_time <= now => self.failures,
             TaskState::Queued => return Err(LeaseError::Leased),
-            TaskState::Running if self.lease_expires_at <= now => {}
+            // An expired lease is a lost attempt. When it was the last one, the sweeper fails the task.
+            TaskState::Running if self.is_expired(now) && self.accepts(encoder_build) => {
+                match self.retry(max_failures) {
+                    RetryDecision::Retry { failures, .. } => failures,
+                    RetryDecision::GiveUp => return Err(LeaseError::Leased),
+                }
+            }
             TaskState::Running => return Err(LeaseError::Leased),
             TaskState::Succeeded | TaskState::Failed | TaskState::Cancelled => {
                 return Err(LeaseError::Ended);
             }
+        };
+        Ok(LeaseStart { lease: Lease { fencing_token: self.fencing_token + 1 }, failures })
+    }
+
+    /// Whether its lease has expired.
+    pub(crate) fn is_expired(&self, now: i64) -> bool {
+        self.state == TaskState::Running && self.lease_expire_time <= now
+    }
+
+    /// Whether it waits for an encoder build, other than this one, that no worker seems to have any more.
+    pub(crate) fn is_stranded(&self, encoder_build: &str) -> bool {
+        self.state == TaskState::Queued
+            && !self.accepts(encoder_build)
+            && self.wake_ups_sent >= MAX_UNANSWERED_WAKE_UPS
+    }
+
+    fn accepts(&self, encoder_build: &str) -> bool {
+        self.required_build.is_empty() || self.required_build == encoder_build
+    }
+
+    /// Whether a lease is valid. An expired lease is valid until the task is leased again or queued: its worker may only be
+    /// slow to report.
+    pub(crate) fn check(&self, lease: Lease) -> Result<(), LeaseError> {
+        let is_valid = self.state == TaskState::Running && self.fencing_token == lease.fencing_token;
+        if is_valid { Ok(()) } else { Err(LeaseError::Lost) }
+    }
+
+    /// Whether a lease allows to complete the task.
+    pub(crate) fn complete(&self, lease: Lease) -> Result<Completion, LeaseError> {
+        if self.state == TaskState::Succeeded && self.fencing_token == lease.fencing_token {
+            return Ok(Completion::Repeated);
         }
-        Ok(Lease { fencing_token: self.fencing_token + 1 })
+        self.check(lease).map(|()| Completion::Now)
     }
 
-    /// Whether the holder of a lease may go on. A lease that ran out but was given to nobody yet
-    /// still holds: its worker was only slow to report.
-    pub fn check(&self, lease: Lease) -> Result<(), LeaseError> {
-        let held = self.state == TaskState::Running && self.fencing_token == lease.fencing_token;
-        if held { Ok(()) } else { Err(LeaseError::Lost) }
+    /// Whether a lease is to expire at `expire_time`, after its report stream broke. Not if the lease was renewed after
+    /// `last_renewal`, the expiry set by the broken stream: the worker has opened another stream since.
+    pub(crate) fn shortens(
+        &self,
+        lease: Lease,
+        last_renewal: i64,
+        expire_time: i64,
+    ) -> Result<bool, LeaseError> {
+        self.check(lease)?;
+        Ok(self.lease_expire_time == last_renewal && expire_time < last_renewal)
     }
 
-    /// What follows when a worker that stops hands the task back: the next one starts at once, and
-    /// nothing was anybody's fault.
-    pub fn hand_back(&self) -> Verdict {
-        Verdict::Retry { failures: self.failures, delay_ms: 0 }
+    /// The decision about a task that its worker reports as failed.
+    pub(crate) fn fail(&self, retryable: bool, reason: Option<Reason>, max_failures: i32) -> RetryDecision {
+        match (retryable, reason) {
+            (false, _) => RetryDecision::GiveUp,
+            // A worker that shuts down hands the task back: not a failure.
+            (true, Some(Reason::WorkerStopped)) => {
+                RetryDecision::Retry { failures: self.failures, delay_ms: 0 }
+            }
+            (true, _) => self.retry(max_failures),
+        }
     }
 
-    /// What follows when the present lease is lost or given up for a reason that may pass.
-    pub fn retry(&self, max_failures: i32) -> Verdict {
+    /// The decision about a task whose attempt was lost or failed for a cause that may pass.
+    pub(crate) fn retry(&self, max_failures: i32) -> RetryDecision {
         let failures = self.failures + 1;
         if failures >= max_failures {
-            return Verdict::GiveUp;
+            return RetryDecision::GiveUp;
         }
-        // The first successor starts at once; a task that keeps failing waits 1, 2, 4 … seconds.
-        let delay_ms = if failures == 1 { 0 } else { 1000_i64 << (failures - 2).min(5) };
-        Verdict::Retry { failures, delay_ms }
+        let delay_ms = match failures {
+            1 => 0,
+            _ => RETRY_BACKOFF_MIN_MS << (failures - 2).min(RETRY_BACKOFF_DOUBLINGS),
+        };
+        RetryDecision::Retry { failures, delay_ms }
     }
 }
 
@@ -156,63 +232,104 @@ mod tests {
 
     use super::*;
 
+    fn task(state: TaskState) -> Task {
+        Task {
+            state,
+            fencing_token: 0,
+            lease_expire_time: 0,
+            failures: 0,
+            ready_time: 0,
+            required_build: String::new(),
+            wake_ups_sent: 0,
+        }
+    }
+
     proptest! {
-        /// Whatever workers do and whenever, tokens only grow and at most one of them is good.
+        /// Whatever workers do and whenever, tokens only grow and exactly the newest one is valid.
         #[test]
-        fn only_the_newest_lease_holds(steps in prop::collection::vec((0_i64..40, any::<bool>()), 1..60)) {
-            let mut task =
-                Task { state: TaskState::Queued, fencing_token: 0, lease_expires_at: 0, failures: 0, ready_at: 0 };
+        fn check_accepts_newest_lease_only(steps in prop::collection::vec((0_i64..40, any::<bool>()), 1..60)) {
+            let mut task = task(TaskState::Queued);
             let mut now = 0;
-            let mut given: Vec<Lease> = Vec::new();
+            let mut leases: Vec<Lease> = Vec::new();
             for (passed, renews) in steps {
                 now += passed;
-                match task.start(now) {
-                    Ok(lease) => {
-                        prop_assert!(given.iter().all(|old| old.fencing_token < lease.fencing_token));
+                match task.start(now, "build", i32::MAX) {
+                    Ok(LeaseStart { lease, failures }) => {
+                        prop_assert!(leases.iter().all(|old| old.fencing_token < lease.fencing_token));
                         task = Task {
                             state: TaskState::Running,
                             fencing_token: lease.fencing_token,
-                            lease_expires_at: now + 15,
+                            lease_expire_time: now + 15,
+                            failures,
                             ..task
                         };
-                        given.push(lease);
+                        leases.push(lease);
                     }
-                    Err(refusal) => prop_assert_eq!(refusal, LeaseError::Leased),
+                    Err(error) => prop_assert_eq!(error, LeaseError::Leased),
                 }
                 if renews {
-                    task.lease_expires_at = now + 15;
+                    task.lease_expire_time = now + 15;
                 }
-                let holding: Vec<_> = given.iter().filter(|lease| task.check(**lease).is_ok()).collect();
-                prop_assert_eq!(holding, vec![given.last().unwrap()]);
+                let valid: Vec<_> = leases.iter().filter(|lease| task.check(**lease).is_ok()).collect();
+                prop_assert_eq!(valid, vec![leases.last().unwrap()]);
+                prop_assert_eq!(task.failures + 1, leases.len() as i32, "every lease but the last was lost");
             }
         }
     }
 
     #[test]
-    fn a_task_that_waits_is_not_started_before_its_time() {
-        let task = Task {
-            state: TaskState::Queued,
-            fencing_token: 1,
-            lease_expires_at: 0,
-            failures: 2,
-            ready_at: 100,
-        };
-        assert_eq!(task.start(99), Err(LeaseError::Leased));
-        assert_eq!(task.start(100), Ok(Lease { fencing_token: 2 }));
+    fn start_before_ready_time_is_rejected() {
+        let task = Task { fencing_token: 1, failures: 2, ready_time: 100, ..task(TaskState::Queued) };
+        assert_eq!(task.start(99, "b", 5), Err(LeaseError::Leased));
+        let started = LeaseStart { lease: Lease { fencing_token: 2 }, failures: 2 };
+        assert_eq!(task.start(100, "b", 5), Ok(started));
     }
 
     #[test]
-    fn a_task_is_given_up_at_the_limit() {
-        let task = |failures| Task {
-            state: TaskState::Running,
-            fencing_token: 3,
-            lease_expires_at: 0,
-            failures,
-            ready_at: 0,
+    fn start_expired_task_counts_lost_attempt_up_to_limit() {
+        let task = |failures| Task { fencing_token: 1, failures, ..task(TaskState::Running) };
+        let started = LeaseStart { lease: Lease { fencing_token: 2 }, failures: 2 };
+        assert_eq!(task(1).start(0, "b", 3), Ok(started));
+        assert_eq!(task(2).start(0, "b", 3), Err(LeaseError::Leased), "the sweeper gives it up");
+    }
+
+    #[test]
+    fn start_with_other_build_is_rejected_and_stranded_after_unanswered_wake_ups() {
+        let task = |wake_ups_sent| Task {
+            required_build: "old".to_owned(),
+            wake_ups_sent,
+            ..task(TaskState::Queued)
         };
-        assert_eq!(task(0).retry(3), Verdict::Retry { failures: 1, delay_ms: 0 });
-        assert_eq!(task(1).retry(3), Verdict::Retry { failures: 2, delay_ms: 1000 });
-        assert_eq!(task(2).retry(3), Verdict::GiveUp);
-        assert_eq!(task(2).hand_back(), Verdict::Retry { failures: 2, delay_ms: 0 });
+        assert_eq!(task(3).start(0, "new", 5), Err(LeaseError::OtherBuild));
+        assert!(task(3).start(0, "old", 5).is_ok());
+        assert!(!task(2).is_stranded("new") && task(3).is_stranded("new") && !task(3).is_stranded("old"));
+    }
+
+    #[test]
+    fn retry_at_limit_gives_up() {
+        let task = |failures| Task { fencing_token: 3, failures, ..task(TaskState::Running) };
+        assert_eq!(task(0).retry(3), RetryDecision::Retry { failures: 1, delay_ms: 0 });
+        assert_eq!(task(1).retry(3), RetryDecision::Retry { failures: 2, delay_ms: 1000 });
+        assert_eq!(task(2).retry(3), RetryDecision::GiveUp);
+        let handed_back = task(2).fail(true, Some(Reason::WorkerStopped), 3);
+        assert_eq!(handed_back, RetryDecision::Retry { failures: 2, delay_ms: 0 });
+        assert_eq!(task(0).fail(false, Some(Reason::WorkerStopped), 3), RetryDecision::GiveUp);
+    }
+
+    #[test]
+    fn shortens_unless_lease_was_renewed_since() {
+        let task = Task { fencing_token: 1, lease_expire_time: 15, ..task(TaskState::Running) };
+        let lease = Lease { fencing_token: 1 };
+        assert_eq!(task.shortens(lease, 15, 4), Ok(true));
+        assert_eq!(task.shortens(lease, 14, 4), Ok(false), "another stream renewed it");
+        assert_eq!(task.shortens(lease, 15, 15), Ok(false), "it would not be shorter");
+        assert_eq!(task.shortens(Lease { fencing_token: 0 }, 15, 4), Err(LeaseError::Lost));
+    }
+
+    #[test]
+    fn complete_again_under_same_lease_is_repeated() {
+        let task = Task { fencing_token: 2, ..task(TaskState::Succeeded) };
+        assert_eq!(task.complete(Lease { fencing_token: 2 }), Ok(Completion::Repeated));
+        assert_eq!(task.complete(Lease { fencing_token: 1 }), Err(LeaseError::Lost));
     }
 }

@@ -1,10 +1,9 @@
-//! The transcode role through its own port, on every database it runs on.
+//! The transcode role as its clients see it, on SQLite and on Postgres.
 
-mod fake;
 mod finish;
 mod jobs;
 mod planning;
 mod progress;
 mod publish;
+mod support;
 mod tasks;
-mod world;

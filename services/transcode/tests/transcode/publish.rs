@@ -1,43 +1,48 @@
-//! Playlists while a video is encoded.
+//! Playlists of a video that is being encoded.
 
 use reelmill_proto::transcode::{RecordOutputsRequest, job::State};
+use rstest::rstest;
 
-use crate::{
-    fake::{init, job_of, listed, poster, segment, source},
-    jobs::on_every_database,
-    world::{World, reason, start},
+use crate::support::{
+    Backend, TestSystem, complete_request, init, job_name, listed_uris, open_report_stream, poster, reason,
+    segment, source, start_request,
 };
 
-async fn growing_playlists_list_what_is_recorded_without_gaps(world: World) {
-    let first = world.planned("v1", &source(60.0, true)).await;
-    let name = job_of(&first.lease);
-    let sound = world.encoding(&first.lease.task).await;
-    let early = world.encoding(&first.lease.task).await;
-    let late = world.encoding(&first.lease.task).await;
-    assert_eq!((early.places(15), late.places(15)), (1..3, 3..7));
-    world.record(&sound, vec![init("audio-0"), segment("audio-0", 0)]).await;
-    world.record(&late, vec![init("360p"), segment("360p", 3), segment("360p", 4)]).await;
-    world.transcode.sweep().await.unwrap();
-    assert_eq!(world.text("v1", &name, "360p.m3u8").await, None, "the beginning is missing");
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn growing_playlists_list_recorded_segments_without_gaps(#[case] backend: Backend) {
+    let system = TestSystem::start(backend).await;
+    let first = system.create_planned_job("v1", &source(60.0, true)).await;
+    let name = job_name(&first.lease);
+    let audio = system.start_encode_task(&first.lease.task).await;
+    let early = system.start_encode_task(&first.lease.task).await;
+    let late = system.start_encode_task(&first.lease.task).await;
+    assert_eq!((early.segment_range(15), late.segment_range(15)), (1..3, 3..7));
+    system.record(&audio, vec![init("audio-0"), segment("audio-0", 0)]).await;
+    system.record(&late, vec![init("360p"), segment("360p", 3), segment("360p", 4)]).await;
+    system.transcode.sweep().await.unwrap();
+    assert_eq!(system.read_text("v1", &name, "360p.m3u8").await, None, "the beginning is missing");
     let steps = [
         (&first, 0, 1),
-        // Out of their order: the third waits for the second.
+        // Out of order: the third segment is listed after the second is recorded.
         (&early, 2, 1),
         (&early, 1, 5),
         (&late, 6, 5),
         (&late, 5, 7),
     ];
     let mut before = String::new();
-    for (task, place, length) in steps {
-        world.record(task, vec![segment("360p", place)]).await;
-        world.transcode.sweep().await.unwrap();
-        let now = world.text("v1", &name, "360p.m3u8").await.unwrap();
-        assert_eq!(listed(&now).len(), length, "{now}");
-        assert!(now.starts_with(&before), "it only grows");
+    for (task, sequence, length) in steps {
+        system.record(task, vec![segment("360p", sequence)]).await;
+        system.transcode.sweep().await.unwrap();
+        let now = system.read_text("v1", &name, "360p.m3u8").await.unwrap();
+        assert_eq!(listed_uris(&now).len(), length, "{now}");
+        assert!(now.starts_with(&before), "playlists only grow");
         assert!(!now.contains("ENDLIST"));
         before = now;
     }
-    let uris = listed(&before);
+    let uris = listed_uris(&before);
     let expected = [
         "0.0.1/360p/seg_0.m4s",
         "0.2.1/360p/seg_1.m4s",
@@ -49,52 +54,62 @@ async fn growing_playlists_list_what_is_recorded_without_gaps(world: World) {
     ];
     assert_eq!(uris, expected);
     for uri in &uris {
-        assert!(world.keys("v1", &name).await.contains(&(*uri).to_owned()), "{uri}");
+        assert!(system.list_keys("v1", &name).await.contains(&(*uri).to_owned()), "{uri}");
     }
 }
 
-async fn what_is_recorded_never_changes(world: World) {
-    let task = world.planned("v1", &source(60.0, true)).await;
-    let name = job_of(&task.lease);
-    world.record(&task, vec![init("360p"), segment("360p", 0)]).await;
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn record_outputs_twice_keeps_first(#[case] backend: Backend) {
+    let system = TestSystem::start(backend).await;
+    let task = system.create_planned_job("v1", &source(60.0, true)).await;
+    let name = job_name(&task.lease);
+    system.record(&task, vec![init("360p"), segment("360p", 0)]).await;
     let mut twice = segment("360p", 0);
     twice.name = "360p/other.m4s".to_owned();
-    world.record(&task, vec![twice.clone()]).await;
-    world.transcode.sweep().await.unwrap();
-    let playlist = world.text("v1", &name, "360p.m3u8").await.unwrap();
-    assert_eq!(listed(&playlist), ["0.0.1/360p/seg_0.m4s"]);
-    // In one call, too.
-    world.record(&task, vec![init("240p"), segment("240p", 0), segment("240p", 0), twice]).await;
-    world.transcode.sweep().await.unwrap();
-    let playlist = world.text("v1", &name, "240p.m3u8").await.unwrap();
-    assert_eq!(listed(&playlist), ["0.0.1/240p/seg_0.m4s"]);
+    system.record(&task, vec![twice.clone()]).await;
+    system.transcode.sweep().await.unwrap();
+    let playlist = system.read_text("v1", &name, "360p.m3u8").await.unwrap();
+    assert_eq!(listed_uris(&playlist), ["0.0.1/360p/seg_0.m4s"]);
+    // The same within one call.
+    system.record(&task, vec![init("240p"), segment("240p", 0), segment("240p", 0), twice]).await;
+    system.transcode.sweep().await.unwrap();
+    let playlist = system.read_text("v1", &name, "240p.m3u8").await.unwrap();
+    assert_eq!(listed_uris(&playlist), ["0.0.1/240p/seg_0.m4s"]);
 }
 
-async fn a_video_is_playable_once_there_is_picture_and_sound(world: World) {
-    let task = world.planned("v1", &source(60.0, true)).await;
-    let name = job_of(&task.lease);
-    let sound = world.encoding(&task.lease.task).await;
-    world.record(&task, vec![init("240p"), segment("240p", 0)]).await;
-    world.pass(2);
-    world.transcode.sweep().await.unwrap();
-    assert_eq!(world.look(&name).await.playable_time, None, "without its sound");
-    assert_eq!(world.text("v1", &name, "master.m3u8").await, None);
-    world.record(&sound, vec![init("audio-0"), segment("audio-0", 0)]).await;
-    assert_eq!(world.look(&name).await.playable_time, None, "not before the playlists are there");
-    world.pass(1);
-    world.transcode.sweep().await.unwrap();
-    let told = world.told(&name).await;
-    let job = told.job.unwrap();
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn job_is_playable_with_first_video_and_audio_segments(#[case] backend: Backend) {
+    let system = TestSystem::start(backend).await;
+    let task = system.create_planned_job("v1", &source(60.0, true)).await;
+    let name = job_name(&task.lease);
+    let audio = system.start_encode_task(&task.lease.task).await;
+    system.record(&task, vec![init("240p"), segment("240p", 0)]).await;
+    system.advance_clock(2);
+    system.transcode.sweep().await.unwrap();
+    assert_eq!(system.get_job(&name).await.playable_time, None, "without its audio");
+    assert_eq!(system.read_text("v1", &name, "master.m3u8").await, None);
+    system.record(&audio, vec![init("audio-0"), segment("audio-0", 0)]).await;
+    assert_eq!(system.get_job(&name).await.playable_time, None, "not before the playlists are written");
+    system.advance_clock(1);
+    system.transcode.sweep().await.unwrap();
+    let watched = system.watched_job(&name).await;
+    let job = watched.job.unwrap();
     assert_eq!(job.playable_time.map(|time| time.seconds), Some(1_700_000_003));
-    assert!(told.master_playlist_key.ends_with("/master.m3u8") && told.dash_manifest_key.is_empty());
-    let master = world.objects.get(&told.master_playlist_key, None, None).await.unwrap();
+    assert!(watched.master_playlist_key.ends_with("/master.m3u8") && watched.dash_manifest_key.is_empty());
+    let master = system.objects.get(&watched.master_playlist_key, None, None).await.unwrap();
     let master = String::from_utf8(master.body.collect().await.unwrap().to_vec()).unwrap();
     assert!(master.contains("240p.m3u8") && master.contains("audio-0.m3u8"), "{master}");
     assert!(!master.contains("360p.m3u8"), "{master}");
-    // Another rung: watchers hear of it; another segment: they need not.
-    world.record(&task, vec![init("360p"), segment("360p", 0)]).await;
-    world.transcode.sweep().await.unwrap();
-    let now = world.look(&name).await;
+    // A further rung changes the revision, a further segment does not.
+    system.record(&task, vec![init("360p"), segment("360p", 0)]).await;
+    system.transcode.sweep().await.unwrap();
+    let now = system.get_job(&name).await;
     assert!(now.revision > job.revision);
     assert_eq!(now.playable_time, job.playable_time);
     let ready = |id: &str| {
@@ -102,63 +117,86 @@ async fn a_video_is_playable_once_there_is_picture_and_sound(world: World) {
         rendition.progress.unwrap().segments_ready
     };
     assert_eq!((ready("360p"), ready("240p"), ready("audio-0")), (1, 1, 1));
-    assert!(world.text("v1", &name, "master.m3u8").await.unwrap().contains("360p.m3u8"));
-    world.record(&sound, vec![segment("audio-0", 1)]).await;
-    world.transcode.sweep().await.unwrap();
-    assert_eq!(world.look(&name).await.revision, now.revision);
-    let playlist = world.text("v1", &name, "audio-0.m3u8").await.unwrap();
-    assert_eq!(listed(&playlist).len(), 2);
+    assert!(system.read_text("v1", &name, "master.m3u8").await.unwrap().contains("360p.m3u8"));
+    system.record(&audio, vec![segment("audio-0", 1)]).await;
+    system.transcode.sweep().await.unwrap();
+    assert_eq!(system.get_job(&name).await.revision, now.revision);
+    let playlist = system.read_text("v1", &name, "audio-0.m3u8").await.unwrap();
+    assert_eq!(listed_uris(&playlist).len(), 2);
 }
 
-async fn sound_that_cannot_be_made_is_not_waited_for(world: World) {
-    let task = world.planned("v1", &source(60.0, true)).await;
-    let sound = world.encoding(&task.lease.task).await;
-    world.record(&task, vec![init("240p"), segment("240p", 0)]).await;
-    world.complete(&sound.lease).await;
-    world.transcode.sweep().await.unwrap();
-    assert!(world.look(&job_of(&task.lease)).await.playable_time.is_some());
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn job_is_playable_without_audio_that_failed(#[case] backend: Backend) {
+    let system = TestSystem::start(backend).await;
+    let task = system.create_planned_job("v1", &source(60.0, true)).await;
+    let audio = system.start_encode_task(&task.lease.task).await;
+    system.record(&task, vec![init("240p"), segment("240p", 0)]).await;
+    system.complete(&audio.lease).await;
+    system.transcode.sweep().await.unwrap();
+    assert!(system.get_job(&job_name(&task.lease)).await.playable_time.is_some());
 }
 
-async fn the_poster_is_told_as_soon_as_it_is_there(world: World) {
-    let task = world.planned("v1", &source(16.0, true)).await;
-    let name = job_of(&task.lease);
-    let before = world.look(&name).await.revision;
-    world.record(&task, vec![poster()]).await;
-    world.transcode.sweep().await.unwrap();
-    let told = world.told(&name).await;
-    assert!(told.poster_key.ends_with("/0.0.1/images/poster.jpg"), "{}", told.poster_key);
-    assert!(told.job.unwrap().revision > before);
-    assert!(told.master_playlist_key.is_empty());
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn poster_is_announced_once_recorded(#[case] backend: Backend) {
+    let system = TestSystem::start(backend).await;
+    let task = system.create_planned_job("v1", &source(16.0, true)).await;
+    let name = job_name(&task.lease);
+    let before = system.get_job(&name).await.revision;
+    system.record(&task, vec![poster()]).await;
+    system.transcode.sweep().await.unwrap();
+    let watched = system.watched_job(&name).await;
+    assert!(watched.poster_key.ends_with("/0.0.1/images/poster.jpg"), "{}", watched.poster_key);
+    assert!(watched.job.unwrap().revision > before);
+    assert!(watched.master_playlist_key.is_empty());
 }
 
-async fn a_successor_goes_on_where_a_killed_worker_was(world: World) {
-    let first = world.planned("v1", &source(60.0, true)).await;
-    let name = job_of(&first.lease);
-    world.make(&first, 15).await;
-    let sound = world.encoding(&first.lease.task).await;
-    world.record(&sound, vec![init("audio-0"), segment("audio-0", 0), segment("audio-0", 1)]).await;
-    world.record(&sound, vec![segment("audio-0", 3)]).await;
-    world.pass(16);
-    let next = world.encoding(&sound.lease.task).await;
-    assert_eq!(next.lease.task, sound.lease.task);
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn start_task_after_lost_worker_returns_recorded_segments(#[case] backend: Backend) {
+    let system = TestSystem::start(backend).await;
+    let first = system.create_planned_job("v1", &source(60.0, true)).await;
+    let name = job_name(&first.lease);
+    system.encode_and_complete(&first, 15).await;
+    let audio = system.start_encode_task(&first.lease.task).await;
+    system.record(&audio, vec![init("audio-0"), segment("audio-0", 0), segment("audio-0", 1)]).await;
+    system.record(&audio, vec![segment("audio-0", 3)]).await;
+    system.advance_clock(16);
+    let next = system.start_encode_task(&audio.lease.task).await;
+    assert_eq!(next.lease.task, audio.lease.task);
     assert_eq!(next.recorded, [("audio-0".to_owned(), 2)].into());
-    assert_eq!(reason(world.try_record(&sound, vec![segment("audio-0", 2)]).await), "LEASE_LOST");
-    assert_eq!(reason(world.worker().complete_task(crate::fake::complete(&sound.lease)).await), "LEASE_LOST");
-    // It makes everything anew; what was recorded stays.
-    world.make(&next, 15).await;
-    world.transcode.sweep().await.unwrap();
-    let playlist = world.text("v1", &name, "audio-0.m3u8").await.unwrap();
-    let of = |attempt: &str| listed(&playlist).iter().filter(|uri| uri.starts_with(attempt)).count();
-    assert_eq!((of("0.1.1/"), of("0.1.2/"), listed(&playlist).len()), (3, 12, 15), "{playlist}");
+    assert_eq!(reason(system.try_record(&audio, vec![segment("audio-0", 2)]).await), "LEASE_LOST");
+    assert_eq!(
+        reason(system.worker_client().complete_task(complete_request(&audio.lease)).await),
+        "LEASE_LOST"
+    );
+    // It encodes everything again; recorded segments stay.
+    system.encode_and_complete(&next, 15).await;
+    system.transcode.sweep().await.unwrap();
+    let playlist = system.read_text("v1", &name, "audio-0.m3u8").await.unwrap();
+    let of = |attempt: &str| listed_uris(&playlist).iter().filter(|uri| uri.starts_with(attempt)).count();
+    assert_eq!((of("0.1.1/"), of("0.1.2/"), listed_uris(&playlist).len()), (3, 12, 15), "{playlist}");
 }
 
-async fn a_failed_task_ends_the_job_and_its_other_workers(world: World) {
-    let first = world.planned("v1", &source(60.0, true)).await;
-    let name = job_of(&first.lease);
-    let sound = world.encoding(&first.lease.task).await;
-    world.record(&first, vec![init("360p"), segment("360p", 0)]).await;
-    let mut answers = crate::tasks::report(&world, &sound.lease).await;
-    answers.message().await.unwrap().unwrap();
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn fail_task_ends_job_and_stops_other_workers(#[case] backend: Backend) {
+    let system = TestSystem::start(backend).await;
+    let first = system.create_planned_job("v1", &source(60.0, true)).await;
+    let name = job_name(&first.lease);
+    let audio = system.start_encode_task(&first.lease.task).await;
+    system.record(&first, vec![init("360p"), segment("360p", 0)]).await;
+    let mut reports = open_report_stream(&system, &audio.lease).await;
+    reports.response().await.unwrap().unwrap();
     let failure = reelmill_proto::transcode::Failure {
         reason: "LIMIT_EXCEEDED".to_owned(),
         message: "too much".to_owned(),
@@ -168,41 +206,38 @@ async fn a_failed_task_ends_the_job_and_its_other_workers(world: World) {
         failure: Some(failure.clone()),
         retryable: false,
     };
-    assert!(!world.worker().fail_task(request).await.unwrap().into_inner().will_retry);
-    let told = tokio::time::timeout(std::time::Duration::from_secs(5), answers.message()).await;
-    assert!(told.unwrap().unwrap().unwrap().cancel, "the other worker is told to stop");
-    let outputs = RecordOutputsRequest { lease: Some(sound.lease.clone()), outputs: vec![init("audio-0")] };
-    assert_eq!(reason(world.worker().record_outputs(outputs).await), "LEASE_LOST");
-    assert_eq!(reason(world.worker().start_task(start(&first.lease.task)).await), "TASK_ENDED");
-    let job = world.look(&name).await;
+    assert!(!system.worker_client().fail_task(request).await.unwrap().into_inner().will_retry);
+    let response = tokio::time::timeout(std::time::Duration::from_secs(5), reports.response()).await;
+    assert!(response.unwrap().unwrap().unwrap().cancel, "the other worker is stopped");
+    let outputs = RecordOutputsRequest { lease: Some(audio.lease.clone()), outputs: vec![init("audio-0")] };
+    assert_eq!(reason(system.worker_client().record_outputs(outputs).await), "LEASE_LOST");
+    assert_eq!(
+        reason(system.worker_client().start_task(start_request(&first.lease.task)).await),
+        "TASK_ENDED"
+    );
+    let job = system.get_job(&name).await;
     assert_eq!((job.state(), job.failure), (State::Failed, Some(failure)));
-    world.transcode.sweep().await.unwrap();
-    assert_eq!(world.keys("v1", &name).await, Vec::<String>::new());
+    system.transcode.sweep().await.unwrap();
+    assert_eq!(system.list_keys("v1", &name).await, Vec::<String>::new());
 }
 
-async fn one_process_at_a_time_puts_playlists(world: World) {
-    let task = world.planned("v1", &source(60.0, false)).await;
-    let name = job_of(&task.lease);
-    let replica = world.replica().await;
-    world.record(&task, vec![init("360p"), segment("360p", 0)]).await;
-    world.transcode.sweep().await.unwrap();
-    let next = world.encoding(&task.lease.task).await;
-    // Each knows what itself put last, and must still see what the other put meanwhile.
-    for (process, place) in [(&replica, 1), (&world.transcode, 2)] {
-        world.record(&next, vec![segment("360p", place)]).await;
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn playlists_of_two_processes_contain_all_segments(#[case] backend: Backend) {
+    let system = TestSystem::start(backend).await;
+    let task = system.create_planned_job("v1", &source(60.0, false)).await;
+    let name = job_name(&task.lease);
+    let other_process = system.second_process().await;
+    system.record(&task, vec![init("360p"), segment("360p", 0)]).await;
+    system.transcode.sweep().await.unwrap();
+    let next = system.start_encode_task(&task.lease.task).await;
+    // Each process caches what it has written, and still publishes what the other has written since.
+    for (process, sequence) in [(&other_process, 1), (&system.transcode, 2)] {
+        system.record(&next, vec![segment("360p", sequence)]).await;
         process.sweep().await.unwrap();
-        let playlist = world.text("v1", &name, "360p.m3u8").await.unwrap();
-        assert_eq!(listed(&playlist).len(), place as usize + 1, "{playlist}");
+        let playlist = system.read_text("v1", &name, "360p.m3u8").await.unwrap();
+        assert_eq!(listed_uris(&playlist).len(), sequence as usize + 1, "{playlist}");
     }
 }
-
-on_every_database!(
-    growing_playlists_list_what_is_recorded_without_gaps,
-    what_is_recorded_never_changes,
-    a_video_is_playable_once_there_is_picture_and_sound,
-    sound_that_cannot_be_made_is_not_waited_for,
-    the_poster_is_told_as_soon_as_it_is_there,
-    a_successor_goes_on_where_a_killed_worker_was,
-    a_failed_task_ends_the_job_and_its_other_workers,
-    one_process_at_a_time_puts_playlists,
-);

@@ -21,10 +21,10 @@ pub(crate) fn source_info(source: &Source) -> proto::SourceInfo {
         ..proto::SourceInfo::default()
     };
     if let Some(video) = &source.video {
-        let shown = video.display_size();
+        let size = video.display_size();
         info.video_codec.clone_from(&video.codec);
-        info.width = int(shown.width);
-        info.height = int(shown.height);
+        info.width = int(size.width);
+        info.height = int(size.height);
         info.rotation_degrees = video.orientation.degrees();
         info.frame_rate = output_rate(video.nominal_rate, video.mean_rate).fps();
         info.pixel_format.clone_from(&video.pixel_format);
@@ -77,9 +77,9 @@ pub(crate) fn warning(failure: &Failure) -> proto::Warning {
 /// An uploaded output.
 pub(crate) fn output(output: &Output) -> proto::Output {
     let kind = match &output.kind {
-        OutputKind::Init { codec } => output::Role::Init(proto::InitSegment { codec: codec.clone() }),
+        OutputKind::Init { codec } => output::Kind::Init(proto::InitSegment { codec: codec.clone() }),
         OutputKind::Segment { sequence, start, seconds, frames, keyframe_bytes } => {
-            output::Role::Segment(proto::MediaSegment {
+            output::Kind::Segment(proto::MediaSegment {
                 sequence: int(*sequence),
                 start_seconds: *start,
                 seconds: *seconds,
@@ -87,10 +87,10 @@ pub(crate) fn output(output: &Output) -> proto::Output {
                 keyframe_bytes: long(*keyframe_bytes),
             })
         }
-        OutputKind::Progressive => output::Role::Progressive(proto::ProgressiveFile {}),
-        OutputKind::Poster => output::Role::Poster(proto::Poster {}),
+        OutputKind::Progressive => output::Kind::Progressive(proto::ProgressiveFile {}),
+        OutputKind::Poster => output::Kind::Poster(proto::Poster {}),
         OutputKind::Thumbnails { sequence, start, interval, count, columns, tile } => {
-            output::Role::Thumbnails(proto::ThumbnailSheet {
+            output::Kind::Thumbnails(proto::ThumbnailSheet {
                 sequence: int(*sequence),
                 start_seconds: *start,
                 interval_seconds: *interval,
@@ -105,7 +105,7 @@ pub(crate) fn output(output: &Output) -> proto::Output {
         name: output.name.clone(),
         size_bytes: long(output.size_bytes),
         rendition_id: output.rendition.clone(),
-        role: Some(kind),
+        kind: Some(kind),
     }
 }
 

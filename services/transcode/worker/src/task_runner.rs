@@ -133,7 +133,7 @@ impl TaskRunner {
 
 fn parse(task: &EncodeTask) -> Result<(Plan, WorkUnit), Failure> {
     let plan = serde_json::from_slice(&task.plan).map_err(|error| invalid_task(&error))?;
-    let work_unit = serde_json::from_slice(&task.share).map_err(|error| invalid_task(&error))?;
+    let work_unit = serde_json::from_slice(&task.work_unit).map_err(|error| invalid_task(&error))?;
     Ok((plan, work_unit))
 }
 

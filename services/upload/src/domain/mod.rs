@@ -1,8 +1,14 @@
-//! The rules, as pure functions.
+//! The service's rules as pure functions and state machines.
 
-pub(crate) mod names;
-pub(crate) mod options;
+pub(crate) mod encoding_options;
+pub(crate) mod file_name;
+pub(crate) mod job_progress;
+pub(crate) mod job_report;
+pub(crate) mod object_key;
 pub(crate) mod outputs;
-pub(crate) mod parts;
-pub(crate) mod upload;
-pub(crate) mod video;
+pub(crate) mod part_plan;
+pub(crate) mod rendition;
+pub(crate) mod request_id;
+pub(crate) mod resource_name;
+pub(crate) mod upload_state;
+pub(crate) mod video_state;

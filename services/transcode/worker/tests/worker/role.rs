@@ -69,8 +69,8 @@ async fn task_completes_despite_failing_calls() {
     assert_eq!(unique.len(), recorded.len(), "no output is recorded twice");
     let objects = services.objects.lock().expect("lock");
     assert_eq!(unique, objects.keys().map(String::as_str).collect());
-    let segments: Vec<_> = services.segments("180p").into_iter().map(|output| output.role).collect();
-    let Some(Some(output::Role::Segment(last))) = segments.last() else { panic!("{segments:?}") };
+    let segments: Vec<_> = services.segments("180p").into_iter().map(|output| output.kind).collect();
+    let Some(Some(output::Kind::Segment(last))) = segments.last() else { panic!("{segments:?}") };
     assert_eq!((segments.len(), last.sequence, last.start_seconds, last.frames), (3, 2, 8.0, 60));
     assert!(last.keyframe_bytes > 0 && (last.seconds - 2.0).abs() < 0.001, "{last:?}");
 
@@ -107,8 +107,8 @@ async fn long_video_is_planned_encoded_and_packaged() {
     assert_eq!(ended.len() as u64, work_units + 1);
     for rung in ["180p", "144p"] {
         let segments = services.segments(rung);
-        let frames = segments.iter().map(|output| match &output.role {
-            Some(output::Role::Segment(segment)) => segment.frames,
+        let frames = segments.iter().map(|output| match &output.kind {
+            Some(output::Kind::Segment(segment)) => segment.frames,
             _ => 0,
         });
         assert_eq!((segments.len(), frames.sum::<i32>()), (11, 1260), "{rung}");

@@ -72,7 +72,7 @@ impl FakeDispatcher {
         EncodeTask {
             source: Some(self.source()),
             plan: serde_json::to_vec(&plan).expect("plan"),
-            share: serde_json::to_vec(&plan.work_units[work_unit]).expect("share"),
+            work_unit: serde_json::to_vec(&plan.work_units[work_unit]).expect("work unit"),
             recorded,
         }
     }
@@ -180,7 +180,7 @@ impl WorkerService for FakeDispatcher {
             size_bytes: output.size_bytes,
         };
         let is_init = |output: &&reelmill_proto::transcode::Output| {
-            output.rendition_id == request.rendition_id && matches!(output.role, Some(output::Role::Init(_)))
+            output.rendition_id == request.rendition_id && matches!(output.kind, Some(output::Kind::Init(_)))
         };
         let init = self.0.recorded().iter().find(is_init).map(object);
         let from = usize::try_from(request.from_sequence).expect("sequence");

@@ -108,8 +108,8 @@ impl FakeServices {
 
     /// Recorded segments of a rendition in order.
     pub fn segments(&self, rendition: &str) -> Vec<Output> {
-        let sequence = |output: &Output| match &output.role {
-            Some(output::Role::Segment(segment)) => Some(segment.sequence),
+        let sequence = |output: &Output| match &output.kind {
+            Some(output::Kind::Segment(segment)) => Some(segment.sequence),
             _ => None,
         };
         let mut segments = self.recorded();

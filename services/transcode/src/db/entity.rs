@@ -1,0 +1,351 @@
+//! The tables. Times are Unix milliseconds.
+
+use sea_orm::{DeriveActiveEnum, EnumIter};
+
+pub(crate) use self::{
+    job::Model as JobRow, output::Model as OutputRow, rendition::Model as RenditionRow,
+    task::Model as TaskRow, warning::Model as WarningRow,
+};
+
+/// Defines a column type for an enum of the contract: stored under the contract's value names, converted both ways.
+macro_rules! contract_enum {
+    ($(#[$doc:meta])* $name:ident, $contract:ty { $($variant:ident = $text:tt),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+        #[sea_orm(rs_type = "String", db_type = "Text")]
+        pub(crate) enum $name {
+            $(#[sea_orm(string_value = $text)] $variant),+
+        }
+
+        impl From<$contract> for $name {
+            fn from(value: $contract) -> Self {
+                match value { $(<$contract>::$variant => Self::$variant),+ }
+            }
+        }
+
+        impl From<$name> for $contract {
+            fn from(value: $name) -> Self {
+                match value { $($name::$variant => Self::$variant),+ }
+            }
+        }
+    };
+}
+
+contract_enum!(
+    /// Requested codec.
+    Profile, reelmill_proto::transcode::transcode_options::Profile {
+        Unspecified = "PROFILE_UNSPECIFIED", H264 = "H264", Hevc = "HEVC", Av1 = "AV1", Vp9 = "VP9",
+    }
+);
+
+contract_enum!(
+    /// Requested trade-off between encoding time and size.
+    Preset, reelmill_proto::transcode::transcode_options::Preset {
+        Unspecified = "PRESET_UNSPECIFIED", Fast = "FAST", Balanced = "BALANCED", Small = "SMALL",
+    }
+);
+
+contract_enum!(
+    /// Kind of a rendition.
+    RenditionKind, reelmill_proto::transcode::rendition::Kind {
+        Unspecified = "KIND_UNSPECIFIED", Video = "VIDEO", Audio = "AUDIO", Subtitles = "SUBTITLES",
+    }
+);
+
+contract_enum!(
+    /// State of a rendition.
+    RenditionState, reelmill_proto::transcode::rendition::State {
+        Unspecified = "STATE_UNSPECIFIED", Pending = "PENDING", Encoding = "ENCODING", Ready = "READY",
+        Failed = "FAILED",
+    }
+);
+
+/// One row per job.
+pub(crate) mod job {
+    use sea_orm::{FromJsonQueryResult, entity::prelude::*};
+    use serde::{Deserialize, Serialize};
+
+    use super::{Preset, Profile};
+    use crate::domain::JobState;
+
+    /// Short sides of the requested rungs, pixels. A JSON array.
+    #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]
+    pub(crate) struct Rungs(pub(crate) Vec<i32>);
+
+    /// Row of a job.
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "jobs")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: String,
+        pub video: String,
+        pub owner: String,
+        /// Idempotency key.
+        #[sea_orm(unique)]
+        pub request_id: String,
+        pub state: JobState,
+        /// Increases with every announced change, across all jobs.
+        pub revision: i64,
+        /// Number of restarts. Tasks, plan and outputs belong to one generation.
+        pub generation: i32,
+        /// Whether the current generation has a plan.
+        pub planned: bool,
+        pub create_time: i64,
+        pub start_time: Option<i64>,
+        pub playable_time: Option<i64>,
+        pub end_time: Option<i64>,
+        /// Name of a `reelmill.error.v1.Reason`; empty unless failed.
+        pub failure_reason: String,
+        pub failure_message: String,
+        pub source_key: String,
+        pub source_size_bytes: i64,
+        pub output_prefix: String,
+        /// NULL when the request carried no options, like the next four.
+        pub option_profile: Option<Profile>,
+        pub option_preset: Option<Preset>,
+        #[sea_orm(column_type = "Json", nullable)]
+        pub option_rungs: Option<Rungs>,
+        pub option_keep_hdr: Option<bool>,
+        /// NULL also when the server chooses the poster.
+        pub option_poster_seconds: Option<f64>,
+        /// NULL until the source was probed, like all that follows of the source.
+        pub source_container: Option<String>,
+        pub source_video_codec: Option<String>,
+        pub source_audio_codec: Option<String>,
+        pub source_width: Option<i32>,
+        pub source_height: Option<i32>,
+        pub source_rotation_degrees: Option<i32>,
+        pub source_frame_rate: Option<f64>,
+        pub source_duration_seconds: Option<f64>,
+        pub source_pixel_format: Option<String>,
+        pub source_video_range: Option<String>,
+        pub source_interlaced: Option<bool>,
+        pub source_audio_tracks: Option<i32>,
+        pub source_subtitle_tracks: Option<i32>,
+        /// Progress watermark: an upper bound of what any process has published.
+        pub progress_percent: f64,
+        pub progress_frames: i64,
+        pub progress_segments_ready: i64,
+        /// Id of the process that last raised the watermark; empty before the first.
+        pub progress_writer: String,
+        /// Object keys; empty until there is such an object.
+        pub master_playlist_key: String,
+        pub dash_manifest_key: String,
+        pub thumbnails_key: String,
+        pub poster_key: String,
+        pub output_size_bytes: i64,
+        /// Id of the process that has claimed the job's playlists; empty before the first claim.
+        pub publisher: String,
+        /// Expiry of that claim.
+        pub publisher_expire_time: i64,
+        /// When to remove unreferenced objects; NULL while running and once done.
+        pub cleanup_time: Option<i64>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// One row per rendition of a job.
+pub(crate) mod rendition {
+    use sea_orm::entity::prelude::*;
+
+    use super::{RenditionKind, RenditionState};
+
+    /// Row of a rendition.
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "job_renditions")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub job_id: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub rendition_id: String,
+        /// Position in the job's list of renditions.
+        pub position: i32,
+        pub kind: RenditionKind,
+        pub state: RenditionState,
+        pub width: i32,
+        pub height: i32,
+        pub frame_rate: f64,
+        pub video_range: String,
+        pub language: String,
+        pub channels: i32,
+        pub codecs: String,
+        pub bandwidth_bps: i64,
+        pub average_bandwidth_bps: i64,
+        pub size_bytes: i64,
+        /// Object key of the progressive MP4; empty while there is none.
+        pub download_key: String,
+        /// Progress watermark, as that of the job.
+        pub progress_percent: f64,
+        pub progress_frames: i64,
+        pub progress_segments_ready: i64,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// One row per warning of a job.
+pub(crate) mod warning {
+    use sea_orm::entity::prelude::*;
+
+    /// Row of a warning.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "job_warnings")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub job_id: String,
+        /// Position in the job's list of warnings.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub position: i32,
+        /// Name of a `reelmill.error.v1.Reason`.
+        pub reason: String,
+        pub message: String,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// One row per task.
+pub(crate) mod task {
+    use sea_orm::entity::prelude::*;
+
+    use crate::domain::{TaskKind, TaskState};
+
+    /// Row of a task.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "tasks")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: String,
+        pub job_id: String,
+        pub generation: i32,
+        /// Index among the tasks of its generation; of an ENCODE task the index of its work unit in the plan.
+        pub task_index: i32,
+        pub kind: TaskKind,
+        pub state: TaskState,
+        /// Rank in the queue: lower starts first.
+        pub priority: i32,
+        /// Id of the rendition that a PACKAGE task joins; otherwise empty.
+        pub rendition_id: String,
+        /// Encoder build that must run it; empty for any.
+        pub required_build: String,
+        /// Encoder build of the worker that has or had the lease.
+        pub encoder_build: String,
+        /// Name of the worker that has or had the lease.
+        pub worker: String,
+        /// Token of the current or last lease; 0 before the first.
+        pub fencing_token: i64,
+        pub lease_expire_time: i64,
+        /// Attempts that were lost, or that failed because of the worker.
+        pub failures: i32,
+        /// Earliest start of the next attempt.
+        pub ready_time: i64,
+        /// When to send the next wake-up to the queue, while the task is queued.
+        pub wake_up_time: i64,
+        /// Wake-ups sent since the task was last queued.
+        pub wake_ups_sent: i32,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// One row per plan. Not in `jobs`: a plan is large, and is read once per process.
+pub(crate) mod plan {
+    use sea_orm::entity::prelude::*;
+
+    /// Row of a plan.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "plans")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub job_id: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub generation: i32,
+        /// A `reelmill_media::plan::Plan`, JSON: only the planner and the workers read it.
+        #[sea_orm(column_type = "Text")]
+        pub plan: String,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// One row per recorded output. Rows never change.
+pub(crate) mod output {
+    use sea_orm::entity::prelude::*;
+
+    use crate::domain::OutputKind;
+
+    /// Row of a recorded output.
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "outputs")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub job_id: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub generation: i32,
+        /// Empty for outputs of the whole video.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub rendition_id: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub kind: OutputKind,
+        /// Sequence number within the rendition and kind.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub sequence: i32,
+        pub task_id: String,
+        /// Object key relative to the job's folder: its URI in the playlists.
+        pub uri: String,
+        pub size_bytes: i64,
+        pub start_seconds: f64,
+        pub duration_seconds: f64,
+        pub frames: i32,
+        /// Bytes up to the end of a segment's first keyframe.
+        pub keyframe_bytes: i64,
+        /// RFC 6381 codec string of an init segment.
+        pub codec: String,
+        /// Set for a sheet of thumbnails, like the next four.
+        pub thumbnail_interval_seconds: Option<f64>,
+        pub thumbnail_count: Option<i32>,
+        pub thumbnail_columns: Option<i32>,
+        pub thumbnail_width: Option<i32>,
+        pub thumbnail_height: Option<i32>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// The single row that counts revisions.
+pub(crate) mod revision_counter {
+    use sea_orm::entity::prelude::*;
+
+    /// Row of the counter.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "revision_counter")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: i32,
+        pub revision: i64,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}

@@ -1,0 +1,235 @@
+//! A transaction on one job: read under its lock, changed, and committed with a new revision.
+
+use reelmill_proto::transcode::Warning;
+use sea_orm::{
+    ActiveModelTrait as _, ColumnTrait as _, DatabaseTransaction, DbErr, EntityTrait as _, ExprTrait as _,
+    IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    sea_query::{Expr, OnConflict},
+};
+
+use super::{
+    connection::Generation,
+    entity::{
+        JobRow, OutputRow, RenditionRow, TaskRow, WarningRow, job, output, plan, rendition, revision_counter,
+        task, warning,
+    },
+    job_details::{JobDetails, load_details},
+    tasks::{self, TaskCounts},
+};
+use crate::{
+    domain::{JobEvent, TaskState},
+    error::TranscodeError,
+};
+
+/// Rows per INSERT statement: SQLite allows 32,766 values in one.
+const INSERT_BATCH: usize = 1000;
+
+/// A transaction that locks one job. Dropped without a commit, it is rolled back.
+pub(crate) struct JobTransaction {
+    transaction: DatabaseTransaction,
+    /// The job's row, to be changed in place.
+    pub(crate) job: JobRow,
+}
+
+impl JobTransaction {
+    pub(super) fn new(transaction: DatabaseTransaction, job: JobRow) -> Self {
+        Self { transaction, job }
+    }
+
+    /// One of the job's tasks, locked.
+    pub(crate) async fn task(&self, id: &str) -> Result<Option<TaskRow>, TranscodeError> {
+        let task = task::Entity::find_by_id(id).filter(task::Column::JobId.eq(&self.job.id));
+        Ok(task.lock_exclusive().one(&self.transaction).await?)
+    }
+
+    /// Writes a task.
+    pub(crate) async fn save_task(&self, row: TaskRow) -> Result<(), TranscodeError> {
+        task::Entity::update(row.into_active_model().reset_all()).exec(&self.transaction).await?;
+        Ok(())
+    }
+
+    /// Inserts tasks.
+    pub(crate) async fn add_tasks(&self, rows: Vec<TaskRow>) -> Result<(), TranscodeError> {
+        for batch in rows.chunks(INSERT_BATCH) {
+            let batch = batch.iter().cloned().map(|row| row.into_active_model().reset_all());
+            task::Entity::insert_many(batch).exec_without_returning(&self.transaction).await?;
+        }
+        Ok(())
+    }
+
+    /// The number of the current generation's tasks by stage.
+    pub(crate) async fn task_counts(&self) -> Result<TaskCounts, TranscodeError> {
+        tasks::task_counts(&self.transaction, &Generation::of(&self.job)).await
+    }
+
+    /// Whether one of the current generation's tasks is running.
+    pub(crate) async fn has_running_task(&self) -> Result<bool, TranscodeError> {
+        let running =
+            tasks::of_generation(&Generation::of(&self.job)).add(task::Column::State.eq(TaskState::Running));
+        Ok(task::Entity::find().filter(running).limit(1).one(&self.transaction).await?.is_some())
+    }
+
+    /// Ends every task that has not ended.
+    pub(crate) async fn end_tasks(&self, state: TaskState) -> Result<(), TranscodeError> {
+        task::Entity::update_many()
+            .col_expr(task::Column::State, Expr::value(state))
+            .filter(task::Column::JobId.eq(&self.job.id))
+            .filter(task::Column::State.is_in([TaskState::Queued, TaskState::Running]))
+            .exec(&self.transaction)
+            .await?;
+        Ok(())
+    }
+
+    /// The current generation's plan, JSON.
+    pub(crate) async fn plan(&self) -> Result<Option<String>, TranscodeError> {
+        let key = (self.job.id.clone(), self.job.generation);
+        Ok(plan::Entity::find_by_id(key).one(&self.transaction).await?.map(|row| row.plan))
+    }
+
+    /// Inserts the current generation's plan, JSON.
+    pub(crate) async fn insert_plan(&mut self, json: String) -> Result<(), TranscodeError> {
+        let row = plan::Model { job_id: self.job.id.clone(), generation: self.job.generation, plan: json };
+        let insert = plan::Entity::insert(row.into_active_model().reset_all());
+        insert.exec_without_returning(&self.transaction).await?;
+        self.job.planned = true;
+        Ok(())
+    }
+
+    /// Inserts outputs. Those that are recorded already stay unchanged.
+    pub(crate) async fn record_outputs(&self, rows: Vec<OutputRow>) -> Result<(), TranscodeError> {
+        let key = [
+            output::Column::JobId,
+            output::Column::Generation,
+            output::Column::RenditionId,
+            output::Column::Kind,
+            output::Column::Sequence,
+        ];
+        for batch in rows.chunks(INSERT_BATCH) {
+            let batch = batch.iter().cloned().map(|row| row.into_active_model().reset_all());
+            output::Entity::insert_many(batch)
+                .on_conflict(OnConflict::columns(key).do_nothing().to_owned())
+                .exec_without_returning(&self.transaction)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// The job's renditions, by position.
+    pub(crate) async fn renditions(&self) -> Result<Vec<RenditionRow>, TranscodeError> {
+        let rows = rendition::Entity::find().filter(rendition::Column::JobId.eq(&self.job.id));
+        Ok(rows.order_by_asc(rendition::Column::Position).all(&self.transaction).await?)
+    }
+
+    /// Replaces the job's renditions.
+    pub(crate) async fn replace_renditions(&self, rows: Vec<RenditionRow>) -> Result<(), TranscodeError> {
+        rendition::Entity::delete_many()
+            .filter(rendition::Column::JobId.eq(&self.job.id))
+            .exec(&self.transaction)
+            .await?;
+        if !rows.is_empty() {
+            let rows = rows.into_iter().map(|row| row.into_active_model().reset_all());
+            rendition::Entity::insert_many(rows).exec_without_returning(&self.transaction).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes a rendition.
+    pub(crate) async fn save_rendition(&self, row: RenditionRow) -> Result<(), TranscodeError> {
+        rendition::Entity::update(row.into_active_model().reset_all()).exec(&self.transaction).await?;
+        Ok(())
+    }
+
+    /// Appends those of `warnings` that `select` returns, given the existing ones; returns whether there are any.
+    pub(crate) async fn add_warnings(
+        &self,
+        warnings: &[Warning],
+        select: impl Fn(&[WarningRow], &[Warning]) -> Vec<Warning>,
+    ) -> Result<bool, TranscodeError> {
+        if warnings.is_empty() {
+            return Ok(false);
+        }
+        let existing = warning::Entity::find()
+            .filter(warning::Column::JobId.eq(&self.job.id))
+            .order_by_asc(warning::Column::Position);
+        let existing = existing.all(&self.transaction).await?;
+        let added = select(&existing, warnings);
+        if added.is_empty() {
+            return Ok(false);
+        }
+        let first = i32::try_from(existing.len()).unwrap_or(i32::MAX);
+        let rows = (first..).zip(added).map(|(position, warning)| WarningRow {
+            job_id: self.job.id.clone(),
+            position,
+            reason: warning.reason,
+            message: warning.message,
+        });
+        let rows = rows.map(|row| row.into_active_model().reset_all());
+        warning::Entity::insert_many(rows).exec_without_returning(&self.transaction).await?;
+        Ok(true)
+    }
+
+    /// Begins the next generation: without tasks, plan and outputs. The renditions stay until the job is planned again.
+    pub(crate) async fn restart(&mut self) -> Result<(), TranscodeError> {
+        let job = &self.job.id;
+        task::Entity::delete_many().filter(task::Column::JobId.eq(job)).exec(&self.transaction).await?;
+        output::Entity::delete_many().filter(output::Column::JobId.eq(job)).exec(&self.transaction).await?;
+        plan::Entity::delete_many().filter(plan::Column::JobId.eq(job)).exec(&self.transaction).await?;
+        self.job.generation += 1;
+        self.job.planned = false;
+        Ok(())
+    }
+
+    /// Whether the job has not ended.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.job.state.has_ended()
+    }
+
+    /// Applies an event to the job; returns whether its state changed.
+    pub(crate) fn advance(&mut self, event: JobEvent, now: i64) -> bool {
+        let Some(next) = self.job.state.on(event) else { return false };
+        self.job.state = next;
+        if next.has_ended() {
+            self.job.end_time = Some(now);
+            self.job.cleanup_time = Some(now);
+        } else {
+            self.job.start_time.get_or_insert(now);
+        }
+        true
+    }
+
+    /// Commits changes of tasks and outputs. The job's row is not written.
+    pub(crate) async fn commit_tasks(self) -> Result<(), TranscodeError> {
+        self.transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Commits the job under its old revision: watchers are not notified.
+    pub(crate) async fn commit_without_revision(self) -> Result<(), TranscodeError> {
+        job::Entity::update(self.job.into_active_model().reset_all()).exec(&self.transaction).await?;
+        self.transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Commits the job under a new revision.
+    pub(crate) async fn commit(mut self) -> Result<JobDetails, TranscodeError> {
+        self.job.revision = next_revision(&self.transaction).await?;
+        job::Entity::update(self.job.clone().into_active_model().reset_all()).exec(&self.transaction).await?;
+        let not_found = || DbErr::RecordNotFound(format!("job {}", self.job.id));
+        let details = load_details(&self.transaction, vec![self.job.clone()]).await?;
+        let details = details.into_iter().next().ok_or_else(not_found)?;
+        self.transaction.commit().await?;
+        Ok(details)
+    }
+}
+
+/// The next revision. The counter's row stays locked until the transaction ends, so that revisions become visible in
+/// order.
+pub(super) async fn next_revision(transaction: &DatabaseTransaction) -> Result<i64, TranscodeError> {
+    revision_counter::Entity::update_many()
+        .col_expr(revision_counter::Column::Revision, Expr::col(revision_counter::Column::Revision).add(1))
+        .filter(revision_counter::Column::Id.eq(1))
+        .exec(transaction)
+        .await?;
+    let row = revision_counter::Entity::find_by_id(1).one(transaction).await?;
+    row.map(|row| row.revision).ok_or_else(|| DbErr::RecordNotFound("the revision counter".to_owned()).into())
+}

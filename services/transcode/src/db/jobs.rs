@@ -1,0 +1,262 @@
+//! Queries of jobs.
+
+use reelmill_platform::database::is_unique_violation;
+use reelmill_proto::{seconds, transcode::TranscodeOptions};
+use sea_orm::{
+    AccessMode, ActiveModelTrait as _, ColumnTrait as _, Condition, DatabaseTransaction, DbBackend,
+    EntityTrait as _, IntoActiveModel as _, IsolationLevel, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, Select, Set, TransactionTrait as _, sea_query::Expr,
+};
+
+use super::{
+    connection::{Db, Generation},
+    entity::{JobRow, job, task},
+    job_details::{JobDetails, load_details},
+    job_transaction::{JobTransaction, next_revision},
+    tasks::new_task,
+};
+use crate::{
+    domain::{JobState, TaskKind, job_name},
+    error::TranscodeError,
+};
+
+/// Ended jobs returned at once for cleanup.
+const CLEANUP_BATCH: u64 = 50;
+
+/// Input of [`Db::create_job`].
+pub(crate) struct NewJob {
+    pub(crate) id: String,
+    pub(crate) video: String,
+    pub(crate) owner: String,
+    pub(crate) request_id: String,
+    pub(crate) source_key: String,
+    pub(crate) source_size_bytes: i64,
+    pub(crate) output_prefix: String,
+    pub(crate) options: Option<TranscodeOptions>,
+    pub(crate) now: i64,
+}
+
+impl NewJob {
+    fn into_row(self, revision: i64) -> JobRow {
+        let options = self.options.as_ref();
+        JobRow {
+            id: self.id,
+            video: self.video,
+            owner: self.owner,
+            request_id: self.request_id,
+            state: JobState::Queued,
+            revision,
+            generation: 0,
+            planned: false,
+            create_time: self.now,
+            start_time: None,
+            playable_time: None,
+            end_time: None,
+            failure_reason: String::new(),
+            failure_message: String::new(),
+            source_key: self.source_key,
+            source_size_bytes: self.source_size_bytes,
+            output_prefix: self.output_prefix,
+            option_profile: options.map(|options| options.profile().into()),
+            option_preset: options.map(|options| options.preset().into()),
+            option_rungs: options.map(|options| job::Rungs(options.rungs.clone())),
+            option_keep_hdr: options.map(|options| options.keep_hdr),
+            option_poster_seconds: options.and_then(|options| options.poster_time.as_ref()).map(seconds),
+            source_container: None,
+            source_video_codec: None,
+            source_audio_codec: None,
+            source_width: None,
+            source_height: None,
+            source_rotation_degrees: None,
+            source_frame_rate: None,
+            source_duration_seconds: None,
+            source_pixel_format: None,
+            source_video_range: None,
+            source_interlaced: None,
+            source_audio_tracks: None,
+            source_subtitle_tracks: None,
+            progress_percent: 0.0,
+            progress_frames: 0,
+            progress_segments_ready: 0,
+            progress_writer: String::new(),
+            master_playlist_key: String::new(),
+            dash_manifest_key: String::new(),
+            thumbnails_key: String::new(),
+            poster_key: String::new(),
+            output_size_bytes: 0,
+            publisher: String::new(),
+            publisher_expire_time: 0,
+            cleanup_time: None,
+        }
+    }
+}
+
+impl Db {
+    /// Inserts a job with its PREPARE task; returns the job of the same `request_id` if there is one.
+    pub(crate) async fn create_job(&self, new: NewJob) -> Result<JobDetails, TranscodeError> {
+        let request_id = new.request_id.clone();
+        if let Some(existing) = self.job_of_request(&request_id).await? {
+            return Ok(existing);
+        }
+        match self.insert_job(new).await {
+            // Another call with the same request id was faster.
+            Err(TranscodeError::Database(error)) if is_unique_violation(&error) => {
+                self.job_of_request(&request_id).await?.ok_or(TranscodeError::Database(error))
+            }
+            inserted => inserted,
+        }
+    }
+
+    async fn insert_job(&self, new: NewJob) -> Result<JobDetails, TranscodeError> {
+        let transaction = self.connection.begin().await?;
+        let now = new.now;
+        let row = new.into_row(next_revision(&transaction).await?);
+        let insert = job::Entity::insert(row.clone().into_active_model().reset_all());
+        insert.exec_without_returning(&transaction).await?;
+        let first_task = new_task(&Generation::of(&row), TaskKind::Prepare, 0, now);
+        let insert = task::Entity::insert(first_task.into_active_model().reset_all());
+        insert.exec_without_returning(&transaction).await?;
+        transaction.commit().await?;
+        Ok(JobDetails { row, renditions: Vec::new(), warnings: Vec::new() })
+    }
+
+    async fn job_of_request(&self, request_id: &str) -> Result<Option<JobDetails>, TranscodeError> {
+        let job = job::Entity::find().filter(job::Column::RequestId.eq(request_id));
+        Ok(self.details(job).await?.pop())
+    }
+
+    /// The row of a job.
+    pub(crate) async fn job(&self, id: &str) -> Result<Option<JobRow>, TranscodeError> {
+        Ok(job::Entity::find_by_id(id).one(&self.connection).await?)
+    }
+
+    /// A job with its child rows.
+    pub(crate) async fn job_details(&self, id: &str) -> Result<Option<JobDetails>, TranscodeError> {
+        Ok(self.details(job::Entity::find_by_id(id)).await?.pop())
+    }
+
+    /// An owner's jobs with ids below `before`, the newest first: ids increase with time.
+    pub(crate) async fn jobs_of_owner(
+        &self,
+        owner: &str,
+        before: Option<&str>,
+        limit: u64,
+    ) -> Result<Vec<JobDetails>, TranscodeError> {
+        let mut condition = Condition::all().add(job::Column::Owner.eq(owner));
+        if let Some(before) = before {
+            condition = condition.add(job::Column::Id.lt(before));
+        }
+        let jobs = job::Entity::find().filter(condition).order_by_desc(job::Column::Id).limit(limit);
+        self.details(jobs).await
+    }
+
+    /// Jobs with a higher revision than `revision`, in the order of their revisions.
+    pub(crate) async fn jobs_changed_since(
+        &self,
+        revision: i64,
+        limit: u64,
+    ) -> Result<Vec<JobDetails>, TranscodeError> {
+        let jobs = job::Entity::find().filter(job::Column::Revision.gt(revision));
+        self.details(jobs.order_by_asc(job::Column::Revision).limit(limit)).await
+    }
+
+    /// Running jobs that have not changed since `revision`.
+    pub(crate) async fn running_jobs_unchanged_since(
+        &self,
+        revision: i64,
+    ) -> Result<Vec<JobDetails>, TranscodeError> {
+        let running = job::Entity::find()
+            .filter(job::Column::State.eq(JobState::Running))
+            .filter(job::Column::Revision.lte(revision));
+        self.details(running).await
+    }
+
+    /// Ids of the running jobs that have a plan.
+    pub(crate) async fn running_planned_jobs(&self) -> Result<Vec<String>, TranscodeError> {
+        let running = job::Entity::find()
+            .select_only()
+            .column(job::Column::Id)
+            .filter(job::Column::State.eq(JobState::Running))
+            .filter(job::Column::Planned.eq(true));
+        Ok(running.into_tuple().all(&self.connection).await?)
+    }
+
+    /// Begins a transaction that locks a job.
+    pub(crate) async fn lock_job(&self, id: &str) -> Result<JobTransaction, TranscodeError> {
+        let transaction = self.connection.begin().await?;
+        let row = job::Entity::find_by_id(id).lock_exclusive().one(&transaction).await?;
+        let row = row.ok_or_else(|| TranscodeError::JobNotFound(job_name(id)))?;
+        Ok(JobTransaction::new(transaction, row))
+    }
+
+    /// Claims the publication of a job's playlists for a process; returns whether it has the claim. The row is not locked
+    /// during the publication: a slow object store must not block the database, and SQLite has one connection.
+    pub(crate) async fn claim_publication(
+        &self,
+        job: &str,
+        process: &str,
+        now: i64,
+        expire_time: i64,
+    ) -> Result<bool, TranscodeError> {
+        let is_free = Condition::any()
+            .add(job::Column::Publisher.eq(process))
+            .add(job::Column::PublisherExpireTime.lte(now));
+        let claimed = job::Entity::update_many()
+            .col_expr(job::Column::Publisher, Expr::value(process))
+            .col_expr(job::Column::PublisherExpireTime, Expr::value(expire_time))
+            .filter(job::Column::Id.eq(job))
+            .filter(is_free)
+            .exec(&self.connection)
+            .await?;
+        Ok(claimed.rows_affected > 0)
+    }
+
+    /// Releases a process's claim on a job's playlists.
+    pub(crate) async fn release_publication(&self, job: &str, process: &str) -> Result<(), TranscodeError> {
+        job::Entity::update_many()
+            .col_expr(job::Column::PublisherExpireTime, Expr::value(0_i64))
+            .filter(job::Column::Id.eq(job))
+            .filter(job::Column::Publisher.eq(process))
+            .exec(&self.connection)
+            .await?;
+        Ok(())
+    }
+
+    /// Ended jobs with unreferenced objects to remove.
+    pub(crate) async fn jobs_to_clean(&self, now: i64) -> Result<Vec<JobDetails>, TranscodeError> {
+        let due = job::Entity::find().filter(job::Column::CleanupTime.lte(now)).limit(CLEANUP_BATCH);
+        self.details(due).await
+    }
+
+    /// Sets when a job is to be cleaned up next; none when it is done.
+    pub(crate) async fn set_cleanup_time(
+        &self,
+        job: &JobRow,
+        cleanup_time: Option<i64>,
+    ) -> Result<(), TranscodeError> {
+        let mut row = job.clone().into_active_model();
+        row.cleanup_time = Set(cleanup_time);
+        row.update(&self.connection).await?;
+        Ok(())
+    }
+
+    /// Reads jobs with their child rows, all from one snapshot.
+    async fn details(&self, jobs: Select<job::Entity>) -> Result<Vec<JobDetails>, TranscodeError> {
+        let snapshot = self.begin_snapshot().await?;
+        let rows = jobs.all(&snapshot).await?;
+        let details = load_details(&snapshot, rows).await?;
+        snapshot.commit().await?;
+        Ok(details)
+    }
+
+    async fn begin_snapshot(&self) -> Result<DatabaseTransaction, TranscodeError> {
+        Ok(match self.connection.get_database_backend() {
+            DbBackend::Postgres => {
+                let (isolation, access) = (IsolationLevel::RepeatableRead, AccessMode::ReadOnly);
+                self.connection.begin_with_config(Some(isolation), Some(access)).await?
+            }
+            // Every SQLite transaction is a snapshot.
+            _ => self.connection.begin().await?,
+        })
+    }
+}

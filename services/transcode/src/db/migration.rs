@@ -1,0 +1,256 @@
+//! The schema.
+
+use sea_orm_migration::prelude::*;
+
+/// All migrations, in order.
+pub(crate) struct Migrator;
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(CreateTables)]
+    }
+}
+
+struct CreateTables;
+
+impl MigrationName for CreateTables {
+    fn name(&self) -> &str {
+        "transcode_0001_create_tables"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for CreateTables {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        for table in [jobs(), renditions(), warnings(), tasks(), plans(), outputs(), revision_counter()] {
+            manager.create_table(table).await?;
+        }
+        let indexes: [(&str, &str, &[&str]); 9] = [
+            ("jobs", "jobs_by_owner", &["owner", "id"]),
+            ("jobs", "jobs_by_revision", &["revision"]),
+            ("jobs", "jobs_by_state", &["state"]),
+            ("jobs", "jobs_by_cleanup_time", &["cleanup_time"]),
+            ("job_renditions", "job_renditions_by_position", &["job_id", "position"]),
+            ("tasks", "tasks_by_job", &["job_id"]),
+            ("tasks", "tasks_by_wake_up_time", &["state", "wake_up_time"]),
+            ("tasks", "tasks_by_lease_expire_time", &["state", "lease_expire_time"]),
+            ("tasks", "tasks_by_priority", &["state", "priority", "job_id", "task_index"]),
+        ];
+        for (table, name, columns) in indexes {
+            let mut index = Index::create();
+            index.name(name).table(Alias::new(table));
+            for column in columns {
+                index.col(Alias::new(*column));
+            }
+            manager.create_index(index).await?;
+        }
+        let first_revision = Query::insert()
+            .into_table(Alias::new("revision_counter"))
+            .columns([Alias::new("id"), Alias::new("revision")])
+            .values_panic([1.into(), 0_i64.into()])
+            .to_owned();
+        manager.execute(first_revision).await
+    }
+}
+
+fn text(name: &'static str) -> ColumnDef {
+    let mut column = ColumnDef::new(Alias::new(name));
+    column.text();
+    column
+}
+
+fn integer(name: &'static str) -> ColumnDef {
+    let mut column = ColumnDef::new(Alias::new(name));
+    column.integer();
+    column
+}
+
+fn bigint(name: &'static str) -> ColumnDef {
+    let mut column = ColumnDef::new(Alias::new(name));
+    column.big_integer();
+    column
+}
+
+fn double(name: &'static str) -> ColumnDef {
+    let mut column = ColumnDef::new(Alias::new(name));
+    column.double();
+    column
+}
+
+fn boolean(name: &'static str) -> ColumnDef {
+    let mut column = ColumnDef::new(Alias::new(name));
+    column.boolean();
+    column
+}
+
+fn json(name: &'static str) -> ColumnDef {
+    let mut column = ColumnDef::new(Alias::new(name));
+    column.json();
+    column
+}
+
+/// A table of required and nullable columns with a primary key.
+fn table(
+    name: &'static str,
+    required: impl IntoIterator<Item = ColumnDef>,
+    nullable: impl IntoIterator<Item = ColumnDef>,
+    key: &[&'static str],
+) -> TableCreateStatement {
+    let mut table = Table::create();
+    table.table(Alias::new(name));
+    for mut column in required {
+        table.col(column.not_null());
+    }
+    for mut column in nullable {
+        table.col(&mut column);
+    }
+    let mut primary_key = Index::create();
+    for column in key {
+        primary_key.col(Alias::new(*column));
+    }
+    table.primary_key(&mut primary_key);
+    table
+}
+
+fn jobs() -> TableCreateStatement {
+    let required = [
+        text("id"),
+        text("video"),
+        text("owner"),
+        text("request_id").unique_key().to_owned(),
+        text("state"),
+        bigint("revision"),
+        integer("generation"),
+        boolean("planned"),
+        bigint("create_time"),
+        text("failure_reason"),
+        text("failure_message"),
+        text("source_key"),
+        bigint("source_size_bytes"),
+        text("output_prefix"),
+        double("progress_percent"),
+        bigint("progress_frames"),
+        bigint("progress_segments_ready"),
+        text("progress_writer"),
+        text("master_playlist_key"),
+        text("dash_manifest_key"),
+        text("thumbnails_key"),
+        text("poster_key"),
+        bigint("output_size_bytes"),
+        text("publisher"),
+        bigint("publisher_expire_time"),
+    ];
+    let nullable = [
+        bigint("start_time"),
+        bigint("playable_time"),
+        bigint("end_time"),
+        text("option_profile"),
+        text("option_preset"),
+        json("option_rungs"),
+        boolean("option_keep_hdr"),
+        double("option_poster_seconds"),
+        text("source_container"),
+        text("source_video_codec"),
+        text("source_audio_codec"),
+        integer("source_width"),
+        integer("source_height"),
+        integer("source_rotation_degrees"),
+        double("source_frame_rate"),
+        double("source_duration_seconds"),
+        text("source_pixel_format"),
+        text("source_video_range"),
+        boolean("source_interlaced"),
+        integer("source_audio_tracks"),
+        integer("source_subtitle_tracks"),
+        bigint("cleanup_time"),
+    ];
+    table("jobs", required, nullable, &["id"])
+}
+
+fn renditions() -> TableCreateStatement {
+    let columns = [
+        text("job_id"),
+        text("rendition_id"),
+        integer("position"),
+        text("kind"),
+        text("state"),
+        integer("width"),
+        integer("height"),
+        double("frame_rate"),
+        text("video_range"),
+        text("language"),
+        integer("channels"),
+        text("codecs"),
+        bigint("bandwidth_bps"),
+        bigint("average_bandwidth_bps"),
+        bigint("size_bytes"),
+        text("download_key"),
+        double("progress_percent"),
+        bigint("progress_frames"),
+        bigint("progress_segments_ready"),
+    ];
+    table("job_renditions", columns, [], &["job_id", "rendition_id"])
+}
+
+fn warnings() -> TableCreateStatement {
+    let columns = [text("job_id"), integer("position"), text("reason"), text("message")];
+    table("job_warnings", columns, [], &["job_id", "position"])
+}
+
+fn tasks() -> TableCreateStatement {
+    let columns = [
+        text("id"),
+        text("job_id"),
+        integer("generation"),
+        integer("task_index"),
+        text("kind"),
+        text("state"),
+        integer("priority"),
+        text("rendition_id"),
+        text("required_build"),
+        text("encoder_build"),
+        text("worker"),
+        bigint("fencing_token"),
+        bigint("lease_expire_time"),
+        integer("failures"),
+        bigint("ready_time"),
+        bigint("wake_up_time"),
+        integer("wake_ups_sent"),
+    ];
+    table("tasks", columns, [], &["id"])
+}
+
+fn plans() -> TableCreateStatement {
+    table("plans", [text("job_id"), integer("generation"), text("plan")], [], &["job_id", "generation"])
+}
+
+fn outputs() -> TableCreateStatement {
+    let required = [
+        text("job_id"),
+        integer("generation"),
+        text("rendition_id"),
+        text("kind"),
+        integer("sequence"),
+        text("task_id"),
+        text("uri"),
+        bigint("size_bytes"),
+        double("start_seconds"),
+        double("duration_seconds"),
+        integer("frames"),
+        bigint("keyframe_bytes"),
+        text("codec"),
+    ];
+    let nullable = [
+        double("thumbnail_interval_seconds"),
+        integer("thumbnail_count"),
+        integer("thumbnail_columns"),
+        integer("thumbnail_width"),
+        integer("thumbnail_height"),
+    ];
+    let key = ["job_id", "generation", "rendition_id", "kind", "sequence"];
+    table("outputs", required, nullable, &key)
+}
+
+fn revision_counter() -> TableCreateStatement {
+    table("revision_counter", [integer("id"), bigint("revision")], [], &["id"])
+}

@@ -1,0 +1,84 @@
+//! CompleteTask: records a task's last outputs and ends it.
+
+use std::sync::Arc;
+
+use reelmill_proto::transcode::{CompleteTaskRequest, Warning};
+
+use super::{
+    lease::{Leases, LockedTask, PresentedLease},
+    output_rows::output_rows,
+};
+use crate::{
+    db::TaskRow,
+    domain::{Completion, Task, TaskKind, TaskState},
+    error::TranscodeError,
+    job_changes::JobChanges,
+    plans::Plans,
+    progress::ProgressTracker,
+    publisher::PublicationSchedule,
+    warnings::not_yet_reported,
+};
+
+/// Most warnings of one task.
+const MAX_WARNINGS: usize = 50;
+/// Longest reason of a warning, bytes.
+const MAX_REASON_LEN: usize = 64;
+
+/// Completes tasks.
+pub(crate) struct TaskCompleter {
+    pub(crate) leases: Leases,
+    pub(crate) plans: Arc<Plans>,
+    pub(crate) changes: JobChanges,
+    pub(crate) progress: Arc<ProgressTracker>,
+    pub(crate) publications: Arc<PublicationSchedule>,
+}
+
+impl TaskCompleter {
+    /// Completes a task. The publisher finishes its job once all tasks are completed.
+    pub(crate) async fn complete(&self, request: &CompleteTaskRequest) -> Result<(), TranscodeError> {
+        let presented = PresentedLease::parse(request.lease.as_ref())?;
+        check_warnings(&request.warnings)?;
+        let (locked, completion) = self.leases.lock(&presented, Task::complete).await?;
+        if completion == Completion::Now {
+            self.complete_locked(locked, request).await?;
+        }
+        // Also for a repetition: the first call may have been cut off between its commit and this.
+        self.publications.request(&presented.job);
+        Ok(())
+    }
+
+    async fn complete_locked(
+        &self,
+        locked: LockedTask,
+        request: &CompleteTaskRequest,
+    ) -> Result<(), TranscodeError> {
+        if locked.task.kind == TaskKind::Prepare {
+            return Err(TranscodeError::field("lease", "is the lease of a task that was not planned"));
+        }
+        let rows = output_rows(&self.plans, &locked, &request.outputs).await?;
+        let LockedTask { transaction, task } = locked;
+        transaction.record_outputs(rows).await?;
+        let task = TaskRow { state: TaskState::Succeeded, ..task };
+        transaction.save_task(task.clone()).await?;
+        if transaction.add_warnings(&request.warnings, not_yet_reported).await? {
+            self.changes.commit(transaction).await?;
+        } else {
+            transaction.commit_tasks().await?;
+        }
+        self.progress.task_completed(&task);
+        Ok(())
+    }
+}
+
+fn check_warnings(warnings: &[Warning]) -> Result<(), TranscodeError> {
+    // A worker may be newer than this service: its reasons need not be known here.
+    let has_valid_reason = |warning: &Warning| {
+        let is_allowed = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+        (1..=MAX_REASON_LEN).contains(&warning.reason.len()) && warning.reason.bytes().all(is_allowed)
+    };
+    if warnings.len() > MAX_WARNINGS || !warnings.iter().all(has_valid_reason) {
+        let message = format!("must be at most {MAX_WARNINGS}, each with a reason in UPPER_SNAKE_CASE");
+        return Err(TranscodeError::field("warnings", message));
+    }
+    Ok(())
+}

@@ -1,0 +1,210 @@
+//! ReportProgress: a worker's stream of reports, answered by lease renewals and the order to stop.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use futures::{Stream, StreamExt as _, stream};
+use prost::Message as _;
+use reelmill_platform::{
+    clock::Clock,
+    shared_state::{Notification, Subscription},
+};
+use reelmill_proto::{
+    duration, timestamp,
+    transcode::{Job, ReportProgressRequest, ReportProgressResponse, WatchJobsResponse, job::State},
+};
+use tonic::{Status, Streaming};
+
+use super::{
+    lease::{Leases, PresentedLease},
+    release::LeaseReleaser,
+    renew::LeaseRenewer,
+};
+use crate::{
+    db::TaskRow,
+    domain::{LeaseError, job_name},
+    error::TranscodeError,
+    feed::JobFeed,
+    progress::{ProgressTracker, TaskReport},
+};
+
+/// Renewals per lifetime of a lease.
+const RENEWALS_PER_LEASE: u32 = 3;
+
+/// What all report streams use.
+pub(crate) struct ReportStreams {
+    pub(crate) leases: Leases,
+    pub(crate) renewer: LeaseRenewer,
+    pub(crate) releaser: Arc<LeaseReleaser>,
+    pub(crate) progress: Arc<ProgressTracker>,
+    pub(crate) feed: JobFeed,
+    pub(crate) clock: Clock,
+    pub(crate) lease_ttl: Duration,
+}
+
+/// Responses of a report stream.
+pub(crate) type ReportResponses = Pin<Box<dyn Stream<Item = Result<ReportProgressResponse, Status>> + Send>>;
+
+impl ReportStreams {
+    /// Opens a stream of reports.
+    pub(crate) async fn open(self: &Arc<Self>, reports: Streaming<ReportProgressRequest>) -> ReportResponses {
+        // Without pub/sub, a cancelled job is only noticed at the next renewal.
+        let changes = self.feed.subscribe().await.inspect_err(|error| tracing::warn!(%error)).ok();
+        let stream =
+            ReportStream { shared: Arc::clone(self), reports, changes, reported: None, has_ended: false };
+        Box::pin(stream::unfold(stream, |mut stream| async move {
+            let response = stream.next_response().await?;
+            Some((response.map_err(Status::from), stream))
+        }))
+    }
+
+    fn renewal_interval(&self) -> Duration {
+        self.lease_ttl / RENEWALS_PER_LEASE
+    }
+}
+
+/// One worker's stream of reports.
+struct ReportStream {
+    shared: Arc<ReportStreams>,
+    reports: Streaming<ReportProgressRequest>,
+    /// Changes of all jobs; none while pub/sub is unavailable.
+    changes: Option<Subscription>,
+    /// None before the first report.
+    reported: Option<ReportedTask>,
+    has_ended: bool,
+}
+
+/// The task that a stream reports on.
+struct ReportedTask {
+    presented: PresentedLease,
+    /// As of the last renewal by this stream.
+    task: TaskRow,
+    renewal_time: i64,
+}
+
+/// What a report stream waits for.
+enum Event {
+    Report(Option<Result<ReportProgressRequest, Status>>),
+    JobChange(Option<Notification>),
+}
+
+/// The next notification; pending for ever without a subscription.
+async fn next_notification(changes: &mut Option<Subscription>) -> Option<Notification> {
+    match changes {
+        Some(changes) => changes.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+impl ReportStream {
+    /// The next response; none at the end of the stream.
+    async fn next_response(&mut self) -> Option<Result<ReportProgressResponse, TranscodeError>> {
+        while !self.has_ended {
+            let event = tokio::select! {
+                report = self.reports.next() => Event::Report(report),
+                change = next_notification(&mut self.changes) => Event::JobChange(change),
+            };
+            let response = match event {
+                Event::Report(Some(Ok(report))) => self.take_report(report).await,
+                Event::Report(_) => return None,
+                Event::JobChange(notification) => self.take_job_change(notification).await,
+            };
+            match response {
+                Ok(None) => {}
+                Ok(Some(response)) => {
+                    self.has_ended = response.cancel;
+                    return Some(Ok(response));
+                }
+                Err(error) => {
+                    self.has_ended = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        None
+    }
+
+    /// Renews the lease if that is due, takes the progress, and publishes it if that is due.
+    async fn take_report(
+        &mut self,
+        report: ReportProgressRequest,
+    ) -> Result<Option<ReportProgressResponse>, TranscodeError> {
+        let presented = PresentedLease::parse(report.lease.as_ref())?;
+        let now = self.shared.clock.now_millis();
+        let response =
+            if self.must_renew(&presented, now) { Some(self.renew(presented, now).await?) } else { None };
+        let Some(ReportedTask { task, .. }) = &self.reported else { return Err(LeaseError::Lost.into()) };
+        let report = TaskReport { task, progress: report.progress.unwrap_or_default() };
+        if let Some(job) = self.shared.progress.report(report, now).await? {
+            self.shared.feed.publish(&job).await;
+        }
+        Ok(response)
+    }
+
+    fn must_renew(&self, presented: &PresentedLease, now: i64) -> bool {
+        let interval_ms = i64::try_from(self.shared.renewal_interval().as_millis()).unwrap_or(i64::MAX);
+        self.reported.as_ref().is_none_or(|reported| {
+            reported.presented != *presented || now >= reported.renewal_time + interval_ms
+        })
+    }
+
+    async fn renew(
+        &mut self,
+        presented: PresentedLease,
+        now: i64,
+    ) -> Result<ReportProgressResponse, TranscodeError> {
+        let task = self.shared.renewer.renew(&presented).await?.task;
+        let response = ReportProgressResponse {
+            lease_expire_time: Some(timestamp(task.lease_expire_time)),
+            report_interval: Some(duration(self.shared.renewal_interval())),
+            cancel: false,
+        };
+        self.reported = Some(ReportedTask { presented, task, renewal_time: now });
+        Ok(response)
+    }
+
+    /// The order to stop if the job was cancelled or has failed.
+    async fn take_job_change(
+        &mut self,
+        notification: Option<Notification>,
+    ) -> Result<Option<ReportProgressResponse>, TranscodeError> {
+        if notification.is_none() {
+            self.changes = None;
+        }
+        let Some(reported) = &self.reported else { return Ok(None) };
+        match notification {
+            Some(Notification::Payload(bytes)) => {
+                let message = WatchJobsResponse::decode(bytes)?;
+                let name = job_name(&reported.presented.job);
+                let is_stopped = |job: &Job| matches!(job.state(), State::Cancelled | State::Failed);
+                let must_stop = message.job.is_some_and(|job| job.name == name && is_stopped(&job));
+                let stop = ReportProgressResponse { cancel: true, ..ReportProgressResponse::default() };
+                Ok(must_stop.then_some(stop))
+            }
+            Some(Notification::Lagged) => {
+                self.shared.leases.check(&reported.presented).await?;
+                Ok(None)
+            }
+            None => Ok(None),
+        }
+    }
+}
+
+impl Drop for ReportStream {
+    /// A stream that breaks usually means a dead worker: its lease is shortened.
+    fn drop(&mut self) {
+        let Some(ReportedTask { presented, task, .. }) = self.reported.take() else { return };
+        self.shared.progress.task_released(&task);
+        if self.has_ended {
+            return;
+        }
+        let releaser = Arc::clone(&self.shared.releaser);
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            match releaser.shorten(&presented, task.lease_expire_time).await {
+                // The task has ended or was leased again.
+                Ok(()) | Err(TranscodeError::Lease(_)) => {}
+                Err(error) => tracing::warn!(%error, "the lease of a lost worker was not shortened"),
+            }
+        });
+    }
+}

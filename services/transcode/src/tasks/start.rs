@@ -1,0 +1,141 @@
+//! StartTask: leases the most urgent task that a worker can run.
+
+use std::sync::Arc;
+
+use reelmill_platform::clock::Clock;
+use reelmill_proto::transcode::StartTaskRequest;
+use tokio::sync::Notify;
+
+use super::lease::LeasedTask;
+use crate::{
+    db::{Db, Generation, JobTransaction, TaskRow, new_task},
+    domain::{JobEvent, LeaseError, LeaseStart, TaskKind, TaskState, task_name_ids},
+    error::TranscodeError,
+    job_changes::JobChanges,
+    progress::ProgressTracker,
+};
+
+/// Reads of the most urgent tasks per call: other workers may lease all of one read before this one does.
+const MAX_ROUNDS: usize = 3;
+
+/// Starts tasks.
+pub(crate) struct TaskStarter {
+    pub(crate) db: Db,
+    pub(crate) changes: JobChanges,
+    pub(crate) progress: Arc<ProgressTracker>,
+    pub(crate) tasks_changed: Arc<Notify>,
+    pub(crate) clock: Clock,
+    pub(crate) lease_ttl_ms: i64,
+    pub(crate) max_failures: i32,
+}
+
+impl TaskStarter {
+    /// Leases a task. The requested one is only a hint that there is work.
+    pub(crate) async fn start(&self, request: &StartTaskRequest) -> Result<LeasedTask, TranscodeError> {
+        let not_found = || TranscodeError::TaskNotFound(request.task.clone());
+        let (job, task) = task_name_ids(&request.task).ok_or_else(not_found)?;
+        let hint = self.db.task(job, task).await?.ok_or_else(not_found)?;
+        if let Some(leased) = self.restart_stranded_job(&hint, request).await? {
+            return Ok(leased);
+        }
+        for _ in 0..MAX_ROUNDS {
+            let candidates = self.db.startable_tasks(self.clock.now_millis(), &request.encoder_build).await?;
+            if candidates.is_empty() {
+                break;
+            }
+            for candidate in candidates {
+                if let Some(leased) = self.lease_candidate(&candidate, request).await? {
+                    return Ok(leased);
+                }
+            }
+        }
+        // There is no task for this worker: say why it does not get the requested one.
+        let hint = self.db.task(job, task).await?.ok_or_else(not_found)?;
+        let decision = hint.rules().start(self.clock.now_millis(), &request.encoder_build, self.max_failures);
+        Err(decision.err().unwrap_or(LeaseError::Leased).into())
+    }
+
+    /// Leases a candidate; none if it cannot be started any more.
+    async fn lease_candidate(
+        &self,
+        candidate: &TaskRow,
+        request: &StartTaskRequest,
+    ) -> Result<Option<LeasedTask>, TranscodeError> {
+        let mut transaction = self.db.lock_job(&candidate.job_id).await?;
+        let Some(task) = transaction.task(&candidate.id).await? else { return Ok(None) };
+        if !transaction.is_open() {
+            return Ok(None);
+        }
+        let now = self.clock.now_millis();
+        let Ok(start) = task.rules().start(now, &request.encoder_build, self.max_failures) else {
+            return Ok(None);
+        };
+        let job_changed = transaction.advance(JobEvent::TaskStarted, now);
+        self.lease(transaction, task, start, request, job_changed).await.map(Some)
+    }
+
+    /// Writes a lease and commits; announces the job if it has changed.
+    async fn lease(
+        &self,
+        transaction: JobTransaction,
+        task: TaskRow,
+        start: LeaseStart,
+        request: &StartTaskRequest,
+        job_changed: bool,
+    ) -> Result<LeasedTask, TranscodeError> {
+        let task = TaskRow {
+            state: TaskState::Running,
+            fencing_token: start.lease.fencing_token,
+            failures: start.failures,
+            lease_expire_time: self.clock.now_millis().saturating_add(self.lease_ttl_ms),
+            worker: request.worker.clone(),
+            encoder_build: request.encoder_build.clone(),
+            ..task
+        };
+        transaction.save_task(task.clone()).await?;
+        let job = if job_changed {
+            self.changes.commit(transaction).await?.row
+        } else {
+            let job = transaction.job.clone();
+            transaction.commit_tasks().await?;
+            job
+        };
+        self.tasks_changed.notify_one();
+        Ok(LeasedTask { job, task })
+    }
+
+    /// Restarts a job whose tasks wait for an encoder build that no worker seems to have any more, and leases its first
+    /// task. What was published plays until it is overwritten.
+    async fn restart_stranded_job(
+        &self,
+        hint: &TaskRow,
+        request: &StartTaskRequest,
+    ) -> Result<Option<LeasedTask>, TranscodeError> {
+        let build = &request.encoder_build;
+        if !hint.rules().is_stranded(build) {
+            return Ok(None);
+        }
+        let now = self.clock.now_millis();
+        // Workers with the required build may be busy with other jobs.
+        if self.db.is_build_active(&hint.required_build, now).await? {
+            return Ok(None);
+        }
+        let mut transaction = self.db.lock_job(&hint.job_id).await?;
+        let Some(task) = transaction.task(&hint.id).await? else { return Ok(None) };
+        let is_stranded = transaction.is_open() && task.rules().is_stranded(build);
+        if !is_stranded || transaction.has_running_task().await? {
+            return Ok(None);
+        }
+        tracing::warn!(
+            job = task.job_id,
+            build = task.required_build,
+            "no worker has the encoder build that this job was started with: the job is restarted"
+        );
+        transaction.restart().await?;
+        let first = new_task(&Generation::of(&transaction.job), TaskKind::Prepare, 0, now);
+        transaction.add_tasks(vec![first.clone()]).await?;
+        self.progress.job_restarted(&task.job_id);
+        let start = first.rules().start(now, build, self.max_failures)?;
+        self.lease(transaction, first, start, request, true).await.map(Some)
+    }
+}

@@ -1,0 +1,282 @@
+//! A served transcode role with real backends and a manual clock, and its clients.
+
+use std::{sync::Arc, time::Duration};
+
+use reelmill_mesh::{Channel, MeshKey, headers, reason_of, server};
+use reelmill_platform::{
+    clock::Clock,
+    objects::{Objects, ObjectsConfig},
+    queue::{self, Message, Queue, QueueConfig},
+    shared_state::{self, PubSub},
+};
+use reelmill_proto::transcode::{
+    CreateJobRequest, GetJobRequest, Job, StartTaskRequest, StartTaskResponse, WatchJobsRequest,
+    WatchJobsResponse, transcode_service_client::TranscodeServiceClient,
+    worker_service_client::WorkerServiceClient,
+};
+use reelmill_testkit::Postgres;
+use reelmill_transcode::{Transcode, TranscodeConfig};
+use sea_orm::{ConnectionTrait as _, Database, Statement};
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    Request, Status,
+    service::{Interceptor, interceptor::InterceptedService},
+    transport,
+};
+
+/// Timeout of a response that is expected soon.
+pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Wait after which a queue counts as empty.
+pub const EMPTY_QUEUE_WAIT: Duration = Duration::from_millis(100);
+
+const MESH_KEY: &str = "a-key-for-tests-only";
+/// Start of the manual clock, Unix milliseconds.
+const START_TIME_MS: i64 = 1_700_000_000_000;
+
+/// Database backend of a test.
+#[derive(Debug, Clone, Copy)]
+pub enum Backend {
+    Sqlite,
+    Postgres,
+}
+
+/// The system under test.
+pub struct TestSystem {
+    pub transcode: Transcode,
+    pub queue: Arc<dyn Queue>,
+    pub objects: Objects,
+    pub clock: Clock,
+    database_url: String,
+    pub_sub: Arc<dyn PubSub>,
+    address: String,
+    stop: CancellationToken,
+    _folder: tempfile::TempDir,
+    _postgres: Option<Postgres>,
+}
+
+/// Presents the mesh key on behalf of a user, as the gateway does.
+#[derive(Clone)]
+pub struct UserCredential(String);
+
+impl Interceptor for UserCredential {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let caller = format!("user {} session", self.0);
+        request.metadata_mut().insert(headers::KEY, MESH_KEY.parse().unwrap());
+        request.metadata_mut().insert(headers::CALLER, caller.parse().unwrap());
+        Ok(request)
+    }
+}
+
+impl TestSystem {
+    /// Starts the role on a new database.
+    pub async fn start(backend: Backend) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        match backend {
+            Backend::Sqlite => {
+                let url = format!("sqlite://{}", folder.path().join("transcode.db").display());
+                Self::start_on(url, folder, None).await
+            }
+            Backend::Postgres => {
+                let postgres = Postgres::start().await.unwrap();
+                let url = postgres.create_database("transcode").await.unwrap();
+                Self::start_on(url, folder, Some(postgres)).await
+            }
+        }
+    }
+
+    async fn start_on(database_url: String, folder: tempfile::TempDir, postgres: Option<Postgres>) -> Self {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let stop = CancellationToken::new();
+        let objects = objects(folder.path(), &stop).await;
+        let queue = queue::connect(&QueueConfig {
+            url: format!("sqlite://{}", folder.path().join("queue.db").display()),
+            dead_letter_url: None,
+            max_receives: 20,
+            region: None,
+            access_key_id: None,
+            secret_access_key: None,
+        })
+        .await
+        .unwrap();
+        let pub_sub =
+            shared_state::connect(&format!("memory:{}", folder.path().display())).await.unwrap().pub_sub;
+        let clock = Clock::manual(START_TIME_MS);
+        let config = TranscodeConfig::new(&database_url);
+        let (same_queue, same_pub_sub) = (Arc::clone(&queue), Arc::clone(&pub_sub));
+        let transcode =
+            Transcode::open(config, objects.clone(), same_queue, same_pub_sub, clock.clone()).await.unwrap();
+        let address = serve(&transcode, &stop).await;
+        Self {
+            transcode,
+            queue,
+            objects,
+            clock,
+            database_url,
+            pub_sub,
+            address,
+            stop,
+            _folder: folder,
+            _postgres: postgres,
+        }
+    }
+
+    /// Another process of the role on the same backends.
+    pub async fn second_process(&self) -> Transcode {
+        let config = TranscodeConfig::new(&self.database_url);
+        let (queue, pub_sub) = (Arc::clone(&self.queue), Arc::clone(&self.pub_sub));
+        Transcode::open(config, self.objects.clone(), queue, pub_sub, self.clock.clone()).await.unwrap()
+    }
+
+    /// Replaces the process that clients call.
+    pub async fn restart(&mut self) {
+        self.transcode = self.second_process().await;
+        self.address = serve(&self.transcode, &self.stop).await;
+    }
+
+    /// A job as a new watch of the upload role receives it first.
+    pub async fn watched_job(&self, name: &str) -> WatchJobsResponse {
+        let request = WatchJobsRequest { revision: 0 };
+        let mut feed = self.upload_client().watch_jobs(request).await.unwrap().into_inner();
+        loop {
+            let change = tokio::time::timeout(RESPONSE_TIMEOUT, feed.message()).await;
+            let change = change.expect("the job is published").unwrap().expect("the feed does not end");
+            if change.job.as_ref().is_some_and(|job| job.name == name) {
+                return change;
+            }
+        }
+    }
+
+    /// A job.
+    pub async fn get_job(&self, name: &str) -> Job {
+        let request = GetJobRequest { name: name.to_owned() };
+        self.upload_client().get_job(request).await.unwrap().into_inner().job.unwrap()
+    }
+
+    /// Expiry of a task's lease in the database, Unix milliseconds.
+    pub async fn lease_expire_time(&self, task: &str) -> i64 {
+        let id = task.rsplit('/').next().unwrap();
+        let connection = Database::connect(&self.database_url).await.unwrap();
+        let sql = format!("SELECT lease_expire_time FROM tasks WHERE id = '{id}'");
+        let statement = Statement::from_string(connection.get_database_backend(), sql);
+        let row = connection.query_one_raw(statement).await.unwrap().expect("the task exists");
+        let expire_time = row.try_get_by_index(0).unwrap();
+        connection.close().await.unwrap();
+        expire_time
+    }
+
+    fn channel(&self) -> Channel {
+        Channel::lazy(&self.address, &MeshKey::new(MESH_KEY).unwrap(), "upload").unwrap()
+    }
+
+    /// Client of the upload role.
+    pub fn upload_client(&self) -> TranscodeServiceClient<Channel> {
+        TranscodeServiceClient::new(self.channel())
+    }
+
+    /// Client of a worker.
+    pub fn worker_client(&self) -> WorkerServiceClient<Channel> {
+        WorkerServiceClient::new(self.channel())
+    }
+
+    /// Client of the gateway on behalf of a user.
+    pub fn user_client(
+        &self,
+        user: &str,
+    ) -> TranscodeServiceClient<InterceptedService<transport::Channel, UserCredential>> {
+        let channel = transport::Endpoint::from_shared(self.address.clone()).unwrap().connect_lazy();
+        TranscodeServiceClient::with_interceptor(channel, UserCredential(user.to_owned()))
+    }
+
+    /// Creates a job of a user.
+    pub async fn create_job(&self, owner: &str, request_id: &str) -> Job {
+        let request = CreateJobRequest {
+            video: format!("videos/{request_id}"),
+            owner: format!("users/{owner}"),
+            request_id: request_id.to_owned(),
+            source_key: format!("sources/{request_id}/x"),
+            source_size_bytes: 1000,
+            output_prefix: format!("outputs/{request_id}/"),
+            options: None,
+        };
+        self.upload_client().create_job(request).await.unwrap().into_inner().job.unwrap()
+    }
+
+    /// The next queue message; none when there is none within `wait`.
+    pub async fn receive_message(&self, wait: Duration) -> Option<Message> {
+        self.queue.receive(1, Duration::from_secs(60), wait).await.unwrap().pop()
+    }
+
+    /// Receives the next wake-up and starts a task.
+    pub async fn start_next_task(&self) -> StartTaskResponse {
+        self.transcode.sweep().await.unwrap();
+        let message = self.receive_message(RESPONSE_TIMEOUT).await.expect("a message");
+        let started =
+            self.worker_client().start_task(start_request(&message.body)).await.unwrap().into_inner();
+        self.queue.delete(&message.receipt).await.unwrap();
+        started
+    }
+
+    pub fn advance_clock(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+}
+
+impl Drop for TestSystem {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+async fn serve(transcode: &Transcode, stop: &CancellationToken) -> String {
+    let listener = server::Listener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.address().unwrap();
+    tokio::spawn(server::serve(
+        listener,
+        transcode.routes(),
+        reelmill_transcode::SERVICES,
+        MeshKey::new(MESH_KEY).unwrap(),
+        stop.clone(),
+    ));
+    address
+}
+
+/// A worker's request for a task.
+pub fn start_request(task: &str) -> StartTaskRequest {
+    StartTaskRequest {
+        task: task.to_owned(),
+        worker: "w".to_owned(),
+        encoder_build: "ffmpeg test".to_owned(),
+    }
+}
+
+/// The reason of a failed call.
+pub fn reason<T: std::fmt::Debug>(result: Result<T, Status>) -> String {
+    reason_of(&result.expect_err("the call fails")).expect("the status has a reason")
+}
+
+async fn objects(folder: &std::path::Path, stop: &CancellationToken) -> Objects {
+    let object_store = reelmill_s3_server::open(reelmill_s3_server::ObjectServerConfig {
+        dir: folder.join("objects"),
+        bucket: "reelmill".to_owned(),
+        access_key_id: "test".to_owned(),
+        secret_access_key: "test-secret".to_owned(),
+    })
+    .await
+    .unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let router = axum::Router::new().fallback_service(object_store.service());
+    let stop = stop.clone().cancelled_owned();
+    tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(stop).await });
+    Objects::connect(&ObjectsConfig {
+        endpoint: Some(endpoint),
+        public_endpoint: None,
+        region: "us-east-1".to_owned(),
+        bucket: "reelmill".to_owned(),
+        access_key_id: Some("test".to_owned()),
+        secret_access_key: Some("test-secret".to_owned()),
+        path_style: true,
+    })
+    .await
+    .unwrap()
+}

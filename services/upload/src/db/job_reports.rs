@@ -1,0 +1,234 @@
+//! Applies what transcode reports about jobs to their videos.
+
+use reelmill_proto::transcode::Failure;
+use sea_orm::{
+    ActiveModelTrait as _, ColumnTrait as _, Condition, DatabaseTransaction, DbErr, EntityTrait as _,
+    IntoActiveModel as _, QueryFilter as _, QuerySelect as _, TransactionTrait as _, sea_query::Expr,
+};
+
+use super::{
+    connection::Db,
+    entity::{
+        applied_revisions::{self, TRANSCODE},
+        videos,
+    },
+    revision::next_revision,
+    video_details::{replace_renditions, replace_warnings},
+};
+use crate::domain::{
+    job_report::JobReport,
+    outputs::Outputs,
+    video_state::{VideoEvent, VideoState},
+};
+
+/// Result of [`Db::apply_job_report`].
+pub(crate) enum ApplyOutcome {
+    /// The video changed.
+    Changed(videos::Model),
+    /// The report was applied before, or the video has ended.
+    Unchanged(videos::Model),
+    /// There is no such video.
+    VideoNotFound,
+}
+
+impl Db {
+    /// The revision to watch jobs from: at or below every revision that a video still waits for.
+    pub(crate) async fn watch_jobs_revision(&self) -> Result<i64, DbErr> {
+        let applied = applied_revisions::Entity::find_by_id(TRANSCODE).one(&self.connection).await?;
+        let waiting: Option<Option<i64>> = videos::Entity::find()
+            .select_only()
+            .column_as(videos::Column::JobRevision.min(), "min_job_revision")
+            .filter(videos::Column::State.eq(VideoState::Processing))
+            .filter(videos::Column::Job.is_not_null())
+            .filter(videos::Column::DeleteTime.is_null())
+            .into_tuple()
+            .one(&self.connection)
+            .await?;
+        let applied = applied.map_or(0, |row| row.revision);
+        Ok(waiting.flatten().map_or(applied, |waiting| waiting.min(applied)))
+    }
+
+    /// Applies a job report to its video exactly once, whatever the order and number of deliveries.
+    pub(crate) async fn apply_job_report(&self, report: &JobReport, now: i64) -> Result<ApplyOutcome, DbErr> {
+        let transaction = self.connection.begin().await?;
+        applied_revisions::Entity::update_many()
+            .col_expr(applied_revisions::Column::Revision, Expr::value(report.revision))
+            .filter(applied_revisions::Column::Service.eq(TRANSCODE))
+            .filter(applied_revisions::Column::Revision.lt(report.revision))
+            .exec(&transaction)
+            .await?;
+        let outcome = apply(&transaction, report, now).await?;
+        transaction.commit().await?;
+        Ok(outcome)
+    }
+
+    /// Stores the job of a video. Reports after `before_revision` are still to be applied. Returns `false` if the video
+    /// has a job already or was deleted.
+    pub(crate) async fn set_job(
+        &self,
+        video: &str,
+        job: &str,
+        before_revision: i64,
+        now: i64,
+    ) -> Result<bool, DbErr> {
+        let transaction = self.connection.begin().await?;
+        let revision = next_revision(&transaction).await?;
+        let has_no_job =
+            || Condition::all().add(videos::Column::Id.eq(video)).add(videos::Column::Job.is_null());
+        let stored = videos::Entity::update_many()
+            .col_expr(videos::Column::Job, Expr::value(Some(job.to_owned())))
+            .col_expr(videos::Column::JobRevision, Expr::value(before_revision))
+            .col_expr(videos::Column::Revision, Expr::value(revision))
+            .filter(has_no_job())
+            .filter(videos::Column::DeleteTime.is_null())
+            .exec(&transaction)
+            .await?;
+        if stored.rows_affected == 0 {
+            // Deleted in the meantime: another cleanup must cancel the job.
+            videos::Entity::update_many()
+                .col_expr(videos::Column::Job, Expr::value(Some(job.to_owned())))
+                .col_expr(videos::Column::CleanupTime, Expr::value(Some(now)))
+                .filter(has_no_job())
+                .filter(videos::Column::DeleteTime.is_not_null())
+                .exec(&transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(stored.rows_affected == 1)
+    }
+
+    /// Fails a PROCESSING video whose job was rejected. Returns `false` if it no longer waits for a job.
+    pub(crate) async fn fail_without_job(
+        &self,
+        video: &str,
+        failure: Failure,
+        now: i64,
+    ) -> Result<bool, DbErr> {
+        let failed = VideoState::Processing.on(&VideoEvent::JobFailed(failure.clone()));
+        let Ok(failed) = failed else { return Ok(false) };
+        let transaction = self.connection.begin().await?;
+        let revision = next_revision(&transaction).await?;
+        let updated = videos::Entity::update_many()
+            .col_expr(videos::Column::State, Expr::value(failed))
+            .col_expr(videos::Column::Revision, Expr::value(revision))
+            .col_expr(videos::Column::FailureReason, Expr::value(Some(failure.reason)))
+            .col_expr(videos::Column::FailureMessage, Expr::value(Some(failure.message)))
+            .col_expr(videos::Column::EndTime, Expr::value(Some(now)))
+            .col_expr(videos::Column::CleanupTime, Expr::value(Some(now)))
+            .filter(videos::Column::Id.eq(video))
+            .filter(videos::Column::State.eq(VideoState::Processing))
+            .filter(videos::Column::Job.is_null())
+            .filter(videos::Column::DeleteTime.is_null())
+            .exec(&transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(updated.rows_affected == 1)
+    }
+}
+
+async fn apply(
+    transaction: &DatabaseTransaction,
+    report: &JobReport,
+    now: i64,
+) -> Result<ApplyOutcome, DbErr> {
+    let find = || videos::Entity::find_by_id(&report.video);
+    let Some(seen) = find().one(transaction).await? else { return Ok(ApplyOutcome::VideoNotFound) };
+    let Some(next) = next_state(&seen, report) else { return Ok(ApplyOutcome::Unchanged(seen)) };
+    if seen.delete_time.is_some() {
+        adopt_orphaned_job(transaction, &seen, report, next, now).await?;
+        return Ok(ApplyOutcome::Unchanged(seen));
+    }
+    let revision = next_revision(transaction).await?;
+    // Read again under the revision lock: another replica may have applied a report in the meantime.
+    let Some(row) = find().one(transaction).await? else { return Ok(ApplyOutcome::VideoNotFound) };
+    let Some(next) = next_state(&row, report) else { return Ok(ApplyOutcome::Unchanged(row)) };
+    let changed = update_video(transaction, &row, report, next, revision, now).await?;
+    Ok(match find().one(transaction).await? {
+        Some(row) if changed => ApplyOutcome::Changed(row),
+        Some(row) => ApplyOutcome::Unchanged(row),
+        None => ApplyOutcome::VideoNotFound,
+    })
+}
+
+/// The state after a report. `None` if the report was applied before or the video has ended.
+fn next_state(row: &videos::Model, report: &JobReport) -> Option<VideoState> {
+    row.state.on(&report.event).ok().filter(|_| row.job_revision < report.revision)
+}
+
+/// Writes a report to the video, its renditions and its warnings. Returns `false` if the video was deleted.
+async fn update_video(
+    transaction: &DatabaseTransaction,
+    row: &videos::Model,
+    report: &JobReport,
+    next: VideoState,
+    revision: i64,
+    now: i64,
+) -> Result<bool, DbErr> {
+    let failure = match &report.event {
+        VideoEvent::JobFailed(failure) => Some(failure.clone()),
+        _ => None,
+    };
+    let outputs = outputs_of(row).updated(report.outputs.clone(), next, now);
+    let mut video = row.clone();
+    video.state = next;
+    video.revision = revision;
+    video.job = Some(report.job.clone());
+    video.job_revision = report.revision;
+    (video.failure_reason, video.failure_message) =
+        failure.map(|failure| (failure.reason, failure.message)).unzip();
+    video.end_time = next.is_final().then_some(now);
+    video.cleanup_time = (next == VideoState::Failed).then_some(now);
+    video.playable_time = outputs.playable_time;
+    video.master_playlist_key = outputs.master_playlist_key;
+    video.poster_key = outputs.poster_key;
+    video.dash_manifest_key = outputs.dash_manifest_key;
+    video.thumbnails_key = outputs.thumbnails_key;
+    video.output_size_bytes = report.output_size_bytes;
+    video.set_source(report.source.as_ref());
+    let updated = videos::Entity::update_many()
+        .set(video.into_active_model().reset_all())
+        .filter(videos::Column::Id.eq(&row.id))
+        .filter(videos::Column::State.eq(row.state))
+        .filter(videos::Column::JobRevision.lt(report.revision))
+        .filter(videos::Column::DeleteTime.is_null())
+        .exec(transaction)
+        .await?;
+    if updated.rows_affected != 1 {
+        return Ok(false);
+    }
+    let download_key = |rendition: &str| outputs.download_keys.get(rendition).cloned();
+    replace_renditions(transaction, &row.id, &report.renditions, download_key).await?;
+    replace_warnings(transaction, &row.id, &report.warnings).await?;
+    Ok(true)
+}
+
+/// Stores the job of a deleted video that had none, and schedules another cleanup to cancel it.
+async fn adopt_orphaned_job(
+    transaction: &DatabaseTransaction,
+    row: &videos::Model,
+    report: &JobReport,
+    next: VideoState,
+    now: i64,
+) -> Result<(), DbErr> {
+    if row.job.is_some() || next.is_final() {
+        return Ok(());
+    }
+    videos::Entity::update_many()
+        .col_expr(videos::Column::Job, Expr::value(Some(report.job.clone())))
+        .col_expr(videos::Column::CleanupTime, Expr::value(Some(now)))
+        .filter(videos::Column::Id.eq(&row.id))
+        .filter(videos::Column::Job.is_null())
+        .exec(transaction)
+        .await?;
+    Ok(())
+}
+
+/// The stored outputs of a video whose job is running.
+fn outputs_of(row: &videos::Model) -> Outputs {
+    Outputs {
+        playable_time: row.playable_time,
+        master_playlist_key: row.master_playlist_key.clone(),
+        poster_key: row.poster_key.clone(),
+        ..Outputs::default()
+    }
+}

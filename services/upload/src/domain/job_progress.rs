@@ -1,0 +1,39 @@
+//! Progress of a job: never stored, only forwarded to watchers.
+
+use std::collections::BTreeMap;
+
+use reelmill_proto::transcode::{Job, Progress};
+
+/// Progress of a job and of each rendition.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct JobProgress {
+    /// `jobs/{job}`
+    job: String,
+    pub overall: Option<Progress>,
+    /// By rendition id.
+    pub renditions: BTreeMap<String, Progress>,
+}
+
+impl JobProgress {
+    /// The progress in a job message.
+    pub(crate) fn of(job: &Job) -> Self {
+        let renditions = job.renditions.iter();
+        let renditions = renditions.filter_map(|rung| Some((rung.rendition_id.clone(), rung.progress?)));
+        Self { job: job.name.clone(), overall: job.progress, renditions: renditions.collect() }
+    }
+
+    /// Raises every value to at least that of an earlier report on the same job. Reports come from several workers, and
+    /// a worker that takes over a task restarts below the previous worker's progress.
+    pub(crate) fn raised_to(mut self, earlier: &Self) -> Self {
+        if self.job != earlier.job {
+            return self;
+        }
+        if let Some(earlier) = &earlier.overall {
+            self.overall.get_or_insert(*earlier).raise(earlier);
+        }
+        for (rung, earlier) in &earlier.renditions {
+            self.renditions.entry(rung.clone()).or_insert(*earlier).raise(earlier);
+        }
+        self
+    }
+}

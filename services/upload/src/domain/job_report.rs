@@ -1,0 +1,96 @@
+//! What a job's state, as reported by transcode, means for its video.
+
+use reelmill_proto::{
+    Reason,
+    transcode::{Failure, Job, Rendition, SourceInfo, Warning, WatchJobsResponse, job},
+};
+
+use super::{
+    object_key::path_in_outputs,
+    outputs::Outputs,
+    resource_name,
+    video_state::{VideoEvent, failure},
+};
+
+/// One revision of a job.
+pub(crate) struct JobReport {
+    /// Id of the video.
+    pub video: String,
+    /// `jobs/{job}`
+    pub job: String,
+    /// Revision of the job.
+    pub revision: i64,
+    pub event: VideoEvent,
+    pub source: Option<SourceInfo>,
+    pub renditions: Vec<Rendition>,
+    pub warnings: Vec<Warning>,
+    pub outputs: Outputs,
+    pub output_size_bytes: i64,
+}
+
+impl JobReport {
+    /// Reads a report. `None` if it names no job or no valid video.
+    pub(crate) fn parse(response: &WatchJobsResponse) -> Option<Self> {
+        let job = response.job.as_ref()?;
+        let video = resource_name::video_id(&job.video)?;
+        Some(Self {
+            video: video.to_owned(),
+            job: job.name.clone(),
+            revision: job.revision,
+            event: event_of(video, response, job),
+            source: job.source.clone(),
+            renditions: job.renditions.clone(),
+            warnings: job.warnings.clone(),
+            outputs: Outputs::reported(video, response, job),
+            output_size_bytes: response.output_size_bytes,
+        })
+    }
+}
+
+fn event_of(video: &str, response: &WatchJobsResponse, job: &Job) -> VideoEvent {
+    match job.state() {
+        job::State::Unspecified | job::State::Queued | job::State::Running => VideoEvent::JobAdvanced,
+        job::State::Succeeded if path_in_outputs(video, &response.master_playlist_key).is_some() => {
+            VideoEvent::JobSucceeded
+        }
+        job::State::Succeeded => VideoEvent::JobFailed(failure(
+            Reason::OutputsMissing,
+            "the job recorded no playlist; upload the file again",
+        )),
+        job::State::Failed => VideoEvent::JobFailed(job_failure(job)),
+        job::State::Cancelled => VideoEvent::JobFailed(failure(
+            Reason::JobCancelled,
+            "transcoding was cancelled; upload the file again",
+        )),
+    }
+}
+
+fn job_failure(job: &Job) -> Failure {
+    let unknown = || failure(Reason::JobFailed, "transcoding failed; upload the file again");
+    job.failure.clone().unwrap_or_else(unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn event_of_succeeded_job_without_own_playlist_is_a_failure() {
+        let job = Job { state: job::State::Succeeded.into(), ..Job::default() };
+        for (key, is_ready) in
+            [("outputs/v1/a1/master.m3u8", true), ("outputs/v2/master.m3u8", false), ("", false)]
+        {
+            let response = WatchJobsResponse { master_playlist_key: key.to_owned(), ..Default::default() };
+            assert_eq!(event_of("v1", &response, &job) == VideoEvent::JobSucceeded, is_ready, "{key}");
+        }
+    }
+
+    #[test]
+    fn event_of_cancelled_job_is_a_failure_with_reason() {
+        let job = Job { state: job::State::Cancelled.into(), ..Job::default() };
+        let VideoEvent::JobFailed(failure) = event_of("v1", &WatchJobsResponse::default(), &job) else {
+            panic!("expected a failure")
+        };
+        assert_eq!(failure.reason, "JOB_CANCELLED");
+    }
+}
