@@ -114,8 +114,8 @@ async fn chunk_reads_its_part_of_the_source_only() {
         2000,
         &format!("{H264} -g 50 -b:v 8M -minrate 8M -x264-params nal-hrd=cbr -bufsize 8M -c:a aac"),
     );
-    let store = FileServer::start().await;
-    let job = Job::planned_with(&engine(), store.add(&clip.file), &options(&[144])).await;
+    let server = FileServer::start().await;
+    let job = Job::planned_with(&engine(), server.add(&clip.file), &options(&[144])).await;
     let work_unit = job
         .plan
         .work_units
@@ -123,9 +123,9 @@ async fn chunk_reads_its_part_of_the_source_only() {
         .position(|work_unit| work_unit.chunk == Some(1))
         .expect("the second chunk");
     assert!(job.plan.work_units[work_unit].thumbnails, "the thumbnails end with the chunk");
-    let before = store.bytes_served.load(Ordering::SeqCst);
+    let before = server.bytes_served.load(Ordering::SeqCst);
     job.encode(work_unit).await.expect("done");
-    let read = store.bytes_served.load(Ordering::SeqCst) - before;
+    let read = server.bytes_served.load(Ordering::SeqCst) - before;
     let size = std::fs::metadata(&clip.file).expect("file").len();
     // The chunk is a tenth of the file. The index, the seek and read-ahead in sockets add some megabytes each; reading
     // to the end would be 80 MB.

@@ -1,4 +1,4 @@
-//! Sources that cannot be and object stores that fail.
+//! Sources that cannot be transcoded, and object stores that fail.
 
 use crate::support::{
     Clip, FileServer, Job, count_processes_in, engine, options, sleeping_encoder, stub_encoder, transcode,
@@ -77,17 +77,17 @@ async fn transcode_other_content_fails_with_its_reason() {
 #[tokio::test(flavor = "multi_thread")]
 async fn transcode_retries_failing_source_requests() {
     let clip = Clip::new("clip.mp4", CLIP);
-    let store = FileServer::start().await;
-    store.failing_requests.store(3, Ordering::SeqCst);
-    let run = transcode_with(&engine(), store.add(&clip.file), &options(&[])).await;
+    let server = FileServer::start().await;
+    server.failing_requests.store(3, Ordering::SeqCst);
+    let run = transcode_with(&engine(), server.add(&clip.file), &options(&[])).await;
     assert_eq!(run.completed().frames("180p"), 240);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn transcode_reads_each_source_block_once() {
     let clip = Clip::new("clip.mp4", CLIP);
-    let (store, scratch) = (FileServer::start().await, TempDir::new().expect("scratch"));
-    let (engine, address) = (engine(), store.add(&clip.file));
+    let (server, scratch) = (FileServer::start().await, TempDir::new().expect("scratch"));
+    let (engine, address) = (engine(), server.add(&clip.file));
     let size = address.size_bytes;
     let session = engine.open(address).await.expect("open");
     let source = engine.inspect(&session, scratch.path()).await.expect("probed");
@@ -96,7 +96,7 @@ async fn transcode_reads_each_source_block_once() {
     let sink = Arc::new(UnrecordedSink::default());
     let task_io = TaskIo { scratch: scratch.path(), sink, progress: &progress };
     engine.encode(&session, &plan, &plan.work_units[0], &HashMap::new(), task_io).await.expect("encoded");
-    assert_eq!(store.bytes_served.load(Ordering::SeqCst), size, "each block is read once");
+    assert_eq!(server.bytes_served.load(Ordering::SeqCst), size, "each block is read once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,13 +112,13 @@ async fn transcode_missing_source_fails_retryably() {
 #[tokio::test(flavor = "multi_thread")]
 async fn transcode_unavailable_source_fails_after_the_retry_window() {
     let clip = Clip::with_content("clip.mp4", "x");
-    let store = FileServer::start().await;
-    store.failing_requests.store(u64::MAX, Ordering::SeqCst);
+    let server = FileServer::start().await;
+    server.failing_requests.store(u64::MAX, Ordering::SeqCst);
     let mut engine = engine();
     engine.limits.retry_window = Duration::from_millis(700);
-    let run = transcode_with(&engine, store.add(&clip.file), &options(&[])).await;
+    let run = transcode_with(&engine, server.add(&clip.file), &options(&[])).await;
     assert_eq!(run.result.expect_err("unreadable").kind, FailureKind::SourceUnreadable);
-    let requests = u64::MAX - store.failing_requests.load(Ordering::SeqCst);
+    let requests = u64::MAX - server.failing_requests.load(Ordering::SeqCst);
     assert_eq!(requests, 3, "at once, after 0.2 s and after 0.6 s");
 }
 
@@ -134,12 +134,12 @@ fn long_clip() -> Clip {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn probe_hanging_source_fails_as_unreadable() {
-    let store = FileServer::start().await;
-    *store.hang_from_byte.lock().expect("lock") = Some(1 << 20);
+    let server = FileServer::start().await;
+    *server.hang_from_byte.lock().expect("lock") = Some(1 << 20);
     let mut engine = engine();
     engine.limits.probe_timeout = Duration::from_secs(2);
     let clip = long_clip();
-    let run = transcode_with(&engine, store.add(&clip.file), &options(&[])).await;
+    let run = transcode_with(&engine, server.add(&clip.file), &options(&[])).await;
     assert_eq!(run.result.as_ref().expect_err("unreadable").kind, FailureKind::SourceUnreadable);
     let ended = || count_processes_in(run.scratch()) == 0;
     wait_until(Duration::from_secs(1), "the prober's end", ended).await;
@@ -191,13 +191,13 @@ impl OutputSink for SlowSink {
 async fn encode_with_slow_uploads_does_not_stall() {
     let clip =
         Clip::new("clip.mp4", "-f lavfi -i testsrc2=s=128x72:r=30:d=30 -c:v libx264 -preset ultrafast");
-    let (store, scratch) = (FileServer::start().await, TempDir::new().expect("scratch"));
+    let (server, scratch) = (FileServer::start().await, TempDir::new().expect("scratch"));
     let mut engine = engine();
     engine.limits.stall_timeout = Duration::from_millis(1000);
     let sink = Arc::new(SlowSink { put_delay: engine.limits.stall_timeout * 2, frames: AtomicU64::new(0) });
     let output_sink = Arc::clone(&sink) as Arc<dyn OutputSink>;
     let (encoded, _) =
-        encode_into(&engine, store.add(&clip.file), &options(&[72]), output_sink, scratch.path()).await;
+        encode_into(&engine, server.add(&clip.file), &options(&[72]), output_sink, scratch.path()).await;
     encoded.expect("encoded");
     assert_eq!(sink.frames.load(Ordering::SeqCst), 900);
 }
@@ -221,10 +221,10 @@ impl OutputSink for FullSink {
 async fn encode_with_failing_uploads_terminates_encoder() {
     let clip =
         Clip::new("clip.mp4", "-f lavfi -i testsrc2=s=320x180:r=30:d=30 -c:v libx264 -preset ultrafast");
-    let (store, scratch) = (FileServer::start().await, TempDir::new().expect("scratch"));
+    let (server, scratch) = (FileServer::start().await, TempDir::new().expect("scratch"));
     let sink = Arc::new(FullSink(2.into()));
     let (encoded, _) =
-        encode_into(&engine(), store.add(&clip.file), &options(&[]), sink, scratch.path()).await;
+        encode_into(&engine(), server.add(&clip.file), &options(&[]), sink, scratch.path()).await;
     assert_eq!(encoded.expect_err("failed").kind, FailureKind::ObjectStoreUnavailable);
     assert_eq!(count_processes_in(scratch.path()), 0);
 }
@@ -260,7 +260,7 @@ impl OutputSink for UnrecordedSink {
 #[tokio::test(flavor = "multi_thread")]
 async fn encode_completes_only_when_outputs_are_recorded() {
     let clip = Clip::new("clip.mp4", CLIP);
-    let store = FileServer::start().await;
+    let server = FileServer::start().await;
     for (failures, expected) in [(2, None), (usize::MAX, Some(FailureKind::ObjectStoreUnavailable))] {
         let scratch = TempDir::new().expect("scratch");
         let mut engine = engine();
@@ -268,7 +268,7 @@ async fn encode_completes_only_when_outputs_are_recorded() {
         let sink = Arc::new(UnrecordedSink { failures: failures.into(), ..UnrecordedSink::default() });
         let output_sink = Arc::clone(&sink) as Arc<dyn OutputSink>;
         let (encoded, _) =
-            encode_into(&engine, store.add(&clip.file), &options(&[72]), output_sink, scratch.path()).await;
+            encode_into(&engine, server.add(&clip.file), &options(&[72]), output_sink, scratch.path()).await;
         assert_eq!(encoded.err().map(|failure| failure.kind), expected);
         let mut recorded = sink.recorded.lock().expect("lock").clone();
         if expected.is_none() {
@@ -293,9 +293,9 @@ async fn encode_records_segment_before_the_source_ends() {
          -maxrate 4M -bufsize 4M -movflags +faststart",
     );
     assert!(std::fs::metadata(&clip.file).expect("file").len() > 4 << 20);
-    let store = FileServer::start().await;
-    let job = Job::planned_with(&engine(), store.add(&clip.file), &options(&[72])).await;
-    *store.hang_from_byte.lock().expect("lock") = Some(3 << 20);
+    let server = FileServer::start().await;
+    let job = Job::planned_with(&engine(), server.add(&clip.file), &options(&[72])).await;
+    *server.hang_from_byte.lock().expect("lock") = Some(3 << 20);
     let recorded = || job.outputs.find(|output| output.name == "72p/seg_00001.m4s").is_some();
     tokio::select! {
         ended = job.encode(0) => panic!("the source hangs, but: {ended:?}"),

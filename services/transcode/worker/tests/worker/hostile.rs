@@ -199,8 +199,8 @@ async fn transcode_more_frames_than_the_packet_list_holds_is_bounded() {
     let mut engine = engine();
     // The capacity of a pipe, so that ffprobe cannot write the rest.
     engine.limits.max_packet_list_bytes = 64 << 10;
-    let store = FileServer::start().await;
-    let job = Job::planned_with(&engine, store.add(&crowd.file), &options(&[])).await;
+    let server = FileServer::start().await;
+    let job = Job::planned_with(&engine, server.add(&crowd.file), &options(&[])).await;
     assert!(job.plan.source.video.as_ref().expect("video").stated_end.is_some());
     job.run().await.expect("done");
     let [rung] = job.rungs()[..] else { panic!("{:?}", job.rungs()) };

@@ -27,8 +27,10 @@ impl ForbiddenTargets {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("port");
         let address = format!("http://{}", listener.local_addr().expect("address"));
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let clip =
-            Clip::new("canary.ts", "-f lavfi -i testsrc2=s=128x72:r=25:d=2 -c:v libx264 -preset ultrafast");
+        let clip = Clip::new(
+            "forbidden.ts",
+            "-f lavfi -i testsrc2=s=128x72:r=25:d=2 -c:v libx264 -preset ultrafast",
+        );
         Self { requests, address, file: clip.file.clone(), _clip: clip }
     }
 
@@ -46,9 +48,9 @@ async fn transcode_playlist_as_video_opens_no_target() {
     let forbidden = ForbiddenTargets::new().await;
     let folder = Clip::empty("any");
     let targets =
-        [format!("{}/canary.ts", forbidden.address), format!("file://{}", forbidden.file.display())];
+        [format!("{}/forbidden.ts", forbidden.address), format!("file://{}", forbidden.file.display())];
     for target in targets {
-        // ffprobe would take these for DASH manifests. The control character in the second one makes it differ from plain text.
+        // ffprobe would take these for DASH manifests. With its control character the second one is not plain text.
         let manifest = |lead: &str| {
             format!(
                 "{lead}<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" type=\"static\" \
@@ -95,8 +97,8 @@ async fn transcode_video_with_external_media_opens_no_target() {
 async fn encode_runs_with_seccomp_and_without_privileges() {
     let clip =
         Clip::new("clip.mp4", "-f lavfi -i testsrc2=s=1280x720:r=30:d=20 -c:v libx264 -preset ultrafast");
-    let store = FileServer::start().await;
-    let job = Arc::new(Job::planned_with(&engine(), store.add(&clip.file), &options(&[])).await);
+    let server = FileServer::start().await;
+    let job = Arc::new(Job::planned_with(&engine(), server.add(&clip.file), &options(&[])).await);
     let encoded = Arc::clone(&job);
     let running = tokio::spawn(async move { encoded.encode(0).await });
     wait_until(Duration::from_secs(60), "frames", || job.progress().frames > 0).await;
@@ -118,9 +120,9 @@ async fn encode_runs_with_seccomp_and_without_privileges() {
 #[tokio::test(flavor = "multi_thread")]
 async fn probe_without_jail_helper_fails() {
     let clip = Clip::new("clip.mp4", "-f lavfi -i testsrc2=s=128x72:r=25:d=1 -c:v libx264 -preset ultrafast");
-    let store = FileServer::start().await;
+    let server = FileServer::start().await;
     let mut engine = engine();
     engine.tools.jail.helper = vec!["/nowhere/reelmill-jail".into()];
-    let failure = Job::new(&engine, store.add(&clip.file), &options(&[])).await.err().expect("refused").0;
+    let failure = Job::new(&engine, server.add(&clip.file), &options(&[])).await.err().expect("refused").0;
     assert_eq!(failure.kind, FailureKind::EncoderCrashed, "caused by the worker, not by the file");
 }

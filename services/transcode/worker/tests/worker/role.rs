@@ -123,8 +123,8 @@ async fn long_video_is_planned_encoded_and_packaged() {
 async fn second_attempt_uploads_missing_segments_only() {
     let clip = clip("320x180", 42);
     let engine = engine();
-    let store = FileServer::start().await;
-    let session = engine.open(store.add(&clip.file)).await.expect("open");
+    let server = FileServer::start().await;
+    let session = engine.open(server.add(&clip.file)).await.expect("open");
     let source = engine.inspect(&session, &clip.sibling("")).await.expect("probed");
     let plan = plan(&source, &options(&[144]));
     let services = FakeServices::with_rungs(&[144]);
