@@ -1,40 +1,39 @@
-//! Every profile gives a ladder that plays, under the names that players know.
+//! Each codec yields a playable ladder with the codec strings of RFC 6381.
 
-use crate::job::{done, options};
-use crate::numbered::{H264, numbered, numbers};
-use crate::support::ffprobe;
+use crate::support::{H264, ffprobe, frame_numbers, numbered_clip, options, transcoded};
 use reelmill_media::plan::{Codec, Options};
+use rstest::rstest;
 
+#[rstest]
+#[case::h264(Codec::H264, "h264", "avc1.64")]
+#[case::hevc(Codec::Hevc, "hevc", "hvc1.1.6.")]
+#[case::av1(Codec::Av1, "av1", "av01.0.")]
+#[case::vp9(Codec::Vp9, "vp9", "vp09.00.")]
 #[tokio::test(flavor = "multi_thread")]
-async fn every_codec_plays_from_the_first_frame_to_the_last() {
-    let clip = numbered("clip.mp4", "25", 250, &format!("{H264} -g 50 -c:a aac"));
-    let cases = [
-        (Codec::H264, "h264", "avc1.64"),
-        (Codec::Hevc, "hevc", "hvc1.1.6."),
-        (Codec::Av1, "av1", "av01.0."),
-        (Codec::Vp9, "vp9", "vp09.00."),
-    ];
-    for (codec, name, string) in cases {
-        let job = done(&clip.file, &Options { codec, ..options(&[144, 96]) }).await;
-        for rung in ["144p", "96p"] {
-            let joined = job.joined(rung);
-            assert_eq!(numbers(&joined), (0..250).collect::<Vec<_>>(), "{name} {rung}");
-            let track = job.track(rung);
-            assert_eq!(track.segments.len(), 3, "{name} {rung}");
-            assert!(track.codec.starts_with(string), "{name} {rung}: {}", track.codec);
-            let stream =
-                ffprobe("-select_streams v:0 -show_entries stream=codec_name,profile,level", &joined);
-            assert_codec(name, &stream, &track.codec);
-            let packets = ffprobe("-select_streams v -show_entries packet=flags", &joined);
-            assert_eq!(packets.lines().filter(|flags| flags.starts_with('K')).count(), 3, "{name} {rung}");
-        }
-        assert_eq!(numbers(&job.progressive("144p")).len(), 250, "{name}");
-        let master = job.text("master.m3u8");
-        assert!(master.contains(&job.track("144p").codec), "{name}: {master}");
+async fn transcode_each_codec_plays_every_frame(
+    #[case] codec: Codec,
+    #[case] name: &str,
+    #[case] codec_string: &str,
+) {
+    let clip = numbered_clip("clip.mp4", "25", 250, &format!("{H264} -g 50 -c:a aac"));
+    let job = transcoded(&clip.file, &Options { codec, ..options(&[144, 96]) }).await;
+    for rung in ["144p", "96p"] {
+        let joined = job.joined(rung);
+        assert_eq!(frame_numbers(&joined), (0..250).collect::<Vec<_>>(), "{name} {rung}");
+        let track = job.track(rung);
+        assert_eq!(track.segments.len(), 3, "{name} {rung}");
+        assert!(track.codec.starts_with(codec_string), "{name} {rung}: {}", track.codec);
+        let stream = ffprobe("-select_streams v:0 -show_entries stream=codec_name,profile,level", &joined);
+        assert_codec(name, &stream, &track.codec);
+        let packets = ffprobe("-select_streams v -show_entries packet=flags", &joined);
+        assert_eq!(packets.lines().filter(|flags| flags.starts_with('K')).count(), 3, "{name} {rung}");
     }
+    assert_eq!(frame_numbers(&job.progressive("144p")).len(), 250, "{name}");
+    let master = job.text("master.m3u8");
+    assert!(master.contains(&job.track("144p").codec), "{name}: {master}");
 }
 
-/// Holds a codec string against what ffprobe reads from the stream: name, profile, level.
+/// Compares a codec string with what ffprobe reads from the stream: name, profile, level.
 fn assert_codec(name: &str, stream: &str, codec: &str) {
     let fields: Vec<&str> = stream.split(',').collect();
     let [probed, profile, level] = fields[..] else { panic!("{stream}") };

@@ -1,25 +1,20 @@
-//! The worker, tried with real ffmpeg in its jail: its engine alone, and the whole role against a dispatch, a queue and
-//! a store of the tests' own.
+//! Tests of the worker with real ffmpeg in its jail: the engine by itself, and the whole role against a fake dispatcher,
+//! queue and object store.
 
-mod board;
+mod audio;
+mod av_sync;
 mod cancel;
+mod chunk_boundaries;
 mod codecs;
-mod exact;
+mod determinism;
 mod faults;
 mod formats;
 mod hostile;
-mod identity;
+mod images;
 mod jail;
-mod job;
-mod numbered;
-mod pictures;
-mod real;
-mod reference;
+mod real_files;
 mod renditions;
 mod role;
-mod role_dispatch;
-mod role_support;
-mod stills;
+mod subtitles;
 mod support;
-mod sync;
-mod tracks;
+mod video;

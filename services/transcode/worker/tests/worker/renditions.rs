@@ -1,32 +1,35 @@
-//! What comes out of the engine, on clips that ffmpeg makes.
+//! Renditions, playlists, progressive files and progress of generated clips.
 
-use crate::job::{Job, done, options};
-use crate::support::{Clip, Store, assert_seconds, engine, ffmpeg, ffprobe, frames, processes_in};
+use crate::support::{
+    Clip, FileServer, Job, assert_duration, count_frames, count_processes_in, engine, ffprobe, options,
+    transcoded,
+};
 use reelmill_media::FailureKind;
 use reelmill_worker::engine::OutputKind;
+use rstest::rstest;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-/// Lengths of the segments that a playlist lists, seconds.
+/// Durations of a playlist's segments, seconds.
 fn durations(playlist: &str) -> Vec<f64> {
     let infs = playlist.lines().filter_map(|line| line.strip_prefix("#EXTINF:"));
     infs.map(|line| line.trim_end_matches(',').parse().expect("seconds")).collect()
 }
 
-/// The top rung's size as ffprobe sees it in the progressive file.
+/// Width, height and sample aspect ratio of the top rung's progressive file.
 fn size(job: &Job) -> String {
     let show = "-select_streams v:0 -show_entries stream=width,height,sample_aspect_ratio";
     ffprobe(show, &job.progressive(job.rungs()[0]))
 }
 
-async fn made(name: &str, args: &str) -> Job {
-    done(&Clip::new(name, args).file, &options(&[])).await
+async fn transcoded_clip(name: &str, args: &str) -> Job {
+    transcoded(&Clip::new(name, args).file, &options(&[])).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_1080p_video_becomes_an_aligned_ladder() {
-    let job = made(
+async fn transcode_1080p_yields_aligned_ladder() {
+    let job = transcoded_clip(
         "clip.mp4",
         "-f lavfi -i testsrc2=s=1920x1080:r=24000/1001:d=9 -f lavfi -i sine=440:d=9 -shortest -c:v libx264 \
          -preset ultrafast -c:a aac -ac 2",
@@ -42,15 +45,15 @@ async fn a_1080p_video_becomes_an_aligned_ladder() {
         let packets = ffprobe("-select_streams v -show_entries packet=flags", &joined);
         assert_eq!(packets.lines().count(), 216, "{rung}: no frame is lost or repeated");
         let keys = packets.lines().filter(|flags| flags.starts_with('K')).count();
-        assert_eq!(keys, 3, "one keyframe a segment");
+        assert_eq!(keys, 3, "one keyframe per segment");
         let file = job.progressive(rung);
-        assert_seconds(&file, 9.0, 0.1);
+        assert_duration(&file, 9.0, 0.1);
         let index = std::fs::read(&file).expect("file");
-        let place = |kind: &[u8]| index.windows(4).position(|window| window == kind).expect("box");
-        assert!(place(b"moov") < place(b"mdat"), "the index comes first");
+        let offset = |kind: &[u8]| index.windows(4).position(|window| window == kind).expect("box");
+        assert!(offset(b"moov") < offset(b"mdat"), "the index comes first");
         assert!(job.track(rung).codec.starts_with("avc1.64"), "{}", job.track(rung).codec);
     }
-    assert_eq!(frames(&job.path("360p.m3u8")), 216, "the playlist plays to the end");
+    assert_eq!(count_frames(&job.path("360p.m3u8")), 216, "the playlist plays to the end");
     let master = job.text("master.m3u8");
     let attributes =
         ["RESOLUTION=1920x1080", "FRAME-RATE=23.976", "CODECS=\"avc1.64", "mp4a.40.2\"", "AUDIO="];
@@ -58,24 +61,24 @@ async fn a_1080p_video_becomes_an_aligned_ladder() {
     assert!(attributes.iter().all(|attribute| top.contains(attribute)), "{top}");
     let streams = ffprobe("-show_entries program_stream=codec_type", &job.path("master.m3u8"));
     assert!(streams.contains("video") && streams.contains("audio"), "{streams}");
-    let sound: f64 = durations(&job.text("audio-0.m3u8")).iter().sum();
-    assert!((sound - 9.0).abs() < 0.05, "{sound}");
+    let audio: f64 = durations(&job.text("audio-0.m3u8")).iter().sum();
+    assert!((audio - 9.0).abs() < 0.05, "{audio}");
     let poster = ffprobe("-show_entries stream=codec_name,width,height", &job.poster());
     assert_eq!(poster, "mjpeg,640,360");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_told_is_what_is_there() {
-    let job = made(
+async fn transcode_records_every_uploaded_output() {
+    let job = transcoded_clip(
         "clip.mov",
         "-f lavfi -i testsrc2=s=640x360:r=30:d=5 -f lavfi -i sine=440:d=5 -c:v libx264 -preset ultrafast -c:a aac",
     )
     .await;
-    let recorded = job.board.recorded();
-    let told: BTreeMap<_, _> =
+    let recorded = job.outputs.recorded();
+    let sizes: BTreeMap<_, _> =
         recorded.iter().map(|recorded| (recorded.output.name.clone(), recorded.output.size_bytes)).collect();
-    assert_eq!(told.len(), recorded.len(), "nothing is told twice");
-    let mut there = BTreeMap::new();
+    assert_eq!(sizes.len(), recorded.len(), "no output is recorded twice");
+    let mut uploaded = BTreeMap::new();
     let root = job.path("0.1");
     let mut folders = vec![root.clone()];
     while let Some(folder) = folders.pop() {
@@ -84,12 +87,12 @@ async fn what_is_told_is_what_is_there() {
                 folders.push(entry);
             } else {
                 let name = entry.strip_prefix(&root).expect("below").display().to_string();
-                there.insert(name, std::fs::metadata(&entry).expect("file").len());
+                uploaded.insert(name, std::fs::metadata(&entry).expect("file").len());
             }
         }
     }
-    assert_eq!(told, there);
-    let names: Vec<_> = told.keys().map(String::as_str).collect();
+    assert_eq!(sizes, uploaded);
+    let names: Vec<_> = sizes.keys().map(String::as_str).collect();
     assert_eq!(
         names,
         [
@@ -109,136 +112,135 @@ async fn what_is_told_is_what_is_there() {
         ]
     );
     assert_eq!((job.progress().percent, job.progress().frames), (100.0, 150));
-    assert_eq!(processes_in(job.scratch.path()), 0);
+    assert_eq!(count_processes_in(job.scratch.path()), 0);
     assert!(job.text("manifest.mpd").contains("360p/seg_00002.m4s"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn how_far_it_is_is_told_all_along() {
+async fn encode_reports_progress_throughout() {
     const FRAMES: u64 = 600;
     let clip =
-        Clip::new("clip.mp4", "-f lavfi -i testsrc2=s=1280x720:r=30:d=20 -c:v libx264 -preset ultrafast");
-    let job = Job::of(&clip.file, &options(&[])).await;
-    let mut told = job.told().await;
+        Clip::new("clip.mp4", "-f lavfi -i testsrc2=s=640x360:r=30:d=20 -c:v libx264 -preset ultrafast");
+    let job = Job::planned(&clip.file, &options(&[])).await;
+    let mut samples = job.encode_sampling_progress().await;
     assert_eq!(job.progress().frames, FRAMES);
-    told.retain(|told| told.frames < FRAMES);
-    assert!(told.is_sorted_by(|one, next| one.frames <= next.frames && one.percent <= next.percent));
-    assert!(told.iter().any(|told| told.fps > 0.0 && told.speed > 0.0 && told.eta.is_some()));
-    told.dedup_by_key(|told| told.frames);
-    assert!(told.len() > 4, "{told:?}");
-    assert!(told.iter().any(|told| (20.0..80.0).contains(&told.percent)), "{told:?}");
+    samples.retain(|sample| sample.frames < FRAMES);
+    assert!(samples.is_sorted_by(|one, next| one.frames <= next.frames && one.percent <= next.percent));
+    assert!(samples.iter().any(|sample| sample.fps > 0.0 && sample.speed > 0.0 && sample.eta.is_some()));
+    samples.dedup_by_key(|sample| sample.frames);
+    assert!(samples.len() > 4, "{samples:?}");
+    assert!(samples.iter().any(|sample| (20.0..80.0).contains(&sample.percent)), "{samples:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn webm_without_sound() {
-    let job = made(
+async fn transcode_webm_without_audio_has_no_audio_rendition() {
+    let job = transcoded_clip(
         "clip.webm",
         "-f lavfi -i testsrc2=s=426x240:r=25:d=5 -c:v libvpx -deadline realtime -cpu-used 8",
     )
     .await;
     assert_eq!(size(&job), "426,240,1:1");
-    assert_seconds(&job.progressive("240p"), 5.0, 0.05);
+    assert_duration(&job.progressive("240p"), 5.0, 0.05);
     assert!(job.track("240p").codec.starts_with("avc1."));
     assert!(!job.text("master.m3u8").contains("AUDIO"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn odd_sizes_and_wide_pixels_are_not_distorted() {
-    let job = made(
+async fn transcode_odd_size_and_wide_pixels_keeps_aspect_ratio() {
+    let job = transcoded_clip(
         "clip.mkv",
         "-f lavfi -i testsrc2=s=361x363:r=25:d=1 -vf setsar=2/1 -c:v libx264 -pix_fmt yuv444p -preset ultrafast",
     )
     .await;
-    // 722 x 363 as shown.
+    // The display size is 722 x 363.
     assert_eq!(size(&job), "716,360,1:1");
     assert_eq!(job.rungs()[0], "360p");
 }
 
+#[rstest]
+#[case::without_audio("silent.mp4", "")]
+#[case::with_audio("audio.mp4", "-f lavfi -i sine=440:d=1 -c:a aac")]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_turned_video_is_turned_once_with_sound_and_without() {
-    for (name, sound) in [("silent.mp4", ""), ("loud.mp4", "-f lavfi -i sine=440:d=1 -c:a aac")] {
-        let flat = Clip::new(
-            "flat.mp4",
-            &format!("-f lavfi -i testsrc2=s=320x180:r=30:d=1 {sound} -c:v libx264 -preset ultrafast"),
-        );
-        let turned = flat.beside(name);
-        ffmpeg(&format!("-i {} -c copy -metadata:s:v rotate=90", flat.file.display()), &turned);
-        let job = done(&turned, &options(&[])).await;
-        assert_eq!(size(&job), "180,320,1:1", "{name}");
-        for output in [job.progressive("180p"), job.joined("180p")] {
-            let turn = ffprobe("-select_streams v -show_entries stream_side_data=rotation", &output);
-            assert_eq!(turn, "", "{name}: {}", output.display());
-        }
+async fn transcode_rotated_video_applies_rotation_once(#[case] name: &str, #[case] audio: &str) {
+    let flat = Clip::new(
+        "flat.mp4",
+        &format!("-f lavfi -i testsrc2=s=320x180:r=30:d=1 {audio} -c:v libx264 -preset ultrafast"),
+    );
+    let rotated = Clip::from_inputs(name, &[&flat.file], "-i {0} -c copy -metadata:s:v rotate=90");
+    let job = transcoded(&rotated.file, &options(&[])).await;
+    assert_eq!(size(&job), "180,320,1:1", "{name}");
+    for output in [job.progressive("180p"), job.joined("180p")] {
+        let rotation = ffprobe("-select_streams v -show_entries stream_side_data=rotation", &output);
+        assert_eq!(rotation, "", "{name}: {}", output.display());
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_still_held_for_minutes_keeps_its_time() {
-    // 2 s of frames, a picture held for 4 minutes, 2 s of frames.
-    let job = made(
+async fn transcode_frame_shown_for_minutes_keeps_duration() {
+    // 2 s of frames, a frame that is shown for 4 minutes, 2 s of frames.
+    let job = transcoded_clip(
         "clip.mp4",
         "-f lavfi -i testsrc2=s=128x72:r=30:d=4 -vf setpts='PTS+if(gte(T\\,2)\\,240/TB\\,0)' -vsync vfr \
          -c:v libx264 -preset ultrafast",
     )
     .await;
-    assert!(job.plan.work_units.len() > 5, "it is cut where nothing moves");
-    assert_seconds(&job.progressive("72p"), 244.0, 1.1);
+    assert!(job.plan.work_units.len() > 5, "it is cut into chunks within the long frame");
+    assert_duration(&job.progressive("72p"), 244.0, 1.1);
     assert_eq!(durations(&job.text("72p.m3u8")).len(), 61);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn warnings_tell_of_damage_and_the_rest_plays() {
+async fn transcode_damaged_video_plays_with_a_warning() {
     let clip =
         Clip::new("clip.ts", "-f lavfi -i testsrc2=s=256x144:r=25:d=10 -c:v libx264 -preset veryfast -g 25");
-    let mut bytes = std::fs::read(&clip.file).expect("file");
-    // The packets of the middle keep their headers; what they carry is damaged.
-    let quarter = bytes.len() / 188 / 4 * 188;
-    for packet in bytes[quarter..quarter * 3].chunks_exact_mut(188) {
-        packet[120] ^= 0x5a;
-        packet[150] ^= 0x77;
-    }
-    std::fs::write(&clip.file, bytes).expect("write");
-    let job = Job::of(&clip.file, &options(&[144])).await;
-    let done = job.run().await.expect("what is whole plays");
+    clip.patch(|bytes| {
+        // Damages the payload of the packets in the middle, not their headers.
+        let quarter = bytes.len() / 188 / 4 * 188;
+        for packet in bytes[quarter..quarter * 3].chunks_exact_mut(188) {
+            packet[120] ^= 0x5a;
+            packet[150] ^= 0x77;
+        }
+    });
+    let job = Job::planned(&clip.file, &options(&[144])).await;
+    let done = job.run().await.expect("the intact part plays");
     let reasons: Vec<_> = done.warnings.iter().map(|warning| warning.kind).collect();
     assert_eq!(reasons, [FailureKind::PartlyDamaged]);
     assert_eq!(job.frames("144p"), 250);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_too_large_for_one_file_has_none_and_no_copy() {
-    const MOST: u64 = 500_000;
+async fn transcode_above_progressive_limit_has_no_progressive_file() {
+    const MAX_BYTES: u64 = 500_000;
     let clip = Clip::new(
         "clip.mp4",
         "-f lavfi -i testsrc2=s=640x360:r=30:d=20,noise=alls=20:allf=t -c:v libx264 -preset ultrafast",
     );
     let mut engine = engine();
-    engine.limits.max_progressive_bytes = MOST;
-    let address = Store::start().await.add(&clip.file);
-    let job = Job::new(&engine, address, &options(&[360, 72])).await.map_err(|(failure, _)| failure);
-    let job = job.expect("planned");
+    engine.limits.max_progressive_bytes = MAX_BYTES;
+    let address = FileServer::start().await.add(&clip.file);
+    let job = Job::planned_with(&engine, address, &options(&[360, 72])).await;
     let mut largest = 0;
     let done = {
-        let mut running = std::pin::pin!(job.run());
+        let mut encoding = std::pin::pin!(job.run());
         loop {
             tokio::select! {
-                done = &mut running => break done.expect("done"),
+                done = &mut encoding => break done.expect("done"),
                 () = tokio::time::sleep(Duration::from_millis(10)) => largest = largest.max(largest_in(job.scratch.path())),
             }
         }
     };
     let reasons: Vec<_> = done.warnings.iter().map(|warning| warning.kind).collect();
     assert_eq!(reasons, [FailureKind::DownloadTooLarge]);
-    let recorded = job.board.recorded();
+    let recorded = job.outputs.recorded();
     let files: Vec<_> =
         recorded.iter().filter(|recorded| recorded.output.kind == OutputKind::Progressive).collect();
     assert_eq!(files.iter().map(|file| file.output.rendition.as_str()).collect::<Vec<_>>(), ["72p"]);
-    assert!(std::fs::metadata(job.joined("360p")).expect("segments").len() > 2 * MOST);
-    assert!((1..=MOST).contains(&largest), "{largest} bytes in the scratch folder");
+    assert!(std::fs::metadata(job.joined("360p")).expect("segments").len() > 2 * MAX_BYTES);
+    assert!((1..=MAX_BYTES).contains(&largest), "{largest} bytes in the scratch folder");
 }
 
-/// Bytes of a folder's largest file.
+/// Size of the largest file in a folder, bytes.
 fn largest_in(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).expect("folder").filter_map(Result::ok);
-    entries.filter_map(|entry| entry.metadata().ok()).map(|about| about.len()).max().unwrap_or(0)
+    entries.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).max().unwrap_or(0)
 }

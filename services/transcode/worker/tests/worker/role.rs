@@ -1,9 +1,8 @@
-//! The whole role: a message in, outputs and a settled task out.
+//! The worker role: receives a message, uploads outputs and settles the task.
 
-use crate::job::options;
-use crate::role_support::{Event, HINT, Role, Task, World};
 use crate::support::{
-    Clip, engine, instead, jail, jail_helper, processes_in, seconds, terminate_in, wait_until,
+    Clip, Event, FIRST_MESSAGE, FakeServices, FileServer, QueuedTask, RunningWorker, count_processes_in,
+    duration_seconds, engine, jail, jail_helper, options, stub_encoder, terminate_processes_in, wait_until,
 };
 use reelmill_media::plan::plan;
 use reelmill_proto::{
@@ -11,6 +10,7 @@ use reelmill_proto::{
     transcode::{Output, output},
 };
 use reelmill_worker::engine::Jail;
+use rstest::rstest;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -27,7 +27,7 @@ fn clip(size: &str, seconds: u32) -> Clip {
     )
 }
 
-/// One that keeps the encoder busy until it is stopped.
+/// A clip that takes longer to encode than a test waits.
 fn slow_clip() -> Clip {
     clip("1280x720", 25)
 }
@@ -37,60 +37,66 @@ fn names(outputs: &[Output]) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_task_is_done_through_every_stumble() {
-    let world = World::with_rungs(&[180]);
-    world.broken_streams.store(1, Ordering::SeqCst);
+async fn task_completes_despite_failing_calls() {
+    let services = FakeServices::with_rungs(&[180]);
+    services.failing_streams.store(1, Ordering::SeqCst);
     let methods = ["StartTask", "PlanJob", "SignOutputs", "RecordOutputs", "CompleteTask"];
-    *world.busy.lock().expect("lock") = methods.into_iter().map(|method| (method, 2)).collect();
-    world.failing_puts.store(3, Ordering::SeqCst);
+    *services.unavailable_calls.lock().expect("lock") =
+        methods.into_iter().map(|method| (method, 2)).collect();
+    services.failing_puts.store(3, Ordering::SeqCst);
     let clip = clip("320x180", 10);
-    let role = Role::start(&clip.file, world, LONG_DRAIN).await;
-    role.messages_deleted(1).await;
-    let world = role.stop().await;
+    let worker = RunningWorker::start(&clip.file, services, LONG_DRAIN).await;
+    worker.messages_deleted(1).await;
+    let services = worker.stop().await;
 
-    let started = world.started.lock().expect("lock");
-    assert_eq!((started.len(), started[0].task.as_str()), (1, HINT));
+    let started = services.started.lock().expect("lock");
+    assert_eq!((started.len(), started[0].task.as_str()), (1, FIRST_MESSAGE));
     let build = &started[0].encoder_build;
     assert!(build.starts_with("reelmill ") && build.contains("ffmpeg version"), "{build}");
-    let events = world.events();
+    let events = services.events();
     let Some(Event::Planned(planned)) = events.first() else { panic!("{events:?}") };
     let info = planned.source_info.as_ref().expect("source");
     assert_eq!((info.width, info.height, info.video_codec.as_str()), (320, 180, "h264"));
     assert_eq!((info.audio_codec.as_str(), info.audio_tracks, info.video_range.as_str()), ("aac", 1, "SDR"));
     let Some(Event::Completed(completed)) = events.last() else { panic!("{events:?}") };
-    assert!(completed.outputs.is_empty() && completed.warnings.is_empty(), "all was recorded before");
+    assert!(
+        completed.outputs.is_empty() && completed.warnings.is_empty(),
+        "all outputs are recorded already"
+    );
 
-    let recorded = world.recorded();
-    let told: BTreeSet<_> = names(&recorded).into_iter().collect();
-    assert_eq!(told.len(), recorded.len(), "nothing is recorded twice");
-    let objects = world.objects.lock().expect("lock");
-    assert_eq!(told, objects.keys().map(String::as_str).collect());
-    let segments: Vec<_> = world.segments("180p").into_iter().map(|output| output.kind).collect();
+    let recorded = services.recorded();
+    let unique: BTreeSet<_> = names(&recorded).into_iter().collect();
+    assert_eq!(unique.len(), recorded.len(), "no output is recorded twice");
+    let objects = services.objects.lock().expect("lock");
+    assert_eq!(unique, objects.keys().map(String::as_str).collect());
+    let segments: Vec<_> = services.segments("180p").into_iter().map(|output| output.kind).collect();
     let Some(Some(output::Kind::Segment(last))) = segments.last() else { panic!("{segments:?}") };
     assert_eq!((segments.len(), last.sequence, last.start_seconds, last.frames), (3, 2, 8.0, 60));
     assert!(last.keyframe_bytes > 0 && (last.seconds - 2.0).abs() < 0.001, "{last:?}");
 
-    let reports = world.reports.lock().expect("lock");
+    let reports = services.reports.lock().expect("lock");
     let percents: Vec<_> =
         reports.iter().filter_map(|report| report.progress.as_ref()).map(|p| p.percent).collect();
     assert!(percents.is_sorted(), "{percents:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_video_is_planned_encoded_and_joined() {
+async fn long_video_is_planned_encoded_and_packaged() {
     let clip = clip("320x180", 42);
-    let role = Role::start(&clip.file, World::with_rungs(&[180, 144]), LONG_DRAIN).await;
-    wait_until(Duration::from_secs(60), "the plan", || !role.world.work_units().is_empty()).await;
-    let work_units = role.world.work_units().len() as u64;
-    assert!(work_units >= 5, "sound and four chunks: {work_units}");
-    role.messages_deleted(work_units + 1).await;
-    let world = role.stop().await;
+    let worker = RunningWorker::start(&clip.file, FakeServices::with_rungs(&[180, 144]), LONG_DRAIN).await;
+    worker.planned().await;
+    let work_units = worker.services.work_units().len() as u64;
+    assert!(work_units >= 5, "audio and four chunks: {work_units}");
+    worker.messages_deleted(work_units + 1).await;
+    let services = worker.stop().await;
 
-    // Of each task all is recorded before it is completed.
+    // All outputs of a task are recorded before it is completed.
     let mut ended = BTreeSet::new();
-    for event in world.events() {
+    for event in services.events() {
         match event {
-            Event::Recorded(task, _) => assert!(!ended.contains(&task), "{task} goes on after its end"),
+            Event::Recorded(task, _) => {
+                assert!(!ended.contains(&task), "{task} continues after its completion")
+            }
             Event::Completed(completed) => {
                 assert!(ended.insert(completed.lease.expect("lease").task));
             }
@@ -100,162 +106,174 @@ async fn a_long_video_is_planned_encoded_and_joined() {
     }
     assert_eq!(ended.len() as u64, work_units + 1);
     for rung in ["180p", "144p"] {
-        let segments = world.segments(rung);
+        let segments = services.segments(rung);
         let frames = segments.iter().map(|output| match &output.kind {
             Some(output::Kind::Segment(segment)) => segment.frames,
             _ => 0,
         });
         assert_eq!((segments.len(), frames.sum::<i32>()), (11, 1260), "{rung}");
-        let file = clip.beside("joined.mp4");
-        let object = world.objects.lock().expect("lock")[&format!("{rung}.mp4")].clone();
+        let file = clip.sibling("joined.mp4");
+        let object = services.objects.lock().expect("lock")[&format!("{rung}.mp4")].clone();
         std::fs::write(&file, object).expect("write");
-        assert!((seconds(&file) - 42.0).abs() < 0.1, "{rung}");
+        assert!((duration_seconds(&file) - 42.0).abs() < 0.1, "{rung}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_successor_puts_what_its_predecessor_did_not_record() {
+async fn second_attempt_uploads_missing_segments_only() {
     let clip = clip("320x180", 42);
     let engine = engine();
-    let store = crate::support::Store::start().await;
-    let session = engine.open(store.add(&clip.file)).await.expect("open");
-    let source = engine.inspect(&session, &clip.beside("")).await.expect("probed");
+    let server = FileServer::start().await;
+    let session = engine.open(server.add(&clip.file)).await.expect("open");
+    let source = engine.inspect(&session, &clip.sibling("")).await.expect("probed");
     let plan = plan(&source, &options(&[144]));
-    let world = World::with_rungs(&[144]);
+    let services = FakeServices::with_rungs(&[144]);
     let last = plan.work_units.len() - 1;
-    *world.plan.lock().expect("lock") = Some(plan);
+    *services.plan.lock().expect("lock") = Some(plan);
     let recorded = HashMap::from([("144p".to_owned(), 3)]);
-    *world.tasks.lock().expect("lock") = vec![Task::Encode(last, recorded)];
-    let role = Role::start(&clip.file, world, LONG_DRAIN).await;
-    role.messages_deleted(1).await;
-    let world = role.stop().await;
-    assert!(matches!(world.events().last(), Some(Event::Completed(_))));
-    let outputs = world.segments("144p");
+    *services.tasks.lock().expect("lock") = vec![QueuedTask::Encode(last, recorded)];
+    let worker = RunningWorker::start(&clip.file, services, LONG_DRAIN).await;
+    worker.messages_deleted(1).await;
+    let services = worker.stop().await;
+    assert!(matches!(services.events().last(), Some(Event::Completed(_))));
+    let outputs = services.segments("144p");
     assert_eq!(names(&outputs), ["144p/seg_00011.m4s"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancelled_task_stops_within_a_second() {
+async fn cancelled_task_stops_within_a_second() {
     let clip = slow_clip();
-    let role = Role::start(&clip.file, World::with_rungs(&[]), LONG_DRAIN).await;
-    role.encoding().await;
-    role.world.cancel.store(true, Ordering::SeqCst);
-    let scratch = role.scratch.path().to_owned();
-    wait_until(Duration::from_millis(1500), "the encoder's end", || processes_in(&scratch) == 0).await;
-    role.messages_deleted(1).await;
-    assert!(!role.stop().await.is_settled());
+    let worker = RunningWorker::start(&clip.file, FakeServices::with_rungs(&[]), LONG_DRAIN).await;
+    worker.encoding().await;
+    worker.services.cancel.store(true, Ordering::SeqCst);
+    let scratch = worker.scratch.path().to_owned();
+    wait_until(Duration::from_millis(1500), "the encoder's end", || count_processes_in(&scratch) == 0).await;
+    worker.messages_deleted(1).await;
+    assert!(!worker.stop().await.is_settled());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_lease_ends_the_work() {
+async fn lost_lease_stops_the_task() {
     let clip = slow_clip();
-    let role = Role::start(&clip.file, World::with_rungs(&[]), LONG_DRAIN).await;
-    role.encoding().await;
-    role.world.lease_lost.store(true, Ordering::SeqCst);
-    role.messages_deleted(1).await;
-    assert!(!role.stop().await.is_settled());
+    let worker = RunningWorker::start(&clip.file, FakeServices::with_rungs(&[]), LONG_DRAIN).await;
+    worker.encoding().await;
+    worker.services.lease_lost.store(true, Ordering::SeqCst);
+    worker.messages_deleted(1).await;
+    assert!(!worker.stop().await.is_settled());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopped_worker_hands_its_task_back() {
+async fn stopped_worker_releases_its_task_after_the_drain_period() {
     let clip = slow_clip();
-    let role = Role::start(&clip.file, World::with_rungs(&[]), Duration::from_millis(100)).await;
-    role.encoding().await;
-    let world = role.stop().await;
-    let failed = world.failed().expect("handed back");
+    let worker =
+        RunningWorker::start(&clip.file, FakeServices::with_rungs(&[]), Duration::from_millis(100)).await;
+    worker.encoding().await;
+    let services = worker.stop().await;
+    let failed = services.failed().expect("released");
     assert!(failed.retryable);
     assert_eq!(failed.failure.expect("failure").reason, "WORKER_STOPPED");
-    assert_eq!(world.deleted.load(Ordering::SeqCst), 1);
+    assert_eq!(services.deleted_messages.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopped_worker_finishes_what_it_can() {
+async fn stopped_worker_completes_its_task_within_the_drain_period() {
     let clip = clip("320x180", 10);
-    let role = Role::start(&clip.file, World::with_rungs(&[180]), LONG_DRAIN).await;
-    wait_until(Duration::from_secs(60), "the plan", || !role.world.work_units().is_empty()).await;
-    let world = role.stop().await;
-    assert!(matches!(world.events().last(), Some(Event::Completed(_))), "{:?}", world.events());
+    let worker = RunningWorker::start(&clip.file, FakeServices::with_rungs(&[180]), LONG_DRAIN).await;
+    worker.planned().await;
+    let services = worker.stop().await;
+    assert!(matches!(services.events().last(), Some(Event::Completed(_))), "{:?}", services.events());
 }
 
+#[rstest]
+#[case::during_shutdown(true, "WORKER_STOPPED")]
+#[case::otherwise(false, "ENCODER_CRASHED")]
 #[tokio::test(flavor = "multi_thread")]
-async fn an_encoder_that_is_stopped_is_not_the_files_fault() {
+async fn terminated_encoder_fails_the_task_retryably(#[case] is_stopping: bool, #[case] reason: &str) {
     let clip = slow_clip();
-    for (stopping, reason) in [(true, "WORKER_STOPPED"), (false, "ENCODER_CRASHED")] {
-        let role = Role::start(&clip.file, World::with_rungs(&[]), LONG_DRAIN).await;
-        role.encoding().await;
-        if stopping {
-            role.shutdown.cancel();
-        }
-        terminate_in(role.scratch.path());
-        role.messages_deleted(1).await;
-        let failed = role.stop().await.failed().expect("failed");
-        assert!(failed.retryable);
-        assert_eq!(failed.failure.expect("failure").reason, reason);
+    let worker = RunningWorker::start(&clip.file, FakeServices::with_rungs(&[]), LONG_DRAIN).await;
+    worker.encoding().await;
+    if is_stopping {
+        worker.shutdown.cancel();
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_can_encode_nothing_hands_its_task_back_and_rests() {
-    let clip = clip("320x180", 4);
-    let broken = clip.beside("broken");
-    std::fs::write(&broken, "").expect("write");
-    let helper = jail_helper();
-    let commands =
-        format!("[ -e {} ] && kill -9 $$; exec {} \"$@\"", broken.display(), helper.to_string_lossy());
-    let jail = Jail { helper: vec![instead(&clip, &commands)], ..jail() };
-    let role = Role::start_in(jail, &clip.file, World::with_rungs(&[180]), LONG_DRAIN).await;
-    role.messages_deleted(1).await;
-    let failed = role.world.failed().expect("handed back");
+    terminate_processes_in(worker.scratch.path());
+    worker.messages_deleted(1).await;
+    let failed = worker.stop().await.failed().expect("failed");
     assert!(failed.retryable);
-    assert_eq!(failed.failure.expect("failure").reason, "WORKER_STOPPED", "which does not count");
-
-    *role.world.tasks.lock().expect("lock") = vec![Task::Prepare];
-    role.world.messages.lock().expect("lock").push(HINT.into());
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(role.world.started.lock().expect("lock").len(), 1, "it takes no other task");
-    std::fs::remove_file(&broken).expect("mended");
-    role.messages_deleted(2).await;
-    let world = role.stop().await;
-    assert!(matches!(world.events().last(), Some(Event::Completed(_))), "{:?}", world.events());
+    assert_eq!(failed.failure.expect("failure").reason, reason);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_video_fails_for_good() {
-    let file = Clip::named("notes.mp4");
-    std::fs::write(&file.file, "just some notes\n").expect("write");
-    let role = Role::start(&file.file, World::default(), LONG_DRAIN).await;
-    role.messages_deleted(1).await;
-    let failed = role.stop().await.failed().expect("failed");
+async fn failed_self_test_releases_the_task_and_pauses_the_worker() {
+    let clip = clip("320x180", 4);
+    let marker = clip.sibling("encoder-is-broken");
+    std::fs::write(&marker, "").expect("write");
+    let helper = jail_helper();
+    let runs = clip.sibling("failed-runs");
+    let commands = format!(
+        "[ -e {} ] && echo >> {} && kill -9 $$; exec {} \"$@\"",
+        marker.display(),
+        runs.display(),
+        helper.to_string_lossy()
+    );
+    let jail = Jail { helper: vec![stub_encoder(&clip, &commands)], ..jail() };
+    let worker =
+        RunningWorker::start_in(jail, &clip.file, FakeServices::with_rungs(&[180]), LONG_DRAIN).await;
+    worker.messages_deleted(1).await;
+    let failed = worker.services.failed().expect("released");
+    assert!(failed.retryable);
+    assert_eq!(failed.failure.expect("failure").reason, "WORKER_STOPPED", "it does not count as an attempt");
+
+    *worker.services.tasks.lock().expect("lock") = vec![QueuedTask::Prepare];
+    worker.services.messages.lock().expect("lock").push(FIRST_MESSAGE.into());
+    let failed_runs = || std::fs::read(&runs).expect("runs").len();
+    let before = failed_runs();
+    let is_tested_again = || failed_runs() >= before + 3;
+    wait_until(Duration::from_secs(30), "three more self-tests", is_tested_again).await;
+    assert_eq!(worker.services.started.lock().expect("lock").len(), 1, "it starts no other task");
+    std::fs::remove_file(&marker).expect("removed");
+    worker.messages_deleted(2).await;
+    let services = worker.stop().await;
+    assert!(matches!(services.events().last(), Some(Event::Completed(_))), "{:?}", services.events());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn file_without_video_fails_the_task_permanently() {
+    let file = Clip::with_content("notes.mp4", "just some notes\n");
+    let worker = RunningWorker::start(&file.file, FakeServices::default(), LONG_DRAIN).await;
+    worker.messages_deleted(1).await;
+    let failed = worker.stop().await.failed().expect("failed");
     assert!(!failed.retryable);
     assert_eq!(failed.failure.expect("failure").reason, "FILE_NOT_VIDEO");
 }
 
-async fn refused(reason: Reason) -> Role {
-    let any = Clip::named("any");
-    std::fs::write(&any.file, "x").expect("write");
-    let world = World::default();
-    *world.refuse_start.lock().expect("lock") = Some(reason);
-    Role::start(&any.file, world, LONG_DRAIN).await
+/// Starts a worker whose StartTask is refused.
+async fn worker_with_refused_start(reason: Reason) -> RunningWorker {
+    let any = Clip::with_content("any", "x");
+    let services = FakeServices::default();
+    *services.refuse_start.lock().expect("lock") = Some(reason);
+    RunningWorker::start(&any.file, services, LONG_DRAIN).await
+}
+
+#[rstest]
+#[case::ended(Reason::TaskEnded)]
+#[case::leased(Reason::TaskLeased)]
+#[case::not_found(Reason::TaskNotFound)]
+#[tokio::test(flavor = "multi_thread")]
+async fn message_without_startable_task_is_deleted(#[case] reason: Reason) {
+    let worker = worker_with_refused_start(reason).await;
+    worker.messages_deleted(1).await;
+    let services = worker.stop().await;
+    assert!(services.reports.lock().expect("lock").is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_about_nothing_is_deleted() {
-    for reason in [Reason::TaskEnded, Reason::TaskLeased, Reason::TaskNotFound] {
-        let role = refused(reason).await;
-        role.messages_deleted(1).await;
-        let world = role.stop().await;
-        assert!(world.reports.lock().expect("lock").is_empty());
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_task_of_another_build_is_left_to_whoever_has_it() {
-    let role = refused(Reason::TaskOtherBuild).await;
-    let extended = || !role.world.extended.lock().expect("lock").is_empty();
-    wait_until(Duration::from_secs(10), "the message goes back", extended).await;
-    let world = role.stop().await;
-    assert_eq!(world.deleted.load(Ordering::SeqCst), 0, "others must find it");
-    let soon = Duration::from_secs(1)..=Duration::from_secs(10);
-    assert!(world.extended.lock().expect("lock").iter().all(|later| soon.contains(later)));
-    assert!(world.reports.lock().expect("lock").is_empty());
+async fn task_of_another_build_postpones_the_message() {
+    let worker = worker_with_refused_start(Reason::TaskOtherBuild).await;
+    let is_postponed = || !worker.services.visibility_changes.lock().expect("lock").is_empty();
+    wait_until(Duration::from_secs(10), "the message is postponed", is_postponed).await;
+    let services = worker.stop().await;
+    assert_eq!(services.deleted_messages.load(Ordering::SeqCst), 0, "another worker must receive it");
+    let delays = Duration::from_secs(1)..=Duration::from_secs(10);
+    assert!(services.visibility_changes.lock().expect("lock").iter().all(|delay| delays.contains(delay)));
+    assert!(services.reports.lock().expect("lock").is_empty());
 }

@@ -1,8 +1,10 @@
-//! A small dispatch of the tests' own: looks at a source, plans it, has the shares encoded in whatever order and with
-//! whatever deaths, joins and publishes.
+//! Transcoding without the service: probes a source, plans it, encodes its work units in any order and with simulated
+//! crashes, packages and publishes.
 
-use crate::board::{Board, Recorded};
-use crate::support::{Store, engine, wait_until};
+use super::engine::engine;
+use super::file_server::FileServer;
+use super::processes::wait_until;
+use super::recorded_outputs::{Recorded, RecordedOutputs};
 use reelmill_media::Failure;
 use reelmill_media::plan::{Chunk, Options, Plan, WorkUnit, plan};
 use reelmill_media::playlists::{Track, TrackKind};
@@ -17,7 +19,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-/// As in production.
+/// Production options with the given rungs; none of them means the default ladder.
 pub fn options(rungs: &[u32]) -> Options {
     Options { rungs: rungs.to_vec(), threads: 2, ..Options::default() }
 }
@@ -28,7 +30,7 @@ pub struct Job {
     pub address: SourceAddress,
     pub source: Source,
     pub plan: Plan,
-    pub board: Board,
+    pub outputs: RecordedOutputs,
     pub scratch: TempDir,
     folder: TempDir,
     progress: Progress,
@@ -36,18 +38,18 @@ pub struct Job {
 }
 
 impl Job {
-    /// Looks at a source and plans it.
+    /// Probes and plans a source. A failure comes with the scratch folder.
     pub async fn new(
         engine: &Engine,
         address: SourceAddress,
         options: &Options,
     ) -> Result<Self, (Failure, TempDir)> {
         let (folder, scratch) = (TempDir::new().expect("folder"), TempDir::new().expect("scratch"));
-        let inspected = async {
+        let probed = async {
             let session = engine.open(address.clone()).await?;
             engine.inspect(&session, scratch.path()).await
         };
-        let source = match inspected.await {
+        let source = match probed.await {
             Ok(source) => source,
             Err(failure) => return Err((failure, scratch)),
         };
@@ -57,7 +59,7 @@ impl Job {
             address,
             plan: plan(&source, options),
             source,
-            board: Board::new(folder.path()),
+            outputs: RecordedOutputs::new(folder.path()),
             scratch,
             folder,
             progress,
@@ -65,15 +67,19 @@ impl Job {
         })
     }
 
-    /// Of a file whose plan cannot fail.
-    pub async fn of(file: &Path, options: &Options) -> Self {
-        let store = Store::start().await;
-        let planned = Self::new(&engine(), store.add(file), options).await;
+    /// Probes and plans a source that must be accepted, with an engine of the test's own.
+    pub async fn planned_with(engine: &Engine, address: SourceAddress, options: &Options) -> Self {
+        let planned = Self::new(engine, address, options).await;
         planned.map_err(|(failure, _)| failure).expect("planned")
     }
 
-    /// The same plan for one worker that never stops: what a single pass over the source gives.
-    pub fn in_one_pass(mut self) -> Self {
+    /// Probes and plans a file that must be accepted.
+    pub async fn planned(file: &Path, options: &Options) -> Self {
+        Self::planned_with(&engine(), FileServer::start().await.add(file), options).await
+    }
+
+    /// The same plan with a single chunk: one pass over the source encodes everything.
+    pub fn into_single_chunk(mut self) -> Self {
         let video_plan = self.plan.video.as_mut().expect("video");
         video_plan.chunks = vec![Chunk { first_frame: 0, frames: None, first_segment: 0 }];
         let first = self.plan.work_units[0].clone();
@@ -86,12 +92,12 @@ impl Job {
         self
     }
 
-    /// Encodes a share under a prefix of its own, with nothing recorded before.
+    /// Encodes a work unit in its first attempt, with nothing recorded before.
     pub async fn encode(&self, work_unit: usize) -> Result<Completion, Failure> {
         self.attempt(work_unit, &format!("{work_unit}.1"), &HashMap::new()).await
     }
 
-    /// Encodes what is missing of a share.
+    /// Encodes what is not recorded of a work unit. `recorded` counts segments by rendition.
     pub async fn attempt(
         &self,
         work_unit: usize,
@@ -99,41 +105,41 @@ impl Job {
         recorded: &HashMap<String, u32>,
     ) -> Result<Completion, Failure> {
         let session = self.open().await?;
-        let sink = self.board.sink(prefix, None);
+        let sink = self.outputs.sink(prefix, None);
         self.engine
-            .encode(&session, &self.plan, &self.plan.work_units[work_unit], recorded, self.place(sink))
+            .encode(&session, &self.plan, &self.plan.work_units[work_unit], recorded, self.task_io(sink))
             .await
     }
 
-    /// Begins a share, kills its worker once `segments` are recorded of it, and has another one go on.
-    pub async fn encode_with_a_death(&self, work_unit: usize, segments: usize) {
+    /// Begins a work unit, aborts it when `segments` of it are recorded, and continues it in a second attempt.
+    pub async fn encode_with_crash(&self, work_unit: usize, segments: usize) {
         let prefix = format!("{work_unit}.1");
         let session = self.open().await.expect("open");
-        let sink = self.board.sink(&prefix, Some(segments));
+        let sink = self.outputs.sink(&prefix, Some(segments));
         let nothing = HashMap::new();
         let plan = &self.plan;
-        let working =
-            self.engine.encode(&session, plan, &plan.work_units[work_unit], &nothing, self.place(sink));
-        let killed = wait_until(Duration::from_secs(60), "segments", || {
-            let recorded = self.board.recorded();
-            let of_it = recorded.iter().filter(|recorded| recorded.prefix == prefix);
-            of_it.filter(|recorded| recorded.output.name.ends_with(".m4s")).count() >= segments
+        let encoding =
+            self.engine.encode(&session, plan, &plan.work_units[work_unit], &nothing, self.task_io(sink));
+        let enough = wait_until(Duration::from_secs(60), "segments", || {
+            let recorded = self.outputs.recorded();
+            let of_attempt = recorded.iter().filter(|recorded| recorded.prefix == prefix);
+            of_attempt.filter(|recorded| recorded.output.name.ends_with(".m4s")).count() >= segments
         });
         tokio::select! {
-            ended = working => panic!("the share is done before its worker dies: {ended:?}"),
-            () = killed => {}
+            ended = encoding => panic!("the work unit is complete before its worker crashes: {ended:?}"),
+            () = enough => {}
         }
         let recorded = self.recorded_of(&plan.work_units[work_unit]);
-        self.attempt(work_unit, &format!("{work_unit}.2"), &recorded).await.expect("done by the successor");
+        self.attempt(work_unit, &format!("{work_unit}.2"), &recorded).await.expect("second attempt");
     }
 
-    /// How many segments of a share are recorded, by rendition.
-    pub fn recorded_of(&self, work_unit: &WorkUnit) -> HashMap<String, u32> {
+    /// Number of recorded segments of a work unit by rendition.
+    fn recorded_of(&self, work_unit: &WorkUnit) -> HashMap<String, u32> {
         let mut counts = HashMap::new();
-        let own = self.segments_of(work_unit);
-        for Recorded { output: Output { rendition, kind, .. }, .. } in self.board.recorded() {
+        let is_included = self.segments_of(work_unit);
+        for Recorded { output: Output { rendition, kind, .. }, .. } in self.outputs.recorded() {
             if let OutputKind::Segment { sequence, .. } = kind
-                && own(&rendition, sequence)
+                && is_included(&rendition, sequence)
             {
                 *counts.entry(rendition).or_insert(0) += 1;
             }
@@ -141,7 +147,7 @@ impl Job {
         counts
     }
 
-    /// Whether a segment is one of a share's.
+    /// A predicate: whether a segment, by rendition and sequence number, is part of a work unit.
     fn segments_of<'a>(&'a self, work_unit: &'a WorkUnit) -> impl Fn(&str, u32) -> bool + 'a {
         let chunks =
             self.plan.video.as_ref().map(|video_plan| video_plan.chunks.as_slice()).unwrap_or_default();
@@ -150,38 +156,38 @@ impl Job {
             first(chunk)..first(chunk + 1)
         });
         move |rendition, sequence| {
-            let of_rung = |&rung: &usize| {
+            let is_rung = |&rung: &usize| {
                 self.plan.video.as_ref().is_some_and(|video_plan| video_plan.rungs[rung].id == rendition)
             };
-            let of_audio = |&audio: &usize| self.plan.audio[audio].id == rendition;
-            work_unit.rungs.iter().any(of_rung)
+            let is_audio = |&audio: &usize| self.plan.audio[audio].id == rendition;
+            work_unit.rungs.iter().any(is_rung)
                 && range.as_ref().is_some_and(|range| range.contains(&sequence))
-                || work_unit.audio.iter().any(of_audio)
+                || work_unit.audio.iter().any(is_audio)
         }
     }
 
-    /// Joins each rendition's recorded segments into a progressive file, as the last task of a cut video does.
+    /// Joins the recorded segments of each rung to a progressive file, as the last task of a chunked job does.
     pub async fn package(&self) -> Result<(), Failure> {
-        let store = Store::start().await;
-        let sound = self.plan.audio.iter().find(|audio| audio.default);
+        let server = FileServer::start().await;
+        let audio = self.plan.audio.iter().find(|audio| audio.default);
         let rungs = self.plan.video.iter().flat_map(|video_plan| &video_plan.rungs);
         for rung in rungs {
-            let video = self.addresses(&store, &rung.id);
-            let audio = sound.and_then(|sound| self.addresses(&store, &sound.id));
-            let place = self.place(self.board.sink("package.1", None));
-            self.engine.package(&rung.id, video, audio, place).await?;
+            let video = self.addresses(&server, &rung.id);
+            let audio = audio.and_then(|audio| self.addresses(&server, &audio.id));
+            let task_io = self.task_io(self.outputs.sink("package.1", None));
+            self.engine.package(&rung.id, video, audio, task_io).await?;
         }
         Ok(())
     }
 
-    fn addresses(&self, store: &Store, rendition: &str) -> Option<Vec<SourceAddress>> {
+    fn addresses(&self, server: &FileServer, rendition: &str) -> Option<Vec<SourceAddress>> {
         let track = self.track(rendition);
         let uris = std::iter::once(&track.init).chain(track.segments.iter().map(|segment| &segment.uri));
-        let parts: Vec<_> = uris.map(|uri| store.add(&self.folder.path().join(uri))).collect();
+        let parts: Vec<_> = uris.map(|uri| server.add(&self.folder.path().join(uri))).collect();
         (!track.segments.is_empty()).then_some(parts)
     }
 
-    /// Encodes every share in the plan's order, packages and publishes.
+    /// Encodes every work unit in the plan's order, packages and publishes.
     pub async fn run(&self) -> Result<Completion, Failure> {
         let mut all = Completion::default();
         for work_unit in 0..self.plan.work_units.len() {
@@ -190,7 +196,7 @@ impl Job {
         if !self.plan.is_single() {
             self.package().await?;
         }
-        self.board.publish(&self.plan);
+        self.outputs.publish(&self.plan);
         Ok(all)
     }
 
@@ -198,7 +204,7 @@ impl Job {
         self.engine.open(self.address.clone()).await
     }
 
-    fn place(&self, sink: Arc<dyn OutputSink>) -> TaskIo<'_> {
+    fn task_io(&self, sink: Arc<dyn OutputSink>) -> TaskIo<'_> {
         TaskIo { scratch: self.scratch.path(), sink, progress: &self.progress }
     }
 
@@ -210,10 +216,10 @@ impl Job {
             default: false,
             forced: false,
         };
-        self.board.track(kind, id, self.plan.presentation_time_offset())
+        self.outputs.track(kind, id, self.plan.presentation_time_offset())
     }
 
-    /// One file of a rendition's initialisation segment and all its media segments, as players see it.
+    /// Writes the init segment and all media segments of a rendition to one file: what a player receives.
     pub fn joined(&self, id: &str) -> PathBuf {
         let track = self.track(id);
         let uris = std::iter::once(&track.init).chain(track.segments.iter().map(|segment| &segment.uri));
@@ -223,12 +229,12 @@ impl Job {
         file
     }
 
-    /// Path of what is named relative to the presentation.
+    /// Path of a name relative to the presentation.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// A playlist's text.
+    /// Content of a text file, such as a playlist.
     pub fn text(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).expect(name)
     }
@@ -244,27 +250,27 @@ impl Job {
         self.file(|output| output.kind == OutputKind::Poster).expect("poster")
     }
 
-    /// Path of an output that counts.
-    pub fn file(&self, is: impl Fn(&Output) -> bool) -> Option<PathBuf> {
-        self.board.one(is).map(|recorded| self.path(&recorded.uri()))
+    /// Path of the first recorded output that matches.
+    pub fn file(&self, matches: impl Fn(&Output) -> bool) -> Option<PathBuf> {
+        self.outputs.find(matches).map(|recorded| self.path(&recorded.uri()))
     }
 
-    /// How far the last share is.
+    /// Latest progress of the task that was run last.
     pub fn progress(&self) -> Snapshot {
         self.snapshots.borrow().clone()
     }
 
-    /// Encodes the first share, and says how far it was at each moment.
-    pub async fn told(&self) -> Vec<Snapshot> {
-        let mut told = Vec::new();
-        let mut running = std::pin::pin!(self.encode(0));
+    /// Encodes the first work unit and samples its progress at short intervals.
+    pub async fn encode_sampling_progress(&self) -> Vec<Snapshot> {
+        let mut samples = Vec::new();
+        let mut encoding = std::pin::pin!(self.encode(0));
         loop {
             tokio::select! {
-                done = &mut running => {
-                    done.expect("done");
-                    return told;
+                result = &mut encoding => {
+                    result.expect("encoded");
+                    return samples;
                 }
-                () = tokio::time::sleep(Duration::from_millis(5)) => told.push(self.progress()),
+                () = tokio::time::sleep(Duration::from_millis(5)) => samples.push(self.progress()),
             }
         }
     }
@@ -275,11 +281,11 @@ impl Job {
         rungs.map(|rung| rung.id.as_str()).collect()
     }
 
-    /// Frames that were recorded of a rung.
+    /// Number of recorded frames of a rung.
     pub fn frames(&self, rung: &str) -> u32 {
-        let recorded = self.board.recorded();
-        let of_it = recorded.iter().filter(|recorded| recorded.output.rendition == rung);
-        of_it
+        let recorded = self.outputs.recorded();
+        let of_rung = recorded.iter().filter(|recorded| recorded.output.rendition == rung);
+        of_rung
             .map(
                 |recorded| {
                     if let OutputKind::Segment { frames, .. } = recorded.output.kind { frames } else { 0 }
@@ -289,48 +295,47 @@ impl Job {
     }
 }
 
-/// A transcoding that ended.
+/// A transcode that has ended.
 pub struct Run {
-    /// What it came to.
     pub result: Result<Completion, Failure>,
-    /// The job, unless the source was refused.
+    /// The job; `None` if the source was refused.
     pub job: Option<Job>,
-    /// What was left in the scratch folder of a refused one.
-    pub scratch: Option<TempDir>,
+    /// Scratch folder of a refused source.
+    pub refused_scratch: Option<TempDir>,
 }
 
 impl Run {
-    /// The job of a success.
-    pub fn done(&self) -> &Job {
+    /// The job of a successful run.
+    pub fn completed(&self) -> &Job {
         if let Err(failure) = &self.result {
             panic!("{failure}");
         }
         self.job.as_ref().expect("planned")
     }
 
-    /// The scratch folder.
+    /// Path of the scratch folder.
     pub fn scratch(&self) -> &Path {
-        let own = self.job.as_ref().map(|job| &job.scratch);
-        own.or(self.scratch.as_ref()).expect("one of the two").path()
+        let planned = self.job.as_ref().map(|job| &job.scratch);
+        planned.or(self.refused_scratch.as_ref()).expect("one of the two").path()
     }
 }
 
-/// Transcodes `file` by the default options.
+/// Transcodes a file with the default options.
 pub async fn transcode(file: &Path) -> Run {
-    transcode_with(&engine(), Store::start().await.add(file), &options(&[])).await
+    transcode_with(&engine(), FileServer::start().await.add(file), &options(&[])).await
 }
 
-/// Transcodes what is at an address with an engine of the test's own.
+/// Transcodes a source with an engine of the test's own.
 pub async fn transcode_with(engine: &Engine, source: SourceAddress, options: &Options) -> Run {
     match Job::new(engine, source, options).await {
-        Ok(job) => Run { result: job.run().await, job: Some(job), scratch: None },
-        Err((failure, scratch)) => Run { result: Err(failure), job: None, scratch: Some(scratch) },
+        Ok(job) => Run { result: job.run().await, job: Some(job), refused_scratch: None },
+        Err((failure, scratch)) => Run { result: Err(failure), job: None, refused_scratch: Some(scratch) },
     }
 }
 
-/// Transcodes a file that must succeed.
-pub async fn done(file: &Path, options: &Options) -> Job {
-    let job = Job::of(file, options).await;
+/// Transcodes a file, which must succeed.
+pub async fn transcoded(file: &Path, options: &Options) -> Job {
+    let job = Job::planned(file, options).await;
     job.run().await.unwrap_or_else(|failure| panic!("{}: {failure}", file.display()));
     job
 }

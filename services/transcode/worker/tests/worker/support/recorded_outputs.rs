@@ -1,4 +1,4 @@
-//! What was recorded of a job, over all attempts at its tasks, and the playlists that follow from it.
+//! Outputs that were recorded of a job, over all attempts at its tasks, and the playlists that follow from them.
 
 use async_trait::async_trait;
 use reelmill_media::plan::{AUDIO_SAMPLE_RATE, Plan};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// An object that counts, and under which attempt's prefix it lies.
+/// A recorded output, and the prefix of the attempt that uploaded it.
 #[derive(Clone, Debug)]
 pub struct Recorded {
     pub prefix: String,
@@ -18,62 +18,62 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    /// Its address relative to the presentation.
+    /// URI relative to the presentation.
     pub fn uri(&self) -> String {
         format!("{}/{}", self.prefix, self.output.name)
     }
 }
 
-/// All that was put and recorded, in a folder.
+/// All uploaded and recorded outputs of a job. Uploads go to a folder.
 #[derive(Clone, Default)]
-pub struct Board {
+pub struct RecordedOutputs {
     root: PathBuf,
     recorded: Arc<Mutex<Vec<Recorded>>>,
-    /// Names that were put, by attempt, whether recorded or not.
-    put: Arc<Mutex<HashMap<String, Vec<String>>>>,
+    /// Names of the uploaded outputs by attempt, whether recorded or not.
+    uploaded: Arc<Mutex<HashMap<String, Vec<String>>>>,
 }
 
-impl Board {
+impl RecordedOutputs {
     pub fn new(root: &Path) -> Self {
         Self { root: root.to_owned(), ..Self::default() }
     }
 
-    /// Where an attempt's outputs go. After `gate` segments no more are taken: putting them never ends.
-    pub fn sink(&self, prefix: &str, gate: Option<usize>) -> Arc<FolderSink> {
-        let left = gate.map(AtomicUsize::new);
-        Arc::new(FolderSink { board: self.clone(), prefix: prefix.to_owned(), left })
+    /// A sink for the outputs of an attempt. With a limit, uploads of later segments never complete.
+    pub fn sink(&self, prefix: &str, max_segments: Option<usize>) -> Arc<FolderSink> {
+        let segments_left = max_segments.map(AtomicUsize::new);
+        Arc::new(FolderSink { outputs: self.clone(), prefix: prefix.to_owned(), segments_left })
     }
 
-    /// What counts, in the order it was recorded.
+    /// Recorded outputs, in the order of recording.
     pub fn recorded(&self) -> Vec<Recorded> {
         self.recorded.lock().expect("lock").clone()
     }
 
-    /// What was put in an attempt.
-    pub fn put_in(&self, prefix: &str) -> Vec<String> {
-        self.put.lock().expect("lock").get(prefix).cloned().unwrap_or_default()
+    /// Names of the outputs that an attempt uploaded.
+    pub fn uploaded_in(&self, prefix: &str) -> Vec<String> {
+        self.uploaded.lock().expect("lock").get(prefix).cloned().unwrap_or_default()
     }
 
-    /// A file's contents.
+    /// Content of an output.
     pub fn bytes(&self, recorded: &Recorded) -> Vec<u8> {
         std::fs::read(self.root.join(recorded.uri())).expect("object")
     }
 
-    /// The contents of all that counts, by name.
+    /// Content of all recorded outputs by name.
     pub fn contents(&self) -> BTreeMap<String, Vec<u8>> {
         let recorded = self.recorded();
         recorded.iter().map(|recorded| (recorded.output.name.clone(), self.bytes(recorded))).collect()
     }
 
-    /// The one output for which `is`.
-    pub fn one(&self, is: impl Fn(&Output) -> bool) -> Option<Recorded> {
-        self.recorded().into_iter().find(|recorded| is(&recorded.output))
+    /// The first recorded output that matches.
+    pub fn find(&self, matches: impl Fn(&Output) -> bool) -> Option<Recorded> {
+        self.recorded().into_iter().find(|recorded| matches(&recorded.output))
     }
 
-    /// A rendition's initialisation segment and media segments.
+    /// A rendition with its init segment and all media segments.
     pub fn track(&self, kind: TrackKind, id: &str, lead: f64) -> Track {
         let recorded = self.recorded();
-        let of_it: Vec<_> = recorded.iter().filter(|recorded| recorded.output.rendition == id).collect();
+        let of_track: Vec<_> = recorded.iter().filter(|recorded| recorded.output.rendition == id).collect();
         let mut track = Track {
             id: id.to_owned(),
             init: String::new(),
@@ -84,7 +84,7 @@ impl Board {
             complete: true,
         };
         let mut segments = BTreeMap::new();
-        for recorded in of_it {
+        for recorded in of_track {
             match &recorded.output.kind {
                 OutputKind::Init { codec } => {
                     track.init = recorded.uri();
@@ -103,13 +103,13 @@ impl Board {
                 _ => {}
             }
         }
-        let places: Vec<u32> = segments.keys().copied().collect();
-        assert_eq!(places, (0..places.len() as u32).collect::<Vec<_>>(), "{id}: no segment is missing");
+        let sequences: Vec<u32> = segments.keys().copied().collect();
+        assert_eq!(sequences, (0..sequences.len() as u32).collect::<Vec<_>>(), "{id}: no segment is missing");
         track.segments = segments.into_values().collect();
         track
     }
 
-    /// Sheets of thumbnails, in their order.
+    /// Thumbnail sheets in order.
     pub fn sheets(&self) -> Vec<Sheet> {
         let mut sheets = BTreeMap::new();
         for recorded in self.recorded() {
@@ -122,15 +122,16 @@ impl Board {
         sheets.into_values().collect()
     }
 
-    /// All there is to play.
-    pub fn presentation(&self, plan: &Plan) -> Presentation {
-        let tracks =
-            kinds(plan).into_iter().map(|(id, kind)| self.track(kind, &id, plan.presentation_time_offset()));
+    /// The presentation of all playable tracks.
+    fn presentation(&self, plan: &Plan) -> Presentation {
+        let tracks = track_kinds(plan)
+            .into_iter()
+            .map(|(id, kind)| self.track(kind, &id, plan.presentation_time_offset()));
         let tracks = tracks.filter(|track| !track.segments.is_empty()).collect();
         Presentation { tracks, complete: true }
     }
 
-    /// Writes the playlists, as dispatch does once all is recorded.
+    /// Writes the playlists, as the transcode service does when all outputs are recorded.
     pub fn publish(&self, plan: &Plan) {
         let presentation = self.presentation(plan);
         let write = |name: &str, text: String| std::fs::write(self.root.join(name), text).expect("write");
@@ -146,8 +147,8 @@ impl Board {
     }
 }
 
-/// Every track that a plan names.
-fn kinds(plan: &Plan) -> Vec<(String, TrackKind)> {
+/// Id and kind of each track of a plan.
+fn track_kinds(plan: &Plan) -> Vec<(String, TrackKind)> {
     let mut kinds = Vec::new();
     if let Some(video_plan) = &plan.video {
         kinds.extend(video_plan.rungs.iter().map(|rung| {
@@ -174,39 +175,39 @@ fn kinds(plan: &Plan) -> Vec<(String, TrackKind)> {
     kinds
 }
 
-/// Puts one attempt's outputs in the board's folder.
+/// Writes the outputs of one attempt to the job's folder.
 pub struct FolderSink {
-    board: Board,
+    outputs: RecordedOutputs,
     prefix: String,
-    /// Segments that are still taken.
-    left: Option<AtomicUsize>,
+    /// Segments that can still be uploaded.
+    segments_left: Option<AtomicUsize>,
 }
 
 #[async_trait]
 impl OutputSink for FolderSink {
     async fn put(&self, name: &str, content: Content, _content_type: &'static str) -> Result<(), SinkError> {
-        if let Some(left) = self.left.as_ref().filter(|_| name.ends_with(".m4s"))
+        if let Some(left) = self.segments_left.as_ref().filter(|_| name.ends_with(".m4s"))
             && left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_err()
         {
             std::future::pending::<()>().await;
         }
-        let path = self.board.root.join(&self.prefix).join(name);
+        let path = self.outputs.root.join(&self.prefix).join(name);
         std::fs::create_dir_all(path.parent().expect("parent")).expect("folder");
         match content {
             Content::Bytes(bytes) => std::fs::write(path, bytes).expect("write"),
             Content::File(file, size) => assert_eq!(std::fs::copy(file, path).expect("copy"), size),
         }
-        let mut put = self.board.put.lock().expect("lock");
-        put.entry(self.prefix.clone()).or_default().push(name.to_owned());
+        let mut uploaded = self.outputs.uploaded.lock().expect("lock");
+        uploaded.entry(self.prefix.clone()).or_default().push(name.to_owned());
         Ok(())
     }
 
     async fn record(&self, outputs: &[Output]) -> Result<(), SinkError> {
-        let put = self.board.put_in(&self.prefix);
-        let mut recorded = self.board.recorded.lock().expect("lock");
+        let uploaded = self.outputs.uploaded_in(&self.prefix);
+        let mut recorded = self.outputs.recorded.lock().expect("lock");
         for output in outputs {
-            assert!(put.contains(&output.name), "{} is recorded before it is put", output.name);
-            // What is recorded already stays.
+            assert!(uploaded.contains(&output.name), "{} is recorded before it is uploaded", output.name);
+            // The first attempt that records an output wins.
             if !recorded.iter().any(|recorded| recorded.output.name == output.name) {
                 recorded.push(Recorded { prefix: self.prefix.clone(), output: output.clone() });
             }
