@@ -39,8 +39,8 @@ impl JobFeed {
         Self { db, pub_sub, progress }
     }
 
-    /// Publishes a job with its progress. While pub/sub is unavailable watchers are late but miss nothing, so a failure is
-    /// only logged.
+    /// Publishes a job with its progress. While pub/sub is unavailable watchers are late but miss nothing, so a failure
+    /// is only logged.
     pub(crate) async fn publish(&self, details: &JobDetails) {
         let payload = Bytes::from(self.progress.watch_jobs_response(details).encode_to_vec());
         if let Err(error) = self.pub_sub.publish(JOBS_TOPIC, payload).await {

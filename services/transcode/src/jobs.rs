@@ -22,8 +22,8 @@ impl Jobs {
         Self { db, changes, clock }
     }
 
-    /// Creates a job with its first task. Repeated with the same `request_id`, returns the same job. The sweeper sends the
-    /// task's wake-up, so that an unavailable queue only delays it.
+    /// Creates a job with its first task. Repeated with the same `request_id`, returns the same job. The sweeper sends
+    /// the task's wake-up, so that an unavailable queue only delays it.
     pub(crate) async fn create(&self, new: NewJob) -> Result<JobDetails, TranscodeError> {
         let id = new.id.clone();
         let details = self.db.create_job(new).await?;

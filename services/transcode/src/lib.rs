@@ -1,10 +1,11 @@
 //! The transcode role: plans jobs, schedules their tasks, leases these to workers, records and publishes what workers
 //! encode, and streams progress.
 //!
-//! The database is authoritative. A queue message only says that there is work, a pub/sub message only that a job changed.
+//! The database is authoritative. A queue message only says that there is work, a pub/sub message only that a job
+//! changed.
 //!
-//! Requests read downhill: [`job_service`] and [`worker_service`] (RPC) call [`jobs`] and [`tasks`], these ask [`domain`]
-//! (pure rules) and write through [`db`]. In the background run [`sweeper`], [`publisher`] and [`cleanup`].
+//! Requests read downhill: `job_service` and `worker_service` (RPC) call `jobs` and `tasks`, these ask
+//! `domain` (pure rules) and write through `db`. In the background run `sweeper`, `publisher` and `cleanup`.
 
 mod cleanup;
 mod config;

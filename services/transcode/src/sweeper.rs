@@ -25,8 +25,8 @@ pub(crate) struct Sweeper {
 impl Sweeper {
     /// Sweeps whenever tasks have changed or are due, for ever.
     pub(crate) async fn run(&self) {
-        // Leases that expired while this role or its database was unavailable do not mean that their workers are lost: those
-        // get the lifetime of a lease to reconnect.
+        // Leases that expired while this role or its database was unavailable do not mean that their workers are lost:
+        // those get the lifetime of a lease to reconnect.
         let mut grace_end = self.clock.now_millis() + self.lease_ttl_ms;
         loop {
             let releases_expired = self.clock.now_millis() >= grace_end;
@@ -45,7 +45,8 @@ impl Sweeper {
         }
     }
 
-    /// Releases expired leases if `releases_expired`, sends due wake-ups, and returns the time until the next task is due.
+    /// Releases expired leases if `releases_expired`, sends due wake-ups, and returns the time until the next task is
+    /// due.
     pub(crate) async fn sweep(&self, releases_expired: bool) -> Result<Duration, TranscodeError> {
         let now = self.clock.now_millis();
         if releases_expired {

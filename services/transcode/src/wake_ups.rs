@@ -1,4 +1,5 @@
-//! Sends wake-ups for queued tasks to the queue. A wake-up only says that there is work: the database decides who gets it.
+//! Sends wake-ups for queued tasks to the queue. A wake-up only says that there is work: the database decides who gets
+//! it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,8 +33,8 @@ impl WakeUps {
         Self { db, queue, clock }
     }
 
-    /// Sends all wake-ups that are due at `now`. Stops at the first failure: when the queue is unavailable for one, it is
-    /// for all.
+    /// Sends all wake-ups that are due at `now`. Stops at the first failure: when the queue is unavailable for one, it
+    /// is for all.
     pub(crate) async fn send_due(&self, now: i64) -> Result<(), TranscodeError> {
         loop {
             let due = self.db.tasks_to_wake_up(now, BATCH).await?;

@@ -189,8 +189,8 @@ impl Db {
         Ok(JobTransaction::new(transaction, row))
     }
 
-    /// Claims the publication of a job's playlists for a process; returns whether it has the claim. The row is not locked
-    /// during the publication: a slow object store must not block the database, and SQLite has one connection.
+    /// Claims the publication of a job's playlists for a process; returns whether it has the claim. The row is not
+    /// locked during the publication: a slow object store must not block the database, and SQLite has one connection.
     pub(crate) async fn claim_publication(
         &self,
         job: &str,

@@ -74,11 +74,11 @@ impl Db {
         Ok(task::Entity::find_by_id(id).filter(task::Column::JobId.eq(job)).one(&self.connection).await?)
     }
 
-    /// Tasks that a worker with this encoder build can probably start, the most urgent first: by priority, then the oldest
-    /// job first. [`Task::start`] decides.
+    /// Tasks that a worker with this encoder build can probably start, the most urgent first: by priority, then the
+    /// oldest job first. [`Task::start`] decides.
     ///
-    /// A PREPARE task has priority 0, and the numbers of a long video's chunks increase: probing a new upload and encoding
-    /// the first seconds of a video come before the later chunks of other videos.
+    /// A PREPARE task has priority 0, and the numbers of a long video's chunks increase: probing a new upload and
+    /// encoding the first seconds of a video come before the later chunks of other videos.
     pub(crate) async fn startable_tasks(
         &self,
         now: i64,

@@ -109,7 +109,8 @@ mod tests {
     use crate::domain::sample;
 
     proptest! {
-        /// Exactly one task may record each output, except init segments: each task of a rung may record its init segment.
+        /// Exactly one task may record each output, except init segments: each task of a rung may record its init
+        /// segment.
         #[test]
         fn contains_holds_for_one_task_per_output(seconds in 1.0f64..20_000.0, sequence in 0..6000i32) {
             let plan = sample::planned(1080, 30, seconds, 6);

@@ -173,8 +173,8 @@ impl Task {
         self.required_build.is_empty() || self.required_build == encoder_build
     }
 
-    /// Whether a lease is valid. An expired lease is valid until the task is leased again or queued: its worker may only be
-    /// slow to report.
+    /// Whether a lease is valid. An expired lease is valid until the task is leased again or queued: its worker may
+    /// only be slow to report.
     pub(crate) fn check(&self, lease: Lease) -> Result<(), LeaseError> {
         let is_valid = self.state == TaskState::Running && self.fencing_token == lease.fencing_token;
         if is_valid { Ok(()) } else { Err(LeaseError::Lost) }

@@ -6,8 +6,8 @@ use reelmill_proto::transcode::{Job, Progress, Rendition};
 
 use crate::db::{JobDetails, RenditionRow};
 
-/// Progress of a job and its renditions. Percent, frames and segments are monotonic high-water marks; rate, speed and time
-/// left are the latest measurements.
+/// Progress of a job and its renditions. Percent, frames and segments are monotonic high-water marks; rate, speed and
+/// time left are the latest measurements.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct JobProgress {
     pub(crate) job: Progress,

@@ -59,7 +59,7 @@ enum Step {
     /// Nothing: the last publication of the job is too recent.
     Skip,
     /// Nothing but to publish.
-    Publish(Option<JobDetails>),
+    Publish(Option<Box<JobDetails>>),
     /// Read or write the database first.
     Update(Box<Update>),
 }
@@ -89,7 +89,7 @@ impl ProgressTracker {
         let job = report.task.job_id.clone();
         let details = match self.take(report, now) {
             Step::Skip => None,
-            Step::Publish(details) => details,
+            Step::Publish(details) => details.map(|details| *details),
             Step::Update(mut update) => {
                 self.refresh_and_persist(&job, &mut update, now).await?;
                 self.jobs().get_mut(&job).and_then(|tracked| tracked.finish(*update))
@@ -232,7 +232,7 @@ impl TrackedJob {
             self.aggregate.update(plan, now);
             if self.aggregate.progress().is_within(&self.watermark) {
                 self.published = self.aggregate.progress().clone().raised(&self.published);
-                return Step::Publish(self.details.clone());
+                return Step::Publish(self.details.clone().map(Box::new));
             }
         }
         Step::Update(Box::new(Update {

@@ -33,8 +33,8 @@ pub(super) struct JobFinisher {
 }
 
 impl JobFinisher {
-    /// Writes the final playlists; then creates the PACKAGE tasks, or ends the job once they have succeeded. Fails a job
-    /// whose tracks do not play.
+    /// Writes the final playlists; then creates the PACKAGE tasks, or ends the job once they have succeeded. Fails a
+    /// job whose tracks do not play.
     pub(super) async fn finish(
         &self,
         job: &JobRow,

@@ -38,8 +38,8 @@ use crate::{
 
 /// Jobs published concurrently.
 const CONCURRENT_PUBLICATIONS: usize = 8;
-/// Timeout of one publication. The claim is then kept until it expires, so that no other process writes a newer playlist
-/// before a delayed request of this one arrives.
+/// Timeout of one publication. The claim is then kept until it expires, so that no other process writes a newer
+/// playlist before a delayed request of this one arrives.
 const PUBLICATION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Lifetime of a claim, milliseconds.
 const CLAIM_TTL_MS: i64 = 30_000;
@@ -110,7 +110,8 @@ impl Publisher {
 
     /// Publishes what is scheduled, for ever.
     pub(crate) async fn run(&self) {
-        // Concurrently: a publication that is not polled may occupy the database connection that the other loop waits for.
+        // Concurrently: a publication that is not polled may occupy the database connection that the other loop waits
+        // for.
         tokio::join!(self.request_all_repeatedly(), self.publish_scheduled());
     }
 

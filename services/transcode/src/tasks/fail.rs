@@ -48,8 +48,8 @@ impl TaskFailer {
         self.apply(locked, decision, &failure.reason, message).await
     }
 
-    /// Applies the decision about a failed or lost attempt; returns whether the task will be retried. `reason` and `message`
-    /// are those of the job if it fails.
+    /// Applies the decision about a failed or lost attempt; returns whether the task will be retried. `reason` and
+    /// `message` are those of the job if it fails.
     pub(super) async fn apply(
         &self,
         locked: LockedTask,

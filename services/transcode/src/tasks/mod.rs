@@ -1,7 +1,7 @@
 //! What workers do with tasks, one file per verb.
 //!
-//! Every verb but `start` begins in [`lease`]: it loads the task once, inside the transaction that locks its job, and asks
-//! the domain whether the lease is valid.
+//! Every verb but `start` begins in [`lease`]: it loads the task once, inside the transaction that locks its job, and
+//! asks the domain whether the lease is valid.
 
 mod complete;
 mod fail;

@@ -33,8 +33,8 @@ pub(crate) struct JobPlanner {
 }
 
 impl JobPlanner {
-    /// Plans the job of a PREPARE task, which becomes its first ENCODE task, and creates the others. A repeated call changes
-    /// nothing.
+    /// Plans the job of a PREPARE task, which becomes its first ENCODE task, and creates the others. A repeated call
+    /// changes nothing.
     pub(crate) async fn plan(&self, request: &PlanJobRequest) -> Result<LeasedTask, TranscodeError> {
         let presented = PresentedLease::parse(request.lease.as_ref())?;
         let source = parse_source(&request.source)?;

@@ -7,8 +7,8 @@ use crate::db::{
     entity::{RenditionKind, RenditionState},
 };
 
-/// The renditions of a plan, while they are encoded. Those of the previous generation keep their percent and frames, which
-/// never decrease; their segments are gone.
+/// The renditions of a plan, while they are encoded. Those of the previous generation keep their percent and frames,
+/// which never decrease; their segments are gone.
 pub(super) fn planned_renditions(job: &str, plan: &Plan, previous: &[RenditionRow]) -> Vec<RenditionRow> {
     let mut renditions = Vec::new();
     let mut add = |row: RenditionRow| {

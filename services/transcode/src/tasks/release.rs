@@ -61,8 +61,8 @@ impl LeaseReleaser {
         Ok(())
     }
 
-    /// Shortens a lease after its report stream broke, unless another stream has renewed it since `last_renewal`, the expiry
-    /// set by the broken stream.
+    /// Shortens a lease after its report stream broke, unless another stream has renewed it since `last_renewal`, the
+    /// expiry set by the broken stream.
     pub(super) async fn shorten(
         &self,
         presented: &PresentedLease,

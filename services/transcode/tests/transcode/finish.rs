@@ -356,7 +356,8 @@ async fn unreferenced_objects_are_removed(#[case] backend: Backend) {
     let first = system.create_planned_job("v1", &source(60.0, true)).await;
     let name = job_name(&first.lease);
     system.record(&first, vec![init("360p"), segment("360p", 0)]).await;
-    // A killed worker: what it uploaded but did not record is unreferenced, and so is its successor's copy of what it recorded.
+    // A killed worker: what it uploaded but did not record is unreferenced, and so is its successor's copy of what it
+    // recorded.
     system.upload(&first.prefix, &[segment("360p", 7), init("240p")]).await;
     system.advance_clock(16);
     let next = system.start_encode_task(&first.lease.task).await;

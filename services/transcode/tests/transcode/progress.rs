@@ -18,7 +18,8 @@ fn report(stream: &OpenReportStream, percent: f64, frames: i64) {
     stream.report(Progress { percent, frames, fps: 50.0, speed: 2.0, ..Progress::default() });
 }
 
-/// The next published state of a job for which `is_wanted` holds. Asserts that percent never decreases, starting at `last`.
+/// The next published state of a job for which `is_wanted` holds. Asserts that percent never decreases, starting at
+/// `last`.
 async fn next_published(
     changes: &mut Streaming<WatchJobResponse>,
     last: &mut f64,

@@ -29,8 +29,8 @@ pub struct LeasedEncodeTask {
     pub recorded: HashMap<String, i32>,
 }
 
-/// A source that is encoded into two rungs at 25 frames per second, with audio if `audio`: 16 seconds are 4 segments of 100
-/// frames. From 34 seconds it is cut into chunks of 1, 2, 4 and 8 segments.
+/// A source that is encoded into two rungs at 25 frames per second, with audio if `audio`: 16 seconds are 4 segments of
+/// 100 frames. From 34 seconds it is cut into chunks of 1, 2, 4 and 8 segments.
 pub fn source(seconds: f64, audio: bool) -> Source {
     let length = seconds.to_string();
     let video = json!({
