@@ -8,7 +8,7 @@ use reelmill_media::{
 
 use super::{
     equal_quality::{Match, PeerCurves, match_quality},
-    peers::{self, Peer, SourceInfo},
+    peers::{self, Encoder, SourceInfo},
     quality::Reference,
     runner::{Encoded, Runner},
     worker,
@@ -44,7 +44,7 @@ impl Comparison<'_> {
         let runner = &self.runner;
         let plan = worker::plan(&self.source, Preset::Fast, &[])?;
         let info = self.source_info(&plan)?;
-        let commands = peers::commands(Peer::PeerTube, &info, 23, "peertube");
+        let commands = peers::commands(Encoder::PeerTube, &info, 23, "peertube");
         let (mut cpu, mut peer_cpu, mut last) = (Vec::new(), Vec::new(), None);
         for _ in 0..runner.runs {
             let peer = peers::encode(runner, &commands).await?;
@@ -71,7 +71,7 @@ impl Comparison<'_> {
     pub async fn with_mediacms(&mut self) -> anyhow::Result<()> {
         let presets = [(Preset::Fast, "fast"), (Preset::Balanced, "balanced"), (Preset::Small, "small")];
         let info = self.source_info(&worker::plan(&self.source, Preset::Fast, &[])?)?;
-        let peer = PeerCurves::encode(&self.runner, &info, Peer::MediaCms).await?;
+        let peer = PeerCurves::encode(&self.runner, &info, Encoder::MediaCms).await?;
         for (preset, id) in presets {
             let plan = worker::plan(&self.source, preset, &[])?;
             let found = match_quality(&self.runner, &peer, plan, id).await?;
@@ -95,7 +95,7 @@ impl Comparison<'_> {
     /// Only 720p and 480p, at the VMAF of x264's defaults.
     pub async fn with_naive(&mut self) -> anyhow::Result<()> {
         let plan = worker::plan(&self.source, Preset::Fast, &[720, 480])?;
-        let peer = PeerCurves::encode(&self.runner, &self.source_info(&plan)?, Peer::Naive).await?;
+        let peer = PeerCurves::encode(&self.runner, &self.source_info(&plan)?, Encoder::Naive).await?;
         let found = match_quality(&self.runner, &peer, plan, "two").await?;
         self.record_match("the naive commands'", &found)?;
         if found.is_equal() {

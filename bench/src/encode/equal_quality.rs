@@ -12,7 +12,7 @@ use reelmill_media::plan::Plan;
 
 use super::{
     curve::{Point, bytes_at, crf_for},
-    peers::{self, Peer, SourceInfo},
+    peers::{self, Encoder, SourceInfo},
     quality::Reference,
     runner::Runner,
     worker,
@@ -53,7 +53,7 @@ impl Match {
 
 impl PeerCurves {
     /// Encodes the clip with the peer's commands at each of [`CRFS`].
-    pub async fn encode(runner: &Runner<'_>, source: &SourceInfo, peer: Peer) -> anyhow::Result<Self> {
+    pub async fn encode(runner: &Runner<'_>, source: &SourceInfo, peer: Encoder) -> anyhow::Result<Self> {
         let reference = Reference::of(runner, source).await?;
         let mut curves = Self { cpu_seconds: 0.0, points: Vec::new(), reference };
         for crf in CRFS {

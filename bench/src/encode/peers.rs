@@ -11,9 +11,9 @@ use reelmill_media::{geometry::Size, rate::Rate};
 use super::runner::{Encoded, Runner};
 use crate::{ffmpeg::words, process};
 
-/// Whose commands.
+/// The system whose commands are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Peer {
+pub(super) enum Encoder {
     PeerTube,
     MediaCms,
     Naive,
@@ -43,18 +43,18 @@ pub(super) struct Commands {
 }
 
 /// A peer's commands at a CRF. All peers use 23 themselves.
-pub(super) fn commands(peer: Peer, source: &SourceInfo, crf: u32, name: &str) -> Commands {
+pub(super) fn commands(peer: Encoder, source: &SourceInfo, crf: u32, name: &str) -> Commands {
     let mut commands = Commands { rungs: Vec::new(), files: Vec::new(), others: Vec::new() };
     for &size in &source.sizes {
         let file = format!("{name}-{}.mp4", size.short());
         commands.rungs.push(match peer {
-            Peer::PeerTube => peertube(source, size, &file),
-            Peer::MediaCms => mediacms(source, size, crf, &file),
-            Peer::Naive => naive(source, size, crf, &file),
+            Encoder::PeerTube => peertube(source, size, &file),
+            Encoder::MediaCms => mediacms(source, size, crf, &file),
+            Encoder::Naive => naive(source, size, crf, &file),
         });
         commands.files.push(file);
     }
-    if peer == Peer::MediaCms {
+    if peer == Encoder::MediaCms {
         let mut sprites = input(source);
         sprites.extend(words("-f image2 -vf fps=1/10,scale=160:90"));
         sprites.push(format!("{name}-%03d.jpg"));
@@ -173,7 +173,7 @@ fn naive(source: &SourceInfo, size: Size, crf: u32, file: &str) -> Vec<String> {
 mod tests {
     use reelmill_media::{geometry::Size, rate::Rate};
 
-    use super::{Peer, SourceInfo, commands};
+    use super::{Encoder, SourceInfo, commands};
 
     fn source(bit_rate: f64) -> SourceInfo {
         SourceInfo {
@@ -193,19 +193,19 @@ mod tests {
 
     #[test]
     fn peertube_bit_rate_depends_on_pixels_and_the_sources_bit_rate() {
-        let peertube = commands(Peer::PeerTube, &source(50e6), 23, "x");
+        let peertube = commands(Encoder::PeerTube, &source(50e6), 23, "x");
         assert_eq!((peertube.rungs.len(), peertube.others.len()), (2, 0));
         // 1080 x 1920 x 30 frames x 0.10 bits.
         assert_eq!(value(&peertube.rungs[0], "-maxrate:v"), "6220800");
         assert_eq!(value(&peertube.rungs[0], "-bufsize:v"), "12441600");
         assert_eq!(value(&peertube.rungs[0], "-g:v"), "60");
-        let low = commands(Peer::PeerTube, &source(2e6), 23, "x");
+        let low = commands(Encoder::PeerTube, &source(2e6), 23, "x");
         assert_eq!(value(&low.rungs[0], "-maxrate:v"), "2600000");
     }
 
     #[test]
     fn mediacms_preset_is_faster_from_720_lines() {
-        let mediacms = commands(Peer::MediaCms, &source(8e6), 20, "x");
+        let mediacms = commands(Encoder::MediaCms, &source(8e6), 20, "x");
         assert_eq!(
             (value(&mediacms.rungs[0], "-preset"), value(&mediacms.rungs[1], "-preset")),
             ("faster", "medium")
