@@ -59,6 +59,19 @@ pub async fn connect<M: MigratorTrait>(url: &str) -> Result<DatabaseConnection, 
     Ok(database)
 }
 
+/// Begins a transaction whose queries all read the same snapshot. It must not write.
+///
+/// The isolation level is set after the transaction has begun, not by sea-orm's `begin_with_config`: if that is cancelled
+/// between its two statements, its connection returns to the pool with the transaction still open.
+pub async fn begin_snapshot(database: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
+    let transaction = database.begin().await?;
+    // Every transaction of SQLite is a snapshot.
+    if database.get_database_backend() == DbBackend::Postgres {
+        transaction.execute_unprepared("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+    }
+    Ok(transaction)
+}
+
 /// The URL of the SQLite database at `path`, with special characters escaped.
 pub fn sqlite_url(path: &Path) -> String {
     let path = path.to_string_lossy().replace('%', "%25").replace('?', "%3F");

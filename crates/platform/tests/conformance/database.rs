@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reelmill_platform::database::{self, DatabaseError, is_unavailable, is_unique_violation};
+use reelmill_platform::database::{self, DatabaseError, begin_snapshot, is_unavailable, is_unique_violation};
 use reelmill_testkit::shared;
 use rstest::rstest;
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement, TransactionTrait};
@@ -208,6 +208,40 @@ async fn concurrent_transactions_all_commit(#[case] backend: Backend) {
         writer.expect("no panic").expect("committed");
     }
     assert_eq!(count(&database, "SELECT count FROM counters").await, Ok(20));
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn begin_snapshot_reads_one_snapshot(#[case] backend: Backend) {
+    let target = backend.create().await;
+    let database = connect::<Old>(&target).await;
+    let other = connect::<Old>(&target).await;
+    let snapshot = begin_snapshot(&database).await.expect("begun");
+    assert_eq!(count(&snapshot, "SELECT count FROM counters").await, Ok(0));
+    other.execute_unprepared("UPDATE counters SET count = 1").await.expect("updated");
+    assert_eq!(count(&snapshot, "SELECT count FROM counters").await, Ok(0));
+    snapshot.commit().await.expect("committed");
+    assert_eq!(count(&database, "SELECT count FROM counters").await, Ok(1));
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn begin_snapshot_cancelled_at_any_point_leaves_no_open_transaction(#[case] backend: Backend) {
+    let target = backend.create().await;
+    let database = connect::<Old>(&target).await;
+    let other = connect::<Old>(&target).await;
+    for round in 0_u32..200 {
+        let cancel_after = Duration::from_micros(u64::from(round) * 10);
+        let _ = tokio::time::timeout(cancel_after, begin_snapshot(&database)).await;
+        // Not committed, if it runs in a transaction that was left open.
+        let update = format!("UPDATE counters SET count = {round}");
+        database.execute_unprepared(&update).await.expect("updated");
+        assert_eq!(count(&other, "SELECT count FROM counters").await, Ok(i64::from(round)));
+    }
 }
 
 #[tokio::test]

@@ -1,11 +1,10 @@
 //! Queries of jobs.
 
-use reelmill_platform::database::is_unique_violation;
+use reelmill_platform::database::{begin_snapshot, is_unique_violation};
 use reelmill_proto::{seconds, transcode::TranscodeOptions};
 use sea_orm::{
-    AccessMode, ActiveModelTrait as _, ColumnTrait as _, Condition, DatabaseTransaction, DbBackend,
-    EntityTrait as _, IntoActiveModel as _, IsolationLevel, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, Select, Set, TransactionTrait as _, sea_query::Expr,
+    ActiveModelTrait as _, ColumnTrait as _, Condition, EntityTrait as _, IntoActiveModel as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, Select, Set, TransactionTrait as _, sea_query::Expr,
 };
 
 use super::{
@@ -242,21 +241,10 @@ impl Db {
 
     /// Reads jobs with their child rows, all from one snapshot.
     async fn details(&self, jobs: Select<job::Entity>) -> Result<Vec<JobDetails>, TranscodeError> {
-        let snapshot = self.begin_snapshot().await?;
+        let snapshot = begin_snapshot(&self.connection).await?;
         let rows = jobs.all(&snapshot).await?;
         let details = load_details(&snapshot, rows).await?;
         snapshot.commit().await?;
         Ok(details)
-    }
-
-    async fn begin_snapshot(&self) -> Result<DatabaseTransaction, TranscodeError> {
-        Ok(match self.connection.get_database_backend() {
-            DbBackend::Postgres => {
-                let (isolation, access) = (IsolationLevel::RepeatableRead, AccessMode::ReadOnly);
-                self.connection.begin_with_config(Some(isolation), Some(access)).await?
-            }
-            // Every SQLite transaction is a snapshot.
-            _ => self.connection.begin().await?,
-        })
     }
 }

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use reelmill_mesh::paging::Cursor;
+use reelmill_platform::database::begin_snapshot;
 use reelmill_proto::transcode::{Rendition, Warning};
 use sea_orm::{
-    AccessMode, ColumnTrait as _, DatabaseTransaction, DbBackend, DbErr, EntityTrait as _,
-    IntoActiveModel as _, IsolationLevel, QueryFilter as _, QueryOrder as _, QuerySelect as _, Select,
-    TransactionTrait as _,
+    ColumnTrait as _, DatabaseTransaction, DbErr, EntityTrait as _, IntoActiveModel as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, Select,
 };
 
 use super::{
@@ -28,7 +28,7 @@ pub(crate) struct VideoDetail {
 impl Db {
     /// Loads a video with its details, deleted or not.
     pub(crate) async fn video_detail(&self, id: &str) -> Result<Option<VideoDetail>, DbErr> {
-        let snapshot = self.begin_snapshot().await?;
+        let snapshot = begin_snapshot(&self.connection).await?;
         let video = videos::Entity::find_by_id(id).one(&snapshot).await?;
         let details = load_details(&snapshot, video.into_iter().collect()).await?;
         snapshot.commit().await?;
@@ -68,23 +68,11 @@ impl Db {
     }
 
     async fn details_of(&self, query: Select<videos::Entity>) -> Result<Vec<VideoDetail>, DbErr> {
-        let snapshot = self.begin_snapshot().await?;
+        let snapshot = begin_snapshot(&self.connection).await?;
         let videos = query.all(&snapshot).await?;
         let details = load_details(&snapshot, videos).await?;
         snapshot.commit().await?;
         Ok(details)
-    }
-
-    /// Begins a read-only transaction in which all queries see the same revision of a video.
-    async fn begin_snapshot(&self) -> Result<DatabaseTransaction, DbErr> {
-        match self.connection.get_database_backend() {
-            DbBackend::Postgres => {
-                let isolation = Some(IsolationLevel::RepeatableRead);
-                self.connection.begin_with_config(isolation, Some(AccessMode::ReadOnly)).await
-            }
-            // Transactions of SQLite always are snapshots.
-            _ => self.connection.begin().await,
-        }
     }
 }
 
