@@ -6,7 +6,10 @@ pub use sea_orm;
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
     RuntimeErr, SqlErr, SqliteTransactionMode, SqlxError, TransactionOptions, TransactionTrait,
-    sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
+    sqlx::{
+        self, PgConnection, Row as _,
+        sqlite::{SqliteJournalMode, SqliteSynchronous},
+    },
 };
 use sea_orm_migration::MigratorTrait;
 
@@ -61,8 +64,6 @@ pub async fn connect<M: MigratorTrait>(url: &str) -> Result<DatabaseConnection, 
 
 /// Begins a transaction whose queries all read the same snapshot. It must not write.
 ///
-/// The isolation level is set after the transaction has begun, not by sea-orm's `begin_with_config`: if that is cancelled
-/// between its two statements, its connection returns to the pool with the transaction still open.
 pub async fn begin_snapshot(database: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
     let transaction = database.begin().await?;
     // Every transaction of SQLite is a snapshot.
@@ -129,10 +130,26 @@ fn options(url: &str) -> Result<ConnectOptions, DatabaseError> {
         "postgres" | "postgresql" => options
             .max_connections(POSTGRES_CONNECTIONS)
             .statement_timeout(POSTGRES_STATEMENT_TIMEOUT)
-            .test_before_acquire_if_idle_for(PING_AFTER_IDLE),
+            .test_before_acquire_if_idle_for(PING_AFTER_IDLE)
+            .map_sqlx_postgres_pool_opts(|pool| {
+                pool.after_release(|connection, _| Box::pin(is_outside_transaction(connection)))
+            }),
         other => return Err(DatabaseError::Scheme(other.to_owned())),
     };
     Ok(options)
+}
+
+/// Whether a released connection may be used again. If the start of a transaction is cancelled after BEGIN was sent, sqlx
+/// does not roll it back: the next statements on the connection would be part of a transaction that is never committed.
+async fn is_outside_transaction(connection: &mut PgConnection) -> Result<bool, SqlxError> {
+    // Equal in a statement that is its own transaction. By the simple query protocol, because each message of the
+    // extended one has a statement time of its own.
+    let row = sqlx::raw_sql("SELECT now() = statement_timestamp()").fetch_one(connection).await?;
+    let is_outside: bool = row.try_get(0)?;
+    if !is_outside {
+        tracing::warn!("closing a connection that was released within a transaction");
+    }
+    Ok(is_outside)
 }
 
 async fn migrate<M: MigratorTrait>(database: &DatabaseConnection) -> Result<(), DatabaseError> {
