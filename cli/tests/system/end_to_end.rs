@@ -97,10 +97,10 @@ async fn upload_with_options_is_encoded_accordingly() {
 /// Checks playlists and segments, as HTTP and as media.
 async fn check_hls(master: &str) {
     let http = http();
-    let answer = http.get(master).send().await.unwrap();
-    assert_eq!(answer.status(), 200);
-    assert_eq!(answer.headers()["content-type"], "application/vnd.apple.mpegurl");
-    let text = answer.text().await.unwrap();
+    let response = http.get(master).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-type"], "application/vnd.apple.mpegurl");
+    let text = response.text().await.unwrap();
     assert!(text.contains("RESOLUTION=1280x720") && text.contains("CODECS=\"avc1."), "{text}");
     let base = master.rsplit_once('/').unwrap().0;
     let media = format!("{base}/{}", text.lines().find(|line| *line == "720p.m3u8").unwrap());
@@ -121,9 +121,9 @@ async fn check_hls(master: &str) {
 }
 
 async fn check_dash(manifest: &str) {
-    let answer = http().get(manifest).send().await.unwrap();
-    assert_eq!(answer.status(), 200);
-    assert_eq!(answer.headers()["content-type"], "application/dash+xml");
+    let response = http().get(manifest).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-type"], "application/dash+xml");
     let probed = probe(manifest).await;
     assert!((seconds(&probed) - 9.0).abs() < 0.1, "{probed}");
     let streams = probed["streams"].as_array().unwrap();
@@ -135,10 +135,10 @@ async fn check_dash(manifest: &str) {
 
 /// Checks that there is one thumbnail a second, all in one sheet.
 async fn check_thumbnails(index: &str) {
-    let answer = http().get(index).send().await.unwrap();
-    assert_eq!(answer.status(), 200);
-    assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("text/vtt"));
-    let text = answer.text().await.unwrap();
+    let response = http().get(index).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert!(response.headers()["content-type"].to_str().unwrap().starts_with("text/vtt"));
+    let text = response.text().await.unwrap();
     assert!(text.starts_with("WEBVTT\n"), "{text}");
     assert_eq!(text.matches(" --> ").count(), 9, "{text}");
     let (sheet, region) = text.lines().find_map(|line| line.split_once("#xywh=")).expect("a thumbnail");
@@ -178,8 +178,8 @@ async fn check_isolation(deployment: &Deployment, name: &str) {
         Value::Array(Vec::new())
     );
     for command in [vec!["watch", name], vec!["delete", name, "--yes"], vec!["download", name, "-o", "x"]] {
-        let answer = bob.run(&command).await.expect_exit(4);
-        assert!(answer.stderr.contains("VIDEO_NOT_FOUND"), "{answer:?}");
+        let response = bob.run(&command).await.expect_exit(4);
+        assert!(response.stderr.contains("VIDEO_NOT_FOUND"), "{response:?}");
     }
 }
 
@@ -201,8 +201,8 @@ async fn check_delete(deployment: &Deployment, ann: &CliUser, video: &Value) {
 async fn check_sign_out(ann: &CliUser) {
     ann.run(&["sign-out"]).await.expect_exit(0);
     ann.run(&["videos"]).await.expect_exit(4);
-    let answer =
+    let response =
         ann.run(&["sign-in", "--json", "--email", &ann.email, "--password-file", &ann.password_file()]).await;
-    answer.expect_exit(0);
+    response.expect_exit(0);
     ann.run(&["videos"]).await.expect_exit(0);
 }

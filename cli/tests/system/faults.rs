@@ -40,8 +40,8 @@ fn has_plan(jobs: &Value, state: &str) -> bool {
 }
 
 async fn upload(user: &CliUser, file: &Path) -> String {
-    let answer = user.run(&["upload", "--json", &file.display().to_string()]).await.expect_exit(0);
-    answer.json()["name"].as_str().unwrap().to_owned()
+    let output = user.run(&["upload", "--json", &file.display().to_string()]).await.expect_exit(0);
+    output.json()["name"].as_str().unwrap().to_owned()
 }
 
 async fn download(user: &CliUser, video: &str, rung: &str, folder: &Path) -> Vec<u8> {
@@ -230,8 +230,8 @@ async fn upload_after_interruption_resumes() {
     });
     started_parts.await.expect("parts are uploaded");
     started.kill().await.unwrap();
-    let answer = ann.run(&["upload", "--wait", "--json", &file.display().to_string()]).await.expect_exit(0);
-    assert_eq!(answer.json()["state"], "READY", "{answer:?}");
+    let output = ann.run(&["upload", "--wait", "--json", &file.display().to_string()]).await.expect_exit(0);
+    assert_eq!(output.json()["state"], "READY", "{output:?}");
     let videos = ann.run(&["videos", "--json"]).await.expect_exit(0).json();
     assert_eq!(videos["videos"].as_array().unwrap().len(), 1, "the same upload was resumed");
     deployment.stop().await;

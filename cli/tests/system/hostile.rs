@@ -12,9 +12,9 @@ use crate::support::{
 
 /// Uploads a file that cannot be transcoded, and returns the reason.
 async fn failure_reason(ann: &CliUser, file: &Path) -> String {
-    let answer = ann.run(&["upload", "--wait", "--json", &file.display().to_string()]).await.expect_exit(1);
-    let video = answer.json();
-    assert_eq!(video["state"], "FAILED", "{answer:?}");
+    let output = ann.run(&["upload", "--wait", "--json", &file.display().to_string()]).await.expect_exit(1);
+    let video = output.json();
+    assert_eq!(video["state"], "FAILED", "{output:?}");
     let message = video["failure"]["message"].as_str().unwrap();
     assert!(message.len() > 20, "a message to act on: {message:?}");
     video["failure"]["reason"].as_str().unwrap().to_owned()
@@ -58,10 +58,10 @@ async fn upload_of_other_files_fails_with_a_reason() {
     let bytes = std::fs::read(&whole).unwrap();
     assert_eq!(failure_reason(&ann, &write("half.mp4", &bytes[..bytes.len() / 2])).await, "FILE_TRUNCATED");
 
-    let answer = ann.run(&["upload", "--json", &write("empty.mp4", b"").display().to_string()]).await;
-    assert_eq!(answer.code, 4, "{answer:?}");
-    assert!(answer.stderr.contains("FILE_EMPTY"), "{answer:?}");
-    assert!(answer.stdout.is_empty());
+    let output = ann.run(&["upload", "--json", &write("empty.mp4", b"").display().to_string()]).await;
+    assert_eq!(output.code, 4, "{output:?}");
+    assert!(output.stderr.contains("FILE_EMPTY"), "{output:?}");
+    assert!(output.stdout.is_empty());
 
     // The next video is transcoded as usual, and is the only one whose objects remain.
     assert_eq!(ann.upload(&whole).await["state"], "READY");
@@ -139,8 +139,8 @@ fn walk(folder: &Path) -> Vec<u64> {
 async fn rejected_commands_print_the_reason() {
     let deployment = Deployment::single_process().await;
     let ann = CliUser::new(&deployment.server, "ann");
-    let answer = ann.run(&["videos"]).await.expect_exit(4);
-    assert!(!answer.stderr.is_empty());
+    let output = ann.run(&["videos"]).await.expect_exit(4);
+    assert!(!output.stderr.is_empty());
     std::fs::write(ann.password_file(), "short").unwrap();
     let weak = ann.run(&["sign-up", "--email", &ann.email, "--password-file", &ann.password_file()]).await;
     assert!(weak.expect_exit(4).stderr.contains("PASSWORD_TOO_WEAK"));

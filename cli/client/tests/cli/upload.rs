@@ -9,7 +9,7 @@ async fn upload_parts_are_sent_in_parallel_with_content_length() {
     let client = ClientFixture::signed_in().await;
     let content = bytes(70_000 * 11 + 123);
     client.write_file("a.mp4", &content);
-    // The server answers no PUT before four of them have arrived.
+    // The server responds to no PUT before four of them have arrived.
     client.server.min_concurrent_puts.send_replace(4);
     client.run("upload a.mp4 --json").await.assert_exit_code(0);
     assert_eq!(client.server.stored_bytes("uploads/1"), content);

@@ -43,7 +43,7 @@ impl CliUser {
     /// Signs up a new user, who is then signed in.
     pub async fn sign_up(deployment: &Deployment, name: &str) -> Self {
         let user = Self::new(&deployment.server, name);
-        let answer = user
+        let output = user
             .run(&[
                 "sign-up",
                 "--json",
@@ -53,7 +53,7 @@ impl CliUser {
                 &user.password_file(),
             ])
             .await;
-        assert_eq!(answer.code, 0, "{answer:?}\n{}", deployment.logs());
+        assert_eq!(output.code, 0, "{output:?}\n{}", deployment.logs());
         user
     }
 

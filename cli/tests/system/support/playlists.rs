@@ -127,13 +127,13 @@ impl Playlists {
     pub async fn watch_until_ready(&mut self, user: &CliUser, name: &str) -> Value {
         let arguments = ["watch", name, "--json"];
         let mut watch = Box::pin(user.run(&arguments));
-        let answer = loop {
+        let output = loop {
             self.fetch().await;
-            if let Ok(answer) = timeout(FETCH_INTERVAL, &mut watch).await {
-                break answer;
+            if let Ok(output) = timeout(FETCH_INTERVAL, &mut watch).await {
+                break output;
             }
         };
-        let video = answer.expect_exit(0).json();
+        let video = output.expect_exit(0).json();
         assert_eq!(video["state"], "READY", "{video}");
         assert_eq!(
             unsigned_path(&self.master),

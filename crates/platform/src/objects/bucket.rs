@@ -11,8 +11,8 @@ impl Objects {
     /// Creates the bucket if it does not exist, and allows browsers to use presigned URLs (CORS) if the object store has
     /// such a setting and it is not set.
     pub async fn ensure_bucket(&self) -> Result<(), ObjectsError> {
-        let answer = self.client().head_bucket().bucket(self.bucket()).send().await;
-        match answer.map_err(|error| ObjectsError::from_sdk("HeadBucket", error)) {
+        let response = self.client().head_bucket().bucket(self.bucket()).send().await;
+        match response.map_err(|error| ObjectsError::from_sdk("HeadBucket", error)) {
             Ok(_) => {}
             Err(ObjectsError::NotFound) => self.create_bucket().await?,
             Err(error) => return Err(error),
@@ -56,8 +56,8 @@ impl Objects {
         let result = match configuration {
             Ok(configuration) => {
                 let put = self.client().put_bucket_cors().bucket(self.bucket());
-                let answer = put.cors_configuration(configuration).send().await;
-                answer.map(drop).map_err(|error| ObjectsError::from_sdk("PutBucketCors", error).to_string())
+                let response = put.cors_configuration(configuration).send().await;
+                response.map(drop).map_err(|error| ObjectsError::from_sdk("PutBucketCors", error).to_string())
             }
             Err(error) => Err(error),
         };

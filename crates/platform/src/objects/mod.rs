@@ -142,8 +142,8 @@ impl Objects {
 
     /// Metadata of an object; `None` if it does not exist.
     pub async fn head(&self, key: &str) -> Result<Option<ObjectHead>, ObjectsError> {
-        let answer = self.client().head_object().bucket(self.bucket()).key(key).send().await;
-        match answer.map_err(|error| ObjectsError::from_sdk("HeadObject", error)) {
+        let response = self.client().head_object().bucket(self.bucket()).key(key).send().await;
+        match response.map_err(|error| ObjectsError::from_sdk("HeadObject", error)) {
             Ok(head) => Ok(Some(ObjectHead {
                 size: head.content_length.unwrap_or_default(),
                 etag: head.e_tag.unwrap_or_default(),
@@ -206,8 +206,8 @@ impl Objects {
 
     /// Deletes an object. No error if it does not exist.
     pub async fn delete(&self, key: &str) -> Result<(), ObjectsError> {
-        let answer = self.client().delete_object().bucket(self.bucket()).key(key).send().await;
-        match answer.map_err(|error| ObjectsError::from_sdk("DeleteObject", error)) {
+        let response = self.client().delete_object().bucket(self.bucket()).key(key).send().await;
+        match response.map_err(|error| ObjectsError::from_sdk("DeleteObject", error)) {
             Ok(_) | Err(ObjectsError::NotFound) => Ok(()),
             Err(error) => Err(error),
         }
@@ -257,7 +257,7 @@ impl Objects {
             .map(|key| ObjectIdentifier::builder().key(key).build().map_err(config))
             .collect::<Result<Vec<_>, _>>()?;
         let delete = Delete::builder().set_objects(Some(objects)).quiet(true).build().map_err(config)?;
-        let answer = self
+        let response = self
             .client()
             .delete_objects()
             .bucket(self.bucket())
@@ -265,7 +265,7 @@ impl Objects {
             .send()
             .await
             .map_err(|error| ObjectsError::from_sdk("DeleteObjects", error))?;
-        match answer.errors().first() {
+        match response.errors().first() {
             None => Ok(()),
             Some(first) => Err(ObjectsError::Rejected {
                 operation: "DeleteObjects",

@@ -43,9 +43,9 @@ impl Objects {
             create =
                 create.checksum_algorithm(ChecksumAlgorithm::Crc32C).checksum_type(ChecksumType::FullObject);
         }
-        let answer =
+        let response =
             create.send().await.map_err(|error| ObjectsError::from_sdk("CreateMultipartUpload", error))?;
-        answer.upload_id.filter(|id| !id.is_empty()).ok_or_else(|| ObjectsError::Unavailable {
+        response.upload_id.filter(|id| !id.is_empty()).ok_or_else(|| ObjectsError::Unavailable {
             operation: "CreateMultipartUpload",
             message: "the response has no upload id".to_owned(),
         })
@@ -105,7 +105,7 @@ impl Objects {
             .map(|(number, etag)| CompletedPart::builder().part_number(*number).e_tag(etag).build())
             .collect();
         parts.sort_unstable_by_key(CompletedPart::part_number);
-        let answer = self
+        let response = self
             .client()
             .complete_multipart_upload()
             .bucket(self.bucket())
@@ -114,7 +114,7 @@ impl Objects {
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build())
             .send()
             .await;
-        match answer.map_err(|error| upload_error("CompleteMultipartUpload", error)) {
+        match response.map_err(|error| upload_error("CompleteMultipartUpload", error)) {
             Ok(done) => Ok(done.e_tag.unwrap_or_default()),
             Err(ObjectsError::UploadNotFound) => match self.head(key).await? {
                 Some(object) => Ok(object.etag),
@@ -127,8 +127,8 @@ impl Objects {
     /// Aborts a multipart upload and deletes its parts. No error if it does not exist.
     pub async fn abort_multipart(&self, key: &str, upload_id: &str) -> Result<(), ObjectsError> {
         let abort = self.client().abort_multipart_upload().bucket(self.bucket()).key(key);
-        let answer = abort.upload_id(upload_id).send().await;
-        match answer.map_err(|error| upload_error("AbortMultipartUpload", error)) {
+        let response = abort.upload_id(upload_id).send().await;
+        match response.map_err(|error| upload_error("AbortMultipartUpload", error)) {
             Ok(_) | Err(ObjectsError::UploadNotFound) => Ok(()),
             Err(error) => Err(error),
         }

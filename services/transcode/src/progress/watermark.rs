@@ -15,7 +15,7 @@ use crate::{
 const HEADROOM_PERCENT: f64 = 1.0;
 /// Least head-room persisted beyond the published frames.
 const HEADROOM_MIN_FRAMES: i64 = 50;
-/// Head-room persisted beyond the published frames: one part in so many.
+/// Head-room persisted beyond the published frames: as a divisor of the total.
 const HEADROOM_FRAMES_DIVISOR: i64 = 50;
 
 /// Reads and raises the watermarks in the database.

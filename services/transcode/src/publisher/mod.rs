@@ -47,7 +47,7 @@ const CLAIM_TTL_MS: i64 = 30_000;
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 /// Interval at which every running job is published: it repeats what a crash interrupted.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
-/// The playlists of long videos are large: the pause is one second longer for each so many segments.
+/// The playlists of long videos are large: the interval grows by one second for each this many segments.
 const SEGMENTS_PER_SECOND_OF_PAUSE: f64 = 1000.0;
 
 /// What this process knows of a job that it publishes.

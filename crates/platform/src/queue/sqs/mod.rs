@@ -85,7 +85,7 @@ impl SqsQueue {
         queue: &Address,
         name: QueueAttributeName,
     ) -> Result<Option<String>, QueueError> {
-        let answer = self
+        let response = self
             .client
             .get_queue_attributes()
             .queue_url(&queue.url)
@@ -93,7 +93,7 @@ impl SqsQueue {
             .send()
             .await
             .map_err(|error| failure("GetQueueAttributes", error))?;
-        Ok(answer.attributes.and_then(|mut attributes| attributes.remove(&name)))
+        Ok(response.attributes.and_then(|mut attributes| attributes.remove(&name)))
     }
 
     async fn send_once(&self, body: &str, delay: Duration) -> Result<(), QueueError> {
@@ -119,7 +119,7 @@ impl SqsQueue {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .operation_attempt_timeout(wait + ATTEMPT_TIMEOUT);
-        let answer = self
+        let response = self
             .client
             .receive_message()
             .queue_url(&queue.url)
@@ -132,7 +132,7 @@ impl SqsQueue {
             .send()
             .await
             .map_err(|error| failure("ReceiveMessage", error))?;
-        Ok(answer.messages.unwrap_or_default().into_iter().filter_map(message).collect())
+        Ok(response.messages.unwrap_or_default().into_iter().filter_map(message).collect())
     }
 
     /// Recreates a queue that its server has lost in a restart. Returns any other error, and on AWS this one too.
