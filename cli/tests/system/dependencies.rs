@@ -175,6 +175,8 @@ fn reason_literals(code: &str) -> BTreeSet<String> {
             && text.len() > 6
             && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
             && !text.starts_with("REELMILL")
+            // Names of enum values in the databases.
+            && !text.ends_with("_UNSPECIFIED")
             && !NO_REASONS.contains(text)
     };
     literals.filter(is_reason).map(str::to_owned).collect()
