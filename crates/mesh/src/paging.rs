@@ -67,6 +67,11 @@ impl Page {
 }
 
 impl Cursor {
+    /// Creation time (Unix milliseconds) and id.
+    pub fn position(&self) -> (i64, &str) {
+        (self.create_time, &self.id)
+    }
+
     fn to_token(&self) -> String {
         URL_SAFE_NO_PAD.encode(format!("{}:{}", self.create_time, self.id))
     }

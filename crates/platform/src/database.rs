@@ -4,8 +4,9 @@ use std::{collections::HashSet, path::Path, time::Duration};
 
 pub use sea_orm;
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    RuntimeErr, SqlErr, SqliteTransactionMode, SqlxError, TransactionOptions, TransactionTrait,
+    ColumnTrait, Condition, ConnectOptions, ConnectionTrait, Database, DatabaseConnection,
+    DatabaseTransaction, DbBackend, DbErr, RuntimeErr, SqlErr, SqliteTransactionMode, SqlxError,
+    TransactionOptions, TransactionTrait,
     sqlx::{
         self, PgConnection, Row as _,
         sqlite::{SqliteJournalMode, SqliteSynchronous},
@@ -179,4 +180,11 @@ async fn begin_exclusive(database: &DatabaseConnection) -> Result<DatabaseTransa
             .await?;
     }
     Ok(transaction)
+}
+/// Selects the rows after a position (creation time in Unix milliseconds, id) in a list that is sorted by both, newest
+/// first; without a position, all rows.
+pub fn after_in_list<C: ColumnTrait>(position: Option<(i64, &str)>, create_time: C, id: C) -> Condition {
+    let Some((time, last_id)) = position else { return Condition::all() };
+    let same_time = Condition::all().add(create_time.eq(time)).add(id.lt(last_id));
+    Condition::any().add(create_time.lt(time)).add(same_time)
 }

@@ -1,6 +1,6 @@
 //! Errors of the transcode role and their gRPC status.
 
-use reelmill_mesh::RpcError;
+use reelmill_mesh::{RpcError, paging::PageError};
 use reelmill_platform::{
     database::{self, DatabaseError},
     objects::ObjectsError,
@@ -33,9 +33,9 @@ pub enum TranscodeError {
         /// What is wrong.
         message: String,
     },
-    /// The page token was not returned by an earlier call.
-    #[error("invalid page token")]
-    PageToken,
+    /// `page_size` or `page_token` is invalid.
+    #[error(transparent)]
+    Page(#[from] PageError),
     /// The database could not be opened or migrated.
     #[error(transparent)]
     Open(#[from] DatabaseError),
@@ -78,9 +78,7 @@ impl From<TranscodeError> for Status {
             TranscodeError::TaskNotFound(_) => RpcError::not_found(Reason::TaskNotFound, "no such task"),
             TranscodeError::Lease(lease) => RpcError::precondition(lease.reason(), error.to_string()),
             TranscodeError::Field { field, message } => RpcError::field(Reason::FieldInvalid, field, message),
-            TranscodeError::PageToken => {
-                RpcError::field(Reason::PageTokenInvalid, "page_token", "was not returned by an earlier call")
-            }
+            TranscodeError::Page(page) => (*page).into(),
             TranscodeError::Objects(cause) => RpcError::unavailable(
                 Reason::ObjectStoreUnavailable,
                 "the object store is unavailable: retry",

@@ -2,9 +2,8 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
-use reelmill_mesh::Caller;
+use reelmill_mesh::{Caller, paging::Page};
 use reelmill_platform::clock::Clock;
 use reelmill_proto::transcode::{
     CancelJobRequest, CancelJobResponse, CreateJobRequest, CreateJobResponse, GetJobRequest, GetJobResponse,
@@ -22,11 +21,6 @@ use crate::{
     progress::{JobProgress, ProgressTracker},
 };
 
-/// Page size of a request that names none.
-const DEFAULT_PAGE_SIZE: usize = 50;
-/// Largest page.
-const MAX_PAGE_SIZE: usize = 200;
-
 type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// TranscodeService.
@@ -39,30 +33,11 @@ pub(crate) struct TranscodeRpc {
 
 impl TranscodeRpc {
     async fn list(&self, owner: &str, request: &ListJobsRequest) -> Result<ListJobsResponse, TranscodeError> {
-        let page_size = match usize::try_from(request.page_size) {
-            Ok(0) => DEFAULT_PAGE_SIZE,
-            Ok(size) => size.min(MAX_PAGE_SIZE),
-            Err(_) => return Err(TranscodeError::field("page_size", "must not be negative")),
-        };
-        let before = decode_page_token(&request.page_token)?;
-        let (page, has_more) = self.jobs.list(owner, before.as_deref(), page_size).await?;
-        let last = page.last().filter(|_| has_more);
-        Ok(ListJobsResponse {
-            next_page_token: last.map(|details| URL_SAFE_NO_PAD.encode(&details.row.id)).unwrap_or_default(),
-            jobs: page.iter().map(|details| self.progress.job(details)).collect(),
-        })
+        let page = Page::parse(request.page_size, &request.page_token)?;
+        let (jobs, next_page_token) = self.jobs.list(owner, &page).await?;
+        let jobs = jobs.iter().map(|details| self.progress.job(details)).collect();
+        Ok(ListJobsResponse { jobs, next_page_token })
     }
-}
-
-/// The job id in a page token; none in an empty token.
-fn decode_page_token(token: &str) -> Result<Option<String>, TranscodeError> {
-    if token.is_empty() {
-        return Ok(None);
-    }
-    let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| TranscodeError::PageToken)?;
-    let id = String::from_utf8(bytes).map_err(|_| TranscodeError::PageToken)?;
-    let is_id = id.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    if is_id { Ok(Some(id)) } else { Err(TranscodeError::PageToken) }
 }
 
 fn new_job(request: CreateJobRequest, now: i64) -> Result<NewJob, TranscodeError> {

@@ -1,6 +1,9 @@
 //! Jobs: create, get, list, cancel.
 
-use reelmill_mesh::Caller;
+use reelmill_mesh::{
+    Caller,
+    paging::{Cursor, Page},
+};
 use reelmill_platform::clock::Clock;
 
 use crate::{
@@ -40,17 +43,19 @@ impl Jobs {
         details.filter(|details| caller.may_act_for(&details.row.owner)).ok_or_else(not_found)
     }
 
-    /// An owner's jobs with ids below `before`, the newest first, and whether there are more.
+    /// A page of an owner's jobs, the newest first, and the token of the next page.
     pub(crate) async fn list(
         &self,
         owner: &str,
-        before: Option<&str>,
-        page_size: usize,
-    ) -> Result<(Vec<JobDetails>, bool), TranscodeError> {
-        let mut jobs = self.db.jobs_of_owner(owner, before, page_size as u64 + 1).await?;
-        let has_more = jobs.len() > page_size;
-        jobs.truncate(page_size);
-        Ok((jobs, has_more))
+        page: &Page,
+    ) -> Result<(Vec<JobDetails>, String), TranscodeError> {
+        let mut jobs = self.db.jobs_of_owner(owner, page.after.as_ref(), page.query_limit()).await?;
+        let cursor = |details: &JobDetails| Cursor {
+            create_time: details.row.create_time,
+            id: details.row.id.clone(),
+        };
+        let next_page_token = page.finish(&mut jobs, cursor);
+        Ok((jobs, next_page_token))
     }
 
     /// Cancels a job that the caller may see, with its tasks. An ended job stays as it is.

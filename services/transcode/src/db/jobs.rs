@@ -1,6 +1,7 @@
 //! Queries of jobs.
 
-use reelmill_platform::database::{begin_snapshot, is_unique_violation};
+use reelmill_mesh::paging::Cursor;
+use reelmill_platform::database::{after_in_list, begin_snapshot, is_unique_violation};
 use reelmill_proto::{seconds, transcode::TranscodeOptions};
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, Condition, EntityTrait as _, IntoActiveModel as _,
@@ -134,18 +135,19 @@ impl Db {
         Ok(self.details(job::Entity::find_by_id(id)).await?.pop())
     }
 
-    /// An owner's jobs with ids below `before`, the newest first: ids increase with time.
+    /// An owner's jobs after the cursor, the newest first.
     pub(crate) async fn jobs_of_owner(
         &self,
         owner: &str,
-        before: Option<&str>,
+        after: Option<&Cursor>,
         limit: u64,
     ) -> Result<Vec<JobDetails>, TranscodeError> {
-        let mut condition = Condition::all().add(job::Column::Owner.eq(owner));
-        if let Some(before) = before {
-            condition = condition.add(job::Column::Id.lt(before));
-        }
-        let jobs = job::Entity::find().filter(condition).order_by_desc(job::Column::Id).limit(limit);
+        let jobs = job::Entity::find()
+            .filter(job::Column::Owner.eq(owner))
+            .filter(after_in_list(after.map(Cursor::position), job::Column::CreateTime, job::Column::Id))
+            .order_by_desc(job::Column::CreateTime)
+            .order_by_desc(job::Column::Id)
+            .limit(limit);
         self.details(jobs).await
     }
 

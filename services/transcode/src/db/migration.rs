@@ -26,7 +26,7 @@ impl MigrationTrait for CreateTables {
             manager.create_table(table).await?;
         }
         let indexes: [(&str, &str, &[&str]); 9] = [
-            ("jobs", "jobs_by_owner", &["owner", "id"]),
+            ("jobs", "jobs_by_owner", &["owner", "create_time", "id"]),
             ("jobs", "jobs_by_revision", &["revision"]),
             ("jobs", "jobs_by_state", &["state"]),
             ("jobs", "jobs_by_cleanup_time", &["cleanup_time"]),

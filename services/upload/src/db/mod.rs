@@ -9,7 +9,6 @@ mod entity;
 mod job_reports;
 mod messages;
 mod migration;
-mod page;
 mod revision;
 mod uploads;
 mod video_details;

@@ -1,7 +1,7 @@
 //! Upload sessions.
 
 use reelmill_mesh::paging::Cursor;
-use reelmill_platform::database::is_unique_violation;
+use reelmill_platform::database::{after_in_list, is_unique_violation};
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, DatabaseTransaction, DbErr, EntityTrait as _,
     IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Set, TransactionTrait as _,
@@ -14,7 +14,6 @@ use super::{
         claimed_parts, uploads,
         videos::{self, Rungs},
     },
-    page,
     revision::next_revision,
     videos::mark_deleted,
 };
@@ -173,7 +172,11 @@ impl Db {
         uploads::Entity::find()
             .filter(uploads::Column::Owner.eq(owner))
             .filter(uploads::Column::State.is_in([UploadState::Open, UploadState::Completing]))
-            .filter(page::after(after, uploads::Column::CreateTime, uploads::Column::Id))
+            .filter(after_in_list(
+                after.map(Cursor::position),
+                uploads::Column::CreateTime,
+                uploads::Column::Id,
+            ))
             .order_by_desc(uploads::Column::CreateTime)
             .order_by_desc(uploads::Column::Id)
             .limit(limit)

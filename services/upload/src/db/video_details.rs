@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use reelmill_mesh::paging::Cursor;
-use reelmill_platform::database::begin_snapshot;
+use reelmill_platform::database::{after_in_list, begin_snapshot};
 use reelmill_proto::transcode::{Rendition, Warning};
 use sea_orm::{
     ColumnTrait as _, DatabaseTransaction, DbErr, EntityTrait as _, IntoActiveModel as _, QueryFilter as _,
@@ -13,7 +13,6 @@ use sea_orm::{
 use super::{
     connection::Db,
     entity::{video_renditions, video_warnings, videos},
-    page,
 };
 use crate::domain::video_state::VideoState;
 
@@ -45,7 +44,11 @@ impl Db {
         let query = videos::Entity::find()
             .filter(videos::Column::Owner.eq(owner))
             .filter(videos::Column::DeleteTime.is_null())
-            .filter(page::after(after, videos::Column::CreateTime, videos::Column::Id))
+            .filter(after_in_list(
+                after.map(Cursor::position),
+                videos::Column::CreateTime,
+                videos::Column::Id,
+            ))
             .order_by_desc(videos::Column::CreateTime)
             .order_by_desc(videos::Column::Id)
             .limit(limit);

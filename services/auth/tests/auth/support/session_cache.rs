@@ -38,6 +38,12 @@ impl TestSessionCache {
         self.shared.lock().unwrap().pub_sub.clone()
     }
 
+    /// The entry of a session, also while the cache is unavailable.
+    pub async fn stored(&self, session: &str) -> Option<SessionState> {
+        let session_cache = self.shared.lock().unwrap().session_cache.clone();
+        session_cache.get(session).await.unwrap()
+    }
+
     fn available(&self) -> Result<Arc<dyn SessionCache>, SharedStateError> {
         if self.is_unavailable.load(Ordering::SeqCst) {
             return Err(SharedStateError::Config("unavailable, by the test".to_owned()));
