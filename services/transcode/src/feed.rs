@@ -39,10 +39,15 @@ impl JobFeed {
         Self { db, pub_sub, progress }
     }
 
-    /// Publishes a job with its progress. While pub/sub is unavailable watchers are late but miss nothing, so a failure
-    /// is only logged.
+    /// Publishes a job with its progress. While pub/sub is unavailable watchers are late but miss nothing (they read the
+    /// database), so a failure is only logged.
     pub(crate) async fn publish(&self, details: &JobDetails) {
-        let payload = Bytes::from(self.progress.watch_jobs_response(details).encode_to_vec());
+        self.publish_message(&self.progress.watch_jobs_response(details)).await;
+    }
+
+    /// Publishes the message of a job.
+    pub(crate) async fn publish_message(&self, message: &WatchJobsResponse) {
+        let payload = Bytes::from(message.encode_to_vec());
         if let Err(error) = self.pub_sub.publish(JOBS_TOPIC, payload).await {
             tracing::warn!(%error, "a job change was not published; watchers see it at their next poll");
         }

@@ -10,6 +10,7 @@ use crate::{
     error::TranscodeError,
     feed::JobFeed,
     progress::ProgressTracker,
+    sweeper_signal::SweeperSignal,
 };
 
 /// Commits and announces changes of jobs.
@@ -17,19 +18,19 @@ use crate::{
 pub(crate) struct JobChanges {
     feed: JobFeed,
     progress: Arc<ProgressTracker>,
-    tasks_changed: Arc<Notify>,
+    sweeper: SweeperSignal,
     jobs_ended: Arc<Notify>,
 }
 
 impl JobChanges {
-    /// `tasks_changed` wakes the sweeper, `jobs_ended` the cleanup.
+    /// `jobs_ended` wakes the cleanup.
     pub(crate) fn new(
         feed: JobFeed,
         progress: Arc<ProgressTracker>,
-        tasks_changed: Arc<Notify>,
+        sweeper: SweeperSignal,
         jobs_ended: Arc<Notify>,
     ) -> Self {
-        Self { feed, progress, tasks_changed, jobs_ended }
+        Self { feed, progress, sweeper, jobs_ended }
     }
 
     /// Commits a job under a new revision and announces it.
@@ -43,7 +44,7 @@ impl JobChanges {
     pub(crate) async fn announce(&self, details: &JobDetails) {
         self.progress.job_committed(details);
         self.feed.publish(details).await;
-        self.tasks_changed.notify_one();
+        self.sweeper.wake();
         if details.row.state.has_ended() {
             self.jobs_ended.notify_one();
         }

@@ -14,7 +14,6 @@ mod domain;
 mod error;
 mod feed;
 mod job_changes;
-mod job_service;
 mod jobs;
 mod messages;
 mod options;
@@ -22,7 +21,9 @@ mod plans;
 mod progress;
 mod publisher;
 mod sweeper;
+mod sweeper_signal;
 mod tasks;
+mod transcode_service;
 mod wake_ups;
 mod warnings;
 mod worker_service;
@@ -45,17 +46,18 @@ use crate::{
     db::Db,
     feed::JobFeed,
     job_changes::JobChanges,
-    job_service::TranscodeRpc,
     jobs::Jobs,
     options::PlannerDefaults,
     plans::Plans,
     progress::ProgressTracker,
     publisher::{PublicationSchedule, Publisher, PublisherInputs},
     sweeper::Sweeper,
+    sweeper_signal::SweeperSignal,
     tasks::{
         JobPlanner, LeaseReleaser, LeaseRenewer, Leases, OutputRecorder, PresignedUrls, ReportStreams,
         TaskCompleter, TaskFailer, TaskStarter, WorkMessages,
     },
+    transcode_service::TranscodeRpc,
     wake_ups::WakeUps,
     worker_service::WorkerRpc,
 };
@@ -90,12 +92,12 @@ impl Transcode {
         let plans = Arc::new(Plans::new(db.clone()));
         let progress = Arc::new(ProgressTracker::new(db.clone(), Arc::clone(&plans)));
         let feed = JobFeed::new(db.clone(), pub_sub, Arc::clone(&progress));
-        let tasks_changed = Arc::new(Notify::new());
+        let sweeper_signal = SweeperSignal::default();
         let jobs_ended = Arc::new(Notify::new());
         let changes = JobChanges::new(
             feed.clone(),
             Arc::clone(&progress),
-            Arc::clone(&tasks_changed),
+            sweeper_signal.clone(),
             Arc::clone(&jobs_ended),
         );
         let publications = Arc::new(PublicationSchedule::default());
@@ -107,7 +109,7 @@ impl Transcode {
             changes: changes.clone(),
             progress: Arc::clone(&progress),
             publications: Arc::clone(&publications),
-            tasks_changed: Arc::clone(&tasks_changed),
+            sweeper: sweeper_signal.clone(),
             clock: clock.clone(),
             max_failures: config.max_failures,
         });
@@ -115,7 +117,7 @@ impl Transcode {
             db: db.clone(),
             leases: leases.clone(),
             failer: Arc::clone(&failer),
-            tasks_changed: Arc::clone(&tasks_changed),
+            sweeper: sweeper_signal.clone(),
             clock: clock.clone(),
             lease_after_disconnect: config.lease_after_disconnect,
             max_failures: config.max_failures,
@@ -132,7 +134,7 @@ impl Transcode {
                 db: db.clone(),
                 changes: changes.clone(),
                 progress: Arc::clone(&progress),
-                tasks_changed: Arc::clone(&tasks_changed),
+                sweeper: sweeper_signal.clone(),
                 clock: clock.clone(),
                 lease_ttl_ms,
                 max_failures: config.max_failures,
@@ -190,7 +192,7 @@ impl Transcode {
             releaser,
             wake_ups: WakeUps::new(db.clone(), queue, clock.clone()),
             clock: clock.clone(),
-            tasks_changed,
+            signal: sweeper_signal,
             lease_ttl_ms,
         };
         Ok(Self {

@@ -17,8 +17,9 @@ use crate::{
     domain::{JobState, job_name},
 };
 
-/// The job as its owner sees it, with the persisted progress.
-pub(crate) fn job(details: &JobDetails) -> Job {
+/// The job with its persisted progress, the watermark, which may exceed what was published.
+/// `ProgressTracker::job` replaces it.
+pub(crate) fn job_with_watermark(details: &JobDetails) -> Job {
     let JobDetails { row, renditions, warnings } = details;
     let warning = |row: &WarningRow| Warning { reason: row.reason.clone(), message: row.message.clone() };
     Job {

@@ -3,9 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use reelmill_platform::clock::Clock;
-use tokio::sync::Notify;
 
-use crate::{db::Db, error::TranscodeError, tasks::LeaseReleaser, wake_ups::WakeUps};
+use crate::{
+    db::Db, error::TranscodeError, sweeper_signal::SweeperSignal, tasks::LeaseReleaser, wake_ups::WakeUps,
+};
 
 /// Longest sleep: tasks queued by another process are seen within it.
 const MAX_SLEEP: Duration = Duration::from_secs(5);
@@ -18,7 +19,7 @@ pub(crate) struct Sweeper {
     pub(crate) releaser: Arc<LeaseReleaser>,
     pub(crate) wake_ups: WakeUps,
     pub(crate) clock: Clock,
-    pub(crate) tasks_changed: Arc<Notify>,
+    pub(crate) signal: SweeperSignal,
     pub(crate) lease_ttl_ms: i64,
 }
 
@@ -39,7 +40,7 @@ impl Sweeper {
                 }
             };
             tokio::select! {
-                () = self.tasks_changed.notified() => {}
+                () = self.signal.woken() => {}
                 () = tokio::time::sleep(sleep) => {}
             }
         }

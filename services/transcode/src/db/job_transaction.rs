@@ -1,4 +1,6 @@
-//! A transaction on one job: read under its lock, changed, and committed with a new revision.
+//! A transaction on one job, read under its lock. It can be committed in three ways: with the job under a new revision, so
+//! that watchers are notified; with the job under its old revision; or without the job's row, after changes of tasks and
+//! outputs only.
 
 use reelmill_proto::transcode::Warning;
 use sea_orm::{

@@ -10,7 +10,7 @@ use super::{
     entity::{TaskRow, task},
 };
 use crate::{
-    domain::{Task, TaskKind, TaskState, new_task_id},
+    domain::{TaskKind, TaskRules, TaskState, new_task_id},
     error::TranscodeError,
 };
 
@@ -55,8 +55,8 @@ pub(crate) fn new_task(generation: &Generation, kind: TaskKind, index: i32, now:
 
 impl TaskRow {
     /// The properties that the rules depend on.
-    pub(crate) fn rules(&self) -> Task {
-        Task {
+    pub(crate) fn rules(&self) -> TaskRules {
+        TaskRules {
             state: self.state,
             fencing_token: self.fencing_token,
             lease_expire_time: self.lease_expire_time,
@@ -75,7 +75,7 @@ impl Db {
     }
 
     /// Tasks that a worker with this encoder build can probably start, the most urgent first: by priority, then the
-    /// oldest job first. [`Task::start`] decides.
+    /// oldest job first. [`TaskRules::may_start`] decides.
     ///
     /// A PREPARE task has priority 0, and the numbers of a long video's chunks increase: probing a new upload and
     /// encoding the first seconds of a video come before the later chunks of other videos.

@@ -15,6 +15,6 @@ pub(crate) use self::{
         job_id, job_name, media_playlist_name, new_task_id, output_key, task_name, task_name_ids,
     },
     output::{AllowedOutputs, OutputKind},
-    task::{Completion, Lease, LeaseError, LeaseStart, RetryDecision, Task, TaskKind, TaskState},
+    task::{Completion, Lease, LeaseError, LeaseStart, RetryDecision, TaskKind, TaskRules, TaskState},
     tracks::{TrackView, check_tracks},
 };

@@ -48,7 +48,7 @@ pub(crate) enum TaskState {
 
 /// The properties of a task that the rules depend on. Times are Unix milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Task {
+pub(crate) struct TaskRules {
     pub(crate) state: TaskState,
     /// Token of the current or last lease; 0 before the first.
     pub(crate) fencing_token: i64,
@@ -81,7 +81,8 @@ pub(crate) struct LeaseStart {
 /// Why a worker may not run a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LeaseError {
-    /// Another worker has leased it, or its retry delay has not passed.
+    /// Another worker has leased it, its retry delay has not passed, or its last attempt was lost and its job is about to
+    /// fail.
     #[error("the task is leased to another worker, or waits for its next attempt")]
     Leased,
     /// Its job was started with another encoder build, and segments of two builds must not be mixed.
@@ -130,9 +131,9 @@ pub(crate) enum Completion {
     Repeated,
 }
 
-impl Task {
+impl TaskRules {
     /// The next lease for a worker with this encoder build.
-    pub(crate) fn start(
+    pub(crate) fn may_start(
         &self,
         now: i64,
         encoder_build: &str,
@@ -144,7 +145,7 @@ impl Task {
             TaskState::Queued => return Err(LeaseError::Leased),
             // An expired lease is a lost attempt. When it was the last one, the sweeper fails the task.
             TaskState::Running if self.is_expired(now) && self.accepts(encoder_build) => {
-                match self.retry(max_failures) {
+                match self.decide_lost(max_failures) {
                     RetryDecision::Retry { failures, .. } => failures,
                     RetryDecision::GiveUp => return Err(LeaseError::Leased),
                 }
@@ -181,7 +182,7 @@ impl Task {
     }
 
     /// Whether a lease allows to complete the task.
-    pub(crate) fn complete(&self, lease: Lease) -> Result<Completion, LeaseError> {
+    pub(crate) fn may_complete(&self, lease: Lease) -> Result<Completion, LeaseError> {
         if self.state == TaskState::Succeeded && self.fencing_token == lease.fencing_token {
             return Ok(Completion::Repeated);
         }
@@ -190,7 +191,7 @@ impl Task {
 
     /// Whether a lease is to expire at `expire_time`, after its report stream broke. Not if the lease was renewed after
     /// `last_renewal`, the expiry set by the broken stream: the worker has opened another stream since.
-    pub(crate) fn shortens(
+    pub(crate) fn may_shorten(
         &self,
         lease: Lease,
         last_renewal: i64,
@@ -201,19 +202,24 @@ impl Task {
     }
 
     /// The decision about a task that its worker reports as failed.
-    pub(crate) fn fail(&self, retryable: bool, reason: Option<Reason>, max_failures: i32) -> RetryDecision {
+    pub(crate) fn decide_failed(
+        &self,
+        retryable: bool,
+        reason: Option<Reason>,
+        max_failures: i32,
+    ) -> RetryDecision {
         match (retryable, reason) {
             (false, _) => RetryDecision::GiveUp,
             // A worker that shuts down hands the task back: not a failure.
             (true, Some(Reason::WorkerStopped)) => {
                 RetryDecision::Retry { failures: self.failures, delay_ms: 0 }
             }
-            (true, _) => self.retry(max_failures),
+            (true, _) => self.decide_lost(max_failures),
         }
     }
 
     /// The decision about a task whose attempt was lost or failed for a cause that may pass.
-    pub(crate) fn retry(&self, max_failures: i32) -> RetryDecision {
+    pub(crate) fn decide_lost(&self, max_failures: i32) -> RetryDecision {
         let failures = self.failures + 1;
         if failures >= max_failures {
             return RetryDecision::GiveUp;
@@ -232,8 +238,8 @@ mod tests {
 
     use super::*;
 
-    fn task(state: TaskState) -> Task {
-        Task {
+    fn task(state: TaskState) -> TaskRules {
+        TaskRules {
             state,
             fencing_token: 0,
             lease_expire_time: 0,
@@ -253,10 +259,10 @@ mod tests {
             let mut leases: Vec<Lease> = Vec::new();
             for (passed, renews) in steps {
                 now += passed;
-                match task.start(now, "build", i32::MAX) {
+                match task.may_start(now, "build", i32::MAX) {
                     Ok(LeaseStart { lease, failures }) => {
                         prop_assert!(leases.iter().all(|old| old.fencing_token < lease.fencing_token));
-                        task = Task {
+                        task = TaskRules {
                             state: TaskState::Running,
                             fencing_token: lease.fencing_token,
                             lease_expire_time: now + 15,
@@ -279,57 +285,57 @@ mod tests {
 
     #[test]
     fn start_before_ready_time_is_rejected() {
-        let task = Task { fencing_token: 1, failures: 2, ready_time: 100, ..task(TaskState::Queued) };
-        assert_eq!(task.start(99, "b", 5), Err(LeaseError::Leased));
+        let task = TaskRules { fencing_token: 1, failures: 2, ready_time: 100, ..task(TaskState::Queued) };
+        assert_eq!(task.may_start(99, "b", 5), Err(LeaseError::Leased));
         let started = LeaseStart { lease: Lease { fencing_token: 2 }, failures: 2 };
-        assert_eq!(task.start(100, "b", 5), Ok(started));
+        assert_eq!(task.may_start(100, "b", 5), Ok(started));
     }
 
     #[test]
     fn start_expired_task_counts_lost_attempt_up_to_limit() {
-        let task = |failures| Task { fencing_token: 1, failures, ..task(TaskState::Running) };
+        let task = |failures| TaskRules { fencing_token: 1, failures, ..task(TaskState::Running) };
         let started = LeaseStart { lease: Lease { fencing_token: 2 }, failures: 2 };
-        assert_eq!(task(1).start(0, "b", 3), Ok(started));
-        assert_eq!(task(2).start(0, "b", 3), Err(LeaseError::Leased), "the sweeper gives it up");
+        assert_eq!(task(1).may_start(0, "b", 3), Ok(started));
+        assert_eq!(task(2).may_start(0, "b", 3), Err(LeaseError::Leased), "the sweeper gives it up");
     }
 
     #[test]
     fn start_with_other_build_is_rejected_and_stranded_after_unanswered_wake_ups() {
-        let task = |wake_ups_sent| Task {
+        let task = |wake_ups_sent| TaskRules {
             required_build: "old".to_owned(),
             wake_ups_sent,
             ..task(TaskState::Queued)
         };
-        assert_eq!(task(3).start(0, "new", 5), Err(LeaseError::OtherBuild));
-        assert!(task(3).start(0, "old", 5).is_ok());
+        assert_eq!(task(3).may_start(0, "new", 5), Err(LeaseError::OtherBuild));
+        assert!(task(3).may_start(0, "old", 5).is_ok());
         assert!(!task(2).is_stranded("new") && task(3).is_stranded("new") && !task(3).is_stranded("old"));
     }
 
     #[test]
     fn retry_at_limit_gives_up() {
-        let task = |failures| Task { fencing_token: 3, failures, ..task(TaskState::Running) };
-        assert_eq!(task(0).retry(3), RetryDecision::Retry { failures: 1, delay_ms: 0 });
-        assert_eq!(task(1).retry(3), RetryDecision::Retry { failures: 2, delay_ms: 1000 });
-        assert_eq!(task(2).retry(3), RetryDecision::GiveUp);
-        let handed_back = task(2).fail(true, Some(Reason::WorkerStopped), 3);
+        let task = |failures| TaskRules { fencing_token: 3, failures, ..task(TaskState::Running) };
+        assert_eq!(task(0).decide_lost(3), RetryDecision::Retry { failures: 1, delay_ms: 0 });
+        assert_eq!(task(1).decide_lost(3), RetryDecision::Retry { failures: 2, delay_ms: 1000 });
+        assert_eq!(task(2).decide_lost(3), RetryDecision::GiveUp);
+        let handed_back = task(2).decide_failed(true, Some(Reason::WorkerStopped), 3);
         assert_eq!(handed_back, RetryDecision::Retry { failures: 2, delay_ms: 0 });
-        assert_eq!(task(0).fail(false, Some(Reason::WorkerStopped), 3), RetryDecision::GiveUp);
+        assert_eq!(task(0).decide_failed(false, Some(Reason::WorkerStopped), 3), RetryDecision::GiveUp);
     }
 
     #[test]
     fn shortens_unless_lease_was_renewed_since() {
-        let task = Task { fencing_token: 1, lease_expire_time: 15, ..task(TaskState::Running) };
+        let task = TaskRules { fencing_token: 1, lease_expire_time: 15, ..task(TaskState::Running) };
         let lease = Lease { fencing_token: 1 };
-        assert_eq!(task.shortens(lease, 15, 4), Ok(true));
-        assert_eq!(task.shortens(lease, 14, 4), Ok(false), "another stream renewed it");
-        assert_eq!(task.shortens(lease, 15, 15), Ok(false), "it would not be shorter");
-        assert_eq!(task.shortens(Lease { fencing_token: 0 }, 15, 4), Err(LeaseError::Lost));
+        assert_eq!(task.may_shorten(lease, 15, 4), Ok(true));
+        assert_eq!(task.may_shorten(lease, 14, 4), Ok(false), "another stream renewed it");
+        assert_eq!(task.may_shorten(lease, 15, 15), Ok(false), "it would not be shorter");
+        assert_eq!(task.may_shorten(Lease { fencing_token: 0 }, 15, 4), Err(LeaseError::Lost));
     }
 
     #[test]
     fn complete_again_under_same_lease_is_repeated() {
-        let task = Task { fencing_token: 2, ..task(TaskState::Succeeded) };
-        assert_eq!(task.complete(Lease { fencing_token: 2 }), Ok(Completion::Repeated));
-        assert_eq!(task.complete(Lease { fencing_token: 1 }), Err(LeaseError::Lost));
+        let task = TaskRules { fencing_token: 2, ..task(TaskState::Succeeded) };
+        assert_eq!(task.may_complete(Lease { fencing_token: 2 }), Ok(Completion::Repeated));
+        assert_eq!(task.may_complete(Lease { fencing_token: 1 }), Err(LeaseError::Lost));
     }
 }

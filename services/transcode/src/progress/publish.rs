@@ -10,7 +10,7 @@ use reelmill_proto::transcode::{Job, Progress, WatchJobsResponse, job::State};
 use super::{
     aggregate::Aggregate,
     marks::JobProgress,
-    watermark::{Persisted, Watermarks, with_headroom},
+    watermark::{Persisted, Raise, Watermarks, with_headroom},
 };
 use crate::{
     db::{Db, JobDetails, TaskRow},
@@ -80,25 +80,26 @@ impl ProgressTracker {
         Self { watermarks: Watermarks::new(db, plans), jobs: Mutex::default() }
     }
 
-    /// Takes a report. Returns the job if it is running and its progress is now to be published.
+    /// Adds a report. Returns the message to publish, with the job's progress, if one is due and the job is running.
     pub(crate) async fn report(
         &self,
         report: TaskReport<'_>,
         now: i64,
-    ) -> Result<Option<JobDetails>, TranscodeError> {
+    ) -> Result<Option<WatchJobsResponse>, TranscodeError> {
         let job = report.task.job_id.clone();
-        let details = match self.take(report, now) {
+        let details = match self.add_report(report, now) {
             Step::Skip => None,
             Step::Publish(details) => details.map(|details| *details),
             Step::Update(mut update) => {
                 self.refresh_and_persist(&job, &mut update, now).await?;
-                self.jobs().get_mut(&job).and_then(|tracked| tracked.finish(*update))
+                self.jobs().get_mut(&job).and_then(|tracked| tracked.apply(*update))
             }
         };
-        Ok(details.filter(|details| details.row.state == JobState::Running))
+        let running = details.filter(|details| details.row.state == JobState::Running);
+        Ok(running.map(|details| self.watch_jobs_response(&details)))
     }
 
-    fn take(&self, report: TaskReport<'_>, now: i64) -> Step {
+    fn add_report(&self, report: TaskReport<'_>, now: i64) -> Step {
         let TaskReport { task, progress } = report;
         let mut jobs = self.jobs();
         if jobs.len() >= MAX_TRACKED_JOBS {
@@ -132,13 +133,13 @@ impl ProgressTracker {
         if !update.may_publish {
             let raised = with_headroom(update.aggregate.progress(), plan);
             match self.watermarks.raise(job, &raised).await {
-                Ok(Some(others)) => {
-                    update.aggregate.raise(&others);
+                Ok(Raise::Raised { published_by_others }) => {
+                    update.aggregate.raise(&published_by_others);
                     update.watermark.raise(&raised);
-                    update.watermark.raise(&others);
+                    update.watermark.raise(&published_by_others);
                     update.may_publish = true;
                 }
-                Ok(None) => {}
+                Ok(Raise::JobEnded) => {}
                 Err(error) => {
                     tracing::warn!(job, %error, "progress is not published: its watermark could not be stored");
                 }
@@ -147,8 +148,8 @@ impl ProgressTracker {
         Ok(())
     }
 
-    /// Forgets the report of a task that has no worker any more.
-    pub(crate) fn task_released(&self, task: &TaskRow) {
+    /// Removes the report of a task whose report stream has ended.
+    pub(crate) fn report_stream_ended(&self, task: &TaskRow) {
         if let Some(tracked) = self.jobs().get_mut(&task.job_id) {
             tracked.aggregate.remove_report(&task.id);
         }
@@ -191,10 +192,10 @@ impl ProgressTracker {
         }
     }
 
-    /// The job as its owner sees it: with its progress while it is running.
+    /// The job with its published progress: what callers get.
     pub(crate) fn job(&self, details: &JobDetails) -> Job {
-        let mut job = messages::job(details);
-        self.overlay(details, &mut job);
+        let mut job = messages::job_with_watermark(details);
+        self.set_published_progress(details, &mut job);
         job
     }
 
@@ -203,8 +204,8 @@ impl ProgressTracker {
         messages::watch_jobs_response(details, self.job(details))
     }
 
-    /// Sets the progress of a running job to what this process has published.
-    fn overlay(&self, details: &JobDetails, job: &mut Job) {
+    /// Replaces the watermark of a running job by the progress that this process has published.
+    fn set_published_progress(&self, details: &JobDetails, job: &mut Job) {
         if job.state() != State::Running {
             return;
         }
@@ -245,8 +246,9 @@ impl TrackedJob {
         }))
     }
 
-    /// Takes over what was read and written; returns the job to publish.
-    fn finish(&mut self, update: Update) -> Option<JobDetails> {
+    /// Copies what was read and written into the tracked job. Returns the job, which is published with its new progress,
+    /// or with the earlier one if the watermark could not be raised.
+    fn apply(&mut self, update: Update) -> Option<JobDetails> {
         if let Some(details) = update.details {
             self.set_details(details);
             self.plan = update.plan;

@@ -1,4 +1,8 @@
 //! The persisted watermark: an upper bound of the progress that any process has published.
+//!
+//! Example: process A publishes 10 % and stores 11 %, so that it need not write before every publication. After A ends,
+//! process B publishes at least 11 %, because A may have published as much. A itself must not publish the extra 1 % that
+//! no worker has reported; that is why the row names the process that raised it (`progress_writer`).
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -33,6 +37,17 @@ pub(super) struct Persisted {
     pub(super) completed_work_units: Vec<i32>,
 }
 
+/// Result of [`Watermarks::raise`].
+pub(super) enum Raise {
+    /// The job has ended: its watermark is not raised any more.
+    JobEnded,
+    /// Raised.
+    Raised {
+        /// The watermark that another process stored last, which it may have published; zero if that was this process.
+        published_by_others: JobProgress,
+    },
+}
+
 impl Watermarks {
     pub(super) fn new(db: Db, plans: Arc<Plans>) -> Self {
         Self { db, plans, process: uuid::Uuid::new_v4().simple().to_string() }
@@ -53,26 +68,21 @@ impl Watermarks {
         details.row.progress_writer == self.process
     }
 
-    /// Raises the watermark of a job; none if the job has ended. Returns the watermark that other processes had raised
-    /// before: they may have published as much.
-    pub(super) async fn raise(
-        &self,
-        job: &str,
-        progress: &JobProgress,
-    ) -> Result<Option<JobProgress>, TranscodeError> {
+    /// Raises the watermark of a job.
+    pub(super) async fn raise(&self, job: &str, progress: &JobProgress) -> Result<Raise, TranscodeError> {
         let mut transaction = self.db.lock_job(job).await?;
         if !transaction.is_open() {
-            return Ok(None);
+            return Ok(Raise::JobEnded);
         }
         let renditions = transaction.renditions().await?;
         let details = JobDetails { row: transaction.job.clone(), renditions, warnings: Vec::new() };
         let before = JobProgress::persisted(&details);
         let raised = before.clone().raised(progress);
-        let others = if self.is_own(&details) { JobProgress::default() } else { before };
+        let published_by_others = if self.is_own(&details) { JobProgress::default() } else { before };
         save(&mut transaction, details.renditions, &raised).await?;
         transaction.job.progress_writer.clone_from(&self.process);
         transaction.commit_without_revision().await?;
-        Ok(Some(others))
+        Ok(Raise::Raised { published_by_others })
     }
 }
 

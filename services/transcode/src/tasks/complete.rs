@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     db::TaskRow,
-    domain::{Completion, Task, TaskKind, TaskState},
+    domain::{Completion, TaskKind, TaskRules, TaskState},
     error::TranscodeError,
     job_changes::JobChanges,
     plans::Plans,
@@ -38,7 +38,7 @@ impl TaskCompleter {
     pub(crate) async fn complete(&self, request: &CompleteTaskRequest) -> Result<(), TranscodeError> {
         let presented = PresentedLease::parse(request.lease.as_ref())?;
         check_warnings(&request.warnings)?;
-        let (locked, completion) = self.leases.lock(&presented, Task::complete).await?;
+        let (locked, completion) = self.leases.lock(&presented, TaskRules::may_complete).await?;
         if completion == Completion::Now {
             self.complete_locked(locked, request).await?;
         }

@@ -7,16 +7,16 @@ use reelmill_proto::{
     Reason,
     transcode::{FailTaskRequest, Warning},
 };
-use tokio::sync::Notify;
 
 use super::lease::{Leases, LockedTask, PresentedLease};
 use crate::{
     db::TaskRow,
-    domain::{RetryDecision, Task, TaskKind, TaskState},
+    domain::{RetryDecision, TaskKind, TaskRules, TaskState},
     error::TranscodeError,
     job_changes::JobChanges,
     progress::ProgressTracker,
     publisher::PublicationSchedule,
+    sweeper_signal::SweeperSignal,
     warnings::not_yet_reported,
 };
 
@@ -30,7 +30,7 @@ pub(crate) struct TaskFailer {
     pub(crate) changes: JobChanges,
     pub(crate) progress: Arc<ProgressTracker>,
     pub(crate) publications: Arc<PublicationSchedule>,
-    pub(crate) tasks_changed: Arc<Notify>,
+    pub(crate) sweeper: SweeperSignal,
     pub(crate) clock: Clock,
     pub(crate) max_failures: i32,
 }
@@ -41,9 +41,9 @@ impl TaskFailer {
         let presented = PresentedLease::parse(request.lease.as_ref())?;
         let failure =
             request.failure.as_ref().ok_or_else(|| TranscodeError::field("failure", "is required"))?;
-        let (locked, ()) = self.leases.lock(&presented, Task::check).await?;
+        let (locked, ()) = self.leases.lock(&presented, TaskRules::check).await?;
         let reason = Reason::from_str_name(&failure.reason);
-        let decision = locked.task.rules().fail(request.retryable, reason, self.max_failures);
+        let decision = locked.task.rules().decide_failed(request.retryable, reason, self.max_failures);
         let message = if request.retryable { RETRIES_EXHAUSTED } else { &failure.message };
         self.apply(locked, decision, &failure.reason, message).await
     }
@@ -88,7 +88,7 @@ impl TaskFailer {
         };
         transaction.save_task(task).await?;
         transaction.commit_tasks().await?;
-        self.tasks_changed.notify_one();
+        self.sweeper.wake();
         Ok(())
     }
 

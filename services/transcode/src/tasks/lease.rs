@@ -4,7 +4,7 @@ use reelmill_proto::transcode::Lease as LeaseMessage;
 
 use crate::{
     db::{Db, JobRow, JobTransaction, TaskRow},
-    domain::{Lease, LeaseError, Task, task_name_ids},
+    domain::{Lease, LeaseError, TaskRules, task_name_ids},
     error::TranscodeError,
 };
 
@@ -30,7 +30,7 @@ impl PresentedLease {
     }
 }
 
-/// A task with its job, as read.
+/// A task and its job: as read, or as written by the call that returns it.
 pub(crate) struct LeasedTask {
     pub(crate) job: JobRow,
     pub(crate) task: TaskRow,
@@ -53,14 +53,14 @@ impl Leases {
         Self { db }
     }
 
-    /// Locks the job of a lease, loads the task, and asks the domain: `rule` is one of [`Task`]'s methods.
+    /// Locks the job of a lease, loads the task, and asks the domain: `rule` is one of [`TaskRules`]'s methods.
     ///
     /// # Errors
     /// The rule's error, or [`LeaseError::Lost`] when the task is gone: its job was restarted.
     pub(super) async fn lock<T>(
         &self,
         presented: &PresentedLease,
-        rule: impl FnOnce(&Task, Lease) -> Result<T, LeaseError>,
+        rule: impl FnOnce(&TaskRules, Lease) -> Result<T, LeaseError>,
     ) -> Result<(LockedTask, T), TranscodeError> {
         let transaction = self.db.lock_job(&presented.job).await.map_err(|error| match error {
             TranscodeError::JobNotFound(_) => LeaseError::Lost.into(),

@@ -1,7 +1,19 @@
-//! What workers do with tasks, one file per verb.
+//! Tasks and their leases, one file per verb. Rules are methods of [`crate::domain::TaskRules`].
 //!
-//! Every verb but `start` begins in [`lease`]: it loads the task once, inside the transaction that locks its job, and
-//! asks the domain whether the lease is valid.
+//! | call | file | task loaded by | rule |
+//! |---|---|---|---|
+//! | StartTask | `start` | `Db::startable_tasks`, then under the job's lock | `may_start` |
+//! | PlanJob | `plan` | [`Leases::lock`] | `check` |
+//! | RecordOutputs | `record` | [`Leases::lock`] | `check` |
+//! | CompleteTask | `complete` | [`Leases::lock`] | `may_complete` |
+//! | FailTask | `fail` | [`Leases::lock`] | `check`, then `decide_failed` |
+//! | SignOutputs, ListSegments | `urls` | `Leases::check`, without a lock: nothing is changed | `check` |
+//! | ReportProgress, each renewal | `report_stream`, `renew` | [`Leases::lock`] | `check` |
+//! | ReportProgress, end of the stream | `report_stream`, `release` | [`Leases::lock`] | `may_shorten` |
+//! | the sweeper, for expired leases | `release` | the job's lock; no lease is presented | `is_expired`, then `decide_lost` |
+//!
+//! [`Leases::lock`] loads the task once, in the transaction that locks its job, and applies the rule to the presented
+//! lease.
 
 mod complete;
 mod fail;

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     db::{Generation, TaskRow, new_task},
-    domain::{Task, TaskKind},
+    domain::{TaskKind, TaskRules},
     error::TranscodeError,
     job_changes::JobChanges,
     messages,
@@ -38,7 +38,7 @@ impl JobPlanner {
     pub(crate) async fn plan(&self, request: &PlanJobRequest) -> Result<LeasedTask, TranscodeError> {
         let presented = PresentedLease::parse(request.lease.as_ref())?;
         let source = parse_source(&request.source)?;
-        let (locked, ()) = self.leases.lock(&presented, Task::check).await?;
+        let (locked, ()) = self.leases.lock(&presented, TaskRules::check).await?;
         let LockedTask { mut transaction, task } = locked;
         match task.kind {
             TaskKind::Prepare => {}

@@ -8,7 +8,7 @@ use super::{
     lease::{Leases, PresentedLease},
     output_rows::output_rows,
 };
-use crate::{domain::Task, error::TranscodeError, plans::Plans, publisher::PublicationSchedule};
+use crate::{domain::TaskRules, error::TranscodeError, plans::Plans, publisher::PublicationSchedule};
 
 /// Most outputs of one call.
 const MAX_OUTPUTS: usize = 1000;
@@ -27,7 +27,7 @@ impl OutputRecorder {
             return Err(TranscodeError::field("outputs", format!("must be at most {MAX_OUTPUTS}")));
         }
         let presented = PresentedLease::parse(request.lease.as_ref())?;
-        let (locked, ()) = self.leases.lock(&presented, Task::check).await?;
+        let (locked, ()) = self.leases.lock(&presented, TaskRules::check).await?;
         let rows = output_rows(&self.plans, &locked, &request.outputs).await?;
         locked.transaction.record_outputs(rows).await?;
         locked.transaction.commit_tasks().await?;

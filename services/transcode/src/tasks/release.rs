@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use reelmill_platform::clock::Clock;
 use reelmill_proto::Reason;
-use tokio::sync::Notify;
 
 use super::{
     fail::TaskFailer,
@@ -13,6 +12,7 @@ use super::{
 use crate::{
     db::{Db, TaskRow},
     error::TranscodeError,
+    sweeper_signal::SweeperSignal,
 };
 
 /// Message of a job whose workers were lost on every attempt.
@@ -24,7 +24,7 @@ pub(crate) struct LeaseReleaser {
     pub(crate) db: Db,
     pub(crate) leases: Leases,
     pub(crate) failer: Arc<TaskFailer>,
-    pub(crate) tasks_changed: Arc<Notify>,
+    pub(crate) sweeper: SweeperSignal,
     pub(crate) clock: Clock,
     pub(crate) lease_after_disconnect: Duration,
     pub(crate) max_failures: i32,
@@ -56,7 +56,7 @@ impl LeaseReleaser {
             "a worker was lost"
         );
         let locked = LockedTask { transaction, task };
-        let decision = rules.retry(self.max_failures);
+        let decision = rules.decide_lost(self.max_failures);
         self.failer.apply(locked, decision, Reason::WorkerLost.as_str_name(), WORKERS_LOST).await?;
         Ok(())
     }
@@ -72,13 +72,13 @@ impl LeaseReleaser {
         let expire_time = self.clock.now_millis().saturating_add(grace_ms);
         let (locked, shortens) = self
             .leases
-            .lock(presented, |task, lease| task.shortens(lease, last_renewal, expire_time))
+            .lock(presented, |task, lease| task.may_shorten(lease, last_renewal, expire_time))
             .await?;
         if shortens {
             let LockedTask { transaction, task } = locked;
             transaction.save_task(TaskRow { lease_expire_time: expire_time, ..task }).await?;
             transaction.commit_tasks().await?;
-            self.tasks_changed.notify_one();
+            self.sweeper.wake();
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use reelmill_platform::clock::Clock;
 
 use super::lease::{LeasedTask, Leases, LockedTask, PresentedLease};
-use crate::{db::TaskRow, domain::Task, error::TranscodeError};
+use crate::{db::TaskRow, domain::TaskRules, error::TranscodeError};
 
 /// Renews leases.
 #[derive(Clone)]
@@ -16,7 +16,7 @@ pub(crate) struct LeaseRenewer {
 impl LeaseRenewer {
     /// Renews a valid lease; returns the task with its new expiry.
     pub(super) async fn renew(&self, presented: &PresentedLease) -> Result<LeasedTask, TranscodeError> {
-        let (locked, ()) = self.leases.lock(presented, Task::check).await?;
+        let (locked, ()) = self.leases.lock(presented, TaskRules::check).await?;
         let LockedTask { transaction, task } = locked;
         let lease_expire_time = self.clock.now_millis().saturating_add(self.lease_ttl_ms);
         let task = TaskRow { lease_expire_time, ..task };

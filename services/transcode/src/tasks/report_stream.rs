@@ -1,4 +1,4 @@
-//! ReportProgress: a worker's stream of reports, answered by lease renewals and the order to stop.
+//! ReportProgress: a worker's stream of reports, answered by lease renewals and, when its job ends, a cancel response.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -104,9 +104,9 @@ impl ReportStream {
                 change = next_notification(&mut self.changes) => Event::JobChange(change),
             };
             let response = match event {
-                Event::Report(Some(Ok(report))) => self.take_report(report).await,
+                Event::Report(Some(Ok(report))) => self.handle_report(report).await,
                 Event::Report(_) => return None,
-                Event::JobChange(notification) => self.take_job_change(notification).await,
+                Event::JobChange(notification) => self.handle_job_change(notification).await,
             };
             match response {
                 Ok(None) => {}
@@ -123,8 +123,9 @@ impl ReportStream {
         None
     }
 
-    /// Renews the lease if that is due, takes the progress, and publishes it if that is due.
-    async fn take_report(
+    /// Renews the lease if that is due, and publishes the job's progress if that is due. Between two renewals the lease is
+    /// not checked: a report of a lost lease only changes progress, which never decreases.
+    async fn handle_report(
         &mut self,
         report: ReportProgressRequest,
     ) -> Result<Option<ReportProgressResponse>, TranscodeError> {
@@ -134,8 +135,8 @@ impl ReportStream {
             if self.must_renew(&presented, now) { Some(self.renew(presented, now).await?) } else { None };
         let Some(ReportedTask { task, .. }) = &self.reported else { return Err(LeaseError::Lost.into()) };
         let report = TaskReport { task, progress: report.progress.unwrap_or_default() };
-        if let Some(job) = self.shared.progress.report(report, now).await? {
-            self.shared.feed.publish(&job).await;
+        if let Some(message) = self.shared.progress.report(report, now).await? {
+            self.shared.feed.publish_message(&message).await;
         }
         Ok(response)
     }
@@ -162,8 +163,8 @@ impl ReportStream {
         Ok(response)
     }
 
-    /// The order to stop if the job was cancelled or has failed.
-    async fn take_job_change(
+    /// A cancel response if the job was cancelled or has failed.
+    async fn handle_job_change(
         &mut self,
         notification: Option<Notification>,
     ) -> Result<Option<ReportProgressResponse>, TranscodeError> {
@@ -193,7 +194,7 @@ impl Drop for ReportStream {
     /// A stream that breaks usually means a dead worker: its lease is shortened.
     fn drop(&mut self) {
         let Some(ReportedTask { presented, task, .. }) = self.reported.take() else { return };
-        self.shared.progress.task_released(&task);
+        self.shared.progress.report_stream_ended(&task);
         if self.has_ended {
             return;
         }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use reelmill_platform::clock::Clock;
 use reelmill_proto::transcode::StartTaskRequest;
-use tokio::sync::Notify;
 
 use super::lease::LeasedTask;
 use crate::{
@@ -13,6 +12,7 @@ use crate::{
     error::TranscodeError,
     job_changes::JobChanges,
     progress::ProgressTracker,
+    sweeper_signal::SweeperSignal,
 };
 
 /// Reads of the most urgent tasks per call: other workers may lease all of one read before this one does.
@@ -23,7 +23,7 @@ pub(crate) struct TaskStarter {
     pub(crate) db: Db,
     pub(crate) changes: JobChanges,
     pub(crate) progress: Arc<ProgressTracker>,
-    pub(crate) tasks_changed: Arc<Notify>,
+    pub(crate) sweeper: SweeperSignal,
     pub(crate) clock: Clock,
     pub(crate) lease_ttl_ms: i64,
     pub(crate) max_failures: i32,
@@ -51,7 +51,8 @@ impl TaskStarter {
         }
         // There is no task for this worker: say why it does not get the requested one.
         let hint = self.db.task(job, task).await?.ok_or_else(not_found)?;
-        let decision = hint.rules().start(self.clock.now_millis(), &request.encoder_build, self.max_failures);
+        let decision =
+            hint.rules().may_start(self.clock.now_millis(), &request.encoder_build, self.max_failures);
         Err(decision.err().unwrap_or(LeaseError::Leased).into())
     }
 
@@ -67,7 +68,7 @@ impl TaskStarter {
             return Ok(None);
         }
         let now = self.clock.now_millis();
-        let Ok(start) = task.rules().start(now, &request.encoder_build, self.max_failures) else {
+        let Ok(start) = task.rules().may_start(now, &request.encoder_build, self.max_failures) else {
             return Ok(None);
         };
         let job_changed = transaction.advance(JobEvent::TaskStarted, now);
@@ -100,7 +101,8 @@ impl TaskStarter {
             transaction.commit_tasks().await?;
             job
         };
-        self.tasks_changed.notify_one();
+        // The lease has an expiry.
+        self.sweeper.wake();
         Ok(LeasedTask { job, task })
     }
 
@@ -135,7 +137,7 @@ impl TaskStarter {
         let first = new_task(&Generation::of(&transaction.job), TaskKind::Prepare, 0, now);
         transaction.add_tasks(vec![first.clone()]).await?;
         self.progress.job_restarted(&task.job_id);
-        let start = first.rules().start(now, build, self.max_failures)?;
+        let start = first.rules().may_start(now, build, self.max_failures)?;
         self.lease(transaction, first, start, request, true).await.map(Some)
     }
 }
