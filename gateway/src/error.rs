@@ -49,7 +49,7 @@ pub(crate) enum CallError {
     #[error("this process is shutting down; call again")]
     ShuttingDown,
     /// A bug, logged where it is found.
-    #[error("internal error; quote the request id when you report it")]
+    #[error("internal error; quote the x-request-id when you report it")]
     Internal,
 }
 

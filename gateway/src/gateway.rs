@@ -7,7 +7,9 @@ use axum::{
     routing::{any, get, post_service},
 };
 use reelmill_mesh::MeshKey;
-use reelmill_platform::{clock::Clock, objects::Objects, shared_state::SharedState, signed_path::PathSigner};
+use reelmill_platform::{
+    clock::Clock, objects::Objects, shared_state::SharedState, signed_path::PrefixSigner,
+};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
@@ -81,7 +83,7 @@ impl Gateway {
         );
         let pages = Arc::new(Pages::new(&config)?);
         let bucket = objects.bucket().to_owned();
-        let playback = Playback::new(objects, PathSigner::new(config.playback_secret.as_bytes()), clock);
+        let playback = Playback::new(objects, PrefixSigner::new(config.playback_secret.as_bytes()), clock);
         let readiness = Readiness::new(upstreams, draining.clone());
 
         let router = Router::new()

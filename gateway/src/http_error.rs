@@ -13,5 +13,5 @@ pub(crate) fn http_error(status: StatusCode, reason: Reason, message: &str) -> R
 
 /// 404.
 pub(crate) fn not_found() -> Response {
-    http_error(StatusCode::NOT_FOUND, Reason::NotFound, "there is nothing at this address")
+    http_error(StatusCode::NOT_FOUND, Reason::NotFound, "there is nothing at this URL")
 }

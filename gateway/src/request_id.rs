@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_valid_refuses_ids_that_could_forge_log_lines() {
+    fn is_valid_rejects_ids_that_could_forge_log_lines() {
         for good in ["a", "0190-ab_c.d:e"] {
             assert!(is_valid(&HeaderValue::from_static(good)), "{good}");
         }

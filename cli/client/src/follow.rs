@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn playable_notice_video_becomes_playable_returns_its_address() {
+    fn playable_notice_video_becomes_playable_returns_its_playback_url() {
         let notice = playable_notice(&Video::default(), &playable()).unwrap();
         assert_eq!(notice, "playable after 2.1 s: http://h/play/t/master.m3u8");
     }

@@ -21,7 +21,7 @@ pub fn to_error(server: &str, status: &Status) -> ClientError {
     if let Some(id) = status.metadata().get("x-request-id").and_then(|id| id.to_str().ok())
         && is_internal(code)
     {
-        message = format!("{message} [request id {}]", text::sanitize(id));
+        message = format!("{message} [x-request-id {}]", text::sanitize(id));
     }
     let info = status.get_details_error_info();
     let reason = info.map_or_else(|| code_name(code).to_owned(), |info| text::sanitize(&info.reason));

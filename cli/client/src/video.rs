@@ -41,7 +41,7 @@ pub fn playable_after(video: &Video) -> String {
     }
 }
 
-/// A few lines for people about the video; the last one is its playback address.
+/// A few lines for people about the video; the last one is its playback URL.
 pub fn summary(video: &Video) -> String {
     let mut lines = vec![format!("{}  {}  {}", video.name, video.state().as_str_name(), video.display_name)];
     for rendition in &video.renditions {
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn summary_ends_with_the_playback_address() {
+    fn summary_ends_with_the_playback_url() {
         let video = Video {
             name: "videos/a".into(),
             display_name: "ti\ntle".into(),

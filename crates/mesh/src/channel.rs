@@ -53,10 +53,11 @@ pub struct BadAddress {
 }
 
 impl Channel {
-    /// A channel to the role at `address` (`http://HOST:PORT` or `unix:///PATH`) for the role named `service`.
-    pub fn lazy(address: &str, key: &MeshKey, service: &str) -> Result<Self, BadAddress> {
+    /// A channel to the role at `address` (`http://HOST:PORT` or `unix:///PATH`) for calls by the role named
+    /// `own_role`.
+    pub fn lazy(address: &str, key: &MeshKey, own_role: &str) -> Result<Self, BadAddress> {
         let bad = |cause: String| BadAddress { address: address.to_owned(), cause };
-        let caller = caller_header(&Caller::Service(service.to_owned()));
+        let caller = caller_header(&Caller::Service(own_role.to_owned()));
         Ok(Self {
             connection: Connection {
                 transport: transport(address).map_err(|error| bad(error.to_string()))?,

@@ -16,7 +16,7 @@ pub enum Caller {
     Anonymous,
     /// A signed-in user.
     User(UserSession),
-    /// Another role, by its name.
+    /// Another role (a process, not a gRPC service), by its name.
     Service(String),
 }
 
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn authenticate_without_the_right_key_is_refused() {
+    fn authenticate_without_the_right_key_is_rejected() {
         let key = MeshKey::new("0123456789abcdef").unwrap();
         let mut headers = HeaderMap::new();
         headers.insert(headers::CALLER, "service upload".parse().unwrap());
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn mesh_key_that_is_too_short_is_refused() {
+    fn mesh_key_that_is_too_short_is_rejected() {
         assert!(MeshKey::new("short").is_err());
     }
 }

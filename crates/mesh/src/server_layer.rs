@@ -25,7 +25,7 @@ use crate::{
     status::{self, RpcError},
 };
 
-/// Handlers that may run at once in one role. Further calls are refused.
+/// Handlers that may run at once in one role. Further calls are rejected.
 const MAX_RUNNING_HANDLERS: usize = 2048;
 
 /// The layer. Clones share the concurrency limit.
@@ -55,6 +55,7 @@ impl ServerLayer {
             (None, _) => return Err(status::method_unknown()),
             (Some(Access::Public), _) | (Some(_), Caller::Service(_)) => {}
             (Some(Access::SignedIn), Caller::User(_)) => {}
+            // Called for its error: this caller is not a user.
             (Some(Access::SignedIn), _) => caller.user().map(|_| ())?,
             (Some(Access::Internal | Access::Unspecified), _) => return Err(status::method_unknown()),
         }

@@ -75,11 +75,15 @@ impl RpcError {
         Self::new(Code::Unavailable, reason, message).retry_after(Duration::from_secs(1))
     }
 
-    /// INTERNAL. The cause is logged here, once, and never returned: the caller gets the request id to quote, in the
-    /// `x-request-id` header.
+    /// INTERNAL. The cause is logged here, once, and never returned: the caller quotes the header
+    /// `x-request-id` of the response.
     pub fn internal(cause: &dyn Display) -> Self {
         tracing::error!(%cause, "internal error");
-        Self::new(Code::Internal, Reason::Internal, "internal error; quote the request id when you report it")
+        Self::new(
+            Code::Internal,
+            Reason::Internal,
+            "internal error; quote the x-request-id when you report it",
+        )
     }
 
     /// Adds RetryInfo: when to retry.

@@ -1,4 +1,4 @@
-//! The database seam: one URL a service, SQLite or Postgres, migrated on connect.
+//! The database interface: one URL a service, SQLite or Postgres, migrated on connect.
 
 use std::{collections::HashSet, path::Path, time::Duration};
 

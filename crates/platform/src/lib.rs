@@ -1,8 +1,8 @@
 //! The backends that services use: database, object store, queue, and shared state (session cache, rate limiter,
 //! pub/sub).
 //!
-//! Each is one seam with an embedded and a production backend, chosen by a URL. One conformance suite a seam
-//! (`tests/conformance`) runs on every backend.
+//! Each is one interface with an embedded and a production backend, chosen by a URL. One conformance suite an
+//! interface (`tests/conformance`) runs on every backend.
 
 pub mod clock;
 pub mod database;

@@ -1,7 +1,14 @@
 //! Signed, expiring tokens that authorise reading all object keys under a prefix, short enough for a URL path.
 //!
-//! A playback URL has the token as a path segment, so that the relative URLs in playlists inherit it. Format: `base64url(expiry, Unix seconds, u64 big-endian ++ prefix) "." base64url(tag)`, where the tag
-//! is the first 16 bytes of HMAC-SHA-256 over the first part's bytes (a truncation RFC 2104 section 5 allows).
+//! A playback URL has the token as a path segment, so that the relative URLs in playlists inherit it.
+//!
+//! ```text
+//! token   = base64url(payload) "." base64url(tag)
+//! payload = expiry (Unix seconds, 8 bytes, big-endian), then prefix (UTF-8)
+//! tag     = first 16 bytes of HMAC-SHA-256(secret, payload)
+//! ```
+//!
+//! RFC 2104 section 5 allows the truncation of the tag.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -26,11 +33,11 @@ pub enum SignedPathError {
 
 /// Signs prefixes and verifies tokens with one secret.
 #[derive(Clone)]
-pub struct PathSigner {
+pub struct PrefixSigner {
     keyed: Hmac<Sha256>,
 }
 
-impl PathSigner {
+impl PrefixSigner {
     /// A signer with `secret`, which should be at least 32 random bytes and the same in every replica.
     pub fn new(secret: &[u8]) -> Self {
         // HMAC accepts keys of any length; the error is for other MACs.
@@ -73,8 +80,8 @@ impl PathSigner {
 mod tests {
     use super::*;
 
-    fn signer() -> PathSigner {
-        PathSigner::new(b"a secret of the tests, thirty-two")
+    fn signer() -> PrefixSigner {
+        PrefixSigner::new(b"a secret of the tests, thirty-two")
     }
 
     #[test]
@@ -88,7 +95,7 @@ mod tests {
     #[test]
     fn verify_rejects_another_secret_and_any_changed_byte() {
         let token = signer().sign("videos/a/", 100);
-        assert_eq!(PathSigner::new(b"another").verify(&token, 1), Err(SignedPathError::Forged));
+        assert_eq!(PrefixSigner::new(b"another").verify(&token, 1), Err(SignedPathError::Forged));
         for index in 0..token.len() {
             let mut changed = token.clone().into_bytes();
             changed[index] = if changed[index] == b'A' { b'B' } else { b'A' };
@@ -99,7 +106,7 @@ mod tests {
 
     #[test]
     fn verify_of_an_expired_forgery_is_forged() {
-        let token = PathSigner::new(b"another").sign("videos/a/", 100);
+        let token = PrefixSigner::new(b"another").sign("videos/a/", 100);
         assert_eq!(signer().verify(&token, 1_000), Err(SignedPathError::Forged));
     }
 

@@ -30,7 +30,7 @@ pub(super) enum Credential {
     NotRequired,
     /// A valid access token. Its session may have ended.
     Token(UserSession),
-    /// A missing or invalid access token. Refused only after the rate limit, so that guessing is limited.
+    /// A missing or invalid access token. Rejected only after the rate limit, so that guessing is limited.
     Invalid(CallError),
 }
 

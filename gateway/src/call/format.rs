@@ -1,4 +1,4 @@
-//! Refuses requests that are neither gRPC nor gRPC-web, with plain HTTP errors: their clients do not speak gRPC.
+//! Rejects requests that are neither gRPC nor gRPC-web, with plain HTTP errors: their clients do not speak gRPC.
 
 use axum::{extract::Request, middleware::Next, response::Response};
 use http::{Method, StatusCode, Version, header};

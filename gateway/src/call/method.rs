@@ -21,7 +21,7 @@ pub(super) struct KnownCall {
     pub(super) request: Request,
 }
 
-/// Refuses methods that are unknown or internal, with the same error.
+/// Rejects methods that are unknown or internal, with the same error.
 pub(super) struct MethodLayer {
     pub(super) methods: MethodTable,
 }

@@ -69,7 +69,7 @@ pub(crate) fn service(
         .layer(typed(AuthenticateLayer { tokens }))
         // Before the session check, which may call the auth service. Invalid tokens count against the address.
         .layer(typed(rate_limit))
-        // Last, so that only callers within their limit are looked up. Refuses invalid tokens and ended sessions.
+        // Last, so that only callers within their limit are looked up. Rejects invalid tokens and ended sessions.
         .layer(typed(SessionLayer { sessions }))
         .service(forward)
 }

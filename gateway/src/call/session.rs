@@ -28,7 +28,7 @@ pub(super) struct AuthorizedCall {
     pub(super) request: Request,
 }
 
-/// Refuses calls with an invalid credential or an ended session, and registers the others with their session.
+/// Rejects calls with an invalid credential or an ended session, and registers the others with their session.
 pub(super) struct SessionLayer {
     pub(super) sessions: Arc<Sessions>,
 }
@@ -52,7 +52,7 @@ impl CallLayer<LimitedCall> for SessionLayer {
             Credential::Invalid(error) => return Err(error),
             Credential::Token(user) => user,
         };
-        let open_call = self.sessions.open_call(&user).await?;
+        let open_call = self.sessions.register_call(&user).await?;
         let caller = Caller::User(user);
         if !method.server_streaming {
             // Counts as open until the response starts.

@@ -16,18 +16,21 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, reque
 use reelmill_platform::{
     clock::Clock,
     objects::{Objects, ObjectsError},
-    signed_path::{PathSigner, SignedPathError},
+    signed_path::{PrefixSigner, SignedPathError},
 };
 use reelmill_proto::Reason;
 use tower_http::cors::{Any, CorsLayer};
 
-use crate::http_error::{http_error, not_found};
+use crate::{
+    etag::{is_strong_etag, matches_etag},
+    http_error::{http_error, not_found},
+};
 use output_file::OutputFile;
 
 /// Playback of outputs.
 pub(crate) struct Playback {
     objects: Objects,
-    signer: PathSigner,
+    signer: PrefixSigner,
     clock: Clock,
 }
 
@@ -56,7 +59,7 @@ async fn play(State(playback): State<Arc<Playback>>, request: Request) -> Respon
 }
 
 impl Playback {
-    pub(crate) fn new(objects: Objects, signer: PathSigner, clock: Clock) -> Self {
+    pub(crate) fn new(objects: Objects, signer: PrefixSigner, clock: Clock) -> Self {
         Self { objects, signer, clock }
     }
 
@@ -72,11 +75,23 @@ impl Playback {
             let head = self.objects.head(&key).await.map_err(|error| object_error(&error))?;
             return Ok(response::head(&file, &head.ok_or_else(not_found)?, &request.headers));
         }
+        let known_etag = match text(&request.headers, header::IF_NONE_MATCH) {
+            // Object stores compare one ETag, and differ in how they handle anything else.
+            Some(tags) if !is_strong_etag(tags) => {
+                let head = self.objects.head(&key).await.map_err(|error| object_error(&error))?;
+                let etag = head.ok_or_else(not_found)?.etag;
+                if matches_etag(tags, &etag) {
+                    return Ok(response::not_modified(&file, Some(&etag)));
+                }
+                None
+            }
+            known_etag => known_etag,
+        };
         let range = self.effective_range(&key, &request.headers).await?;
-        let if_none_match = text(&request.headers, header::IF_NONE_MATCH);
-        match self.objects.get(&key, range, if_none_match).await {
+        match self.objects.get(&key, range, known_etag).await {
             Ok(object) => Ok(response::object(&file, object)),
-            Err(ObjectsError::NotModified) => Ok(response::not_modified(&file, if_none_match)),
+            // The object's ETag is the one that it was compared with.
+            Err(ObjectsError::NotModified) => Ok(response::not_modified(&file, known_etag)),
             Err(ObjectsError::RangeNotSatisfiable) => {
                 let size = self.objects.head(&key).await.ok().flatten().map(|head| head.size);
                 Ok(response::range_not_satisfiable(size))
@@ -111,11 +126,11 @@ fn url_error(error: SignedPathError) -> Response {
     match error {
         SignedPathError::Expired => http_error(
             StatusCode::FORBIDDEN,
-            Reason::PlaybackAddressExpired,
-            "this address has expired; ask for a new one",
+            Reason::PlaybackUrlExpired,
+            "this playback URL has expired: request a new one",
         ),
         SignedPathError::Malformed | SignedPathError::Forged => {
-            http_error(StatusCode::FORBIDDEN, Reason::PlaybackAddressInvalid, "this address is not valid")
+            http_error(StatusCode::FORBIDDEN, Reason::PlaybackUrlInvalid, "this playback URL is not valid")
         }
     }
 }

@@ -30,6 +30,8 @@ impl OutputFile {
             return None;
         }
         let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
+        // Ids of audio renditions begin with `audio` (`crates/media/src/plan/renditions.rs`). They name the folder of
+        // the segments (`track_upload.rs` of the worker: `audio-0/seg_00001.m4s`) and the MP4 of a rendition.
         let audio = name.split('/').any(|part| part.starts_with("audio"));
         let content_type = match extension {
             "m3u8" => "application/vnd.apple.mpegurl",
@@ -88,8 +90,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_output_name_refuses_names_that_leave_the_prefix() {
-        for good in ["master.m3u8", "720p/seg-00001.m4s", "a/b/c/init.mp4"] {
+    fn is_output_name_rejects_names_that_leave_the_prefix() {
+        for good in ["job/1/master.m3u8", "job/1.2.3/720p/seg_00001.m4s", "job/1.2.3/audio-0/init.mp4"] {
             assert!(is_output_name(good), "{good}");
         }
         let bad = ["", "/", "a//b", "../a", "a/..", "./a", "a%2fb", "a%2e%2e", "a b", "a\\b", "ä", "a/"];
@@ -104,17 +106,17 @@ mod tests {
         assert_eq!(of("master.m3u8").content_type, "application/vnd.apple.mpegurl");
         assert_eq!(of("1/manifest.mpd").content_type, "application/dash+xml");
         assert_eq!(of("1/thumbnails.vtt").content_type, "text/vtt; charset=utf-8");
-        for audio in ["audio/seg-1.m4s", "1/3/audio-0/init.mp4", "1/3/audio-0.mp4", "1/sound.m4a"] {
+        for audio in ["1/3/audio-0/seg_00001.m4s", "1/3/audio-0/init.mp4", "1/3/audio-0.mp4", "1/sound.m4a"] {
             assert_eq!(of(audio).content_type, "audio/mp4", "{audio}");
         }
-        assert_eq!(of("720p/seg-1.m4s").content_type, "video/mp4");
+        assert_eq!(of("1/3/720p/seg_00001.m4s").content_type, "video/mp4");
         assert_eq!(of("poster.jpg").content_type, "image/jpeg");
     }
 
     #[test]
     fn named_sets_cache_control_by_extension() {
         let of = |name| OutputFile::named(name, None).unwrap();
-        for fixed in ["720p/init.mp4", "1/2/720p/00001.m4s", "1/2/sheet-0.jpg", "1/2/720p.mp4"] {
+        for fixed in ["720p/init.mp4", "1/2/720p/seg_00001.m4s", "1/2/sheet-0.jpg", "1/2/720p.mp4"] {
             assert_eq!(of(fixed).cache_control, IMMUTABLE_CACHE_CONTROL, "{fixed}");
         }
         for growing in ["720p/index.m3u8", "1/master.m3u8", "1/manifest.mpd", "1/thumbnails.vtt"] {
@@ -138,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn is_single_range_refuses_several_ranges_and_other_units() {
+    fn is_single_range_rejects_several_ranges_and_other_units() {
         assert!(is_single_range("bytes=0-99") && is_single_range("bytes=-5") && is_single_range("bytes=5-"));
         assert!(
             !is_single_range("bytes=0-1,3-4") && !is_single_range("items=0-1") && !is_single_range("bytes=x")

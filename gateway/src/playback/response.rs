@@ -37,7 +37,7 @@ pub(super) fn head(file: &OutputFile, object: &ObjectHead, request_headers: &Hea
     response
 }
 
-/// 304: the client has the current version.
+/// 304: the client has the current version. `etag` is the object's own.
 pub(super) fn not_modified(file: &OutputFile, etag: Option<&str>) -> Response {
     let mut response = with_headers(file, StatusCode::NOT_MODIFIED, etag);
     response.headers_mut().remove(header::CONTENT_TYPE);

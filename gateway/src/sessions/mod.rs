@@ -47,7 +47,7 @@ impl Sessions {
 
     /// Registers a call of a session and checks that the session has not ended. Registered first, so that a session
     /// that ends in between ends the call.
-    pub(crate) async fn open_call(&self, user: &UserSession) -> Result<OpenCall, CallError> {
+    pub(crate) async fn register_call(&self, user: &UserSession) -> Result<OpenCall, CallError> {
         let busy = CallError::RateLimited { subject: "session", retry_after: BUSY_RETRY_AFTER };
         let call = self.open_calls.register(&user.session).ok_or(busy)?;
         match self.state(&user.session).await? {

@@ -105,7 +105,7 @@ async fn preflight_of_another_origin_with_wildcard_allows_no_credentials() {
 }
 
 #[tokio::test]
-async fn preflight_without_allowed_origins_is_refused() {
+async fn preflight_without_allowed_origins_is_rejected() {
     let gateway = TestGateway::start().await;
     assert_eq!(preflight(&gateway, LISTED_ORIGIN).await, (None, None));
 }

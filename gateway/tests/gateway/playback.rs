@@ -7,7 +7,7 @@ use crate::support::{BUCKET, TestGateway};
 
 const PREFIX: &str = "videos/a/out/";
 const PLAYLIST: &str = "master.m3u8";
-const SEGMENT: &str = "720p/seg-1.m4s";
+const SEGMENT: &str = "720p/seg_00001.m4s";
 /// Unix seconds, long after and long before these tests.
 const FAR_FUTURE: u64 = 4_000_000_000;
 const PAST: u64 = 1_000_000_000;
@@ -18,7 +18,7 @@ async fn with_outputs() -> TestGateway {
     for (name, bytes, content_type) in [
         (PLAYLIST, Bytes::from_static(b"#EXTM3U\n"), "text/plain"),
         (SEGMENT, segment.clone(), "application/octet-stream"),
-        ("audio/seg-1.m4s", segment, "application/octet-stream"),
+        ("audio-0/seg_00001.m4s", segment, "application/octet-stream"),
         ("720p.mp4", Bytes::from_static(b"mp4"), "video/mp4"),
     ] {
         gateway.objects.put(&format!("{PREFIX}{name}"), bytes, content_type).await.unwrap();
@@ -72,7 +72,7 @@ async fn play_segment_is_immutable_and_accepts_ranges() {
 #[tokio::test]
 async fn play_audio_segment_has_an_audio_type() {
     let gateway = with_outputs().await;
-    assert_eq!(header(&play(&gateway, "audio/seg-1.m4s", &[]).await, "content-type"), "audio/mp4");
+    assert_eq!(header(&play(&gateway, "audio-0/seg_00001.m4s", &[]).await, "content-type"), "audio/mp4");
 }
 
 #[tokio::test]
@@ -82,6 +82,18 @@ async fn play_with_a_current_etag_is_not_modified() {
     let response = play(&gateway, SEGMENT, &[("if-none-match", &etag)]).await;
     assert_eq!(response.status().as_u16(), 304);
     assert_eq!(header(&response, "etag"), etag);
+}
+
+#[tokio::test]
+async fn play_with_a_list_of_etags_or_any_returns_the_etag_of_the_object() {
+    let gateway = with_outputs().await;
+    let etag = header(&play(&gateway, SEGMENT, &[]).await, "etag").to_owned();
+    for tags in [format!("\"other\", {etag}"), format!("W/{etag}"), "*".to_owned()] {
+        let response = play(&gateway, SEGMENT, &[("if-none-match", &tags)]).await;
+        assert_eq!((response.status().as_u16(), header(&response, "etag")), (304, etag.as_str()), "{tags}");
+    }
+    let response = play(&gateway, SEGMENT, &[("if-none-match", "\"other\", \"another\"")]).await;
+    assert_eq!((response.status().as_u16(), header(&response, "etag")), (200, etag.as_str()));
 }
 
 #[tokio::test]
@@ -174,7 +186,7 @@ async fn play_with_an_expired_url_is_forbidden() {
     let gateway = with_outputs().await;
     let expired = get_url(&gateway, gateway.playback_url(PREFIX, PAST, PLAYLIST), &[]).await;
     assert_eq!(expired.status().as_u16(), 403);
-    assert!(expired.text().await.unwrap().contains("PLAYBACK_ADDRESS_EXPIRED"));
+    assert!(expired.text().await.unwrap().contains("PLAYBACK_URL_EXPIRED"));
 }
 
 #[tokio::test]
@@ -183,11 +195,11 @@ async fn play_with_a_forged_url_is_forbidden() {
     let forged = gateway.playback_url(PREFIX, FAR_FUTURE, PLAYLIST).replace("/play/A", "/play/B");
     let forged = get_url(&gateway, forged, &[]).await;
     assert_eq!(forged.status().as_u16(), 403);
-    assert!(forged.text().await.unwrap().contains("PLAYBACK_ADDRESS_INVALID"));
+    assert!(forged.text().await.unwrap().contains("PLAYBACK_URL_INVALID"));
 }
 
 #[tokio::test]
-async fn play_outside_of_the_signed_prefix_is_refused() {
+async fn play_outside_of_the_signed_prefix_is_rejected() {
     let gateway = with_outputs().await;
     let outside =
         ["nothing.m4s", "..%2f..%2fb/secret.mp4", "%2e%2e/%2e%2e/b/secret.mp4", "a//b", "a%00b", "a%5cb"];
@@ -212,7 +224,7 @@ async fn play_with_download_has_the_file_name_in_content_disposition() {
 }
 
 #[tokio::test]
-async fn object_store_request_without_a_signature_is_refused() {
+async fn object_store_request_without_a_signature_is_rejected() {
     let gateway = with_outputs().await;
     let unsigned = format!("{}/{BUCKET}/{PREFIX}720p.mp4", gateway.url);
     let response = get_url(&gateway, unsigned, &[]).await;

@@ -50,7 +50,7 @@ impl Catalogue {
         let video = self.db.video(id).await?.filter(|video| video.owner == owner);
         let video = video.ok_or(UploadError::VideoNotFound)?;
         if self.db.delete_video(&video.id, self.clock.now_millis()).await? {
-            self.changes.publish_stored(owner, &video.id).await;
+            self.changes.publish_row_change(owner, &video.id).await;
             self.sweep.request();
         }
         Ok(())

@@ -23,8 +23,8 @@ const RESUBSCRIBE_BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
 /// What changed.
 #[derive(Debug, Clone)]
 pub(crate) enum Change {
-    /// The stored video changed.
-    Stored { owner: Arc<str>, video: Arc<str> },
+    /// The row of the video changed.
+    Row { owner: Arc<str>, video: Arc<str> },
     /// Only the progress of its job changed.
     Progress { owner: Arc<str>, video: Arc<str> },
     /// Notifications were lost: anything may have changed.
@@ -48,18 +48,18 @@ impl ChangeFeed {
         ChangeReceiver(self.local.subscribe())
     }
 
-    /// Publishes a stored change to all replicas.
-    pub(crate) async fn publish_stored(&self, owner: &str, video: &str) {
-        self.publish_stored_locally(owner, video);
+    /// Publishes a changed row to all replicas.
+    pub(crate) async fn publish_row_change(&self, owner: &str, video: &str) {
+        self.publish_row_change_locally(owner, video);
         // A lost notification only delays watchers of other replicas until they poll.
         if let Err(error) = self.pub_sub.publish(TOPIC, Bytes::from(format!("{owner} {video}"))).await {
             tracing::warn!(%error, "cannot notify other replicas of a changed video");
         }
     }
 
-    /// Publishes a stored change to this replica only.
-    pub(crate) fn publish_stored_locally(&self, owner: &str, video: &str) {
-        self.send(Change::Stored { owner: owner.into(), video: video.into() });
+    /// Publishes a changed row to this replica only.
+    pub(crate) fn publish_row_change_locally(&self, owner: &str, video: &str) {
+        self.send(Change::Row { owner: owner.into(), video: video.into() });
     }
 
     /// Publishes a change of progress to this replica. Every replica follows all jobs and needs no notification.
@@ -95,7 +95,7 @@ impl ChangeFeed {
 fn parse(notification: &Notification) -> Change {
     let Notification::Payload(payload) = notification else { return Change::Unknown };
     match std::str::from_utf8(payload).ok().and_then(|text| text.split_once(' ')) {
-        Some((owner, video)) => Change::Stored { owner: owner.into(), video: video.into() },
+        Some((owner, video)) => Change::Row { owner: owner.into(), video: video.into() },
         None => Change::Unknown,
     }
 }
@@ -127,7 +127,7 @@ impl ChangeReceiver {
     pub(crate) async fn changed(&mut self, id: &str) {
         loop {
             match self.next().await {
-                Change::Stored { video, .. } | Change::Progress { video, .. } if *video != *id => {}
+                Change::Row { video, .. } | Change::Progress { video, .. } if *video != *id => {}
                 _ => return,
             }
         }

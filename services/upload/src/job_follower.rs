@@ -1,6 +1,6 @@
-//! Follows all transcode jobs on one stream and applies their reports to the videos.
+//! Follows all transcode jobs on one stream and applies their revisions to the videos.
 //!
-//! Every replica follows. A report is still applied once, because only a higher revision of a job is accepted.
+//! Every replica follows. A revision is still applied once, because only a higher revision of a job is accepted.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -12,7 +12,9 @@ use tonic::{Code, Status};
 use crate::{
     change_feed::ChangeFeed,
     db::{ApplyOutcome, Db, VideoRow},
-    domain::{job_progress::JobProgress, job_report::JobReport, resource_name, video_state::VideoState},
+    domain::{
+        job_revision::JobRevision, resource_name, video_progress::VideoProgress, video_state::VideoState,
+    },
     error::UploadError,
     progress_cache::ProgressCache,
     sweep_signal::SweepSignal,
@@ -33,7 +35,7 @@ pub(crate) struct JobFollower {
     changes: ChangeFeed,
     sweep: SweepSignal,
     clock: Clock,
-    /// Running jobs by video id. Progress-only reports of these need no database access.
+    /// Running jobs by video id. Progress of these without a new revision needs no database access.
     running: HashMap<String, RunningJob>,
 }
 
@@ -73,9 +75,9 @@ impl JobFollower {
 
     async fn follow(&mut self, has_received: &mut bool) -> Result<(), UploadError> {
         let revision = self.db.watch_jobs_revision().await?;
-        let mut reports = self.transcode.watch_jobs(revision).await.map_err(UploadError::Transcode)?;
+        let mut job_changes = self.transcode.watch_jobs(revision).await.map_err(UploadError::Transcode)?;
         loop {
-            match reports.message().await {
+            match job_changes.message().await {
                 Ok(Some(response)) => {
                     *has_received = true;
                     self.process(&response).await?;
@@ -91,9 +93,9 @@ impl JobFollower {
         let Some(video) = resource_name::video_id(&job.video) else { return Ok(()) };
         let applied_revision = self.running.get(video).map_or(0, |running| running.revision);
         if job.revision > applied_revision
-            && let Some(report) = JobReport::parse(response)
+            && let Some(reported) = JobRevision::parse(response)
         {
-            self.apply(&report).await?;
+            self.apply(&reported).await?;
         }
         self.update_progress(video, job);
         Ok(())
@@ -103,16 +105,16 @@ impl JobFollower {
     fn update_progress(&self, video: &str, job: &Job) {
         let running = self.running.get(video).filter(|running| running.revision == job.revision);
         if let Some(running) = running {
-            self.progress.update(video, JobProgress::of(job));
+            self.progress.update(video, VideoProgress::of(job));
             self.changes.publish_progress(&running.owner, video);
         }
     }
 
-    async fn apply(&mut self, report: &JobReport) -> Result<(), UploadError> {
-        match self.db.apply_job_report(report, self.clock.now_millis()).await? {
+    async fn apply(&mut self, reported: &JobRevision) -> Result<(), UploadError> {
+        match self.db.apply_job_revision(reported, self.clock.now_millis()).await? {
             ApplyOutcome::Changed(video) => {
                 self.track(&video);
-                self.changes.publish_stored(&video.owner, &video.id).await;
+                self.changes.publish_row_change(&video.owner, &video.id).await;
                 if video.cleanup_time.is_some() {
                     self.sweep.request();
                 }
@@ -120,13 +122,13 @@ impl JobFollower {
             ApplyOutcome::Unchanged(video) => {
                 self.track(&video);
                 // Perhaps another replica applied it: watchers of this replica wait for the notification.
-                self.changes.publish_stored_locally(&video.owner, &video.id);
+                self.changes.publish_row_change_locally(&video.owner, &video.id);
                 if video.delete_time.is_some() {
                     self.sweep.request();
                 }
             }
             ApplyOutcome::VideoNotFound => {
-                self.running.remove(&report.video);
+                self.running.remove(&reported.video);
             }
         }
         Ok(())

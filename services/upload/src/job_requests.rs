@@ -33,7 +33,7 @@ impl JobRequests {
         Ok(self.db.videos_without_job(limit).await?)
     }
 
-    /// Creates the job of a PROCESSING video. Idempotent: the video's id is the request id.
+    /// Creates the job of a PROCESSING video. Idempotent: the video's id is the idempotency key (`request_id`).
     pub(crate) async fn ensure_job(&self, video: &VideoRow) -> Result<(), UploadError> {
         let request = CreateJobRequest {
             video: video_name(&video.id),
@@ -60,7 +60,7 @@ impl JobRequests {
             Err(status) => return Err(UploadError::Transcode(status)),
         };
         if is_changed {
-            self.changes.publish_stored(&video.owner, &video.id).await;
+            self.changes.publish_row_change(&video.owner, &video.id).await;
         }
         self.sweep.request();
         Ok(())

@@ -1,8 +1,8 @@
 //! The upload service: `UploadService` and `VideoService` of reelmill.upload.v1.
 //!
-//! Clients send files directly to the object store, in parts, with presigned URLs. This service stores whose they are
-//! and their state. Besides serving calls it runs background work ([`Upload::run`]): the *job follower* applies the
-//! reports of transcode jobs, and the *sweeper* finishes interrupted work.
+//! Clients send files directly to the object store, in parts, with presigned URLs. This service stores the owner and
+//! the state of each file. Besides serving calls it runs background work ([`Upload::run`]): the *job follower* applies
+//! revisions of transcode jobs to their videos, and the *sweeper* finishes interrupted work.
 //!
 //! Each capability is a type of its own; [`Upload::open`] connects them. Calls go from the RPC methods
 //! (`upload_service.rs`, `video_service.rs`) through the capabilities to the rules in `domain` and the queries in `db`.
@@ -34,7 +34,7 @@ mod watch;
 use std::sync::Arc;
 
 use reelmill_mesh::Channel;
-use reelmill_platform::{clock::Clock, objects::Objects, shared_state::PubSub, signed_path::PathSigner};
+use reelmill_platform::{clock::Clock, objects::Objects, shared_state::PubSub, signed_path::PrefixSigner};
 use reelmill_proto::upload::{
     upload_service_server::UploadServiceServer, video_service_server::VideoServiceServer,
 };
@@ -128,7 +128,7 @@ impl Upload {
             clock: clock.clone(),
         };
         let playback = PlaybackUrls {
-            signer: PathSigner::new(config.playback_secret.as_bytes()),
+            signer: PrefixSigner::new(config.playback_secret.as_bytes()),
             clock: clock.clone(),
             public_url: config.public_url.map(Arc::from),
             default_ttl: config.playback_url_ttl,

@@ -1,6 +1,6 @@
 //! Multipart uploads in the object store: creation, received parts, presigned part URLs.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use reelmill_platform::{
@@ -18,6 +18,18 @@ use crate::{
     error::UploadError,
 };
 
+/// Parts that [`MultipartUploads::open_and_sign`] signs.
+const INITIAL_SIGNED_PARTS: usize = 16;
+
+/// Result of [`MultipartUploads::open_and_sign`].
+#[derive(Default)]
+pub(crate) struct OpenedUpload {
+    /// Complete parts in the object store.
+    pub received: Vec<Part>,
+    /// URLs of the first missing parts.
+    pub signed_parts: Vec<SignedPart>,
+}
+
 /// Multipart uploads of the upload sessions.
 #[derive(Clone)]
 pub(crate) struct MultipartUploads {
@@ -28,9 +40,32 @@ pub(crate) struct MultipartUploads {
 }
 
 impl MultipartUploads {
+    /// Opens the multipart upload of an OPEN upload, if there is none or the object store dropped it, and signs URLs
+    /// for the first missing parts.
+    pub(crate) async fn open_and_sign(
+        &self,
+        upload: &UploadRow,
+        origin: Option<&str>,
+    ) -> Result<OpenedUpload, UploadError> {
+        let mut upload = upload.clone();
+        let received = self.find_parts(&upload).await?;
+        if received.is_none() {
+            upload.multipart_upload_id = None;
+        }
+        let received = received.unwrap_or_default();
+        let received_numbers: HashSet<i32> = received.iter().map(|part| part.number).collect();
+        let missing: Vec<PartToSign> = (1..=upload.part_count)
+            .filter(|number| !received_numbers.contains(number))
+            .take(INITIAL_SIGNED_PARTS)
+            .map(|part_number| PartToSign { part_number, crc32c: String::new() })
+            .collect();
+        let signed_parts = self.sign_parts(&upload, &missing, origin).await?;
+        Ok(OpenedUpload { received, signed_parts })
+    }
+
     /// The multipart upload id of an OPEN upload. Created here if there is none yet: the row is written first, so that
     /// a crash in between leaves no multipart upload without a row.
-    pub(crate) async fn ensure_created(&self, upload: &UploadRow) -> Result<String, UploadError> {
+    async fn ensure_created(&self, upload: &UploadRow) -> Result<String, UploadError> {
         if let Some(id) = &upload.multipart_upload_id {
             return Ok(id.clone());
         }
@@ -48,12 +83,18 @@ impl MultipartUploads {
 
     /// The complete parts that the object store has of an upload.
     pub(crate) async fn received_parts(&self, upload: &UploadRow) -> Result<Vec<Part>, UploadError> {
-        let Some(id) = &upload.multipart_upload_id else { return Ok(Vec::new()) };
+        Ok(self.find_parts(upload).await?.unwrap_or_default())
+    }
+
+    /// The complete parts of an upload. `None` if no multipart upload was created, or the object store dropped it; its
+    /// id is then cleared in the database, but not in `upload`.
+    async fn find_parts(&self, upload: &UploadRow) -> Result<Option<Vec<Part>>, UploadError> {
+        let Some(id) = &upload.multipart_upload_id else { return Ok(None) };
         let plan = upload.plan();
         match self.objects.list_parts(&source_key(&upload.video_id, &upload.id), id).await {
             Ok(mut parts) => {
                 parts.retain(|part| plan.is_complete(part));
-                Ok(parts)
+                Ok(Some(parts))
             }
             Err(ObjectsError::UploadNotFound) => self.parts_of_missing_upload(upload).await,
             Err(error) => Err(error.into()),
@@ -62,7 +103,7 @@ impl MultipartUploads {
 
     /// The multipart upload does not exist any more. Either a call whose response was lost completed it, then all parts
     /// were received; or the object store dropped it, then it has to be created again.
-    async fn parts_of_missing_upload(&self, upload: &UploadRow) -> Result<Vec<Part>, UploadError> {
+    async fn parts_of_missing_upload(&self, upload: &UploadRow) -> Result<Option<Vec<Part>>, UploadError> {
         let plan = upload.plan();
         match self.objects.head(&source_key(&upload.video_id, &upload.id)).await? {
             Some(head) if head.size == plan.size => {
@@ -71,17 +112,17 @@ impl MultipartUploads {
                     size: plan.size_of(number).unwrap_or_default(),
                     etag: head.etag.clone(),
                 };
-                Ok((1..=plan.count).map(part).collect())
+                Ok(Some((1..=plan.count).map(part).collect()))
             }
             _ => {
                 let missing = upload.multipart_upload_id.as_deref();
                 self.db.replace_multipart_upload(&upload.id, missing, None).await?;
-                Ok(Vec::new())
+                Ok(None)
             }
         }
     }
 
-    /// Signs URLs for parts, in the order of the file.
+    /// Signs URLs for parts, in the order of the file. Creates the multipart upload if there is none.
     pub(crate) async fn sign_parts(
         &self,
         upload: &UploadRow,

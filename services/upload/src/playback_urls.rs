@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reelmill_platform::{
     clock::{Clock, duration_millis},
-    signed_path::PathSigner,
+    signed_path::PrefixSigner,
 };
 
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
 /// Signs playback URLs.
 #[derive(Clone)]
 pub(crate) struct PlaybackUrls {
-    pub signer: PathSigner,
+    pub signer: PrefixSigner,
     pub clock: Clock,
     /// Base of the URLs. `None`: the origin of each request.
     pub public_url: Option<Arc<str>>,

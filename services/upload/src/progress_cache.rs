@@ -5,15 +5,15 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::domain::job_progress::JobProgress;
+use crate::domain::video_progress::VideoProgress;
 
 /// Latest progress by video id.
 #[derive(Clone, Default)]
-pub(crate) struct ProgressCache(Arc<Mutex<HashMap<String, JobProgress>>>);
+pub(crate) struct ProgressCache(Arc<Mutex<HashMap<String, VideoProgress>>>);
 
 impl ProgressCache {
-    /// Stores reported progress, raised to what was stored before.
-    pub(crate) fn update(&self, video: &str, reported: JobProgress) {
+    /// Keeps reported progress in memory, raised to what was reported before.
+    pub(crate) fn update(&self, video: &str, reported: VideoProgress) {
         let mut cache = self.lock();
         let progress = match cache.get(video) {
             Some(earlier) => reported.raised_to(earlier),
@@ -23,7 +23,7 @@ impl ProgressCache {
     }
 
     /// The progress of a video's job, if any was reported.
-    pub(crate) fn get(&self, video: &str) -> Option<JobProgress> {
+    pub(crate) fn get(&self, video: &str) -> Option<VideoProgress> {
         self.lock().get(video).cloned()
     }
 
@@ -32,7 +32,7 @@ impl ProgressCache {
         self.lock().remove(video);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, JobProgress>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, VideoProgress>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -114,7 +114,7 @@ impl UploadCompletion {
         let assembled = self.assemble(claimed, parts).await;
         if assembled.is_err() {
             self.db.reopen_upload(claimed, self.clock.now_millis()).await?;
-            self.changes.publish_stored(&claimed.owner, &claimed.video_id).await;
+            self.changes.publish_row_change(&claimed.owner, &claimed.video_id).await;
         }
         assembled?;
         self.finish(claimed).await
@@ -161,7 +161,7 @@ impl UploadCompletion {
                 UploadState::Open | UploadState::Completing => Err(UploadError::UploadCompleting),
             };
         }
-        self.changes.publish_stored(&upload.owner, &upload.video_id).await;
+        self.changes.publish_row_change(&upload.owner, &upload.video_id).await;
         let video = self.completed_video(upload).await?;
         if let Err(error) = self.jobs.ensure_job(&video).await {
             tracing::warn!(video = video.id, %error, "cannot create the job of a video; the sweeper retries");

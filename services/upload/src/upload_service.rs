@@ -1,13 +1,11 @@
 //! RPC methods of UploadService: authenticate, load, act, convert.
 
-use std::collections::HashSet;
-
 use reelmill_mesh::{Origin, paging::Page};
 use reelmill_proto::upload::{
     AbortUploadSessionRequest, AbortUploadSessionResponse, CompleteUploadSessionRequest,
     CompleteUploadSessionResponse, CreateUploadSessionRequest, CreateUploadSessionResponse,
     GetUploadSessionRequest, GetUploadSessionResponse, ListUploadSessionsRequest, ListUploadSessionsResponse,
-    PartToSign, SignUploadPartsRequest, SignUploadPartsResponse, upload_service_server::UploadService,
+    SignUploadPartsRequest, SignUploadPartsResponse, upload_service_server::UploadService,
 };
 use tonic::{Request, Response, Status};
 
@@ -15,18 +13,16 @@ use crate::{
     caller::user_of,
     catalogue::Catalogue,
     change_feed::ChangeFeed,
-    db::{CreateOutcome, UploadRow},
+    db::CreateOutcome,
     domain::{resource_name::video_name, upload_state::UploadState},
     error::UploadError,
-    multipart_uploads::MultipartUploads,
+    multipart_uploads::{MultipartUploads, OpenedUpload},
     session_messages::upload_session,
     upload_completion::UploadCompletion,
     upload_sessions::UploadSessions,
     video_messages::VideoMessages,
 };
 
-/// Part URLs in a CreateUploadSession response.
-const INITIAL_SIGNED_PARTS: usize = 16;
 const MAX_SIGNED_PARTS: usize = 200;
 
 /// Serves UploadService.
@@ -51,12 +47,19 @@ impl UploadService for UploadRpc {
             CreateOutcome::Created(upload) => (upload, true),
             CreateOutcome::Existing(upload) => (upload, false),
         };
-        let response = self.sign_missing_parts(upload.clone(), origin.as_deref()).await;
-        if is_new && response.is_err() {
+        let opened = match upload.state {
+            UploadState::Open => self.multipart.open_and_sign(&upload, origin.as_deref()).await,
+            _ => Ok(OpenedUpload::default()),
+        };
+        if is_new && opened.is_err() {
             self.sessions.discard(&upload).await?;
         }
-        self.changes.publish_stored(&owner, &upload.video_id).await;
-        Ok(Response::new(response?))
+        // Also after a failure: a watcher may have read the video before it was discarded. Also for an existing
+        // session: the call that created it may have been cancelled before it published.
+        self.changes.publish_row_change(&owner, &upload.video_id).await;
+        let OpenedUpload { received, signed_parts } = opened?;
+        let upload_session = Some(upload_session(&upload, received));
+        Ok(Response::new(CreateUploadSessionResponse { upload_session, signed_parts }))
     }
 
     async fn get_upload_session(
@@ -120,30 +123,5 @@ impl UploadService for UploadRpc {
         let upload = self.sessions.find(&owner, &request.get_ref().name).await?;
         self.sessions.abort(&upload).await?;
         Ok(Response::new(AbortUploadSessionResponse {}))
-    }
-}
-
-impl UploadRpc {
-    /// The session with its received parts, and URLs for the first parts that are missing.
-    async fn sign_missing_parts(
-        &self,
-        mut upload: UploadRow,
-        origin: Option<&str>,
-    ) -> Result<CreateUploadSessionResponse, UploadError> {
-        if upload.state != UploadState::Open {
-            let upload_session = Some(upload_session(&upload, Vec::new()));
-            return Ok(CreateUploadSessionResponse { upload_session, signed_parts: Vec::new() });
-        }
-        let received = self.multipart.received_parts(&upload).await?;
-        upload.multipart_upload_id = Some(self.multipart.ensure_created(&upload).await?);
-        let received_numbers: HashSet<i32> = received.iter().map(|part| part.number).collect();
-        let missing: Vec<PartToSign> = (1..=upload.part_count)
-            .filter(|number| !received_numbers.contains(number))
-            .take(INITIAL_SIGNED_PARTS)
-            .map(|part_number| PartToSign { part_number, crc32c: String::new() })
-            .collect();
-        let signed_parts = self.multipart.sign_parts(&upload, &missing, origin).await?;
-        let upload_session = Some(upload_session(&upload, received));
-        Ok(CreateUploadSessionResponse { upload_session, signed_parts })
     }
 }

@@ -9,7 +9,9 @@ use reelmill_proto::upload::CreateUploadSessionRequest;
 use crate::{
     change_feed::ChangeFeed,
     db::{CreateOutcome, Db, NewUpload, UploadRow},
-    domain::{encoding_options::EncodingOptions, file_name, part_plan::PartPlan, request_id, resource_name},
+    domain::{
+        encoding_options::EncodingOptions, file_name, idempotency_key, part_plan::PartPlan, resource_name,
+    },
     error::UploadError,
     sweep_signal::SweepSignal,
 };
@@ -40,7 +42,7 @@ impl UploadSessions {
             upload_id: resource_name::new_id(),
             video_id: resource_name::new_id(),
             owner: owner.to_owned(),
-            request_id: request_id::parse(&request.request_id)?,
+            request_id: idempotency_key::parse(&request.request_id)?,
             display_name: file_name::parse_display_name(&request.display_name, &file_name)?,
             file_name,
             plan: PartPlan::new(request.size_bytes, self.part_size_bytes)?,
@@ -106,7 +108,7 @@ impl UploadSessions {
         if !self.db.abort_upload(upload, self.clock.now_millis()).await? {
             return Ok(false);
         }
-        self.changes.publish_stored(&upload.owner, &upload.video_id).await;
+        self.changes.publish_row_change(&upload.owner, &upload.video_id).await;
         // The sweeper deletes the objects.
         self.sweep.request();
         Ok(true)

@@ -9,9 +9,9 @@ use reelmill_proto::{
 use crate::{
     db::{VideoDetail, VideoRow},
     domain::{
-        job_progress::JobProgress,
         outputs::is_playable,
         resource_name::{upload_name, video_name},
+        video_progress::VideoProgress,
         video_state::VideoState,
     },
     playback_urls::PlaybackUrls,
@@ -79,7 +79,7 @@ fn time_to_playable_seconds(row: &VideoRow) -> Option<f64> {
 }
 
 /// The stored renditions; those being encoded with their progress.
-fn renditions(detail: &VideoDetail, progress: Option<&JobProgress>) -> Vec<Rendition> {
+fn renditions(detail: &VideoDetail, progress: Option<&VideoProgress>) -> Vec<Rendition> {
     let with_progress = |mut rendition: Rendition| {
         if rendition.state() == rendition::State::Encoding {
             rendition.progress =

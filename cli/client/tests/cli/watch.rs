@@ -78,7 +78,7 @@ async fn watch_and_upload_until_ready_wait_for_the_whole_video() {
 }
 
 #[tokio::test]
-async fn watch_playable_video_prints_warnings_time_and_address() {
+async fn watch_playable_video_prints_warnings_time_and_playback_url() {
     let client = ClientFixture::signed_in().await;
     client.server.state().watch_streams.push_back(playable_then_ready());
     let stdout = client.run("watch 1 --until playable").await.assert_exit_code(0).stdout;

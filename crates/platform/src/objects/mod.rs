@@ -1,5 +1,5 @@
-//! The object store seam: the S3 protocol itself. The endpoint may be the embedded object store, AWS, SeaweedFS, MinIO,
-//! Garage, R2 or another server.
+//! The object store interface: the S3 protocol itself. The endpoint may be the embedded object store, AWS, SeaweedFS,
+//! MinIO, Garage, R2 or another server.
 
 mod bucket;
 mod error;

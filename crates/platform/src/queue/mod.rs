@@ -1,4 +1,4 @@
-//! The queue seam: send, receive, extend, delete, dead letters.
+//! The queue interface: send, receive, extend, delete, dead letters.
 //!
 //! Delivery is at least once, may be late, and in any order. A received message is hidden for its visibility timeout and
 //! is delivered again unless it is deleted. A message that was received `max_receives` times without being deleted

@@ -1,4 +1,4 @@
-//! One conformance suite a seam, run on every backend: the embedded ones, and real servers that the test kit starts.
+//! One conformance suite per interface, run on every backend: the embedded ones, and real servers that the test kit starts.
 
 mod database;
 mod objects;

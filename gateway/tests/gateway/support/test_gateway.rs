@@ -12,7 +12,7 @@ use reelmill_platform::{
     clock::Clock,
     objects::{Objects, ObjectsConfig},
     shared_state::{self, RateLimit, SharedState},
-    signed_path::PathSigner,
+    signed_path::PrefixSigner,
 };
 use reelmill_proto::{
     auth::{
@@ -165,7 +165,7 @@ impl TestGateway {
 
     /// The signed URL of an output.
     pub fn playback_url(&self, prefix: &str, expires_unix: u64, name: &str) -> String {
-        let token = PathSigner::new(PLAYBACK_SECRET.as_bytes()).sign(prefix, expires_unix);
+        let token = PrefixSigner::new(PLAYBACK_SECRET.as_bytes()).sign(prefix, expires_unix);
         format!("{}/play/{token}/{name}", self.url)
     }
 }

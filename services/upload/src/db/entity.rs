@@ -221,7 +221,7 @@ pub(crate) mod counters {
 pub(crate) mod applied_revisions {
     use sea_orm::entity::prelude::*;
 
-    /// The transcode service, whose changes are job reports.
+    /// The transcode service, whose changes are revisions of jobs.
     pub(crate) const TRANSCODE: &str = "transcode";
 
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]

@@ -6,7 +6,7 @@
 
 mod connection;
 mod entity;
-mod job_reports;
+mod job_revisions;
 mod messages;
 mod migration;
 mod revision;
@@ -16,6 +16,6 @@ mod videos;
 
 pub(crate) use connection::Db;
 pub(crate) use entity::{uploads::Model as UploadRow, videos::Model as VideoRow};
-pub(crate) use job_reports::ApplyOutcome;
+pub(crate) use job_revisions::ApplyOutcome;
 pub(crate) use uploads::{CreateOutcome, NewUpload};
 pub(crate) use video_details::VideoDetail;

@@ -23,7 +23,7 @@ pub(crate) struct Outputs {
 }
 
 impl Outputs {
-    /// The outputs in a job report, without keys outside the video's prefix.
+    /// The outputs in a revision of a job, without keys outside the video's prefix.
     pub(crate) fn reported(video: &str, response: &WatchJobsResponse, job: &Job) -> Self {
         let own = |key: &String| path_in_outputs(video, key).is_some().then(|| key.clone());
         let downloads = response.download_keys.iter();
@@ -37,7 +37,7 @@ impl Outputs {
         }
     }
 
-    /// The outputs after a report that moves the video to `next` at `now`.
+    /// The outputs after a revision of the job that moves the video to `next` at `now`.
     ///
     /// A job that is planned again moves its outputs and has none for a while. A video that was playable stays so, from
     /// its previous outputs, until there are new ones.

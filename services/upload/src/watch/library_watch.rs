@@ -110,7 +110,7 @@ impl LibraryWatch {
 
     fn record(&mut self, change: Change) {
         match change {
-            Change::Stored { owner, .. } if *owner == *self.owner => self.is_stale = true,
+            Change::Row { owner, .. } if *owner == *self.owner => self.is_stale = true,
             Change::Progress { owner, video } if *owner == *self.owner => {
                 self.progressed.insert(video.as_ref().to_owned());
             }
@@ -122,7 +122,7 @@ impl LibraryWatch {
         }
     }
 
-    /// Queues stored changes in the order of their revisions, then progress.
+    /// Queues changed rows in the order of their revisions, then progress.
     async fn queue_changes(&mut self) -> Result<(), UploadError> {
         let mut progressed = std::mem::take(&mut self.progressed);
         if self.is_stale {
@@ -132,7 +132,7 @@ impl LibraryWatch {
             for detail in details {
                 progressed.remove(&detail.video.id);
                 self.cursor = detail.video.revision;
-                self.queue_stored(detail);
+                self.queue_row(detail);
             }
         }
         for id in progressed {
@@ -149,7 +149,7 @@ impl LibraryWatch {
         Ok(())
     }
 
-    fn queue_stored(&mut self, detail: VideoDetail) {
+    fn queue_row(&mut self, detail: VideoDetail) {
         let id = detail.video.id.clone();
         if detail.video.delete_time.is_some() {
             self.processing.remove(&id);

@@ -5,7 +5,7 @@ use reelmill_proto::upload::{Video, WatchVideoResponse};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::sources::{MIN_UPDATE_INTERVAL, WatchSources, WatchStream};
-use crate::{change_feed::ChangeReceiver, domain::job_progress::JobProgress, error::UploadError};
+use crate::{change_feed::ChangeReceiver, domain::video_progress::VideoProgress, error::UploadError};
 
 /// Watches one video, whose owner the caller has checked. `revision` is the last one that the client has seen.
 pub(crate) fn watch_video(
@@ -45,7 +45,7 @@ struct VideoWatch {
     /// The video may have changed since it was last read.
     is_due: bool,
     /// Revision and progress sent last.
-    sent: (i64, Option<JobProgress>),
+    sent: (i64, Option<VideoProgress>),
     /// Earliest time of the next update.
     next_update: Instant,
     ended: bool,

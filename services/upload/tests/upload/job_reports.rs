@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use reelmill_platform::signed_path::PathSigner;
+use reelmill_platform::signed_path::PrefixSigner;
 use reelmill_proto::{
     duration,
     transcode::{Failure, job},
@@ -75,7 +75,7 @@ async fn succeeded_job_makes_video_ready_with_playback_and_downloads(#[case] bac
     let (token, path) = path.split_once('/').unwrap();
     let prefix = ready.name.replace("videos/", "outputs/") + "/";
     let now = u64::try_from(deployment.clock.now_millis() / 1000).unwrap();
-    let signer = PathSigner::new(PLAYBACK_SECRET.as_bytes());
+    let signer = PrefixSigner::new(PLAYBACK_SECRET.as_bytes());
     assert_eq!((signer.verify(token, now).unwrap(), path), (prefix, "a1/master.m3u8"));
     assert!(ready.poster_uri.ends_with("/a1/poster.jpg"));
 

@@ -102,6 +102,38 @@ async fn create_upload_session_with_repeated_request_id_returns_existing_session
     assert_eq!(deployment.open_multipart_uploads().await, 2);
 }
 
+/// Aborts the only open multipart upload in the object store, as a lifecycle rule of a bucket does.
+async fn drop_multipart_upload(deployment: &Deployment) {
+    let objects = &deployment.object_store.objects;
+    let upload = objects.list_multipart_uploads("").await.unwrap().pop().unwrap();
+    objects.abort_multipart(&upload.key, &upload.upload_id).await.unwrap();
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread")]
+async fn create_upload_session_repeated_after_multipart_upload_was_dropped_returns_usable_urls(
+    #[case] backend: Backend,
+) {
+    let deployment = Deployment::start(backend).await;
+    let bytes = content(5 * MIB + 7);
+    let request = CreateUploadSessionRequest { request_id: "once".to_owned(), ..new_file(bytes.len()) };
+    let mut uploads = deployment.uploads("ada");
+    let first = uploads.create_upload_session(request.clone()).await.unwrap().into_inner();
+    deployment.put(&first.signed_parts[1], &bytes[5 * MIB..]).await.unwrap();
+    drop_multipart_upload(&deployment).await;
+
+    let again = uploads.create_upload_session(request).await.unwrap().into_inner();
+    let session = again.upload_session.unwrap();
+    assert_eq!(session.name, first.upload_session.unwrap().name);
+    assert!(session.parts.is_empty(), "parts of the dropped multipart upload are reported as received");
+    assert_eq!(again.signed_parts.len(), 2);
+    let parts = deployment.put_all(&session, &again.signed_parts, &bytes).await;
+    let video = deployment.complete("ada", &session.name, &parts).await.unwrap();
+    assert_eq!(video.state(), video::State::Processing);
+}
+
 #[rstest]
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]

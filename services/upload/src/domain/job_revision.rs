@@ -1,4 +1,4 @@
-//! What a job's state, as reported by transcode, means for its video.
+//! What a revision of a job, as transcode reports it, means for its video.
 
 use reelmill_proto::{
     Reason,
@@ -12,8 +12,8 @@ use super::{
     video_state::{VideoEvent, failure},
 };
 
-/// One revision of a job.
-pub(crate) struct JobReport {
+/// One revision of a job. Has no progress, which changes without a new revision.
+pub(crate) struct JobRevision {
     /// Id of the video.
     pub video: String,
     /// `jobs/{job}`
@@ -28,8 +28,8 @@ pub(crate) struct JobReport {
     pub output_size_bytes: i64,
 }
 
-impl JobReport {
-    /// Reads a report. `None` if it names no job or no valid video.
+impl JobRevision {
+    /// Reads a message of WatchJobs. `None` if it names no job or no valid video.
     pub(crate) fn parse(response: &WatchJobsResponse) -> Option<Self> {
         let job = response.job.as_ref()?;
         let video = resource_name::video_id(&job.video)?;

@@ -1,4 +1,4 @@
-//! Idempotency keys.
+//! Idempotency key of a create call (`request_id` in the contract); not the `x-request-id` of a call in the logs.
 
 use crate::error::UploadError;
 

@@ -1,12 +1,12 @@
-//! Progress of a job: never stored, only forwarded to watchers.
+//! Progress of a video's job: never written to the database, only forwarded to watchers.
 
 use std::collections::BTreeMap;
 
 use reelmill_proto::transcode::{Job, Progress};
 
-/// Progress of a job and of each rendition.
+/// Progress of a video's job and of each rendition.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct JobProgress {
+pub(crate) struct VideoProgress {
     /// `jobs/{job}`
     job: String,
     pub overall: Option<Progress>,
@@ -14,7 +14,7 @@ pub(crate) struct JobProgress {
     pub renditions: BTreeMap<String, Progress>,
 }
 
-impl JobProgress {
+impl VideoProgress {
     /// The progress in a job message.
     pub(crate) fn of(job: &Job) -> Self {
         let renditions = job.renditions.iter();
@@ -22,8 +22,8 @@ impl JobProgress {
         Self { job: job.name.clone(), overall: job.progress, renditions: renditions.collect() }
     }
 
-    /// Raises every value to at least that of an earlier report on the same job. Reports come from several workers, and
-    /// a worker that takes over a task restarts below the previous worker's progress.
+    /// Raises every value to at least that of earlier progress of the same job. Publications of two transcode
+    /// processes may arrive out of order.
     pub(crate) fn raised_to(mut self, earlier: &Self) -> Self {
         if self.job != earlier.job {
             return self;

@@ -1,4 +1,4 @@
-//! Applies what transcode reports about jobs to their videos.
+//! Applies revisions of transcode jobs to their videos.
 
 use reelmill_proto::transcode::Failure;
 use sea_orm::{
@@ -16,16 +16,16 @@ use super::{
     video_details::{replace_renditions, replace_warnings},
 };
 use crate::domain::{
-    job_report::JobReport,
+    job_revision::JobRevision,
     outputs::Outputs,
     video_state::{VideoEvent, VideoState},
 };
 
-/// Result of [`Db::apply_job_report`].
+/// Result of [`Db::apply_job_revision`].
 pub(crate) enum ApplyOutcome {
     /// The video changed.
     Changed(videos::Model),
-    /// The report was applied before, or the video has ended.
+    /// The revision was applied before, or the video has ended.
     Unchanged(videos::Model),
     /// There is no such video.
     VideoNotFound,
@@ -48,21 +48,25 @@ impl Db {
         Ok(waiting.flatten().map_or(applied, |waiting| waiting.min(applied)))
     }
 
-    /// Applies a job report to its video exactly once, whatever the order and number of deliveries.
-    pub(crate) async fn apply_job_report(&self, report: &JobReport, now: i64) -> Result<ApplyOutcome, DbErr> {
+    /// Applies a revision of a job to its video exactly once, whatever the order and number of deliveries.
+    pub(crate) async fn apply_job_revision(
+        &self,
+        reported: &JobRevision,
+        now: i64,
+    ) -> Result<ApplyOutcome, DbErr> {
         let transaction = self.connection.begin().await?;
         applied_revisions::Entity::update_many()
-            .col_expr(applied_revisions::Column::Revision, Expr::value(report.revision))
+            .col_expr(applied_revisions::Column::Revision, Expr::value(reported.revision))
             .filter(applied_revisions::Column::Service.eq(TRANSCODE))
-            .filter(applied_revisions::Column::Revision.lt(report.revision))
+            .filter(applied_revisions::Column::Revision.lt(reported.revision))
             .exec(&transaction)
             .await?;
-        let outcome = apply(&transaction, report, now).await?;
+        let outcome = apply(&transaction, reported, now).await?;
         transaction.commit().await?;
         Ok(outcome)
     }
 
-    /// Stores the job of a video. Reports after `before_revision` are still to be applied. Returns `false` if the video
+    /// Stores the job of a video. Revisions after `before_revision` are still to be applied. Returns `false` if the video
     /// has a job already or was deleted.
     pub(crate) async fn set_job(
         &self,
@@ -128,21 +132,21 @@ impl Db {
 
 async fn apply(
     transaction: &DatabaseTransaction,
-    report: &JobReport,
+    reported: &JobRevision,
     now: i64,
 ) -> Result<ApplyOutcome, DbErr> {
-    let find = || videos::Entity::find_by_id(&report.video);
+    let find = || videos::Entity::find_by_id(&reported.video);
     let Some(seen) = find().one(transaction).await? else { return Ok(ApplyOutcome::VideoNotFound) };
-    let Some(next) = next_state(&seen, report) else { return Ok(ApplyOutcome::Unchanged(seen)) };
+    let Some(next) = next_state(&seen, reported) else { return Ok(ApplyOutcome::Unchanged(seen)) };
     if seen.delete_time.is_some() {
-        adopt_orphaned_job(transaction, &seen, report, next, now).await?;
+        adopt_orphaned_job(transaction, &seen, reported, next, now).await?;
         return Ok(ApplyOutcome::Unchanged(seen));
     }
     let revision = next_revision(transaction).await?;
-    // Read again under the revision lock: another replica may have applied a report in the meantime.
+    // Read again under the revision lock: another replica may have applied a revision in the meantime.
     let Some(row) = find().one(transaction).await? else { return Ok(ApplyOutcome::VideoNotFound) };
-    let Some(next) = next_state(&row, report) else { return Ok(ApplyOutcome::Unchanged(row)) };
-    let changed = update_video(transaction, &row, report, next, revision, now).await?;
+    let Some(next) = next_state(&row, reported) else { return Ok(ApplyOutcome::Unchanged(row)) };
+    let changed = update_video(transaction, &row, reported, next, revision, now).await?;
     Ok(match find().one(transaction).await? {
         Some(row) if changed => ApplyOutcome::Changed(row),
         Some(row) => ApplyOutcome::Unchanged(row),
@@ -150,30 +154,30 @@ async fn apply(
     })
 }
 
-/// The state after a report. `None` if the report was applied before or the video has ended.
-fn next_state(row: &videos::Model, report: &JobReport) -> Option<VideoState> {
-    row.state.on(&report.event).ok().filter(|_| row.job_revision < report.revision)
+/// The state after a revision. `None` if the revision was applied before or the video has ended.
+fn next_state(row: &videos::Model, reported: &JobRevision) -> Option<VideoState> {
+    row.state.on(&reported.event).ok().filter(|_| row.job_revision < reported.revision)
 }
 
-/// Writes a report to the video, its renditions and its warnings. Returns `false` if the video was deleted.
+/// Writes a revision of the job to the video, its renditions and its warnings. Returns `false` if the video was deleted.
 async fn update_video(
     transaction: &DatabaseTransaction,
     row: &videos::Model,
-    report: &JobReport,
+    reported: &JobRevision,
     next: VideoState,
     revision: i64,
     now: i64,
 ) -> Result<bool, DbErr> {
-    let failure = match &report.event {
+    let failure = match &reported.event {
         VideoEvent::JobFailed(failure) => Some(failure.clone()),
         _ => None,
     };
-    let outputs = outputs_of(row).updated(report.outputs.clone(), next, now);
+    let outputs = outputs_of(row).updated(reported.outputs.clone(), next, now);
     let mut video = row.clone();
     video.state = next;
     video.revision = revision;
-    video.job = Some(report.job.clone());
-    video.job_revision = report.revision;
+    video.job = Some(reported.job.clone());
+    video.job_revision = reported.revision;
     (video.failure_reason, video.failure_message) =
         failure.map(|failure| (failure.reason, failure.message)).unzip();
     video.end_time = next.is_final().then_some(now);
@@ -183,13 +187,13 @@ async fn update_video(
     video.poster_key = outputs.poster_key;
     video.dash_manifest_key = outputs.dash_manifest_key;
     video.thumbnails_key = outputs.thumbnails_key;
-    video.output_size_bytes = report.output_size_bytes;
-    video.set_source(report.source.as_ref());
+    video.output_size_bytes = reported.output_size_bytes;
+    video.set_source(reported.source.as_ref());
     let updated = videos::Entity::update_many()
         .set(video.into_active_model().reset_all())
         .filter(videos::Column::Id.eq(&row.id))
         .filter(videos::Column::State.eq(row.state))
-        .filter(videos::Column::JobRevision.lt(report.revision))
+        .filter(videos::Column::JobRevision.lt(reported.revision))
         .filter(videos::Column::DeleteTime.is_null())
         .exec(transaction)
         .await?;
@@ -197,8 +201,8 @@ async fn update_video(
         return Ok(false);
     }
     let download_key = |rendition: &str| outputs.download_keys.get(rendition).cloned();
-    replace_renditions(transaction, &row.id, &report.renditions, download_key).await?;
-    replace_warnings(transaction, &row.id, &report.warnings).await?;
+    replace_renditions(transaction, &row.id, &reported.renditions, download_key).await?;
+    replace_warnings(transaction, &row.id, &reported.warnings).await?;
     Ok(true)
 }
 
@@ -206,7 +210,7 @@ async fn update_video(
 async fn adopt_orphaned_job(
     transaction: &DatabaseTransaction,
     row: &videos::Model,
-    report: &JobReport,
+    reported: &JobRevision,
     next: VideoState,
     now: i64,
 ) -> Result<(), DbErr> {
@@ -214,7 +218,7 @@ async fn adopt_orphaned_job(
         return Ok(());
     }
     videos::Entity::update_many()
-        .col_expr(videos::Column::Job, Expr::value(Some(report.job.clone())))
+        .col_expr(videos::Column::Job, Expr::value(Some(reported.job.clone())))
         .col_expr(videos::Column::CleanupTime, Expr::value(Some(now)))
         .filter(videos::Column::Id.eq(&row.id))
         .filter(videos::Column::Job.is_null())
