@@ -59,6 +59,10 @@ pub async fn upload(
     let mut config = UploadConfig::new(database, context.secrets.playback_key()?);
     config.public_url = non_empty(&context.config.gateway.public_url);
     config.part_size_bytes = settings.part_size_bytes;
+    config.failed_source_retention = match settings.failed_source_retention_days {
+        0 => None,
+        days => Some(Duration::from_secs(u64::from(days) * 24 * 3600)),
+    };
     let transcode = Channel::lazy(&addresses.transcode, &context.key, "upload")?;
     let upload =
         Upload::open(config, objects, transcode, Arc::clone(&context.state.pub_sub), context.clock.clone())

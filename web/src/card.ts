@@ -10,6 +10,7 @@ export interface CardActions {
   play(video: Video): void;
   remove(video: Video): void;
   resume(video: Video): void;
+  retry(video: Video): void;
 }
 
 const LABELS: Record<Video_State, string> = {
@@ -49,12 +50,14 @@ export class Card {
   #rows = new Map<string, RenditionRow>();
   #playButton = createElement("button", { type: "button", "data-testid": "play" }, "Play");
   #resumeButton = createElement("button", { type: "button", class: "second" }, "Retry");
+  #retryButton = createElement("button", { type: "button", class: "second", "data-testid": "retry" }, "Transcode again");
   #deleteButton = createElement("button", { type: "button", class: "quiet", "data-testid": "delete" }, "Delete");
 
   constructor(video: Video, actions: CardActions) {
     this.video = video;
     this.#playButton.addEventListener("click", () => actions.play(this.video));
     this.#resumeButton.addEventListener("click", () => actions.resume(this.video));
+    this.#retryButton.addEventListener("click", () => actions.retry(this.video));
     this.#deleteButton.addEventListener("click", () => actions.remove(this.video));
     // The URL has expired: the next update of the video sets a new one.
     this.#poster.addEventListener("error", () => this.#poster.removeAttribute("src"));
@@ -72,7 +75,14 @@ export class Card {
         this.#failure,
         this.#warnings,
         this.#renditions,
-        createElement("div", { class: "buttons" }, this.#playButton, this.#resumeButton, this.#deleteButton),
+        createElement(
+          "div",
+          { class: "buttons" },
+          this.#playButton,
+          this.#resumeButton,
+          this.#retryButton,
+          this.#deleteButton,
+        ),
       ),
     );
   }
@@ -91,6 +101,7 @@ export class Card {
     for (const [button, verb] of this.#buttons()) button.setAttribute("aria-label", `${verb} ${title}`);
     this.#playButton.hidden = !isPlayable(video);
     this.#resumeButton.hidden = !upload?.error;
+    this.#retryButton.hidden = video.state !== Video_State.FAILED || video.job === "";
     if (video.posterUri && !this.#poster.hasAttribute("src")) this.#poster.src = video.posterUri;
     setText(this.#failure, failureText(video, upload));
     this.#failure.hidden = this.#failure.textContent === "";
@@ -103,6 +114,7 @@ export class Card {
     return [
       [this.#playButton, "Play"],
       [this.#resumeButton, "Retry the upload of"],
+      [this.#retryButton, "Transcode again:"],
       [this.#deleteButton, "Delete"],
     ];
   }
@@ -195,7 +207,8 @@ function uploadText(upload: LocalUpload | undefined): string {
 
 function processingText(video: Video): string {
   if (video.state !== Video_State.PROCESSING) return "";
-  const { progress } = video;
+  const { progress, waiting } = video;
+  if (waiting) return `Waiting: ${waiting.message}`;
   if (!progress && !video.playable) return "Waiting for a worker.";
   const eta = secondsOf(progress?.eta);
   const parts = [

@@ -2,6 +2,7 @@
 import { createClient } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { AuthService } from "./gen/reelmill/auth/v1/auth_pb";
+import { TranscodeService } from "./gen/reelmill/transcode/v1/transcode_pb";
 import { UploadService } from "./gen/reelmill/upload/v1/upload_pb";
 import { VideoService, Video_State, type Video } from "./gen/reelmill/upload/v1/video_pb";
 import { byId, setText } from "./dom";
@@ -23,6 +24,7 @@ const session = new Session(createClient(AuthService, createGrpcWebTransport(opt
 const transport = createGrpcWebTransport({ ...options, interceptors: [session.interceptor] });
 const videoService = createClient(VideoService, transport);
 const uploadService = createClient(UploadService, transport);
+const transcodeService = createClient(TranscodeService, transport);
 
 const CONNECTION_LABELS: Record<ConnectionState, string> = {
   connecting: "Connecting…",
@@ -45,6 +47,7 @@ const view = new LibraryView((name) => uploads.get(name), {
   play,
   remove: (video) => void remove(video),
   resume: (video) => uploads.resume(video.name),
+  retry: (video) => void retry(video),
 });
 let library = newLibrary();
 let watching: AbortController | undefined;
@@ -119,6 +122,16 @@ async function remove(video: Video): Promise<void> {
     uploads.cancel(video.name);
     await videoService.deleteVideo({ name: video.name });
     library.remove(video.name);
+  } catch (error) {
+    showError(errorMessage(error));
+  }
+}
+
+/** Transcodes a failed video again; the watch shows what follows. */
+async function retry(video: Video): Promise<void> {
+  try {
+    showError("");
+    await transcodeService.retryJob({ name: video.job });
   } catch (error) {
     showError(errorMessage(error));
   }

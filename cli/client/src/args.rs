@@ -55,6 +55,9 @@ pub enum ClientCommand {
         #[arg(long, value_enum, default_value = "ready")]
         until: Until,
     },
+    /// Transcode a FAILED video again from its uploaded file
+    #[command(after_help = EXIT_CODES)]
+    Retry(RetryArgs),
     /// Download one rendition as MP4
     #[command(after_help = EXIT_CODES)]
     Download(DownloadArgs),
@@ -102,6 +105,20 @@ pub struct SignUpArgs {
     /// Display name of the account
     #[arg(long, value_name = "NAME", default_value = "")]
     pub display_name: String,
+}
+
+/// Arguments of `retry`.
+#[derive(Debug, Clone, Args)]
+pub struct RetryArgs {
+    /// `videos/ID` or only the ID
+    #[arg(value_parser = video_name)]
+    pub video: String,
+    /// Follow the video until it is READY or FAILED
+    #[arg(long)]
+    pub wait: bool,
+    /// New options; without any, the video is encoded with the same options as before.
+    #[command(flatten)]
+    pub encoding: EncodingArgs,
 }
 
 /// Arguments of `upload`.

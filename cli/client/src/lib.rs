@@ -21,6 +21,7 @@ mod prompt;
 mod reason;
 mod rendition;
 mod retry;
+mod retry_job;
 mod saved_credentials;
 mod server;
 mod status;
@@ -67,6 +68,7 @@ async fn execute(
         ClientCommand::Upload(args) => upload::run(&server, console, options, args).await,
         ClientCommand::Videos => listing::videos(&server, console).await,
         ClientCommand::Watch { video, until } => follow::watch(&server, console, &video, until).await,
+        ClientCommand::Retry(args) => retry_job::run(&server, console, &args).await,
         ClientCommand::Download(args) => download::run(&server, console, args).await,
         ClientCommand::Delete { video, yes } => delete::run(&server, console, &video, yes).await,
         ClientCommand::Jobs => listing::jobs(&server, console).await,

@@ -8,11 +8,14 @@ use reelmill_proto::{
     upload::{Video, video},
 };
 
-use crate::{console::Console, text};
+use crate::{console::Console, text, video::waiting_text};
 
 const BYTES_TEMPLATE: &str =
     "{prefix} [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} ETA {eta} {msg}";
 const PERCENT_TEMPLATE: &str = "{prefix:>6} [{bar:30}] {msg}";
+
+/// Longest text of what a video waits for, characters.
+const MAX_WAITING_CHARS: usize = 100;
 
 /// Progress of a file transfer, shared by its concurrent requests.
 #[derive(Clone)]
@@ -67,6 +70,10 @@ impl VideoBars {
         let progress = video.progress.unwrap_or_default();
         let message = match video.state() {
             video::State::Uploading => "waiting for its file".to_owned(),
+            video::State::Processing if video.waiting.is_some() => {
+                let waiting = video.waiting.clone().unwrap_or_default();
+                text::truncate(&text::sanitize(&waiting_text(&waiting)), MAX_WAITING_CHARS)
+            }
             video::State::Processing if video.renditions.is_empty() => "waiting for a worker".to_owned(),
             video::State::Ready => "ready".to_owned(),
             video::State::Processing if video.playable => {

@@ -1,7 +1,8 @@
 //! One video: how it is fetched and described.
 
-use reelmill_proto::upload::{
-    GetVideoRequest, Video, video::State, video_service_client::VideoServiceClient,
+use reelmill_proto::{
+    transcode::Waiting,
+    upload::{GetVideoRequest, Video, video::State, video_service_client::VideoServiceClient},
 };
 
 use crate::{error::ClientError, reason::ClientReason, rendition, server::Server, text};
@@ -41,12 +42,20 @@ pub fn playable_after(video: &Video) -> String {
     }
 }
 
+/// What the video's job waits for.
+pub fn waiting_text(waiting: &Waiting) -> String {
+    format!("waiting: {} ({})", waiting.message, waiting.reason)
+}
+
 /// A few lines for people about the video; the last one is its playback URL.
 pub fn summary(video: &Video) -> String {
     let mut lines = vec![format!("{}  {}  {}", video.name, video.state().as_str_name(), video.display_name)];
     for rendition in &video.renditions {
         let (id, size) = (&rendition.rendition_id, text::format_size(rendition.size_bytes));
         lines.push(format!("  {id:>6}  {}  {size}", rendition::describe(rendition)));
+    }
+    if let Some(waiting) = &video.waiting {
+        lines.push(format!("  {}", waiting_text(waiting)));
     }
     for warning in &video.warnings {
         lines.push(format!("  warning: {} ({})", warning.message, warning.reason));

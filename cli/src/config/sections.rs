@@ -108,6 +108,7 @@ pub struct Upload {
     pub address: String,
     pub database_url: String,
     pub part_size_bytes: i64,
+    pub failed_source_retention_days: u32,
 }
 
 /// `[worker]`

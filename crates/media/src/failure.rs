@@ -21,6 +21,10 @@ pub enum FailureKind {
     SourceUnreadable,
     /// Outputs could not be written to the object store.
     ObjectStoreUnavailable,
+    /// The dispatcher did not answer a call.
+    DispatcherUnavailable,
+    /// The worker's host has no disk space or memory left.
+    HostResourcesExhausted,
     /// The encoder, or the worker that runs it, crashed.
     EncoderCrashed,
     /// The encoder made no progress.
@@ -41,9 +45,22 @@ pub enum FailureKind {
     DownloadFailed,
 }
 
+/// What causes a failure. Decides whether and when a task is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureCause {
+    /// A backend or a resource of the host.
+    Dependency,
+    /// The worker, which cannot or must not run tasks now.
+    Worker,
+    /// The encoder, which crashed or stalled on this file on a host that can encode.
+    Encoder,
+    /// The file.
+    File,
+}
+
 impl FailureKind {
     /// Every kind, in the order of documentation.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::FileNotVideo,
         Self::FileTruncated,
         Self::NoVideoStream,
@@ -52,6 +69,8 @@ impl FailureKind {
         Self::DecodeFailed,
         Self::SourceUnreadable,
         Self::ObjectStoreUnavailable,
+        Self::DispatcherUnavailable,
+        Self::HostResourcesExhausted,
         Self::EncoderCrashed,
         Self::EncoderStalled,
         Self::WorkerStopped,
@@ -63,16 +82,28 @@ impl FailureKind {
         Self::DownloadFailed,
     ];
 
-    /// Whether another attempt may succeed, because the file is not the cause.
-    pub const fn retryable(self) -> bool {
-        matches!(
-            self,
+    /// What causes failures of this kind.
+    pub const fn cause(self) -> FailureCause {
+        match self {
             Self::SourceUnreadable
-                | Self::ObjectStoreUnavailable
-                | Self::EncoderCrashed
-                | Self::EncoderStalled
-                | Self::WorkerStopped
-        )
+            | Self::ObjectStoreUnavailable
+            | Self::DispatcherUnavailable
+            | Self::HostResourcesExhausted => FailureCause::Dependency,
+            Self::WorkerStopped => FailureCause::Worker,
+            Self::EncoderCrashed | Self::EncoderStalled => FailureCause::Encoder,
+            Self::FileNotVideo
+            | Self::FileTruncated
+            | Self::NoVideoStream
+            | Self::VideoTooLarge
+            | Self::CodecUnsupported
+            | Self::DecodeFailed
+            | Self::LimitExceeded
+            | Self::TrackSkipped
+            | Self::PartlyDamaged
+            | Self::ColoursWrong
+            | Self::DownloadTooLarge
+            | Self::DownloadFailed => FailureCause::File,
+        }
     }
 }
 
@@ -87,6 +118,8 @@ impl fmt::Display for FailureKind {
             Self::DecodeFailed => "decoding failed",
             Self::SourceUnreadable => "unreadable source",
             Self::ObjectStoreUnavailable => "object store unavailable",
+            Self::DispatcherUnavailable => "dispatcher unavailable",
+            Self::HostResourcesExhausted => "host resources exhausted",
             Self::EncoderCrashed => "encoder crashed",
             Self::EncoderStalled => "encoder stalled",
             Self::WorkerStopped => "worker stopped",

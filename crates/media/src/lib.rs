@@ -18,7 +18,7 @@ pub mod rate;
 pub mod seek;
 pub mod sniff;
 
-pub use failure::{Failure, FailureKind};
+pub use failure::{Failure, FailureCause, FailureKind};
 
 /// Version of the output. Bump when the same plan yields different bytes, for example after a change of ffmpeg arguments.
 ///

@@ -9,7 +9,7 @@ use crate::{
     db::{Db, Generation, JobDetails},
     domain::{
         DASH_MANIFEST, HLS_MASTER_PLAYLIST, JobState, THUMBNAILS_INDEX, iframe_playlist_name, job_folder,
-        media_playlist_name,
+        media_playlist_name, path_generation,
     },
     error::TranscodeError,
 };
@@ -61,8 +61,13 @@ impl Cleanup {
                 |key: &str| key.strip_prefix(&folder).is_some_and(|name| referenced.contains(name));
             self.objects.delete_unless(&folder, is_referenced).await?;
         } else {
-            self.objects.delete_prefix(&folder).await?;
-            self.db.delete_outputs(&job.id).await?;
+            // The job may be retried during the cleanup.
+            let is_of_retry = |key: &str| {
+                let path = key.strip_prefix(&folder).unwrap_or_default();
+                path_generation(path).is_some_and(|generation| generation > job.generation)
+            };
+            self.objects.delete_unless(&folder, is_of_retry).await?;
+            self.db.delete_outputs(&Generation::of(job)).await?;
         }
         let is_first = job.cleanup_time.is_some_and(|time| Some(time) == job.end_time);
         self.db.set_cleanup_time(job, is_first.then_some(now + SECOND_CLEANUP_DELAY_MS)).await

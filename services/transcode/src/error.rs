@@ -25,6 +25,12 @@ pub enum TranscodeError {
     /// The worker may not run the task.
     #[error(transparent)]
     Lease(#[from] LeaseError),
+    /// A job that succeeded cannot be retried.
+    #[error("the job succeeded")]
+    JobSucceeded,
+    /// The source of a job that is to be retried was deleted.
+    #[error("the source was deleted")]
+    SourceDeleted,
     /// A field of the request is invalid.
     #[error("{field}: {message}")]
     Field {
@@ -77,6 +83,14 @@ impl From<TranscodeError> for Status {
             TranscodeError::JobNotFound(_) => RpcError::not_found(Reason::JobNotFound, "no such job"),
             TranscodeError::TaskNotFound(_) => RpcError::not_found(Reason::TaskNotFound, "no such task"),
             TranscodeError::Lease(lease) => RpcError::precondition(lease.reason(), error.to_string()),
+            TranscodeError::JobSucceeded => RpcError::precondition(
+                Reason::JobSucceeded,
+                "the video was transcoded successfully: there is nothing to retry",
+            ),
+            TranscodeError::SourceDeleted => RpcError::precondition(
+                Reason::SourceDeleted,
+                "the uploaded file was deleted: upload it again",
+            ),
             TranscodeError::Field { field, message } => RpcError::field(Reason::FieldInvalid, field, message),
             TranscodeError::Page(page) => (*page).into(),
             TranscodeError::Objects(cause) => RpcError::unavailable(

@@ -1,14 +1,15 @@
-//! Jobs: create, get, list, cancel.
+//! Jobs: create, get, list, retry, cancel.
 
 use reelmill_mesh::{
     Caller,
     paging::{Cursor, Page},
 };
-use reelmill_platform::clock::Clock;
+use reelmill_platform::{clock::Clock, objects::Objects};
+use reelmill_proto::transcode::TranscodeOptions;
 
 use crate::{
     db::{Db, JobDetails, NewJob},
-    domain::{JobEvent, TaskState, job_id},
+    domain::{JobEvent, JobState, TaskState, job_id},
     error::TranscodeError,
     job_changes::JobChanges,
 };
@@ -16,13 +17,14 @@ use crate::{
 /// Jobs as their owners and the upload service use them.
 pub(crate) struct Jobs {
     db: Db,
+    objects: Objects,
     changes: JobChanges,
     clock: Clock,
 }
 
 impl Jobs {
-    pub(crate) fn new(db: Db, changes: JobChanges, clock: Clock) -> Self {
-        Self { db, changes, clock }
+    pub(crate) fn new(db: Db, objects: Objects, changes: JobChanges, clock: Clock) -> Self {
+        Self { db, objects, changes, clock }
     }
 
     /// Creates a job with its first task. Repeated with the same `request_id`, returns the same job. The sweeper sends
@@ -56,6 +58,33 @@ impl Jobs {
         };
         let next_page_token = page.finish(&mut jobs, cursor);
         Ok((jobs, next_page_token))
+    }
+
+    /// Transcodes a failed or cancelled job of the caller again, with `options` if there are any. A job that has not ended
+    /// stays as it is, so that the call can be repeated.
+    pub(crate) async fn retry(
+        &self,
+        caller: &Caller,
+        name: &str,
+        options: Option<&TranscodeOptions>,
+    ) -> Result<JobDetails, TranscodeError> {
+        let details = self.get(caller, name).await?;
+        if !details.row.state.has_ended() {
+            return Ok(details);
+        }
+        if self.objects.head(&details.row.source_key).await?.is_none() {
+            return Err(TranscodeError::SourceDeleted);
+        }
+        let mut transaction = self.db.lock_job(&details.row.id).await?;
+        if transaction.retry(options, self.clock.now_millis()).await? {
+            return self.changes.commit(transaction).await;
+        }
+        let state = transaction.job.state;
+        drop(transaction);
+        if state == JobState::Succeeded {
+            return Err(TranscodeError::JobSucceeded);
+        }
+        self.get(caller, name).await
     }
 
     /// Cancels a job that the caller may see, with its tasks. An ended job stays as it is.

@@ -112,6 +112,7 @@ impl Transcode {
             sweeper: sweeper_signal.clone(),
             clock: clock.clone(),
             max_failures: config.max_failures,
+            jitter: rand::random::<f64>,
         });
         let releaser = Arc::new(LeaseReleaser {
             db: db.clone(),
@@ -151,6 +152,7 @@ impl Transcode {
             recorder: OutputRecorder {
                 leases: leases.clone(),
                 plans: Arc::clone(&plans),
+                changes: changes.clone(),
                 publications: Arc::clone(&publications),
             },
             reports: Arc::new(ReportStreams {
@@ -172,7 +174,7 @@ impl Transcode {
             failer,
         };
         let transcode_rpc = TranscodeRpc {
-            jobs: Jobs::new(db.clone(), changes.clone(), clock.clone()),
+            jobs: Jobs::new(db.clone(), objects.clone(), changes.clone(), clock.clone()),
             feed,
             progress: Arc::clone(&progress),
             clock: clock.clone(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reelmill_proto::{
     duration, seconds, timestamp,
     transcode::{
-        Failure, Job, Progress, Rendition, SourceInfo, TranscodeOptions, Warning, WatchJobsResponse,
+        Failure, Job, Progress, Rendition, SourceInfo, TranscodeOptions, Waiting, Warning, WatchJobsResponse,
         job::State,
         rendition::{Kind, State as RenditionState},
         transcode_options::{Preset, Profile},
@@ -43,6 +43,11 @@ pub(crate) fn job_with_watermark(details: &JobDetails) -> Job {
         playable_time: row.playable_time.map(timestamp),
         warnings: warnings.iter().map(warning).collect(),
         options: requested_options(row),
+        waiting: row.waiting_since.map(|since| Waiting {
+            reason: row.waiting_reason.clone(),
+            message: row.waiting_message.clone(),
+            since_time: Some(timestamp(since)),
+        }),
     }
 }
 

@@ -7,8 +7,9 @@ use reelmill_mesh::{Caller, paging::Page};
 use reelmill_platform::clock::Clock;
 use reelmill_proto::transcode::{
     CancelJobRequest, CancelJobResponse, CreateJobRequest, CreateJobResponse, GetJobRequest, GetJobResponse,
-    Job, ListJobsRequest, ListJobsResponse, WatchJobRequest, WatchJobResponse, WatchJobsRequest,
-    WatchJobsResponse, job::State, transcode_service_server::TranscodeService,
+    Job, ListJobsRequest, ListJobsResponse, RetryJobRequest, RetryJobResponse, WatchJobRequest,
+    WatchJobResponse, WatchJobsRequest, WatchJobsResponse, job::State,
+    transcode_service_server::TranscodeService,
 };
 use tonic::{Request, Response, Status};
 
@@ -135,6 +136,18 @@ impl TranscodeService for TranscodeRpc {
     ) -> Result<Response<CancelJobResponse>, Status> {
         let details = self.jobs.cancel(&Caller::of(&request), &request.get_ref().name).await?;
         Ok(Response::new(CancelJobResponse { job: Some(self.progress.job(&details)) }))
+    }
+
+    async fn retry_job(
+        &self,
+        request: Request<RetryJobRequest>,
+    ) -> Result<Response<RetryJobResponse>, Status> {
+        let RetryJobRequest { name, options } = request.get_ref();
+        if let Some(options) = options {
+            options::validate(options)?;
+        }
+        let details = self.jobs.retry(&Caller::of(&request), name, options.as_ref()).await?;
+        Ok(Response::new(RetryJobResponse { job: Some(self.progress.job(&details)) }))
     }
 
     type WatchJobStream = ResponseStream<WatchJobResponse>;

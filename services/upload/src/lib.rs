@@ -147,6 +147,7 @@ impl Upload {
             transcode: transcode.clone(),
             progress: progress.clone(),
             clock: clock.clone(),
+            failed_source_retention: config.failed_source_retention,
         };
 
         let work = SweepWork { sessions: sessions.clone(), completion: completion.clone(), jobs, cleanup };

@@ -1,4 +1,4 @@
-//! Deletes the objects of deleted and failed videos.
+//! Deletes the objects of deleted videos, and the sources of failed ones after a configured time.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ use crate::{
     transcode_client::TranscodeClient,
 };
 
-/// Time after deletion or failure of the last cleanup: a worker that has not been cancelled yet may still write outputs.
+/// Time after deletion of the last cleanup: a worker that has not been cancelled yet may still write outputs.
 /// Also how long watchers can learn of a deletion.
 const LAST_CLEANUP_DELAY: Duration = Duration::from_secs(3600);
 
-/// Deletes the objects of deleted and failed videos.
+/// Deletes objects of videos.
 #[derive(Clone)]
 pub(crate) struct ObjectCleanup {
     pub db: Db,
@@ -30,6 +30,8 @@ pub(crate) struct ObjectCleanup {
     pub transcode: TranscodeClient,
     pub progress: ProgressCache,
     pub clock: Clock,
+    /// Time after which the source of a FAILED video is deleted; `None` keeps it, so that its job can be retried.
+    pub failed_source_retention: Option<Duration>,
 }
 
 impl ObjectCleanup {
@@ -38,9 +40,31 @@ impl ObjectCleanup {
         Ok(self.db.videos_to_clean_up(self.clock.now_millis(), limit).await?)
     }
 
-    /// Deletes a video's objects and cancels its job, if it still runs. The last cleanup of a deleted video also removes
-    /// its rows.
+    /// Cleans up a deleted or failed video.
     pub(crate) async fn clean_up(&self, video: &VideoRow) -> Result<(), UploadError> {
+        match video.delete_time {
+            Some(delete_time) => self.clean_up_deleted(video, delete_time).await,
+            None => self.clean_up_failed(video).await,
+        }
+    }
+
+    /// Deletes the source once its retention time has passed. Outputs are deleted by the transcode role.
+    async fn clean_up_failed(&self, video: &VideoRow) -> Result<(), UploadError> {
+        let Some(retention) = self.failed_source_retention else {
+            return Ok(self.db.reschedule_cleanup(video, None).await?);
+        };
+        let ended = video.end_time.unwrap_or(video.create_time);
+        let expire_time = ended.saturating_add(duration_millis(retention));
+        if self.clock.now_millis() < expire_time {
+            return Ok(self.db.reschedule_cleanup(video, Some(expire_time)).await?);
+        }
+        self.objects.delete_prefix(&source_prefix(&video.id)).await?;
+        Ok(self.db.reschedule_cleanup(video, None).await?)
+    }
+
+    /// Deletes the objects of a deleted video and cancels its job, if it still runs. The last cleanup also removes its
+    /// rows.
+    async fn clean_up_deleted(&self, video: &VideoRow, delete_time: i64) -> Result<(), UploadError> {
         // Objects written during this cleanup may be missed: only one that started late enough is the last.
         let started = self.clock.now_millis();
         let cancelled = match &video.job {
@@ -50,12 +74,11 @@ impl ObjectCleanup {
         self.delete_objects(video).await?;
         // Objects are deleted even if the job could not be cancelled, but then the cleanup is repeated.
         cancelled.map_err(UploadError::Transcode)?;
-        let ended = video.delete_time.or(video.end_time).unwrap_or(video.create_time);
-        let last_cleanup = ended.saturating_add(duration_millis(LAST_CLEANUP_DELAY));
-        match video.delete_time {
-            _ if started < last_cleanup => self.db.reschedule_cleanup(video, Some(last_cleanup)).await?,
-            Some(_) => self.db.purge_video(&video.id).await?,
-            None => self.db.reschedule_cleanup(video, None).await?,
+        let last_cleanup = delete_time.saturating_add(duration_millis(LAST_CLEANUP_DELAY));
+        if started < last_cleanup {
+            self.db.reschedule_cleanup(video, Some(last_cleanup)).await?;
+        } else {
+            self.db.purge_video(&video.id).await?;
         }
         self.progress.remove(&video.id);
         Ok(())

@@ -43,6 +43,7 @@ impl VideoMessages {
             renditions: renditions(detail, progress.as_ref()),
             progress: progress.and_then(|progress| progress.overall),
             failure: row.failure(),
+            waiting: row.waiting(),
             upload_session: upload_name(&row.upload_id),
             job: row.job.clone().unwrap_or_default(),
             revision: row.revision,

@@ -5,6 +5,7 @@ mod download;
 mod errors;
 mod listing;
 mod profile_dir;
+mod retry;
 mod sign_in;
 mod support;
 mod tokens;

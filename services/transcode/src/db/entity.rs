@@ -97,6 +97,10 @@ pub(crate) mod job {
         /// Name of a `reelmill.error.v1.Reason`; empty unless failed.
         pub failure_reason: String,
         pub failure_message: String,
+        /// Name of a `reelmill.error.v1.Reason`; empty unless the job waits for a dependency, like the next two.
+        pub waiting_reason: String,
+        pub waiting_message: String,
+        pub waiting_since: Option<i64>,
         pub source_key: String,
         pub source_size_bytes: i64,
         pub output_prefix: String,
@@ -246,7 +250,15 @@ pub(crate) mod task {
         pub fencing_token: i64,
         pub lease_expire_time: i64,
         /// Attempts that were lost, or that failed because of the worker.
-        pub failures: i32,
+        /// Attempts that were lost, or whose encoder crashed.
+        pub attempt_failures: i32,
+        /// Attempts that failed because a dependency was unavailable.
+        pub dependency_failures: i32,
+        /// Attempts that found the file faulty.
+        pub file_failures: i32,
+        /// Worker that may not start it until `excluded_until`; empty for none.
+        pub excluded_worker: String,
+        pub excluded_until: i64,
         /// Earliest start of the next attempt.
         pub ready_time: i64,
         /// When to send the next wake-up to the queue, while the task is queued.

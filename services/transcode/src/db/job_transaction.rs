@@ -2,7 +2,7 @@
 //! that watchers are notified; with the job under its old revision; or without the job's row, after changes of tasks and
 //! outputs only.
 
-use reelmill_proto::transcode::Warning;
+use reelmill_proto::transcode::{Failure, TranscodeOptions, Warning};
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, DatabaseTransaction, DbErr, EntityTrait as _, ExprTrait as _,
     IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
@@ -16,10 +16,10 @@ use super::{
         task, warning,
     },
     job_details::{JobDetails, load_details},
-    tasks::{self, TaskCounts},
+    tasks::{self, TaskCounts, new_task},
 };
 use crate::{
-    domain::{JobEvent, TaskState},
+    domain::{JobEvent, JobState, TaskKind, TaskState},
     error::TranscodeError,
 };
 
@@ -31,11 +31,12 @@ pub(crate) struct JobTransaction {
     transaction: DatabaseTransaction,
     /// The job's row, to be changed in place.
     pub(crate) job: JobRow,
+    has_changed_waiting: bool,
 }
 
 impl JobTransaction {
     pub(super) fn new(transaction: DatabaseTransaction, job: JobRow) -> Self {
-        Self { transaction, job }
+        Self { transaction, job, has_changed_waiting: false }
     }
 
     /// One of the job's tasks, locked.
@@ -181,6 +182,56 @@ impl JobTransaction {
         Ok(())
     }
 
+    /// Notes what the job waits for. It has waited since the first failure of an uninterrupted series.
+    pub(crate) fn wait_for(&mut self, failure: &Failure, now: i64) {
+        let is_same =
+            self.job.waiting_reason == failure.reason && self.job.waiting_message == failure.message;
+        if !is_same {
+            self.job.waiting_reason.clone_from(&failure.reason);
+            self.job.waiting_message.clone_from(&failure.message);
+            self.job.waiting_since.get_or_insert(now);
+            self.has_changed_waiting = true;
+        }
+    }
+
+    /// Notes that the job waits for nothing: one of its tasks has made progress.
+    pub(crate) fn stop_waiting(&mut self) {
+        if self.job.waiting_since.take().is_some() {
+            self.job.waiting_reason.clear();
+            self.job.waiting_message.clear();
+            self.has_changed_waiting = true;
+        }
+    }
+
+    /// Whether the job began or stopped to wait in this transaction, so that its row must be committed.
+    pub(crate) fn has_changed_waiting(&self) -> bool {
+        self.has_changed_waiting
+    }
+
+    /// Queues a failed or cancelled job as a new generation, without anything of the earlier one. Returns whether the
+    /// job's state allows it.
+    pub(crate) async fn retry(
+        &mut self,
+        options: Option<&TranscodeOptions>,
+        now: i64,
+    ) -> Result<bool, TranscodeError> {
+        if !self.advance(JobEvent::RetryRequested, now) {
+            return Ok(false);
+        }
+        self.restart().await?;
+        self.replace_renditions(Vec::new()).await?;
+        warning::Entity::delete_many()
+            .filter(warning::Column::JobId.eq(&self.job.id))
+            .exec(&self.transaction)
+            .await?;
+        self.job = self.job.clone().without_results();
+        if let Some(options) = options {
+            self.job = self.job.clone().with_options(Some(options));
+        }
+        self.add_tasks(vec![new_task(&Generation::of(&self.job), TaskKind::Prepare, 0, now)]).await?;
+        Ok(true)
+    }
+
     /// Whether the job has not ended.
     pub(crate) fn is_open(&self) -> bool {
         !self.job.state.has_ended()
@@ -193,7 +244,8 @@ impl JobTransaction {
         if next.has_ended() {
             self.job.end_time = Some(now);
             self.job.cleanup_time = Some(now);
-        } else {
+            self.stop_waiting();
+        } else if next == JobState::Running {
             self.job.start_time.get_or_insert(now);
         }
         true

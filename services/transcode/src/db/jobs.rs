@@ -5,7 +5,7 @@ use reelmill_platform::database::{after_in_list, begin_snapshot, is_unique_viola
 use reelmill_proto::{seconds, transcode::TranscodeOptions};
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, Condition, EntityTrait as _, IntoActiveModel as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _, Select, Set, TransactionTrait as _, sea_query::Expr,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, Select, TransactionTrait as _, sea_query::Expr,
 };
 
 use super::{
@@ -38,8 +38,7 @@ pub(crate) struct NewJob {
 
 impl NewJob {
     fn into_row(self, revision: i64) -> JobRow {
-        let options = self.options.as_ref();
-        JobRow {
+        let row = JobRow {
             id: self.id,
             video: self.video,
             owner: self.owner,
@@ -54,14 +53,17 @@ impl NewJob {
             end_time: None,
             failure_reason: String::new(),
             failure_message: String::new(),
+            waiting_reason: String::new(),
+            waiting_message: String::new(),
+            waiting_since: None,
             source_key: self.source_key,
             source_size_bytes: self.source_size_bytes,
             output_prefix: self.output_prefix,
-            option_profile: options.map(|options| options.profile().into()),
-            option_preset: options.map(|options| options.preset().into()),
-            option_rungs: options.map(|options| job::Rungs(options.rungs.clone())),
-            option_keep_hdr: options.map(|options| options.keep_hdr),
-            option_poster_seconds: options.and_then(|options| options.poster_time.as_ref()).map(seconds),
+            option_profile: None,
+            option_preset: None,
+            option_rungs: None,
+            option_keep_hdr: None,
+            option_poster_seconds: None,
             source_container: None,
             source_video_codec: None,
             source_audio_codec: None,
@@ -87,6 +89,45 @@ impl NewJob {
             publisher: String::new(),
             publisher_expire_time: 0,
             cleanup_time: None,
+        };
+        row.with_options(self.options.as_ref())
+    }
+}
+
+impl JobRow {
+    /// The job with these encoding options.
+    pub(super) fn with_options(self, options: Option<&TranscodeOptions>) -> Self {
+        Self {
+            option_profile: options.map(|options| options.profile().into()),
+            option_preset: options.map(|options| options.preset().into()),
+            option_rungs: options.map(|options| job::Rungs(options.rungs.clone())),
+            option_keep_hdr: options.map(|options| options.keep_hdr),
+            option_poster_seconds: options.and_then(|options| options.poster_time.as_ref()).map(seconds),
+            ..self
+        }
+    }
+
+    /// The job as it was when it was created, apart from its identity, revision and generation.
+    pub(super) fn without_results(self) -> Self {
+        let new = NewJob {
+            id: self.id.clone(),
+            video: self.video.clone(),
+            owner: self.owner.clone(),
+            request_id: self.request_id.clone(),
+            source_key: self.source_key.clone(),
+            source_size_bytes: self.source_size_bytes,
+            output_prefix: self.output_prefix.clone(),
+            options: None,
+            now: self.create_time,
+        };
+        Self {
+            generation: self.generation,
+            option_profile: self.option_profile,
+            option_preset: self.option_preset,
+            option_rungs: self.option_rungs,
+            option_keep_hdr: self.option_keep_hdr,
+            option_poster_seconds: self.option_poster_seconds,
+            ..new.into_row(self.revision)
         }
     }
 }
@@ -229,15 +270,18 @@ impl Db {
         self.details(due).await
     }
 
-    /// Sets when a job is to be cleaned up next; none when it is done.
+    /// Sets when a job is to be cleaned up next; none when it is done. Not if the job was retried since it was read.
     pub(crate) async fn set_cleanup_time(
         &self,
         job: &JobRow,
         cleanup_time: Option<i64>,
     ) -> Result<(), TranscodeError> {
-        let mut row = job.clone().into_active_model();
-        row.cleanup_time = Set(cleanup_time);
-        row.update(&self.connection).await?;
+        job::Entity::update_many()
+            .col_expr(job::Column::CleanupTime, Expr::value(cleanup_time))
+            .filter(job::Column::Id.eq(&job.id))
+            .filter(job::Column::EndTime.eq(job.end_time))
+            .exec(&self.connection)
+            .await?;
         Ok(())
     }
 

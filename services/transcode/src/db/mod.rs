@@ -79,7 +79,7 @@ mod tests {
         let created = test.db.create_job(new_job("a")).await.unwrap();
         assert_eq!(created.row.state, JobState::Queued);
         assert!(!created.row.planned && created.row.generation == 0 && created.row.playable_time.is_none());
-        let [task] = &test.db.startable_tasks(10, "any").await.unwrap()[..] else { panic!("one task") };
+        let [task] = &test.db.startable_tasks(10, "w", "any").await.unwrap()[..] else { panic!("one task") };
         assert_eq!((task.id.as_str(), task.kind), ("ag0t0", TaskKind::Prepare));
         let generation = Generation::of(&created.row);
         assert_eq!(test.db.outputs_size(&generation).await.unwrap(), 0);

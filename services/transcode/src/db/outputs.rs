@@ -79,10 +79,18 @@ impl Db {
         Ok(sum.flatten().unwrap_or(0))
     }
 
-    /// Deletes the plan and the recorded outputs of a job that did not succeed.
-    pub(crate) async fn delete_outputs(&self, job: &str) -> Result<(), TranscodeError> {
-        output::Entity::delete_many().filter(output::Column::JobId.eq(job)).exec(&self.connection).await?;
-        plan::Entity::delete_many().filter(plan::Column::JobId.eq(job)).exec(&self.connection).await?;
+    /// Deletes the plan and the recorded outputs of a job that did not succeed: those of this generation and earlier ones.
+    pub(crate) async fn delete_outputs(&self, generation: &Generation) -> Result<(), TranscodeError> {
+        output::Entity::delete_many()
+            .filter(output::Column::JobId.eq(&generation.job))
+            .filter(output::Column::Generation.lte(generation.number))
+            .exec(&self.connection)
+            .await?;
+        plan::Entity::delete_many()
+            .filter(plan::Column::JobId.eq(&generation.job))
+            .filter(plan::Column::Generation.lte(generation.number))
+            .exec(&self.connection)
+            .await?;
         Ok(())
     }
 }

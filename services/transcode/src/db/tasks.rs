@@ -10,7 +10,7 @@ use super::{
     entity::{TaskRow, task},
 };
 use crate::{
-    domain::{TaskKind, TaskRules, TaskState, new_task_id},
+    domain::{ExcludedWorker, FailureCounts, TaskKind, TaskRules, TaskState, new_task_id},
     error::TranscodeError,
 };
 
@@ -46,7 +46,11 @@ pub(crate) fn new_task(generation: &Generation, kind: TaskKind, index: i32, now:
         worker: String::new(),
         fencing_token: 0,
         lease_expire_time: 0,
-        failures: 0,
+        attempt_failures: 0,
+        dependency_failures: 0,
+        file_failures: 0,
+        excluded_worker: String::new(),
+        excluded_until: 0,
         ready_time: 0,
         wake_up_time: now,
         wake_ups_sent: 0,
@@ -54,13 +58,24 @@ pub(crate) fn new_task(generation: &Generation, kind: TaskKind, index: i32, now:
 }
 
 impl TaskRow {
+    /// The task with these failures.
+    pub(crate) fn with_failures(self, failures: FailureCounts) -> Self {
+        let FailureCounts { attempts, dependency, file } = failures;
+        Self { attempt_failures: attempts, dependency_failures: dependency, file_failures: file, ..self }
+    }
+
     /// The properties that the rules depend on.
     pub(crate) fn rules(&self) -> TaskRules {
         TaskRules {
             state: self.state,
             fencing_token: self.fencing_token,
             lease_expire_time: self.lease_expire_time,
-            failures: self.failures,
+            failures: FailureCounts {
+                attempts: self.attempt_failures,
+                dependency: self.dependency_failures,
+                file: self.file_failures,
+            },
+            excluded: ExcludedWorker { worker: self.excluded_worker.clone(), until: self.excluded_until },
             ready_time: self.ready_time,
             required_build: self.required_build.clone(),
             wake_ups_sent: self.wake_ups_sent,
@@ -74,7 +89,7 @@ impl Db {
         Ok(task::Entity::find_by_id(id).filter(task::Column::JobId.eq(job)).one(&self.connection).await?)
     }
 
-    /// Tasks that a worker with this encoder build can probably start, the most urgent first: by priority, then the
+    /// Tasks that a worker with this name and encoder build can probably start, the most urgent first: by priority, then the
     /// oldest job first. [`TaskRules::may_start`] decides.
     ///
     /// A PREPARE task has priority 0, and the numbers of a long video's chunks increase: probing a new upload and
@@ -82,11 +97,16 @@ impl Db {
     pub(crate) async fn startable_tasks(
         &self,
         now: i64,
+        worker: &str,
         encoder_build: &str,
     ) -> Result<Vec<TaskRow>, TranscodeError> {
+        let is_not_excluded = Condition::any()
+            .add(task::Column::ExcludedWorker.ne(worker))
+            .add(task::Column::ExcludedUntil.lte(now));
         let queued = Condition::all()
             .add(task::Column::State.eq(TaskState::Queued))
-            .add(task::Column::ReadyTime.lte(now));
+            .add(task::Column::ReadyTime.lte(now))
+            .add(is_not_excluded);
         let mut found = Vec::new();
         for condition in [queued, expired(now)] {
             let rows = task::Entity::find()

@@ -34,6 +34,8 @@ pub(crate) enum JobEvent {
     Failed,
     /// Its owner cancelled it.
     CancelRequested,
+    /// Its owner wants it transcoded again, after it failed or was cancelled.
+    RetryRequested,
 }
 
 impl JobState {
@@ -44,10 +46,11 @@ impl JobState {
 
     /// The state after an event; none when the event changes nothing.
     pub(crate) fn on(self, event: JobEvent) -> Option<Self> {
-        if self.has_ended() {
-            return None;
-        }
         let next = match event {
+            JobEvent::RetryRequested => {
+                return matches!(self, Self::Failed | Self::Cancelled).then_some(Self::Queued);
+            }
+            _ if self.has_ended() => return None,
             JobEvent::TaskStarted => Self::Running,
             JobEvent::AllTasksSucceeded => Self::Succeeded,
             JobEvent::Failed => Self::Failed,
@@ -75,7 +78,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn on_ended_job_changes_nothing(events in prop::collection::vec(event(), 0..20)) {
+        fn on_ended_job_changes_nothing_but_by_retry(events in prop::collection::vec(event(), 0..20)) {
             let mut state = JobState::Queued;
             let mut ended = None;
             for event in events {
@@ -89,5 +92,15 @@ mod tests {
                 prop_assert_eq!(JobState::try_from_value(&state.to_value()), Ok(state));
             }
         }
+    }
+
+    #[test]
+    fn on_retry_queues_failed_and_cancelled_jobs_only() {
+        let after = |state: JobState| state.on(JobEvent::RetryRequested);
+        assert_eq!(after(JobState::Failed), Some(JobState::Queued));
+        assert_eq!(after(JobState::Cancelled), Some(JobState::Queued));
+        assert_eq!(after(JobState::Succeeded), None);
+        assert_eq!(after(JobState::Running), None);
+        assert_eq!(after(JobState::Queued), None);
     }
 }

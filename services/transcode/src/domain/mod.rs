@@ -12,9 +12,13 @@ pub(crate) use self::{
     job::{JobEvent, JobState},
     names::{
         DASH_MANIFEST, HLS_MASTER_PLAYLIST, THUMBNAILS_INDEX, attempt_path, iframe_playlist_name, job_folder,
-        job_id, job_name, media_playlist_name, new_task_id, output_key, task_name, task_name_ids,
+        job_id, job_name, media_playlist_name, new_task_id, output_key, path_generation, task_name,
+        task_name_ids,
     },
     output::{AllowedOutputs, OutputKind},
-    task::{Completion, Lease, LeaseError, LeaseStart, RetryDecision, TaskKind, TaskRules, TaskState},
+    task::{
+        CONFIRMATION_WAIT_MS, Completion, ExcludedWorker, FailureCounts, Lease, LeaseError, LeaseStart,
+        RetryDecision, TaskKind, TaskRules, TaskState,
+    },
     tracks::{TrackView, check_tracks},
 };

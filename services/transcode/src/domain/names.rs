@@ -52,6 +52,11 @@ pub(crate) fn attempt_path(generation: i32, task_index: i32, fencing_token: i64)
     format!("{generation}.{task_index}.{fencing_token}/")
 }
 
+/// Generation of an output whose path, relative to the job's folder, begins with an [`attempt_path`]; none for playlists.
+pub(crate) fn path_generation(path: &str) -> Option<i32> {
+    path.split_once('.').filter(|_| path.contains('/'))?.0.parse().ok()
+}
+
 /// File name of a rendition's media playlist in the job's folder.
 pub(crate) fn media_playlist_name(rendition: &str) -> String {
     format!("{rendition}.m3u8")

@@ -1,6 +1,6 @@
 //! The rules of a task's life: leasing with fencing tokens, retries, completion.
 
-use reelmill_proto::Reason;
+use reelmill_proto::{Reason, transcode::FailureCause};
 use sea_orm::{DeriveActiveEnum, EnumIter};
 
 /// Unanswered wake-ups after which no worker is assumed to have the required encoder build any more.
@@ -9,6 +9,15 @@ const MAX_UNANSWERED_WAKE_UPS: i32 = 3;
 const RETRY_BACKOFF_MIN_MS: i64 = 1000;
 /// Number of times the retry delay doubles.
 const RETRY_BACKOFF_DOUBLINGS: i32 = 5;
+/// Delay before the first retry after a dependency was unavailable; it doubles with each further one.
+const DEPENDENCY_BACKOFF_MIN_MS: i64 = 1000;
+/// Longest delay before a retry after a dependency was unavailable.
+const DEPENDENCY_BACKOFF_MAX_MS: i64 = 120_000;
+/// Attempts that must find the file faulty before the job fails.
+const FILE_FAILURES_TO_FAIL: i32 = 2;
+/// Time in which only other workers can start a task whose file was found faulty: longer than an idle worker needs to
+/// receive its wake-up.
+pub(crate) const CONFIRMATION_WAIT_MS: i64 = 2000;
 
 /// Kind of work of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
@@ -54,8 +63,10 @@ pub(crate) struct TaskRules {
     pub(crate) fencing_token: i64,
     /// Expiry of the current lease.
     pub(crate) lease_expire_time: i64,
-    /// Attempts that were lost, or that failed because of the worker.
-    pub(crate) failures: i32,
+    /// Failed attempts.
+    pub(crate) failures: FailureCounts,
+    /// Worker that may not start it now.
+    pub(crate) excluded: ExcludedWorker,
     /// Earliest start of the next attempt.
     pub(crate) ready_time: i64,
     /// Encoder build that must run it; empty for any.
@@ -75,7 +86,7 @@ pub(crate) struct Lease {
 pub(crate) struct LeaseStart {
     pub(crate) lease: Lease,
     /// Failures of the task, including the lost attempt that this lease replaces.
-    pub(crate) failures: i32,
+    pub(crate) failures: FailureCounts,
 }
 
 /// Why a worker may not run a task.
@@ -88,6 +99,9 @@ pub enum LeaseError {
     /// Its job was started with another encoder build, and segments of two builds must not be mixed.
     #[error("the task waits for a worker with the encoder build that its job was started with")]
     OtherBuild,
+    /// The worker found the task's file faulty: another worker gets the chance to confirm it.
+    #[error("the task waits for another worker, because this one found its file faulty")]
+    Reserved,
     /// It succeeded, failed or was cancelled.
     #[error("the task has ended")]
     Ended,
@@ -102,21 +116,44 @@ impl LeaseError {
         match self {
             Self::Leased => Reason::TaskLeased,
             Self::OtherBuild => Reason::TaskOtherBuild,
+            Self::Reserved => Reason::TaskReserved,
             Self::Ended => Reason::TaskEnded,
             Self::Lost => Reason::LeaseLost,
         }
     }
 }
 
+/// Failed attempts of a task, by cause.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct FailureCounts {
+    /// Attempts that were lost with their worker, or whose encoder crashed or stalled.
+    pub(crate) attempts: i32,
+    /// Attempts that failed because a dependency was unavailable. They only lengthen the retry delay.
+    pub(crate) dependency: i32,
+    /// Attempts that found the file faulty.
+    pub(crate) file: i32,
+}
+
+/// A worker that may not start a task for some time, so that another one can confirm what it found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ExcludedWorker {
+    /// Name of the worker; empty for none.
+    pub(crate) worker: String,
+    /// End of the exclusion.
+    pub(crate) until: i64,
+}
+
 /// What happens to a task whose attempt was lost or failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RetryDecision {
     /// It is queued again.
     Retry {
         /// Failures of the task, including this one.
-        failures: i32,
+        failures: FailureCounts,
         /// Delay before the next attempt, milliseconds.
         delay_ms: i64,
+        /// Whether the worker is excluded from the next attempt for [`CONFIRMATION_WAIT_MS`].
+        excludes_worker: bool,
     },
     /// It has failed permanently.
     GiveUp,
@@ -132,15 +169,17 @@ pub(crate) enum Completion {
 }
 
 impl TaskRules {
-    /// The next lease for a worker with this encoder build.
+    /// The next lease for a worker with this name and encoder build.
     pub(crate) fn may_start(
         &self,
         now: i64,
+        worker: &str,
         encoder_build: &str,
         max_failures: i32,
     ) -> Result<LeaseStart, LeaseError> {
         let failures = match self.state {
             TaskState::Queued if !self.accepts(encoder_build) => return Err(LeaseError::OtherBuild),
+            TaskState::Queued if self.excludes(worker, now) => return Err(LeaseError::Reserved),
             TaskState::Queued if self.ready_time <= now => self.failures,
             TaskState::Queued => return Err(LeaseError::Leased),
             // An expired lease is a lost attempt. When it was the last one, the sweeper fails the task.
@@ -168,6 +207,10 @@ impl TaskRules {
         self.state == TaskState::Queued
             && !self.accepts(encoder_build)
             && self.wake_ups_sent >= MAX_UNANSWERED_WAKE_UPS
+    }
+
+    fn excludes(&self, worker: &str, now: i64) -> bool {
+        self.excluded.worker == worker && now < self.excluded.until
     }
 
     fn accepts(&self, encoder_build: &str) -> bool {
@@ -201,35 +244,49 @@ impl TaskRules {
         Ok(self.lease_expire_time == last_renewal && expire_time < last_renewal)
     }
 
-    /// The decision about a task that its worker reports as failed.
-    pub(crate) fn decide_failed(
-        &self,
-        retryable: bool,
-        reason: Option<Reason>,
-        max_failures: i32,
-    ) -> RetryDecision {
-        match (retryable, reason) {
-            (false, _) => RetryDecision::GiveUp,
-            // A worker that shuts down hands the task back: not a failure.
-            (true, Some(Reason::WorkerStopped)) => {
-                RetryDecision::Retry { failures: self.failures, delay_ms: 0 }
+    /// The decision about a task that its worker reports as failed. `jitter` is between 0 and 1.
+    pub(crate) fn decide_failed(&self, cause: FailureCause, max_attempts: i32, jitter: f64) -> RetryDecision {
+        let failures = self.failures;
+        let retry = |failures, delay_ms| RetryDecision::Retry { failures, delay_ms, excludes_worker: false };
+        match cause {
+            FailureCause::Dependency => {
+                let dependency = failures.dependency.saturating_add(1);
+                retry(FailureCounts { dependency, ..failures }, dependency_delay_ms(dependency, jitter))
             }
-            (true, _) => self.decide_lost(max_failures),
+            FailureCause::Worker => retry(failures, 0),
+            FailureCause::File if failures.file + 1 < FILE_FAILURES_TO_FAIL => RetryDecision::Retry {
+                failures: FailureCounts { file: failures.file + 1, ..failures },
+                delay_ms: 0,
+                excludes_worker: true,
+            },
+            FailureCause::File => RetryDecision::GiveUp,
+            FailureCause::Unspecified | FailureCause::Encoder => self.decide_lost(max_attempts),
         }
     }
 
-    /// The decision about a task whose attempt was lost or failed for a cause that may pass.
-    pub(crate) fn decide_lost(&self, max_failures: i32) -> RetryDecision {
-        let failures = self.failures + 1;
-        if failures >= max_failures {
+    /// The decision about a task whose attempt was lost, or whose encoder crashed.
+    pub(crate) fn decide_lost(&self, max_attempts: i32) -> RetryDecision {
+        let attempts = self.failures.attempts + 1;
+        if attempts >= max_attempts {
             return RetryDecision::GiveUp;
         }
-        let delay_ms = match failures {
+        let delay_ms = match attempts {
             1 => 0,
-            _ => RETRY_BACKOFF_MIN_MS << (failures - 2).min(RETRY_BACKOFF_DOUBLINGS),
+            _ => RETRY_BACKOFF_MIN_MS << (attempts - 2).min(RETRY_BACKOFF_DOUBLINGS),
         };
-        RetryDecision::Retry { failures, delay_ms }
+        let failures = FailureCounts { attempts, ..self.failures };
+        RetryDecision::Retry { failures, delay_ms, excludes_worker: false }
     }
+}
+
+/// Delay before the next attempt after `failures` attempts failed because a dependency was unavailable: half to all of a
+/// delay that doubles.
+fn dependency_delay_ms(failures: i32, jitter: f64) -> i64 {
+    let doublings = (failures - 1).clamp(0, 30);
+    let delay = (DEPENDENCY_BACKOFF_MIN_MS << doublings).min(DEPENDENCY_BACKOFF_MAX_MS);
+    #[allow(clippy::cast_possible_truncation)]
+    let jittered = (delay as f64 * (0.5 + 0.5 * jitter.clamp(0.0, 1.0))) as i64;
+    jittered
 }
 
 #[cfg(test)]
@@ -243,7 +300,8 @@ mod tests {
             state,
             fencing_token: 0,
             lease_expire_time: 0,
-            failures: 0,
+            failures: FailureCounts::default(),
+            excluded: ExcludedWorker::default(),
             ready_time: 0,
             required_build: String::new(),
             wake_ups_sent: 0,
@@ -259,7 +317,7 @@ mod tests {
             let mut leases: Vec<Lease> = Vec::new();
             for (passed, renews) in steps {
                 now += passed;
-                match task.may_start(now, "build", i32::MAX) {
+                match task.may_start(now, "w", "build", i32::MAX) {
                     Ok(LeaseStart { lease, failures }) => {
                         prop_assert!(leases.iter().all(|old| old.fencing_token < lease.fencing_token));
                         task = TaskRules {
@@ -278,25 +336,27 @@ mod tests {
                 }
                 let valid: Vec<_> = leases.iter().filter(|lease| task.check(**lease).is_ok()).collect();
                 prop_assert_eq!(valid, vec![leases.last().unwrap()]);
-                prop_assert_eq!(task.failures + 1, leases.len() as i32, "every lease but the last was lost");
+                prop_assert_eq!(task.failures.attempts + 1, leases.len() as i32, "every lease but the last was lost");
             }
         }
     }
 
     #[test]
     fn start_before_ready_time_is_rejected() {
-        let task = TaskRules { fencing_token: 1, failures: 2, ready_time: 100, ..task(TaskState::Queued) };
-        assert_eq!(task.may_start(99, "b", 5), Err(LeaseError::Leased));
-        let started = LeaseStart { lease: Lease { fencing_token: 2 }, failures: 2 };
-        assert_eq!(task.may_start(100, "b", 5), Ok(started));
+        let failures = attempts(2);
+        let task = TaskRules { fencing_token: 1, failures, ready_time: 100, ..task(TaskState::Queued) };
+        assert_eq!(task.may_start(99, "w", "b", 5), Err(LeaseError::Leased));
+        let started = LeaseStart { lease: Lease { fencing_token: 2 }, failures };
+        assert_eq!(task.may_start(100, "w", "b", 5), Ok(started));
     }
 
     #[test]
     fn start_expired_task_counts_lost_attempt_up_to_limit() {
-        let task = |failures| TaskRules { fencing_token: 1, failures, ..task(TaskState::Running) };
-        let started = LeaseStart { lease: Lease { fencing_token: 2 }, failures: 2 };
-        assert_eq!(task(1).may_start(0, "b", 3), Ok(started));
-        assert_eq!(task(2).may_start(0, "b", 3), Err(LeaseError::Leased), "the sweeper gives it up");
+        let task =
+            |failed| TaskRules { fencing_token: 1, failures: attempts(failed), ..task(TaskState::Running) };
+        let started = LeaseStart { lease: Lease { fencing_token: 2 }, failures: attempts(2) };
+        assert_eq!(task(1).may_start(0, "w", "b", 3), Ok(started));
+        assert_eq!(task(2).may_start(0, "w", "b", 3), Err(LeaseError::Leased), "the sweeper gives it up");
     }
 
     #[test]
@@ -306,20 +366,76 @@ mod tests {
             wake_ups_sent,
             ..task(TaskState::Queued)
         };
-        assert_eq!(task(3).may_start(0, "new", 5), Err(LeaseError::OtherBuild));
-        assert!(task(3).may_start(0, "old", 5).is_ok());
+        assert_eq!(task(3).may_start(0, "w", "new", 5), Err(LeaseError::OtherBuild));
+        assert!(task(3).may_start(0, "w", "old", 5).is_ok());
         assert!(!task(2).is_stranded("new") && task(3).is_stranded("new") && !task(3).is_stranded("old"));
     }
 
+    fn attempts(attempts: i32) -> FailureCounts {
+        FailureCounts { attempts, ..FailureCounts::default() }
+    }
+
+    fn retry(failures: FailureCounts, delay_ms: i64) -> RetryDecision {
+        RetryDecision::Retry { failures, delay_ms, excludes_worker: false }
+    }
+
     #[test]
-    fn retry_at_limit_gives_up() {
-        let task = |failures| TaskRules { fencing_token: 3, failures, ..task(TaskState::Running) };
-        assert_eq!(task(0).decide_lost(3), RetryDecision::Retry { failures: 1, delay_ms: 0 });
-        assert_eq!(task(1).decide_lost(3), RetryDecision::Retry { failures: 2, delay_ms: 1000 });
+    fn decide_lost_at_limit_gives_up() {
+        let task = |failed| TaskRules { failures: attempts(failed), ..task(TaskState::Running) };
+        assert_eq!(task(0).decide_lost(3), retry(attempts(1), 0));
+        assert_eq!(task(1).decide_lost(3), retry(attempts(2), 1000));
         assert_eq!(task(2).decide_lost(3), RetryDecision::GiveUp);
-        let handed_back = task(2).decide_failed(true, Some(Reason::WorkerStopped), 3);
-        assert_eq!(handed_back, RetryDecision::Retry { failures: 2, delay_ms: 0 });
-        assert_eq!(task(0).decide_failed(false, Some(Reason::WorkerStopped), 3), RetryDecision::GiveUp);
+        assert_eq!(task(2).decide_failed(FailureCause::Encoder, 3, 0.0), RetryDecision::GiveUp);
+    }
+
+    #[test]
+    fn decide_failed_because_of_worker_is_not_counted() {
+        let task = TaskRules { failures: attempts(2), ..task(TaskState::Running) };
+        assert_eq!(task.decide_failed(FailureCause::Worker, 3, 0.0), retry(attempts(2), 0));
+    }
+
+    #[test]
+    fn decide_failed_because_of_file_gives_up_when_confirmed() {
+        let mut task = task(TaskState::Running);
+        let RetryDecision::Retry { failures, delay_ms: 0, excludes_worker: true } =
+            task.decide_failed(FailureCause::File, 5, 0.0)
+        else {
+            panic!("one worker does not decide")
+        };
+        task.failures = failures;
+        assert_eq!(task.decide_failed(FailureCause::File, 5, 0.0), RetryDecision::GiveUp);
+    }
+
+    #[test]
+    fn may_start_by_excluded_worker_is_rejected_until_exclusion_ends() {
+        let excluded = ExcludedWorker { worker: "a".to_owned(), until: 100 };
+        let task = TaskRules { excluded, ..task(TaskState::Queued) };
+        assert_eq!(task.may_start(99, "a", "x", 5), Err(LeaseError::Reserved));
+        assert!(task.may_start(99, "b", "x", 5).is_ok());
+        assert!(task.may_start(100, "a", "x", 5).is_ok());
+    }
+
+    proptest! {
+        /// However often and in whatever order: a dependency or a worker never ends a task.
+        #[test]
+        fn decide_failed_because_of_dependency_or_worker_never_gives_up(
+            causes in prop::collection::vec(any::<bool>(), 1..200),
+            jitter in 0.0f64..=1.0,
+        ) {
+            let mut task = TaskRules { failures: attempts(4), ..task(TaskState::Running) };
+            for is_dependency in causes {
+                let cause = if is_dependency { FailureCause::Dependency } else { FailureCause::Worker };
+                let RetryDecision::Retry { failures, delay_ms, excludes_worker: false } =
+                    task.decide_failed(cause, 5, jitter)
+                else {
+                    return Err(TestCaseError::fail("gave up"));
+                };
+                prop_assert!((0..=DEPENDENCY_BACKOFF_MAX_MS).contains(&delay_ms));
+                prop_assert!(!is_dependency || delay_ms >= DEPENDENCY_BACKOFF_MIN_MS / 2);
+                prop_assert_eq!((failures.attempts, failures.file), (4, 0));
+                task.failures = failures;
+            }
+        }
     }
 
     #[test]

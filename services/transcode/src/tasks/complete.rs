@@ -56,11 +56,13 @@ impl TaskCompleter {
             return Err(TranscodeError::field("lease", "is the lease of a task that was not planned"));
         }
         let rows = output_rows(&self.plans, &locked, &request.outputs).await?;
-        let LockedTask { transaction, task } = locked;
+        let LockedTask { mut transaction, task } = locked;
+        transaction.stop_waiting();
         transaction.record_outputs(rows).await?;
         let task = TaskRow { state: TaskState::Succeeded, ..task };
         transaction.save_task(task.clone()).await?;
-        if transaction.add_warnings(&request.warnings, not_yet_reported).await? {
+        let has_new_warnings = transaction.add_warnings(&request.warnings, not_yet_reported).await?;
+        if has_new_warnings || transaction.has_changed_waiting() {
             self.changes.commit(transaction).await?;
         } else {
             transaction.commit_tasks().await?;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use reelmill_platform::clock::Clock;
 use reelmill_proto::{
     Reason,
-    transcode::{FailTaskRequest, Warning},
+    transcode::{FailTaskRequest, FailureCause, Warning},
 };
 
 use super::lease::{Leases, LockedTask, PresentedLease};
 use crate::{
-    db::TaskRow,
-    domain::{RetryDecision, TaskKind, TaskRules, TaskState},
+    db::{JobTransaction, TaskRow},
+    domain::{CONFIRMATION_WAIT_MS, ExcludedWorker, RetryDecision, TaskKind, TaskRules, TaskState},
     error::TranscodeError,
     job_changes::JobChanges,
     progress::ProgressTracker,
@@ -33,6 +33,8 @@ pub(crate) struct TaskFailer {
     pub(crate) sweeper: SweeperSignal,
     pub(crate) clock: Clock,
     pub(crate) max_failures: i32,
+    /// A random number between 0 and 1.
+    pub(crate) jitter: fn() -> f64,
 }
 
 impl TaskFailer {
@@ -41,10 +43,16 @@ impl TaskFailer {
         let presented = PresentedLease::parse(request.lease.as_ref())?;
         let failure =
             request.failure.as_ref().ok_or_else(|| TranscodeError::field("failure", "is required"))?;
-        let (locked, ()) = self.leases.lock(&presented, TaskRules::check).await?;
-        let reason = Reason::from_str_name(&failure.reason);
-        let decision = locked.task.rules().decide_failed(request.retryable, reason, self.max_failures);
-        let message = if request.retryable { RETRIES_EXHAUSTED } else { &failure.message };
+        let cause = request.cause();
+        if cause == FailureCause::Unspecified {
+            return Err(TranscodeError::field("cause", "is required"));
+        }
+        let (mut locked, ()) = self.leases.lock(&presented, TaskRules::check).await?;
+        if cause == FailureCause::Dependency {
+            locked.transaction.wait_for(failure, self.clock.now_millis());
+        }
+        let decision = locked.task.rules().decide_failed(cause, self.max_failures, (self.jitter)());
+        let message = if cause == FailureCause::File { &failure.message } else { RETRIES_EXHAUSTED };
         self.apply(locked, decision, &failure.reason, message).await
     }
 
@@ -58,9 +66,26 @@ impl TaskFailer {
         message: &str,
     ) -> Result<bool, TranscodeError> {
         match decision {
-            RetryDecision::Retry { failures, delay_ms } => {
-                tracing::info!(job = locked.task.job_id, reason, failures, "a task is retried");
-                self.requeue(locked, failures, delay_ms).await?;
+            RetryDecision::Retry { failures, delay_ms, excludes_worker } => {
+                tracing::info!(job = locked.task.job_id, reason, ?failures, delay_ms, "a task is retried");
+                let now = self.clock.now_millis();
+                let excluded = if excludes_worker {
+                    let until = now + CONFIRMATION_WAIT_MS;
+                    ExcludedWorker { worker: locked.task.worker.clone(), until }
+                } else {
+                    ExcludedWorker::default()
+                };
+                let ready_time = now + delay_ms;
+                let task = TaskRow {
+                    state: TaskState::Queued,
+                    ready_time,
+                    wake_up_time: ready_time,
+                    wake_ups_sent: 0,
+                    excluded_worker: excluded.worker,
+                    excluded_until: excluded.until,
+                    ..locked.task.with_failures(failures)
+                };
+                self.requeue(locked.transaction, task).await?;
                 Ok(true)
             }
             RetryDecision::GiveUp if locked.task.kind == TaskKind::Package => {
@@ -75,19 +100,14 @@ impl TaskFailer {
         }
     }
 
-    async fn requeue(&self, locked: LockedTask, failures: i32, delay_ms: i64) -> Result<(), TranscodeError> {
-        let LockedTask { transaction, task } = locked;
-        let ready_time = self.clock.now_millis() + delay_ms;
-        let task = TaskRow {
-            state: TaskState::Queued,
-            failures,
-            ready_time,
-            wake_up_time: ready_time,
-            wake_ups_sent: 0,
-            ..task
-        };
+    /// Writes a queued task, and the job if it has begun to wait.
+    async fn requeue(&self, transaction: JobTransaction, task: TaskRow) -> Result<(), TranscodeError> {
         transaction.save_task(task).await?;
-        transaction.commit_tasks().await?;
+        if transaction.has_changed_waiting() {
+            self.changes.commit(transaction).await?;
+        } else {
+            transaction.commit_tasks().await?;
+        }
         self.sweeper.wake();
         Ok(())
     }

@@ -61,6 +61,7 @@ impl JobPlanner {
         let previous = transaction.renditions().await?;
         let renditions = planned_renditions(&transaction.job.id, &plan, &previous);
         transaction.replace_renditions(renditions).await?;
+        transaction.stop_waiting();
         messages::set_source_info(&mut transaction.job, request.source_info.as_ref());
         let job = self.changes.commit(transaction).await?.row;
         self.publications.request(&job.id);

@@ -8,7 +8,10 @@ use super::{
     lease::{Leases, PresentedLease},
     output_rows::output_rows,
 };
-use crate::{domain::TaskRules, error::TranscodeError, plans::Plans, publisher::PublicationSchedule};
+use crate::{
+    domain::TaskRules, error::TranscodeError, job_changes::JobChanges, plans::Plans,
+    publisher::PublicationSchedule,
+};
 
 /// Most outputs of one call.
 const MAX_OUTPUTS: usize = 1000;
@@ -17,6 +20,7 @@ const MAX_OUTPUTS: usize = 1000;
 pub(crate) struct OutputRecorder {
     pub(crate) leases: Leases,
     pub(crate) plans: Arc<Plans>,
+    pub(crate) changes: JobChanges,
     pub(crate) publications: Arc<PublicationSchedule>,
 }
 
@@ -27,10 +31,15 @@ impl OutputRecorder {
             return Err(TranscodeError::field("outputs", format!("must be at most {MAX_OUTPUTS}")));
         }
         let presented = PresentedLease::parse(request.lease.as_ref())?;
-        let (locked, ()) = self.leases.lock(&presented, TaskRules::check).await?;
+        let (mut locked, ()) = self.leases.lock(&presented, TaskRules::check).await?;
         let rows = output_rows(&self.plans, &locked, &request.outputs).await?;
         locked.transaction.record_outputs(rows).await?;
-        locked.transaction.commit_tasks().await?;
+        locked.transaction.stop_waiting();
+        if locked.transaction.has_changed_waiting() {
+            self.changes.commit(locked.transaction).await?;
+        } else {
+            locked.transaction.commit_tasks().await?;
+        }
         self.publications.request(&presented.job);
         Ok(())
     }

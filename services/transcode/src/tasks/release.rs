@@ -52,7 +52,7 @@ impl LeaseReleaser {
         tracing::info!(
             job = task.job_id,
             worker = task.worker,
-            failures = task.failures,
+            failures = task.attempt_failures,
             "a worker was lost"
         );
         let locked = LockedTask { transaction, task };

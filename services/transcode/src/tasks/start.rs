@@ -39,7 +39,10 @@ impl TaskStarter {
             return Ok(leased);
         }
         for _ in 0..MAX_ROUNDS {
-            let candidates = self.db.startable_tasks(self.clock.now_millis(), &request.encoder_build).await?;
+            let candidates = self
+                .db
+                .startable_tasks(self.clock.now_millis(), &request.worker, &request.encoder_build)
+                .await?;
             if candidates.is_empty() {
                 break;
             }
@@ -51,8 +54,12 @@ impl TaskStarter {
         }
         // There is no task for this worker: say why it does not get the requested one.
         let hint = self.db.task(job, task).await?.ok_or_else(not_found)?;
-        let decision =
-            hint.rules().may_start(self.clock.now_millis(), &request.encoder_build, self.max_failures);
+        let decision = hint.rules().may_start(
+            self.clock.now_millis(),
+            &request.worker,
+            &request.encoder_build,
+            self.max_failures,
+        );
         Err(decision.err().unwrap_or(LeaseError::Leased).into())
     }
 
@@ -68,7 +75,9 @@ impl TaskStarter {
             return Ok(None);
         }
         let now = self.clock.now_millis();
-        let Ok(start) = task.rules().may_start(now, &request.encoder_build, self.max_failures) else {
+        let Ok(start) =
+            task.rules().may_start(now, &request.worker, &request.encoder_build, self.max_failures)
+        else {
             return Ok(None);
         };
         let job_changed = transaction.advance(JobEvent::TaskStarted, now);
@@ -87,11 +96,10 @@ impl TaskStarter {
         let task = TaskRow {
             state: TaskState::Running,
             fencing_token: start.lease.fencing_token,
-            failures: start.failures,
             lease_expire_time: self.clock.now_millis().saturating_add(self.lease_ttl_ms),
             worker: request.worker.clone(),
             encoder_build: request.encoder_build.clone(),
-            ..task
+            ..task.with_failures(start.failures)
         };
         transaction.save_task(task.clone()).await?;
         let job = if job_changed {
@@ -137,7 +145,7 @@ impl TaskStarter {
         let first = new_task(&Generation::of(&transaction.job), TaskKind::Prepare, 0, now);
         transaction.add_tasks(vec![first.clone()]).await?;
         self.progress.job_restarted(&task.job_id);
-        let start = first.rules().may_start(now, build, self.max_failures)?;
+        let start = first.rules().may_start(now, &request.worker, build, self.max_failures)?;
         self.lease(transaction, first, start, request, true).await.map(Some)
     }
 }

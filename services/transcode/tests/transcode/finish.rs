@@ -1,8 +1,8 @@
 //! The end of a job: final playlists, downloads, warnings, failures, and cleanup.
 
 use reelmill_proto::transcode::{
-    CompleteTaskRequest, FailTaskRequest, Failure, Job, ListSegmentsRequest, Warning, job::State, output,
-    rendition,
+    CompleteTaskRequest, FailTaskRequest, Failure, FailureCause, Job, ListSegmentsRequest, Warning,
+    job::State, output, rendition,
 };
 use rstest::rstest;
 
@@ -118,8 +118,11 @@ async fn package_task_failing_permanently_leaves_job_succeeded(#[case] backend: 
     let mut given_up = 0;
     while given_up < 2 {
         let started = system.worker_client().start_task(start_request(&hint)).await.unwrap().into_inner();
-        let request =
-            FailTaskRequest { lease: started.lease, failure: failure("ENCODER_CRASHED"), retryable: true };
+        let request = FailTaskRequest {
+            lease: started.lease,
+            failure: failure("ENCODER_CRASHED"),
+            cause: FailureCause::Encoder.into(),
+        };
         let will_retry = system.worker_client().fail_task(request).await.unwrap().into_inner().will_retry;
         given_up += i32::from(!will_retry);
         system.advance_clock(60);

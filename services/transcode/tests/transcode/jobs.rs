@@ -1,7 +1,9 @@
 //! TranscodeService: jobs as their owners and the upload role see them.
 
 use reelmill_proto::transcode::{
-    CancelJobRequest, GetJobRequest, ListJobsRequest, WatchJobRequest, WatchJobsRequest, job::State,
+    CancelJobRequest, FailTaskRequest, Failure, FailureCause, GetJobRequest, ListJobsRequest,
+    RetryJobRequest, TranscodeOptions, WatchJobRequest, WatchJobsRequest, job::State,
+    transcode_options::Preset,
 };
 use rstest::rstest;
 use tokio::time::timeout;
@@ -143,4 +145,66 @@ async fn cancel_job_stops_worker_and_job(#[case] backend: Backend) {
     assert_eq!(reason(system.worker_client().complete_task(complete_request(&lease)).await), "LEASE_LOST");
     let again = system.user_client("ann").cancel_job(CancelJobRequest { name: job.name }).await.unwrap();
     assert_eq!(again.into_inner().job.unwrap().state(), State::Cancelled);
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn retry_job_after_failure_transcodes_again_with_new_options(#[case] backend: Backend) {
+    let system = TestSystem::start(backend).await;
+    let created = system.create_job("ann", "v1").await;
+    system.put_source("v1").await;
+    let failed = system.start_next_task().await.lease.unwrap();
+    let failure = Failure { reason: "FILE_TRUNCATED".to_owned(), message: "truncated".to_owned() };
+    system.fail_task_twice(&failed, &failure).await;
+    let ended = system.get_job(&created.name).await;
+    assert_eq!((ended.state(), ended.failure), (State::Failed, Some(failure)));
+
+    let retry = RetryJobRequest {
+        name: created.name.clone(),
+        options: Some(TranscodeOptions { preset: Preset::Small.into(), ..TranscodeOptions::default() }),
+    };
+    let other_user = system.user_client("bob").retry_job(retry.clone()).await;
+    assert_eq!(reason(other_user), "JOB_NOT_FOUND");
+    let retried = system.user_client("ann").retry_job(retry.clone()).await.unwrap().into_inner().job.unwrap();
+    assert_eq!((retried.state(), retried.failure.clone(), retried.end_time), (State::Queued, None, None));
+    assert_eq!(retried.options.as_ref().unwrap().preset(), Preset::Small);
+    assert!(retried.revision > ended.revision);
+    let repeated =
+        system.user_client("ann").retry_job(retry.clone()).await.unwrap().into_inner().job.unwrap();
+    assert_eq!(repeated.revision, retried.revision, "a repeated call changes nothing");
+    let late = FailTaskRequest {
+        lease: Some(failed),
+        failure: retried.failure,
+        cause: FailureCause::Encoder.into(),
+    };
+    assert!(system.worker_client().fail_task(late).await.is_err());
+
+    let started = system.start_next_task().await;
+    system.complete_single_task_job(&started).await;
+    let job = system.get_job(&created.name).await;
+    assert_eq!(job.state(), State::Succeeded);
+    // The second cleanup of the failed attempt is not due any more.
+    system.advance_clock(21 * 60);
+    system.transcode.sweep().await.unwrap();
+    let kept = format!("{}360p/init.mp4", started.output_prefix);
+    assert!(system.objects.head(&kept).await.unwrap().is_some());
+    assert_eq!(reason(system.user_client("ann").retry_job(retry).await), "JOB_SUCCEEDED");
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn retry_job_whose_source_was_deleted_is_rejected(#[case] backend: Backend) {
+    let system = TestSystem::start(backend).await;
+    let created = system.create_job("ann", "v1").await;
+    let cancel = CancelJobRequest { name: created.name.clone() };
+    system.user_client("ann").cancel_job(cancel).await.unwrap();
+    let retry = || RetryJobRequest { name: created.name.clone(), options: None };
+    assert_eq!(reason(system.user_client("ann").retry_job(retry()).await), "SOURCE_DELETED");
+    system.put_source("v1").await;
+    let retried = system.user_client("ann").retry_job(retry()).await.unwrap().into_inner().job.unwrap();
+    assert_eq!(retried.state(), State::Queued);
 }

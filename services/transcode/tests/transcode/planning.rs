@@ -2,8 +2,8 @@
 
 use reelmill_media::probe::Source;
 use reelmill_proto::transcode::{
-    CreateJobRequest, FailTaskRequest, Failure, RecordOutputsRequest, StartTaskRequest, TranscodeOptions,
-    rendition, start_task_response::Work, transcode_options::Profile,
+    CancelJobRequest, CreateJobRequest, RecordOutputsRequest, StartTaskRequest, TranscodeOptions, rendition,
+    start_task_response::Work, transcode_options::Profile,
 };
 use rstest::rstest;
 
@@ -184,9 +184,8 @@ async fn start_task_with_other_build_is_rejected_until_first_build_is_gone(#[cas
     let busy = system.start_next_task().await.lease.unwrap();
     assert!(!busy.task.starts_with(&name), "{}", busy.task);
     assert_eq!(reason(system.worker_client().start_task(new()).await), "TASK_OTHER_BUILD");
-    let failure = Failure { reason: "FILE_NOT_VIDEO".to_owned(), message: "not a video".to_owned() };
-    let ended = FailTaskRequest { lease: Some(busy), failure: Some(failure), retryable: false };
-    system.worker_client().fail_task(ended).await.unwrap();
+    let cancel = CancelJobRequest { name: job_name(&busy) };
+    system.upload_client().cancel_job(cancel).await.unwrap();
     let started = system.worker_client().start_task(new()).await.unwrap().into_inner();
     assert!(started.output_prefix.ends_with("/1.0.1/"), "{}", started.output_prefix);
     assert_eq!(reason(system.try_record(&old, vec![segment("360p", 0)]).await), "LEASE_LOST");

@@ -201,12 +201,7 @@ async fn fail_task_ends_job_and_stops_other_workers(#[case] backend: Backend) {
         reason: "LIMIT_EXCEEDED".to_owned(),
         message: "too much".to_owned(),
     };
-    let request = reelmill_proto::transcode::FailTaskRequest {
-        lease: Some(first.lease.clone()),
-        failure: Some(failure.clone()),
-        retryable: false,
-    };
-    assert!(!system.worker_client().fail_task(request).await.unwrap().into_inner().will_retry);
+    system.fail_task_twice(&first.lease, &failure).await;
     let response = tokio::time::timeout(std::time::Duration::from_secs(5), reports.response()).await;
     assert!(response.unwrap().unwrap().unwrap().cancel, "the other worker is stopped");
     let outputs = RecordOutputsRequest { lease: Some(audio.lease.clone()), outputs: vec![init("audio-0")] };

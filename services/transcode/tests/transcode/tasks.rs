@@ -1,13 +1,15 @@
 //! Leases, fencing tokens, lost workers, lost queue messages, and unreferenced objects.
 
 use bytes::Bytes;
-use reelmill_proto::transcode::{FailTaskRequest, Failure, Progress, SignOutputsRequest, job::State};
+use reelmill_proto::transcode::{
+    FailTaskRequest, Failure, FailureCause, Progress, SignOutputsRequest, StartTaskRequest, job::State,
+};
 use rstest::rstest;
 use tokio::time::timeout;
 
 use crate::support::{
-    Backend, EMPTY_QUEUE_WAIT, OpenReportStream, RESPONSE_TIMEOUT, TestSystem, complete_request,
-    open_report_stream, plan_request, reason, source, start_request,
+    Backend, EMPTY_QUEUE_WAIT, OpenReportStream, RESPONSE_TIMEOUT, START_TIME_MS, TestSystem,
+    complete_request, open_report_stream, plan_request, reason, source, start_request,
 };
 
 /// Calls on the connection of a dropped stream, within which the server notices the end of the stream.
@@ -149,29 +151,100 @@ async fn sweep_task_lost_on_every_attempt_fails_job(#[case] backend: Backend) {
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn fail_task_not_retryable_fails_job(#[case] backend: Backend) {
+async fn fail_task_because_of_file_fails_job_once_a_second_attempt_agrees(#[case] backend: Backend) {
     let system = TestSystem::start(backend).await;
     let created = system.create_job("ann", "v1").await;
-    let lease = system.start_next_task().await.lease;
+    let first = system.start_next_task().await.lease.unwrap();
     let failure = Failure { reason: "FILE_NOT_VIDEO".to_owned(), message: "not a video".to_owned() };
-    let request = FailTaskRequest { lease: lease.clone(), failure: Some(failure.clone()), retryable: false };
-    let response = system.worker_client().fail_task(request.clone()).await.unwrap().into_inner();
+    let fail = |lease| FailTaskRequest {
+        lease: Some(lease),
+        failure: Some(failure.clone()),
+        cause: FailureCause::File.into(),
+    };
+    let response = system.worker_client().fail_task(fail(first.clone())).await.unwrap().into_inner();
+    assert!(response.will_retry, "one worker does not decide");
+    assert_eq!(system.get_job(&created.name).await.state(), State::Running);
+    let same_worker = system.worker_client().start_task(start_request(&first.task)).await;
+    assert_eq!(reason(same_worker), "TASK_RESERVED");
+
+    let other = StartTaskRequest { worker: "other".to_owned(), ..start_request(&first.task) };
+    let second = system.worker_client().start_task(other).await.unwrap().into_inner().lease.unwrap();
+    let response = system.worker_client().fail_task(fail(second.clone())).await.unwrap().into_inner();
     assert!(!response.will_retry);
     let failed = system.get_job(&created.name).await;
-    assert_eq!((failed.state(), failed.failure), (State::Failed, Some(failure)));
-    assert_eq!(reason(system.worker_client().fail_task(request).await), "LEASE_LOST");
+    assert_eq!((failed.state(), failed.failure), (State::Failed, Some(failure.clone())));
+    assert_eq!(reason(system.worker_client().fail_task(fail(second)).await), "LEASE_LOST");
 }
 
 #[rstest]
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn fail_task_retryable_is_retried_immediately(#[case] backend: Backend) {
+async fn fail_task_because_of_file_can_be_confirmed_by_the_only_worker(#[case] backend: Backend) {
+    let system = TestSystem::start(backend).await;
+    let created = system.create_job("ann", "v1").await;
+    let failure = Failure { reason: "FILE_NOT_VIDEO".to_owned(), message: "not a video".to_owned() };
+    for will_retry in [true, false] {
+        let lease = system.start_next_task().await.lease;
+        let request =
+            FailTaskRequest { lease, failure: Some(failure.clone()), cause: FailureCause::File.into() };
+        let response = system.worker_client().fail_task(request).await.unwrap().into_inner();
+        assert_eq!(response.will_retry, will_retry);
+        system.advance_clock(3);
+    }
+    assert_eq!(system.get_job(&created.name).await.state(), State::Failed);
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn fail_task_because_of_dependency_never_fails_job_and_shows_what_it_waits_for(
+    #[case] backend: Backend,
+) {
+    let system = TestSystem::start(backend).await;
+    let created = system.create_job("ann", "v1").await;
+    let failure = Failure { reason: "SOURCE_UNREADABLE".to_owned(), message: "responded 403".to_owned() };
+    for _ in 0..20 {
+        let lease = system.start_next_task().await.lease;
+        let cause = FailureCause::Dependency.into();
+        let request = FailTaskRequest { lease, failure: Some(failure.clone()), cause };
+        assert!(system.worker_client().fail_task(request).await.unwrap().into_inner().will_retry);
+        system.advance_clock(121);
+    }
+    let waiting = system.get_job(&created.name).await.waiting.expect("it waits");
+    assert_eq!((waiting.reason, waiting.message), (failure.reason, failure.message));
+    assert_eq!(waiting.since_time.unwrap().seconds, START_TIME_MS / 1000, "since the first failure");
+
+    let started = system.start_next_task().await;
+    system.complete_single_task_job(&started).await;
+    let job = system.get_job(&created.name).await;
+    assert_eq!((job.state(), job.waiting), (State::Succeeded, None));
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn fail_task_without_cause_is_rejected(#[case] backend: Backend) {
+    let system = TestSystem::start(backend).await;
+    system.create_job("ann", "v1").await;
+    let lease = system.start_next_task().await.lease;
+    let failure = Some(Failure { reason: "FILE_NOT_VIDEO".to_owned(), message: "not a video".to_owned() });
+    let request = FailTaskRequest { lease, failure, ..FailTaskRequest::default() };
+    assert_eq!(reason(system.worker_client().fail_task(request).await), "FIELD_INVALID");
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn fail_task_because_of_encoder_is_retried_immediately(#[case] backend: Backend) {
     let system = TestSystem::start(backend).await;
     let created = system.create_job("ann", "v1").await;
     let lease = system.start_next_task().await.lease;
     let failure = Failure { reason: "ENCODER_CRASHED".to_owned(), message: "crashed".to_owned() };
-    let request = FailTaskRequest { lease, failure: Some(failure), retryable: true };
+    let request = FailTaskRequest { lease, failure: Some(failure), cause: FailureCause::Encoder.into() };
     assert!(system.worker_client().fail_task(request).await.unwrap().into_inner().will_retry);
     assert_eq!(system.start_next_task().await.attempt, 2);
     assert_eq!(system.get_job(&created.name).await.state(), State::Running);
@@ -187,7 +260,7 @@ async fn fail_task_worker_stopped_is_retried_without_limit(#[case] backend: Back
     for _ in 0..7 {
         let lease = system.start_next_task().await.lease;
         let failure = Failure { reason: "WORKER_STOPPED".to_owned(), message: "stopping".to_owned() };
-        let request = FailTaskRequest { lease, failure: Some(failure), retryable: true };
+        let request = FailTaskRequest { lease, failure: Some(failure), cause: FailureCause::Worker.into() };
         assert!(system.worker_client().fail_task(request).await.unwrap().into_inner().will_retry);
     }
     assert_eq!(system.get_job(&created.name).await.state(), State::Running);

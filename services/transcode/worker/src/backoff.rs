@@ -11,22 +11,30 @@ const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_millis(2500);
 
 /// An endless sequence of delays.
-pub(crate) struct Backoff(ExponentialBackoff);
+pub(crate) struct Backoff {
+    delays: ExponentialBackoff,
+    max: Duration,
+}
 
 impl Backoff {
     /// Starts with the shortest delay.
     pub(crate) fn new() -> Self {
+        Self::between(BACKOFF_MIN, BACKOFF_MAX)
+    }
+
+    /// Starts with `min` and doubles up to `max`, both without their jitter.
+    pub(crate) fn between(min: Duration, max: Duration) -> Self {
         let builder = ExponentialBuilder::new()
-            .with_min_delay(BACKOFF_MIN)
-            .with_max_delay(BACKOFF_MAX)
+            .with_min_delay(min)
+            .with_max_delay(max)
             .with_jitter()
             .without_max_times();
-        Self(builder.build())
+        Self { delays: builder.build(), max }
     }
 
     /// The delay before the next attempt.
     pub(crate) fn next_delay(&mut self) -> Duration {
-        self.0.next().unwrap_or(BACKOFF_MAX)
+        self.delays.next().unwrap_or(self.max)
     }
 }
 

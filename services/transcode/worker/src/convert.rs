@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reelmill_media::{Failure, FailureKind, probe::Source, rate::output_rate};
+use reelmill_media::{Failure, FailureCause, FailureKind, probe::Source, rate::output_rate};
 use reelmill_proto::{
     Reason, duration,
     transcode::{self as proto, output},
@@ -57,6 +57,8 @@ pub const fn reason(kind: FailureKind) -> Reason {
         FailureKind::DecodeFailed => Reason::DecodeFailed,
         FailureKind::SourceUnreadable => Reason::SourceUnreadable,
         FailureKind::ObjectStoreUnavailable => Reason::ObjectStoreUnavailable,
+        FailureKind::DispatcherUnavailable => Reason::DispatcherUnavailable,
+        FailureKind::HostResourcesExhausted => Reason::HostResourcesExhausted,
         FailureKind::EncoderCrashed => Reason::EncoderCrashed,
         FailureKind::EncoderStalled => Reason::EncoderStalled,
         FailureKind::WorkerStopped => Reason::WorkerStopped,
@@ -66,6 +68,16 @@ pub const fn reason(kind: FailureKind) -> Reason {
         FailureKind::ColoursWrong => Reason::ColoursWrong,
         FailureKind::DownloadTooLarge => Reason::DownloadTooLarge,
         FailureKind::DownloadFailed => Reason::DownloadFailed,
+    }
+}
+
+/// The cause of a failure.
+pub(crate) const fn cause(cause: FailureCause) -> proto::FailureCause {
+    match cause {
+        FailureCause::Dependency => proto::FailureCause::Dependency,
+        FailureCause::Worker => proto::FailureCause::Worker,
+        FailureCause::Encoder => proto::FailureCause::Encoder,
+        FailureCause::File => proto::FailureCause::File,
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use reelmill_media::{Failure, FailureKind};
+use reelmill_media::{Failure, FailureCause, FailureKind};
 use tokio_util::sync::CancellationToken;
 
 use crate::{backoff::Backoff, engine::Engine, scratch::Scratch};
@@ -29,11 +29,11 @@ impl EncoderHealth {
         self.is_healthy.load(Ordering::Relaxed)
     }
 
-    /// Attributes a failure to the source or to this machine. An encoder that crashed or stalled may have
-    /// done so on any source: if the self-test fails too, the task is handed back, which does not count as an
-    /// attempt, and the worker takes no tasks until a self-test succeeds.
+    /// Attributes a failure to the source or to this machine. An encoder that failed may have done so on any
+    /// source: if the self-test fails too, the task is handed back, which does not count as an attempt, and
+    /// the worker takes no tasks until a self-test succeeds.
     pub(crate) async fn attribute(&self, failure: Failure) -> Failure {
-        if !matches!(failure.kind, FailureKind::EncoderCrashed | FailureKind::EncoderStalled) {
+        if !matches!(failure.kind.cause(), FailureCause::Encoder | FailureCause::File) {
             return failure;
         }
         match self.self_test().await {

@@ -9,9 +9,10 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     convert,
+    dependency_breaker::DependencyBreaker,
     dispatcher_client::DispatcherClient,
     encoder_health::{EncoderHealth, worker_stopped},
-    engine::{Engine, Progress, worker_failed},
+    engine::{Engine, Progress, scratch_failed, worker_failed},
     lease_renewal::{LeaseLoss, LeaseRenewal},
     scratch::Scratch,
     settle_task::{TaskOutcome, TaskSettler},
@@ -25,6 +26,7 @@ pub(crate) struct TaskExecutor {
     pub engine: Engine,
     pub scratch: Arc<Scratch>,
     pub health: Arc<EncoderHealth>,
+    pub breaker: Arc<DependencyBreaker>,
     pub shutdown: CancellationToken,
     /// How long a task may continue after the worker is asked to shut down.
     pub drain: Duration,
@@ -45,6 +47,7 @@ impl TaskExecutor {
             if let Err(failure) = outcome {
                 outcome = Err(self.health.attribute(failure).await);
             }
+            self.breaker.task_ended(&outcome);
             let deadline = *deadline.borrow();
             settler.settle(outcome, deadline).await
         };
@@ -62,7 +65,7 @@ impl TaskExecutor {
     async fn run(&self, lease: &Lease, work: Work, progress: Progress) -> TaskOutcome {
         let scratch = self.scratch.task().map_err(|error| {
             tracing::error!(%error, "no folder for the task can be created in the scratch folder");
-            worker_failed()
+            scratch_failed(&error)
         })?;
         let runner =
             TaskRunner::new(self.engine.clone(), self.dispatcher.clone(), lease.clone(), scratch, progress);

@@ -18,6 +18,7 @@
 mod backoff;
 mod config;
 mod convert;
+mod dependency_breaker;
 mod dispatcher_client;
 mod encoder_build;
 mod encoder_health;
@@ -49,6 +50,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    dependency_breaker::DependencyBreaker,
     dispatcher_client::DispatcherClient,
     encoder_health::EncoderHealth,
     engine::{Engine, EngineLimits, Tools},
@@ -102,6 +104,7 @@ async fn worker_context(
     let scratch = Arc::new(Scratch::open(&config.scratch_dir)?);
     let health = EncoderHealth::new(engine.clone(), Arc::clone(&scratch), shutdown.clone());
     let health = Arc::new(health);
+    let breaker = Arc::new(DependencyBreaker::default());
     Ok(WorkerContext {
         queue,
         starter: TaskStarter { dispatcher: dispatcher.clone(), worker_name: config.name, encoder_build },
@@ -110,10 +113,12 @@ async fn worker_context(
             engine,
             scratch,
             health: Arc::clone(&health),
+            breaker: Arc::clone(&breaker),
             shutdown: shutdown.clone(),
             drain: config.drain,
         },
         health,
+        breaker,
         shutdown,
     })
 }

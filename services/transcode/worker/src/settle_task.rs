@@ -55,7 +55,7 @@ impl TaskSettler<'_> {
         tracing::info!(task = self.lease.task, reason, percent, "task failed");
         let request = FailTaskRequest {
             lease: Some(self.lease.clone()),
-            retryable: failure.kind.retryable(),
+            cause: convert::cause(failure.kind.cause()).into(),
             failure: Some(proto::Failure { reason: reason.into(), message: failure.message }),
         };
         self.dispatcher.fail_task(request, deadline).await.map(drop)

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     backoff::Backoff,
+    dependency_breaker::DependencyBreaker,
     encoder_health::EncoderHealth,
     execute_task::TaskExecutor,
     queue_message::{HiddenMessage, VISIBILITY_TIMEOUT},
@@ -27,6 +28,7 @@ pub(crate) struct WorkerContext {
     pub starter: TaskStarter,
     pub executor: TaskExecutor,
     pub health: Arc<EncoderHealth>,
+    pub breaker: Arc<DependencyBreaker>,
     pub shutdown: CancellationToken,
 }
 
@@ -35,6 +37,10 @@ pub(crate) async fn run_slot(context: Arc<WorkerContext>) {
     let mut backoff = Backoff::new();
     while !context.shutdown.is_cancelled() {
         context.health.wait_until_healthy().await;
+        let _admission = tokio::select! {
+            admission = context.breaker.admit() => admission,
+            () = context.shutdown.cancelled() => return,
+        };
         let received = tokio::select! {
             received = context.queue.receive(1, VISIBILITY_TIMEOUT, RECEIVE_WAIT) => received,
             () = context.shutdown.cancelled() => return,
@@ -73,6 +79,7 @@ impl WorkerContext {
             }
             Ok(Started::NothingToDo) => None,
             Ok(Started::OtherBuild) => Some(OTHER_BUILD_RETURN_DELAY),
+            Ok(Started::Reserved) => Some(RETURN_DELAY),
             Err(status) => {
                 tracing::warn!(task = message.task(), %status, "the task could not be started");
                 Some(RETURN_DELAY)

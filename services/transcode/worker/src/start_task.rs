@@ -29,6 +29,8 @@ pub(crate) enum Started {
     NothingToDo,
     /// The task needs another encoder build.
     OtherBuild,
+    /// For a moment only other workers can start the task: this one found its file faulty.
+    Reserved,
 }
 
 /// A task that this worker holds the lease of.
@@ -40,7 +42,7 @@ pub(crate) struct LeasedTask {
 }
 
 impl TaskStarter {
-    /// Leases the most urgent task of the job that `task`, the name in the message, belongs to.
+    /// Leases the most urgent task of any job. `task`, the name in the message, is only a hint that there is work.
     pub(crate) async fn start(&self, task: &str) -> Result<Started, Status> {
         let request = StartTaskRequest {
             task: task.to_owned(),
@@ -56,6 +58,7 @@ impl TaskStarter {
             }
             Ok(_) => Err(Status::internal("the dispatcher's response has no lease or no work")),
             Err(status) if reason(&status) == Some(Reason::TaskOtherBuild) => Ok(Started::OtherBuild),
+            Err(status) if reason(&status) == Some(Reason::TaskReserved) => Ok(Started::Reserved),
             Err(status) if is_claim_rejected(&status) => {
                 tracing::debug!(task, %status, "nothing to do");
                 Ok(Started::NothingToDo)

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fmt::Display, sync::Arc};
 
 use reelmill_media::{
-    Failure,
+    Failure, FailureKind,
     plan::{Plan, WorkUnit},
 };
 use reelmill_proto::transcode::{
@@ -12,7 +12,7 @@ use reelmill_proto::transcode::{
 };
 use tempfile::TempDir;
 use tokio::time::Instant;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::{
     convert,
@@ -150,5 +150,16 @@ fn invalid_task(error: &dyn Display) -> Failure {
 
 fn call_failed(status: &Status) -> Failure {
     tracing::warn!(%status, "a call to the dispatcher failed");
+    let is_unavailable = matches!(
+        status.code(),
+        Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::ResourceExhausted
+    );
+    if is_unavailable {
+        return Failure::new(FailureKind::DispatcherUnavailable, "The transcode service does not answer.");
+    }
     worker_failed()
 }

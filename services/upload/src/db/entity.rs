@@ -104,6 +104,10 @@ pub(crate) mod videos {
         pub job_revision: i64,
         pub failure_reason: Option<String>,
         pub failure_message: Option<String>,
+        /// Name of a `reelmill.error.v1.Reason`; NULL unless the job waits for a dependency, like the next two.
+        pub waiting_reason: Option<String>,
+        pub waiting_message: Option<String>,
+        pub waiting_since: Option<i64>,
 
         pub master_playlist_key: Option<String>,
         pub poster_key: Option<String>,

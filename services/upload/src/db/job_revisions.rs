@@ -1,6 +1,6 @@
 //! Applies revisions of transcode jobs to their videos.
 
-use reelmill_proto::transcode::Failure;
+use reelmill_proto::{transcode::Failure, unix_millis};
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, Condition, DatabaseTransaction, DbErr, EntityTrait as _,
     IntoActiveModel as _, QueryFilter as _, QuerySelect as _, TransactionTrait as _, sea_query::Expr,
@@ -172,7 +172,9 @@ async fn update_video(
         VideoEvent::JobFailed(failure) => Some(failure.clone()),
         _ => None,
     };
-    let outputs = outputs_of(row).updated(reported.outputs.clone(), next, now);
+    // A retried job begins without outputs.
+    let before = if row.state == VideoState::Failed { Outputs::default() } else { outputs_of(row) };
+    let outputs = before.updated(reported.outputs.clone(), next, now);
     let mut video = row.clone();
     video.state = next;
     video.revision = revision;
@@ -180,7 +182,11 @@ async fn update_video(
     video.job_revision = reported.revision;
     (video.failure_reason, video.failure_message) =
         failure.map(|failure| (failure.reason, failure.message)).unzip();
-    video.end_time = next.is_final().then_some(now);
+    let waiting = reported.waiting.clone().filter(|_| next == VideoState::Processing);
+    video.waiting_since = waiting.as_ref().and_then(|waiting| waiting.since_time.as_ref()).map(unix_millis);
+    (video.waiting_reason, video.waiting_message) =
+        waiting.map(|waiting| (waiting.reason, waiting.message)).unzip();
+    video.end_time = next.has_ended().then_some(now);
     video.cleanup_time = (next == VideoState::Failed).then_some(now);
     video.playable_time = outputs.playable_time;
     video.master_playlist_key = outputs.master_playlist_key;
@@ -214,7 +220,7 @@ async fn adopt_orphaned_job(
     next: VideoState,
     now: i64,
 ) -> Result<(), DbErr> {
-    if row.job.is_some() || next.is_final() {
+    if row.job.is_some() || next.has_ended() {
         return Ok(());
     }
     videos::Entity::update_many()

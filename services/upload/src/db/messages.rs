@@ -1,6 +1,9 @@
 //! Mapping between API messages and columns.
 
-use reelmill_proto::transcode::{Failure, Rendition, SourceInfo, Warning};
+use reelmill_proto::{
+    timestamp,
+    transcode::{Failure, Rendition, SourceInfo, Waiting, Warning},
+};
 
 use super::entity::{
     video_renditions, video_warnings,
@@ -63,6 +66,15 @@ impl videos::Model {
         self.source_interlaced = source.map(|source| source.interlaced);
         self.source_audio_tracks = source.map(|source| source.audio_tracks);
         self.source_subtitle_tracks = source.map(|source| source.subtitle_tracks);
+    }
+
+    /// What the job waits for.
+    pub(crate) fn waiting(&self) -> Option<Waiting> {
+        Some(Waiting {
+            reason: self.waiting_reason.clone()?,
+            message: self.waiting_message.clone().unwrap_or_default(),
+            since_time: self.waiting_since.map(timestamp),
+        })
     }
 
     /// Why the video failed.

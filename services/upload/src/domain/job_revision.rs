@@ -2,7 +2,7 @@
 
 use reelmill_proto::{
     Reason,
-    transcode::{Failure, Job, Rendition, SourceInfo, Warning, WatchJobsResponse, job},
+    transcode::{Failure, Job, Rendition, SourceInfo, Waiting, Warning, WatchJobsResponse, job},
 };
 
 use super::{
@@ -24,6 +24,7 @@ pub(crate) struct JobRevision {
     pub source: Option<SourceInfo>,
     pub renditions: Vec<Rendition>,
     pub warnings: Vec<Warning>,
+    pub waiting: Option<Waiting>,
     pub outputs: Outputs,
     pub output_size_bytes: i64,
 }
@@ -41,6 +42,7 @@ impl JobRevision {
             source: job.source.clone(),
             renditions: job.renditions.clone(),
             warnings: job.warnings.clone(),
+            waiting: job.waiting.clone(),
             outputs: Outputs::reported(video, response, job),
             output_size_bytes: response.output_size_bytes,
         })
@@ -55,18 +57,18 @@ fn event_of(video: &str, response: &WatchJobsResponse, job: &Job) -> VideoEvent 
         }
         job::State::Succeeded => VideoEvent::JobFailed(failure(
             Reason::OutputsMissing,
-            "the job recorded no playlist; upload the file again",
+            "the job recorded no playlist; it can be retried",
         )),
         job::State::Failed => VideoEvent::JobFailed(job_failure(job)),
         job::State::Cancelled => VideoEvent::JobFailed(failure(
             Reason::JobCancelled,
-            "transcoding was cancelled; upload the file again",
+            "transcoding was cancelled; it can be retried",
         )),
     }
 }
 
 fn job_failure(job: &Job) -> Failure {
-    let unknown = || failure(Reason::JobFailed, "transcoding failed; upload the file again");
+    let unknown = || failure(Reason::JobFailed, "transcoding failed; it can be retried");
     job.failure.clone().unwrap_or_else(unknown)
 }
 

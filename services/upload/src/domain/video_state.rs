@@ -47,15 +47,16 @@ impl VideoState {
     pub(crate) fn on(self, event: &VideoEvent) -> Result<Self, VideoTransitionError> {
         match (self, event) {
             (Self::Uploading, VideoEvent::Uploaded) => Ok(Self::Processing),
-            (Self::Processing, VideoEvent::JobAdvanced) => Ok(Self::Processing),
-            (Self::Processing, VideoEvent::JobSucceeded) => Ok(Self::Ready),
-            (Self::Processing, VideoEvent::JobFailed(_)) => Ok(Self::Failed),
+            // The job of a FAILED video may be retried.
+            (Self::Processing | Self::Failed, VideoEvent::JobAdvanced) => Ok(Self::Processing),
+            (Self::Processing | Self::Failed, VideoEvent::JobSucceeded) => Ok(Self::Ready),
+            (Self::Processing | Self::Failed, VideoEvent::JobFailed(_)) => Ok(Self::Failed),
             (state, event) => Err(VideoTransitionError { state, event: event.clone() }),
         }
     }
 
-    /// Whether the state never changes again.
-    pub(crate) fn is_final(self) -> bool {
+    /// Whether the job has ended. A FAILED video changes again if its job is retried.
+    pub(crate) fn has_ended(self) -> bool {
         matches!(self, Self::Ready | Self::Failed)
     }
 }
@@ -82,7 +83,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn on_any_events_state_advances_in_order_and_ends_once(
+        fn on_any_events_state_advances_in_order_until_ready(
             events in prop::collection::vec(select(events()), 0..30)
         ) {
             let rank = |state| match state {
@@ -93,8 +94,9 @@ mod tests {
             let mut state = VideoState::Uploading;
             for event in events {
                 let Ok(next) = state.on(&event) else { continue };
-                prop_assert!(!state.is_final());
-                prop_assert!(rank(next) >= rank(state) && rank(next) <= rank(state) + 1);
+                prop_assert!(state != VideoState::Ready);
+                let is_retry = state == VideoState::Failed;
+                prop_assert!(is_retry || rank(next) >= rank(state) && rank(next) <= rank(state) + 1);
                 state = next;
             }
         }

@@ -65,7 +65,7 @@ impl VideoWatch {
             let detail = self.sources.db.video_detail(&self.id).await?;
             let detail = detail.filter(|detail| detail.video.delete_time.is_none());
             let Some(detail) = detail else { return Ok(None) };
-            self.ended = detail.video.state.is_final();
+            self.ended = detail.video.state.has_ended();
             let current = (detail.video.revision, self.sources.progress.get(&self.id));
             if current != self.sent {
                 self.sent = current;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use reelmill_platform::signed_path::PrefixSigner;
 use reelmill_proto::{
-    duration,
-    transcode::{Failure, job},
+    duration, timestamp,
+    transcode::{Failure, Waiting, WatchJobsResponse, job},
     unix_millis,
     upload::{CreatePlaybackRequest, DeleteVideoRequest, Video, video},
 };
@@ -23,6 +23,12 @@ fn is_ready(video: &Video) -> bool {
 
 fn is_failed(video: &Video) -> bool {
     video.state() == video::State::Failed
+}
+
+fn set_failed(report: &mut WatchJobsResponse) {
+    let job = report.job.as_mut().unwrap();
+    job.state = job::State::Failed.into();
+    job.failure = Some(Failure { reason: "NOT_A_VIDEO".to_owned(), message: "send a video".to_owned() });
 }
 
 async fn put_outputs(deployment: &Deployment, video: &str) {
@@ -122,26 +128,43 @@ async fn late_and_repeated_reports_change_nothing(#[case] backend: Backend) {
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test(flavor = "multi_thread")]
-async fn failed_job_fails_video_and_deletes_its_objects(#[case] backend: Backend) {
+async fn failed_job_fails_video_and_keeps_its_source(#[case] backend: Backend) {
     let deployment = Deployment::start(backend).await;
     let uploaded = deployment.upload("ada").await;
-    put_outputs(&deployment, &uploaded.name).await;
-    deployment.transcode.change(&uploaded.name, |report| {
-        let job = report.job.as_mut().unwrap();
-        job.state = job::State::Failed.into();
-        job.failure = Some(Failure { reason: "NOT_A_VIDEO".to_owned(), message: "send a video".to_owned() });
-    });
+    deployment.transcode.change(&uploaded.name, set_failed);
     let failed = deployment.wait_for_video("ada", &uploaded.name, is_failed).await;
     assert_eq!(failed.failure.unwrap().reason, "NOT_A_VIDEO");
-    deployment.wait_for_empty_object_store().await;
+    deployment.wait_for_cleanup_time(None).await;
+    assert_eq!(deployment.keys("sources/").await.len(), 1);
     assert!(deployment.transcode.cancelled().is_empty());
+
+    deployment.videos("ada").delete_video(DeleteVideoRequest { name: uploaded.name }).await.unwrap();
+    deployment.wait_for_empty_object_store().await;
 }
 
 #[rstest]
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test(flavor = "multi_thread")]
-async fn cancelled_job_fails_video_and_deletes_its_objects(#[case] backend: Backend) {
+async fn failed_job_with_retention_time_deletes_its_source_afterwards(#[case] backend: Backend) {
+    let day = Duration::from_secs(24 * 3600);
+    let deployment =
+        Deployment::start_with(backend, |config| config.failed_source_retention = Some(day)).await;
+    let uploaded = deployment.upload("ada").await;
+    deployment.transcode.change(&uploaded.name, set_failed);
+    let failed = deployment.wait_for_video("ada", &uploaded.name, is_failed).await;
+    let expire_time = unix_millis(&failed.end_time.unwrap()) + 24 * 3600 * 1000;
+    deployment.wait_for_cleanup_time(Some(expire_time)).await;
+    assert_eq!(deployment.keys("sources/").await.len(), 1);
+    deployment.clock.advance(day);
+    deployment.wait_for_empty_object_store().await;
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread")]
+async fn cancelled_job_fails_video(#[case] backend: Backend) {
     let deployment = Deployment::start(backend).await;
     let uploaded = deployment.upload("ada").await;
     deployment.transcode.change(&uploaded.name, |report| {
@@ -149,7 +172,55 @@ async fn cancelled_job_fails_video_and_deletes_its_objects(#[case] backend: Back
     });
     let failed = deployment.wait_for_video("ada", &uploaded.name, is_failed).await;
     assert_eq!(failed.failure.unwrap().reason, "JOB_CANCELLED");
-    deployment.wait_for_empty_object_store().await;
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread")]
+async fn retried_job_makes_failed_video_ready(#[case] backend: Backend) {
+    let deployment = Deployment::start(backend).await;
+    let uploaded = deployment.upload("ada").await;
+    deployment.transcode.change(&uploaded.name, set_running);
+    deployment.transcode.change(&uploaded.name, set_failed);
+    let failed = deployment.wait_for_video("ada", &uploaded.name, is_failed).await;
+    assert!(failed.end_time.is_some());
+
+    deployment.transcode.change(&uploaded.name, |report| {
+        let job = report.job.as_mut().unwrap();
+        (job.failure, job.end_time) = (None, None);
+        job.state = job::State::Queued.into();
+    });
+    let is_processing = |video: &Video| video.state() == video::State::Processing;
+    let retried = deployment.wait_for_video("ada", &uploaded.name, is_processing).await;
+    assert_eq!((retried.failure, retried.end_time, retried.playable), (None, None, false));
+    deployment.transcode.change(&uploaded.name, set_succeeded);
+    deployment.wait_for_video("ada", &uploaded.name, is_ready).await;
+    assert_eq!(deployment.keys("sources/").await.len(), 1);
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_job_shows_what_it_waits_for_until_it_goes_on(#[case] backend: Backend) {
+    let deployment = Deployment::start(backend).await;
+    let uploaded = deployment.upload("ada").await;
+    let since = deployment.clock.now_millis();
+    let waiting = Waiting {
+        reason: "SOURCE_UNREADABLE".to_owned(),
+        message: "the object store responded 403".to_owned(),
+        since_time: Some(timestamp(since)),
+    };
+    let shown = waiting.clone();
+    deployment.transcode.change(&uploaded.name, |report| {
+        set_running(report);
+        report.job.as_mut().unwrap().waiting = Some(waiting);
+    });
+    let video = deployment.wait_for_video("ada", &uploaded.name, |video| video.waiting.is_some()).await;
+    assert_eq!((video.state(), video.waiting), (video::State::Processing, Some(shown)));
+    deployment.transcode.change(&uploaded.name, |report| report.job.as_mut().unwrap().waiting = None);
+    deployment.wait_for_video("ada", &uploaded.name, |video| video.waiting.is_none()).await;
 }
 
 #[rstest]

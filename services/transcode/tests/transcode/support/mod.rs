@@ -10,5 +10,7 @@ pub use self::{
         progressive, segment, sheet, source,
     },
     report_stream::{OpenReportStream, open_report_stream},
-    test_system::{Backend, EMPTY_QUEUE_WAIT, RESPONSE_TIMEOUT, TestSystem, reason, start_request},
+    test_system::{
+        Backend, EMPTY_QUEUE_WAIT, RESPONSE_TIMEOUT, START_TIME_MS, TestSystem, reason, start_request,
+    },
 };

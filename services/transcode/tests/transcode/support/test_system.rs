@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use reelmill_mesh::{Channel, MeshKey, headers, reason_of, server};
 use reelmill_platform::{
     clock::Clock,
@@ -10,8 +11,8 @@ use reelmill_platform::{
     shared_state::{self, PubSub},
 };
 use reelmill_proto::transcode::{
-    CreateJobRequest, GetJobRequest, Job, StartTaskRequest, StartTaskResponse, WatchJobsRequest,
-    WatchJobsResponse, transcode_service_client::TranscodeServiceClient,
+    CreateJobRequest, FailTaskRequest, Failure, FailureCause, GetJobRequest, Job, Lease, StartTaskRequest,
+    StartTaskResponse, WatchJobsRequest, WatchJobsResponse, transcode_service_client::TranscodeServiceClient,
     worker_service_client::WorkerServiceClient,
 };
 use reelmill_testkit::Postgres;
@@ -31,7 +32,7 @@ pub const EMPTY_QUEUE_WAIT: Duration = Duration::from_millis(100);
 
 const MESH_KEY: &str = "a-key-for-tests-only";
 /// Start of the manual clock, Unix milliseconds.
-const START_TIME_MS: i64 = 1_700_000_000_000;
+pub const START_TIME_MS: i64 = 1_700_000_000_000;
 
 /// Database backend of a test.
 #[derive(Debug, Clone, Copy)]
@@ -201,6 +202,12 @@ impl TestSystem {
         self.upload_client().create_job(request).await.unwrap().into_inner().job.unwrap()
     }
 
+    /// Puts a source object, which only RetryJob looks for.
+    pub async fn put_source(&self, request_id: &str) {
+        let key = format!("sources/{request_id}/x");
+        self.objects.put(&key, Bytes::from_static(b"source"), "video/mp4").await.unwrap();
+    }
+
     /// The next queue message; none when there is none within `wait`.
     pub async fn receive_message(&self, wait: Duration) -> Option<Message> {
         self.queue.receive(1, Duration::from_secs(60), wait).await.unwrap().pop()
@@ -214,6 +221,26 @@ impl TestSystem {
             self.worker_client().start_task(start_request(&message.body)).await.unwrap().into_inner();
         self.queue.delete(&message.receipt).await.unwrap();
         started
+    }
+
+    /// Fails a task because of its file, under `lease` and then by a second worker, which fails the job.
+    pub async fn fail_task_twice(&self, lease: &Lease, failure: &Failure) {
+        let mut lease = lease.clone();
+        for will_retry in [true, false] {
+            let request = FailTaskRequest {
+                lease: Some(lease.clone()),
+                failure: Some(failure.clone()),
+                cause: FailureCause::File.into(),
+            };
+            let response = self.worker_client().fail_task(request).await.unwrap().into_inner();
+            assert_eq!(response.will_retry, will_retry);
+            if will_retry {
+                let other = StartTaskRequest { worker: "second".to_owned(), ..start_request(&lease.task) };
+                let started = self.worker_client().start_task(other).await.unwrap().into_inner();
+                assert_eq!(started.lease.as_ref().unwrap().task, lease.task);
+                lease = started.lease.unwrap();
+            }
+        }
     }
 
     pub fn advance_clock(&self, seconds: u64) {

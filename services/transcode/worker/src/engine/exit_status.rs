@@ -4,7 +4,10 @@ use std::os::unix::process::ExitStatusExt;
 
 use reelmill_media::{Failure, FailureKind, command, sniff::Kind};
 
-use crate::engine::{failure::worker_failed, process::child::ProcessExit};
+use crate::engine::{
+    failure::{host_exhausted, worker_failed},
+    process::child::ProcessExit,
+};
 
 /// ffmpeg's exit codes after a signal, and after several: it was stopped by its CPU limit, or with the other
 /// programs of the machine.
@@ -68,11 +71,13 @@ pub(crate) fn classify_probe(exit: &ProcessExit, kind: Kind) -> Failure {
     )
 }
 
-/// Whether the output of an encoder that exited can be used. `is_empty`: it has no segments.
+/// Whether the output of an encoder that exited can be used. `is_empty`: it has no segments. `is_host_low`: the host has
+/// little memory left, which explains a failed allocation; otherwise the encoder reached its own limit.
 pub(crate) fn classify_encode(
     exit: &ProcessExit,
     is_empty: bool,
     may_be_empty: bool,
+    is_host_low: bool,
 ) -> Result<ExitStatus, Failure> {
     let tail = exit.stderr_tail.as_str();
     if let Some(failure) = killed(exit) {
@@ -80,7 +85,7 @@ pub(crate) fn classify_encode(
     }
     let code = exit.status.code();
     if tail.contains("Cannot allocate memory") {
-        return Err(limit_exceeded());
+        return Err(if is_host_low { host_exhausted(&"memory") } else { limit_exceeded() });
     }
     if code.is_some_and(|code| EXIT_CODES_AFTER_SIGNAL.contains(&code)) {
         return Err(Failure::new(
@@ -93,7 +98,7 @@ pub(crate) fn classify_encode(
         return Err(worker_failed());
     }
     if tail.contains("No space left on device") {
-        return Err(Failure::new(FailureKind::EncoderCrashed, "The worker's disk is full."));
+        return Err(host_exhausted(&"disk space"));
     }
     if is_empty && !may_be_empty {
         return Err(nothing_decoded(tail));
@@ -170,7 +175,7 @@ fn file_truncated() -> Failure {
 mod tests {
     use std::{os::unix::process::ExitStatusExt, process};
 
-    use reelmill_media::{FailureKind, sniff::Kind};
+    use reelmill_media::{FailureCause, FailureKind, sniff::Kind};
 
     use super::{ExitStatus, classify_encode, classify_probe};
     use crate::engine::process::child::ProcessExit;
@@ -181,7 +186,7 @@ mod tests {
     }
 
     fn encode_failure(raw: i32, tail: &str, is_empty: bool) -> Option<FailureKind> {
-        classify_encode(&exit(raw, tail), is_empty, false).err().map(|failure| failure.kind)
+        classify_encode(&exit(raw, tail), is_empty, false, false).err().map(|failure| failure.kind)
     }
 
     #[test]
@@ -196,11 +201,11 @@ mod tests {
         for stopped in [255 << 8, 123 << 8, 9, 11, 15, 125 << 8] {
             assert_eq!(encode_failure(stopped, "", false), Some(FailureKind::EncoderCrashed), "{stopped}");
         }
-        let past_the_end = classify_encode(&exit(0, ""), true, true);
+        let past_the_end = classify_encode(&exit(0, ""), true, true, false);
         assert_eq!(past_the_end, Ok(ExitStatus::Clean), "a chunk after the end of the file");
-        let failed = classify_encode(&exit(69 << 8, ""), false, false);
+        let failed = classify_encode(&exit(69 << 8, ""), false, false, false);
         assert_eq!(failed, Ok(ExitStatus::Damaged), "the segments so far can be played");
-        let truncated = classify_encode(&exit(0, "x: File ended prematurely"), false, false);
+        let truncated = classify_encode(&exit(0, "x: File ended prematurely"), false, false, false);
         assert_eq!(truncated, Ok(ExitStatus::Damaged), "the end is missing");
     }
 
@@ -214,10 +219,18 @@ mod tests {
         for raw in [255 << 8, 123 << 8, 9] {
             let exit = ProcessExit { out_of_cpu: true, ..exit(raw, "") };
             assert_eq!(
-                classify_encode(&exit, false, true).map_err(|failure| failure.kind),
+                classify_encode(&exit, false, true, false).map_err(|failure| failure.kind),
                 Err(FailureKind::LimitExceeded)
             );
             assert_eq!(classify_probe(&exit, Kind::Mp4).kind, FailureKind::LimitExceeded);
+        }
+    }
+
+    #[test]
+    fn classify_encode_without_disk_or_memory_of_the_host_is_not_caused_by_the_file() {
+        for tail in ["x: No space left on device", "x: Cannot allocate memory"] {
+            let failure = classify_encode(&exit(256, tail), false, false, true).expect_err(tail);
+            assert_eq!(failure.kind.cause(), FailureCause::Dependency, "{tail}");
         }
     }
 

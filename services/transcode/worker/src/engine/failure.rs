@@ -1,6 +1,6 @@
 //! Failures that are not the source's fault. The cause is logged; the message for users is general.
 
-use std::fmt::Display;
+use std::{fmt::Display, io};
 
 use reelmill_media::{Failure, FailureKind};
 
@@ -20,14 +20,26 @@ pub(crate) fn crashed(error: &dyn Display) -> Failure {
 /// The source cannot be read.
 pub(crate) fn source_unreadable(error: &SourceError) -> Failure {
     tracing::warn!(%error, "the source cannot be read");
-    Failure::new(FailureKind::SourceUnreadable, "The uploaded file could not be read. The task is retried.")
+    Failure::new(FailureKind::SourceUnreadable, format!("The uploaded file cannot be read: {}.", error.0))
+}
+
+/// The host has no disk space or memory left.
+pub(crate) fn host_exhausted(error: &dyn Display) -> Failure {
+    tracing::warn!(%error, "the host's disk or memory is exhausted");
+    Failure::new(FailureKind::HostResourcesExhausted, format!("The worker's host has no {error} left."))
+}
+
+/// An error of the scratch folder.
+pub(crate) fn scratch_failed(error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => host_exhausted(&"disk space"),
+        io::ErrorKind::OutOfMemory => host_exhausted(&"memory"),
+        _ => crashed(error),
+    }
 }
 
 /// An output cannot be put or recorded.
 pub(crate) fn object_store_unavailable(error: &SinkError) -> Failure {
     tracing::warn!(%error, "an output could not be put or recorded");
-    Failure::new(
-        FailureKind::ObjectStoreUnavailable,
-        "The object store did not accept the outputs. The task is retried.",
-    )
+    Failure::new(FailureKind::ObjectStoreUnavailable, "The object store does not accept the outputs.")
 }

@@ -17,6 +17,7 @@ mod activity;
 mod encode;
 mod exit_status;
 mod failure;
+mod host_memory;
 mod limits;
 mod output;
 mod probe;
@@ -34,7 +35,7 @@ pub use progress::{publisher::Progress, snapshot::Snapshot};
 pub use source::{address::SourceAddress, session::Session};
 pub use task_io::{Completion, TaskIo};
 
-pub(crate) use failure::worker_failed;
+pub(crate) use failure::{scratch_failed, worker_failed};
 
 use std::{collections::HashMap, path::Path, sync::Arc};
 

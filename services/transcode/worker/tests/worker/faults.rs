@@ -6,7 +6,7 @@ use crate::support::{
 };
 use async_trait::async_trait;
 use reelmill_media::plan::{Options, Plan, plan};
-use reelmill_media::{Failure, FailureKind};
+use reelmill_media::{Failure, FailureCause, FailureKind};
 use reelmill_worker::engine::{
     Completion, Content, Engine, Output, OutputKind, OutputSink, Progress, SinkError, SourceAddress, TaskIo,
 };
@@ -106,7 +106,7 @@ async fn transcode_missing_source_fails_retryably() {
     source.uri = format!("{}/nowhere", source.uri);
     let failure = transcode_with(&engine(), source, &options(&[])).await.result.expect_err("unreadable");
     assert_eq!(failure.kind, FailureKind::SourceUnreadable);
-    assert!(failure.kind.retryable());
+    assert_eq!(failure.kind.cause(), FailureCause::Dependency);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,9 +6,9 @@ use crate::support::{
     FileServer, Job, Reference, Run, count_processes_in, engine, options, real_media, wait_until,
 };
 use futures::StreamExt;
-use reelmill_media::FailureKind;
 use reelmill_media::plan::plan;
 use reelmill_media::probe::VideoRange;
+use reelmill_media::{FailureCause, FailureKind};
 use reelmill_worker::reason;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -112,7 +112,11 @@ fn row(file: String, path: &Path, run: &Run, kind: &str) -> Row {
         (Ok(_), None) => unreachable!("a completed transcode has a job"),
         (Err(failure), _) => {
             let reason = reason(failure.kind).as_str_name();
-            assert!(!failure.kind.retryable(), "{}: {reason} is caused by the file", row.file);
+            assert!(
+                failure.kind.cause() == FailureCause::File,
+                "{}: {reason} is caused by the file",
+                row.file
+            );
             row.outcome = format!("refused: {reason}");
         }
     }

@@ -3,7 +3,7 @@
 use crate::support::{Clip, FileServer, Job, Run, engine, options, pids_in, transcode, wait_until};
 use axum::Router;
 use axum::extract::State;
-use reelmill_media::FailureKind;
+use reelmill_media::{FailureCause, FailureKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -89,7 +89,7 @@ async fn transcode_video_with_external_media_opens_no_target() {
     let run = transcode(&clip.file).await;
     assert_eq!(forbidden.requests(), 0);
     if let Err(failure) = run.result {
-        assert!(!failure.kind.retryable(), "{failure}");
+        assert!(failure.kind.cause() == FailureCause::File, "{failure}");
     }
 }
 

@@ -7,7 +7,7 @@ use crate::support::{
 use reelmill_media::plan::plan;
 use reelmill_proto::{
     Reason,
-    transcode::{Output, output},
+    transcode::{FailureCause, Output, output},
 };
 use reelmill_worker::engine::Jail;
 use rstest::rstest;
@@ -170,7 +170,7 @@ async fn stopped_worker_releases_its_task_after_the_drain_period() {
     worker.encoding().await;
     let services = worker.stop().await;
     let failed = services.failed().expect("released");
-    assert!(failed.retryable);
+    assert_eq!(failed.cause(), FailureCause::Worker);
     assert_eq!(failed.failure.expect("failure").reason, "WORKER_STOPPED");
     assert_eq!(services.deleted_messages.load(Ordering::SeqCst), 1);
 }
@@ -198,7 +198,8 @@ async fn terminated_encoder_fails_the_task_retryably(#[case] is_stopping: bool, 
     terminate_processes_in(worker.scratch.path());
     worker.messages_deleted(1).await;
     let failed = worker.stop().await.failed().expect("failed");
-    assert!(failed.retryable);
+    let cause = if is_stopping { FailureCause::Worker } else { FailureCause::Encoder };
+    assert_eq!(failed.cause(), cause);
     assert_eq!(failed.failure.expect("failure").reason, reason);
 }
 
@@ -220,7 +221,7 @@ async fn failed_self_test_releases_the_task_and_pauses_the_worker() {
         RunningWorker::start_in(jail, &clip.file, FakeServices::with_rungs(&[180]), LONG_DRAIN).await;
     worker.messages_deleted(1).await;
     let failed = worker.services.failed().expect("released");
-    assert!(failed.retryable);
+    assert_eq!(failed.cause(), FailureCause::Worker);
     assert_eq!(failed.failure.expect("failure").reason, "WORKER_STOPPED", "it does not count as an attempt");
 
     *worker.services.tasks.lock().expect("lock") = vec![QueuedTask::Prepare];
@@ -242,7 +243,7 @@ async fn file_without_video_fails_the_task_permanently() {
     let worker = RunningWorker::start(&file.file, FakeServices::default(), LONG_DRAIN).await;
     worker.messages_deleted(1).await;
     let failed = worker.stop().await.failed().expect("failed");
-    assert!(!failed.retryable);
+    assert_eq!(failed.cause(), FailureCause::File);
     assert_eq!(failed.failure.expect("failure").reason, "FILE_NOT_VIDEO");
 }
 

@@ -8,7 +8,7 @@ use std::{
 use reelmill_mesh::{Channel, MeshKey, headers, server};
 use reelmill_platform::{
     clock::{Clock, now_millis},
-    database::sea_orm::{Database, DatabaseConnection},
+    database::sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, Statement},
     objects::Objects,
     shared_state,
 };
@@ -134,6 +134,11 @@ fn unique_name() -> String {
 
 impl Deployment {
     pub async fn start(backend: Backend) -> Self {
+        Self::start_with(backend, |_| {}).await
+    }
+
+    /// Starts a deployment with a changed configuration.
+    pub async fn start_with(backend: Backend, change: impl FnOnce(&mut UploadConfig)) -> Self {
         // Fails if another test of this process has installed it.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
@@ -145,7 +150,8 @@ impl Deployment {
         let transcode_address = serve(routes, &["reelmill.transcode.v1.TranscodeService"], &stop).await;
         let clock = Clock::manual(now_millis());
         let shared_state_url = format!("memory:{}", unique_name());
-        let config = config(&database_url);
+        let mut config = config(&database_url);
+        change(&mut config);
         let server =
             UploadServer::start(config, &object_store.objects, &transcode_address, &shared_state_url, &clock)
                 .await;
@@ -296,6 +302,19 @@ impl Deployment {
     /// Number of open multipart uploads.
     pub async fn open_multipart_uploads(&self) -> usize {
         self.object_store.objects.list_multipart_uploads("").await.unwrap().len()
+    }
+
+    /// Waits until the only video's next cleanup is at this time, Unix milliseconds.
+    pub async fn wait_for_cleanup_time(&self, expected: Option<i64>) {
+        let database = self.database().await;
+        let sql = "SELECT cleanup_time FROM videos";
+        eventually("the cleanup is scheduled", || async {
+            let statement = Statement::from_string(database.get_database_backend(), sql);
+            let row = database.query_one_raw(statement).await.unwrap().expect("a video");
+            let cleanup_time: Option<i64> = row.try_get_by_index(0).unwrap();
+            (cleanup_time == expected).then_some(())
+        })
+        .await;
     }
 
     /// Waits until the object store has neither objects nor multipart uploads.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use reelmill_proto::{
-    transcode::{Rendition, TranscodeOptions},
+    transcode::{Rendition, RetryJobRequest, TranscodeOptions},
     upload::{UploadSession, Video},
 };
 use tokio::sync::{Notify, watch};
@@ -102,6 +102,10 @@ pub struct State {
     pub is_audio_only: bool,
     /// Whether videos are playable and still being encoded.
     pub is_encoding: bool,
+    /// Whether videos have FAILED, until their job is retried.
+    pub is_failed: bool,
+    /// RetryJob requests.
+    pub retried: Vec<RetryJobRequest>,
 
     /// What downloads return.
     pub file: Vec<u8>,

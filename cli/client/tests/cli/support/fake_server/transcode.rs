@@ -33,6 +33,14 @@ impl TranscodeService for FakeServer {
         not_implemented()
     }
 
+    async fn retry_job(&self, request: Request<RetryJobRequest>) -> RpcResult<RetryJobResponse> {
+        self.authenticate(&request)?;
+        let request = request.into_inner();
+        let job = Job { name: request.name.clone(), state: job::State::Queued.into(), ..Job::default() };
+        self.state().retried.push(request);
+        ok(RetryJobResponse { job: Some(job) })
+    }
+
     async fn watch_job(&self, _: Request<WatchJobRequest>) -> RpcResult<Self::WatchJobStream> {
         not_implemented()
     }

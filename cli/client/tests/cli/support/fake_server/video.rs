@@ -43,6 +43,11 @@ impl VideoService for FakeServer {
         if state.is_encoding {
             video.state = video::State::Processing.into();
         }
+        if state.is_failed {
+            video.job = "jobs/1".into();
+            let has_retried = !state.retried.is_empty();
+            video.state = if has_retried { video::State::Processing } else { video::State::Failed }.into();
+        }
         video.renditions.splice(0..0, state.audio_renditions.clone());
         ok(GetVideoResponse { video: Some(video) })
     }

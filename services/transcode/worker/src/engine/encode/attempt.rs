@@ -19,6 +19,7 @@ use crate::engine::{
     },
     exit_status::{self, ExitStatus},
     failure::{crashed, object_store_unavailable, source_unreadable},
+    host_memory,
     output::upload_context::{UploadContext, UploadError},
     probe::seek::SeekStrategy,
     process::child::{self, Process, ProcessExit},
@@ -180,7 +181,7 @@ fn classify(
     // A later chunk is empty if the file ends earlier than its container states.
     let has_only_subtitles = request.work_unit.rungs.is_empty() && request.work_unit.audio.is_empty();
     let may_be_empty = request.is_later_chunk() || has_only_subtitles;
-    exit_status::classify_encode(exit, is_empty(encoded, request), may_be_empty)
+    exit_status::classify_encode(exit, is_empty(encoded, request), may_be_empty, host_memory::is_low())
 }
 
 /// Whether no segment of the work unit's main tracks was encoded.

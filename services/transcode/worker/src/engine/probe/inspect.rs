@@ -19,6 +19,8 @@ use crate::engine::{
 
 /// Longest ffprobe output that is read.
 const MAX_JSON_BYTES: u64 = 4 * 1024 * 1024;
+/// Wall time limit of ffprobe, relative to its CPU time limit.
+const PROBE_WALL_FACTOR: u32 = 4;
 /// Containers with a clock instead of an index, as ffprobe names them.
 const CLOCK_BASED_CONTAINERS: [&str; 2] = ["mpegts", "mpeg"];
 
@@ -50,18 +52,19 @@ pub(crate) async fn inspect(prober: &Prober<'_>, probe_timeout: Duration) -> Res
     Ok(source)
 }
 
-/// Probes the source. After a timeout the object store is blamed if a request to it was in flight.
+/// Probes the source. The CPU time is limited to `probe_timeout`, which a file may exceed; the wall time to a multiple of
+/// it, which is only exceeded on a slow host, or if the object store does not respond.
 async fn probe(prober: &Prober<'_>, probe_timeout: Duration) -> Result<(ProcessExit, Vec<u8>), Failure> {
     let args = command::probe(prober.session.uri());
     // Pinned, so that a timeout does not drop it before the requests in flight are checked.
     let mut running = pin!(prober.run(&args, probe_timeout.as_secs(), MAX_JSON_BYTES));
-    if let Ok(probed) = timeout(probe_timeout, running.as_mut()).await {
+    if let Ok(probed) = timeout(probe_timeout * PROBE_WALL_FACTOR, running.as_mut()).await {
         return probed;
     }
     let is_waiting = prober.session.activity().has_request_in_flight();
     let unresponsive = is_waiting.then(|| SourceError("the object store does not respond".into()));
     Err(prober.session.reader().first_error().or(unresponsive).map_or_else(
-        || Failure::new(FailureKind::LimitExceeded, "The file's description takes too long to read."),
+        || Failure::new(FailureKind::EncoderStalled, "The file's description takes too long to read."),
         |error| source_unreadable(&error),
     ))
 }
