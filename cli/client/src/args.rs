@@ -55,6 +55,13 @@ pub enum ClientCommand {
         #[arg(long, value_enum, default_value = "ready")]
         until: Until,
     },
+    /// Cancel the transcoding of a video, which is FAILED afterwards and can be retried
+    #[command(after_help = EXIT_CODES)]
+    Cancel {
+        /// `videos/ID` or only the ID
+        #[arg(value_parser = video_name)]
+        video: String,
+    },
     /// Transcode a FAILED video again from its uploaded file
     #[command(after_help = EXIT_CODES)]
     Retry(RetryArgs),

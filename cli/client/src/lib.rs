@@ -14,6 +14,7 @@ mod exit_code;
 mod follow;
 mod http;
 mod identity;
+mod job;
 mod listing;
 mod profile_dir;
 mod progress_bars;
@@ -21,7 +22,6 @@ mod prompt;
 mod reason;
 mod rendition;
 mod retry;
-mod retry_job;
 mod saved_credentials;
 mod server;
 mod status;
@@ -68,7 +68,8 @@ async fn execute(
         ClientCommand::Upload(args) => upload::run(&server, console, options, args).await,
         ClientCommand::Videos => listing::videos(&server, console).await,
         ClientCommand::Watch { video, until } => follow::watch(&server, console, &video, until).await,
-        ClientCommand::Retry(args) => retry_job::run(&server, console, &args).await,
+        ClientCommand::Cancel { video } => job::cancel(&server, console, &video).await,
+        ClientCommand::Retry(args) => job::retry(&server, console, &args).await,
         ClientCommand::Download(args) => download::run(&server, console, args).await,
         ClientCommand::Delete { video, yes } => delete::run(&server, console, &video, yes).await,
         ClientCommand::Jobs => listing::jobs(&server, console).await,

@@ -40,7 +40,7 @@ client_reasons! {
     NotSignedIn, "NOT_SIGNED_IN", REJECTED;
     /// The video is not playable yet, or not READY for a download.
     VideoNotReady, "VIDEO_NOT_READY", REJECTED;
-    /// The video has no job that could be retried.
+    /// The video has no job that could be cancelled or retried.
     VideoWithoutJob, "VIDEO_WITHOUT_JOB", REJECTED;
     /// A prompt is needed and there is no terminal.
     NotInteractive, "NOT_INTERACTIVE", USAGE;

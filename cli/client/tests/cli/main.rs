@@ -3,9 +3,9 @@
 mod delete;
 mod download;
 mod errors;
+mod job;
 mod listing;
 mod profile_dir;
-mod retry;
 mod sign_in;
 mod support;
 mod tokens;

@@ -29,8 +29,13 @@ impl TranscodeService for FakeServer {
         not_implemented()
     }
 
-    async fn cancel_job(&self, _: Request<CancelJobRequest>) -> RpcResult<CancelJobResponse> {
-        not_implemented()
+    async fn cancel_job(&self, request: Request<CancelJobRequest>) -> RpcResult<CancelJobResponse> {
+        self.authenticate(&request)?;
+        let name = request.into_inner().name;
+        self.state().is_failed = true;
+        ok(CancelJobResponse {
+            job: Some(Job { name, state: job::State::Cancelled.into(), ..Job::default() }),
+        })
     }
 
     async fn retry_job(&self, request: Request<RetryJobRequest>) -> RpcResult<RetryJobResponse> {

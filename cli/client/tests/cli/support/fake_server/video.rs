@@ -43,6 +43,9 @@ impl VideoService for FakeServer {
         if state.is_encoding {
             video.state = video::State::Processing.into();
         }
+        if state.is_encoding {
+            video.job = "jobs/1".into();
+        }
         if state.is_failed {
             video.job = "jobs/1".into();
             let has_retried = !state.retried.is_empty();

@@ -1,4 +1,4 @@
-//! `retry`.
+//! `cancel` and `retry`.
 
 use reelmill_proto::{
     transcode::{Waiting, transcode_options::Profile},
@@ -36,7 +36,16 @@ async fn retry_with_wait_and_options_follows_the_video() {
 }
 
 #[tokio::test]
+async fn cancel_processing_video_prints_it_as_failed() {
+    let client = ClientFixture::signed_in().await;
+    client.server.state().is_encoding = true;
+    let output = client.run("cancel 1 --json").await.assert_exit_code(0);
+    assert_eq!(output.json()["state"], "FAILED");
+}
+
+#[tokio::test]
 async fn retry_video_without_job_exits_with_4() {
     let client = ClientFixture::signed_in().await;
     client.run("retry 1 --json").await.assert_exit_code(4).assert_only_error("VIDEO_WITHOUT_JOB");
+    client.run("cancel 1 --json").await.assert_exit_code(4).assert_only_error("VIDEO_WITHOUT_JOB");
 }
