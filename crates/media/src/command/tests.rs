@@ -329,3 +329,27 @@ fn encode_limits_threads_of_chunks_that_run_in_parallel() {
         "tone mapping uses several threads"
     );
 }
+
+/// The bytes of a job's outputs must not change while its workers are upgraded, and the name of a worker's encoder build
+/// contains [`crate::OUTPUT_VERSION`]. If this test fails, the commands have changed: raise the version, unless no output
+/// byte changes, and then the hash.
+#[test]
+fn encode_arguments_change_only_with_the_output_version() {
+    let mut commands = String::new();
+    for seconds in [10.0, 90.0, 4000.0] {
+        for codec in Codec::ALL {
+            for range in [VideoRange::Sdr, VideoRange::Pq] {
+                let mut source = source(seconds);
+                source.video.as_mut().expect("video").range = range;
+                let plan = planned(&source, codec);
+                for unit in plan.work_units.iter().take(3) {
+                    commands += &encode(&plan, unit, &INPUT).args.join("\u{0}");
+                }
+            }
+        }
+    }
+    let hash = commands.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    assert_eq!((crate::OUTPUT_VERSION, format!("{hash:016x}").as_str()), (4, "40bfb3ef5daa8e05"));
+}
