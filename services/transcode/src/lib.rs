@@ -138,7 +138,6 @@ impl Transcode {
                 sweeper: sweeper_signal.clone(),
                 clock: clock.clone(),
                 lease_ttl_ms,
-                max_failures: config.max_failures,
             },
             planner: JobPlanner {
                 leases: leases.clone(),

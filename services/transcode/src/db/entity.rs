@@ -246,6 +246,9 @@ pub(crate) mod task {
         pub encoder_build: String,
         /// Name of the worker that has or had the lease.
         pub worker: String,
+        /// Nonce of the StartTask call that leased it last; NULL before the first.
+        #[sea_orm(unique)]
+        pub start_nonce: Option<String>,
         /// Token of the current or last lease; 0 before the first.
         pub fencing_token: i64,
         pub lease_expire_time: i64,

@@ -224,7 +224,7 @@ fn tasks() -> TableCreateStatement {
         bigint("wake_up_time"),
         integer("wake_ups_sent"),
     ];
-    table("tasks", columns, [], &["id"])
+    table("tasks", columns, [text("start_nonce").unique_key().to_owned()], &["id"])
 }
 
 fn plans() -> TableCreateStatement {

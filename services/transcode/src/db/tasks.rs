@@ -44,6 +44,7 @@ pub(crate) fn new_task(generation: &Generation, kind: TaskKind, index: i32, now:
         required_build: String::new(),
         encoder_build: String::new(),
         worker: String::new(),
+        start_nonce: None,
         fencing_token: 0,
         lease_expire_time: 0,
         attempt_failures: 0,
@@ -89,6 +90,12 @@ impl Db {
         Ok(task::Entity::find_by_id(id).filter(task::Column::JobId.eq(job)).one(&self.connection).await?)
     }
 
+    /// The task that the StartTask call with this nonce leased.
+    pub(crate) async fn task_of_nonce(&self, nonce: &str) -> Result<Option<TaskRow>, TranscodeError> {
+        let task = task::Entity::find().filter(task::Column::StartNonce.eq(nonce));
+        Ok(task.one(&self.connection).await?)
+    }
+
     /// Tasks that a worker with this name and encoder build can probably start, the most urgent first: by priority, then the
     /// oldest job first. [`TaskRules::may_start`] decides.
     ///
@@ -107,20 +114,13 @@ impl Db {
             .add(task::Column::State.eq(TaskState::Queued))
             .add(task::Column::ReadyTime.lte(now))
             .add(is_not_excluded);
-        let mut found = Vec::new();
-        for condition in [queued, expired(now)] {
-            let rows = task::Entity::find()
-                .filter(condition.add(task::Column::RequiredBuild.is_in(["", encoder_build])))
-                .order_by_asc(task::Column::Priority)
-                .order_by_asc(task::Column::JobId)
-                .order_by_asc(task::Column::TaskIndex)
-                .limit(MAX_CANDIDATES);
-            found.extend(rows.all(&self.connection).await?);
-        }
-        found.sort_by(|a, b| {
-            (a.priority, &a.job_id, a.task_index).cmp(&(b.priority, &b.job_id, b.task_index))
-        });
-        Ok(found)
+        let rows = task::Entity::find()
+            .filter(queued.add(task::Column::RequiredBuild.is_in(["", encoder_build])))
+            .order_by_asc(task::Column::Priority)
+            .order_by_asc(task::Column::JobId)
+            .order_by_asc(task::Column::TaskIndex)
+            .limit(MAX_CANDIDATES);
+        Ok(rows.all(&self.connection).await?)
     }
 
     /// The number of a generation's tasks by stage.

@@ -17,8 +17,8 @@ pub(crate) use self::{
     },
     output::{AllowedOutputs, OutputKind},
     task::{
-        CONFIRMATION_WAIT_MS, Completion, ExcludedWorker, FailureCounts, Lease, LeaseError, LeaseStart,
-        RetryDecision, TaskKind, TaskRules, TaskState,
+        CONFIRMATION_WAIT_MS, Completion, ExcludedWorker, FailureCounts, Lease, LeaseError, RetryDecision,
+        TaskKind, TaskRules, TaskState,
     },
     tracks::{TrackView, check_tracks},
 };

@@ -81,19 +81,10 @@ pub(crate) struct Lease {
     pub(crate) fencing_token: i64,
 }
 
-/// A new lease.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct LeaseStart {
-    pub(crate) lease: Lease,
-    /// Failures of the task, including the lost attempt that this lease replaces.
-    pub(crate) failures: FailureCounts,
-}
-
 /// Why a worker may not run a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LeaseError {
-    /// Another worker has leased it, its retry delay has not passed, or its last attempt was lost and its job is about to
-    /// fail.
+    /// Another worker has leased it, or its retry delay has not passed.
     #[error("the task is leased to another worker, or waits for its next attempt")]
     Leased,
     /// Its job was started with another encoder build, and segments of two builds must not be mixed.
@@ -169,32 +160,18 @@ pub(crate) enum Completion {
 }
 
 impl TaskRules {
-    /// The next lease for a worker with this name and encoder build.
-    pub(crate) fn may_start(
-        &self,
-        now: i64,
-        worker: &str,
-        encoder_build: &str,
-        max_failures: i32,
-    ) -> Result<LeaseStart, LeaseError> {
-        let failures = match self.state {
-            TaskState::Queued if !self.accepts(encoder_build) => return Err(LeaseError::OtherBuild),
-            TaskState::Queued if self.excludes(worker, now) => return Err(LeaseError::Reserved),
-            TaskState::Queued if self.ready_time <= now => self.failures,
-            TaskState::Queued => return Err(LeaseError::Leased),
-            // An expired lease is a lost attempt. When it was the last one, the sweeper fails the task.
-            TaskState::Running if self.is_expired(now) && self.accepts(encoder_build) => {
-                match self.decide_lost(max_failures) {
-                    RetryDecision::Retry { failures, .. } => failures,
-                    RetryDecision::GiveUp => return Err(LeaseError::Leased),
-                }
+    /// The next lease for a worker with this name and encoder build. An expired lease is not replaced: the sweeper queues
+    /// the task first, because it alone knows whether this role was unavailable and the worker may still be there.
+    pub(crate) fn may_start(&self, now: i64, worker: &str, encoder_build: &str) -> Result<Lease, LeaseError> {
+        match self.state {
+            TaskState::Queued if !self.accepts(encoder_build) => Err(LeaseError::OtherBuild),
+            TaskState::Queued if self.excludes(worker, now) => Err(LeaseError::Reserved),
+            TaskState::Queued if self.ready_time <= now => {
+                Ok(Lease { fencing_token: self.fencing_token + 1 })
             }
-            TaskState::Running => return Err(LeaseError::Leased),
-            TaskState::Succeeded | TaskState::Failed | TaskState::Cancelled => {
-                return Err(LeaseError::Ended);
-            }
-        };
-        Ok(LeaseStart { lease: Lease { fencing_token: self.fencing_token + 1 }, failures })
+            TaskState::Queued | TaskState::Running => Err(LeaseError::Leased),
+            TaskState::Succeeded | TaskState::Failed | TaskState::Cancelled => Err(LeaseError::Ended),
+        }
     }
 
     /// Whether its lease has expired.
@@ -317,14 +294,20 @@ mod tests {
             let mut leases: Vec<Lease> = Vec::new();
             for (passed, renews) in steps {
                 now += passed;
-                match task.may_start(now, "w", "build", i32::MAX) {
-                    Ok(LeaseStart { lease, failures }) => {
+                // The sweeper.
+                if task.is_expired(now) {
+                    let RetryDecision::Retry { failures, .. } = task.decide_lost(i32::MAX) else {
+                        return Err(TestCaseError::fail("gave up"));
+                    };
+                    task = TaskRules { state: TaskState::Queued, failures, ..task };
+                }
+                match task.may_start(now, "w", "build") {
+                    Ok(lease) => {
                         prop_assert!(leases.iter().all(|old| old.fencing_token < lease.fencing_token));
                         task = TaskRules {
                             state: TaskState::Running,
                             fencing_token: lease.fencing_token,
                             lease_expire_time: now + 15,
-                            failures,
                             ..task
                         };
                         leases.push(lease);
@@ -345,18 +328,17 @@ mod tests {
     fn start_before_ready_time_is_rejected() {
         let failures = attempts(2);
         let task = TaskRules { fencing_token: 1, failures, ready_time: 100, ..task(TaskState::Queued) };
-        assert_eq!(task.may_start(99, "w", "b", 5), Err(LeaseError::Leased));
-        let started = LeaseStart { lease: Lease { fencing_token: 2 }, failures };
-        assert_eq!(task.may_start(100, "w", "b", 5), Ok(started));
+        assert_eq!(task.may_start(99, "w", "b"), Err(LeaseError::Leased));
+        assert_eq!(task.may_start(100, "w", "b"), Ok(Lease { fencing_token: 2 }));
     }
 
     #[test]
-    fn start_expired_task_counts_lost_attempt_up_to_limit() {
-        let task =
-            |failed| TaskRules { fencing_token: 1, failures: attempts(failed), ..task(TaskState::Running) };
-        let started = LeaseStart { lease: Lease { fencing_token: 2 }, failures: attempts(2) };
-        assert_eq!(task(1).may_start(0, "w", "b", 3), Ok(started));
-        assert_eq!(task(2).may_start(0, "w", "b", 3), Err(LeaseError::Leased), "the sweeper gives it up");
+    fn may_start_task_with_expired_lease_is_rejected_until_it_is_queued() {
+        let running = TaskRules { fencing_token: 1, lease_expire_time: 5, ..task(TaskState::Running) };
+        assert!(running.is_expired(100));
+        assert_eq!(running.may_start(100, "w", "b"), Err(LeaseError::Leased));
+        let queued = TaskRules { state: TaskState::Queued, ..running };
+        assert_eq!(queued.may_start(100, "w", "b"), Ok(Lease { fencing_token: 2 }));
     }
 
     #[test]
@@ -366,8 +348,8 @@ mod tests {
             wake_ups_sent,
             ..task(TaskState::Queued)
         };
-        assert_eq!(task(3).may_start(0, "w", "new", 5), Err(LeaseError::OtherBuild));
-        assert!(task(3).may_start(0, "w", "old", 5).is_ok());
+        assert_eq!(task(3).may_start(0, "w", "new"), Err(LeaseError::OtherBuild));
+        assert!(task(3).may_start(0, "w", "old").is_ok());
         assert!(!task(2).is_stranded("new") && task(3).is_stranded("new") && !task(3).is_stranded("old"));
     }
 
@@ -410,9 +392,9 @@ mod tests {
     fn may_start_by_excluded_worker_is_rejected_until_exclusion_ends() {
         let excluded = ExcludedWorker { worker: "a".to_owned(), until: 100 };
         let task = TaskRules { excluded, ..task(TaskState::Queued) };
-        assert_eq!(task.may_start(99, "a", "x", 5), Err(LeaseError::Reserved));
-        assert!(task.may_start(99, "b", "x", 5).is_ok());
-        assert!(task.may_start(100, "a", "x", 5).is_ok());
+        assert_eq!(task.may_start(99, "a", "x"), Err(LeaseError::Reserved));
+        assert!(task.may_start(99, "b", "x").is_ok());
+        assert!(task.may_start(100, "a", "x").is_ok());
     }
 
     proptest! {

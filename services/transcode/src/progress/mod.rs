@@ -1,13 +1,13 @@
 //! Progress of jobs: aggregated from the reports of their workers, persisted as a watermark, and published.
 //!
-//! One report passes three stages:
+//! [`publish`] receives each report, limits the rate, and uses the other two. Three stages:
 //! 1. [`aggregate`]: the pure computation of a job's progress from the latest report of each task.
 //! 2. [`watermark`]: an upper bound of what is published, persisted before it is published. With head-room, so that not
 //!    every report is written. A process that takes over starts there, so that published progress never decreases.
 //! 3. [`publish`]: the rate limit, and what callers of this process see.
 //!
 //! That progress never decreases is one rule, `Progress::raise` of the contract's crate, which [`marks::JobProgress`]
-//! applies to a job and its renditions. The worker and the upload role apply the same rule to what they hold.
+//! applies to a job and its renditions. The upload role applies the same rule to what it holds.
 
 mod aggregate;
 mod marks;

@@ -40,6 +40,7 @@ pub(crate) struct ProgressTracker {
     jobs: Mutex<HashMap<String, TrackedJob>>,
 }
 
+/// `published` never exceeds `watermark`. The aggregate may exceed both, until the watermark was raised.
 #[derive(Default)]
 struct TrackedJob {
     /// None before the first refresh, like the plan.

@@ -29,6 +29,9 @@ use crate::{
 
 /// Renewals per lifetime of a lease.
 const RENEWALS_PER_LEASE: u32 = 3;
+/// Part of the renewal interval, in percent, after which a report renews the lease: workers without progress report a
+/// little before the interval ends.
+const RENEWAL_MIN_PERCENT: i64 = 75;
 
 /// What all report streams use.
 pub(crate) struct ReportStreams {
@@ -144,7 +147,8 @@ impl ReportStream {
     fn must_renew(&self, presented: &PresentedLease, now: i64) -> bool {
         let interval_ms = i64::try_from(self.shared.renewal_interval().as_millis()).unwrap_or(i64::MAX);
         self.reported.as_ref().is_none_or(|reported| {
-            reported.presented != *presented || now >= reported.renewal_time + interval_ms
+            reported.presented != *presented
+                || now >= reported.renewal_time + interval_ms / 100 * RENEWAL_MIN_PERCENT
         })
     }
 

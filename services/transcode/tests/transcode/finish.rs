@@ -363,6 +363,7 @@ async fn unreferenced_objects_are_removed(#[case] backend: Backend) {
     // recorded.
     system.upload(&first.prefix, &[segment("360p", 7), init("240p")]).await;
     system.advance_clock(16);
+    system.transcode.sweep().await.unwrap();
     let next = system.start_encode_task(&first.lease.task).await;
     system.encode_and_complete(&next, 15).await;
     system.encode_remaining(&next.lease.task, 15).await;

@@ -169,6 +169,7 @@ async fn start_task_after_lost_worker_returns_recorded_segments(#[case] backend:
     system.record(&audio, vec![init("audio-0"), segment("audio-0", 0), segment("audio-0", 1)]).await;
     system.record(&audio, vec![segment("audio-0", 3)]).await;
     system.advance_clock(16);
+    system.transcode.sweep().await.unwrap();
     let next = system.start_encode_task(&audio.lease.task).await;
     assert_eq!(next.lease.task, audio.lease.task);
     assert_eq!(next.recorded, [("audio-0".to_owned(), 2)].into());

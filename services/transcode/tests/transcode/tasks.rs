@@ -19,13 +19,18 @@ const ROUND_TRIPS_AFTER_DROP: usize = 20;
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn start_task_of_leased_task_is_rejected_until_lease_expires(#[case] backend: Backend) {
+async fn start_task_of_leased_task_is_rejected_until_sweeper_releases_expired_lease(
+    #[case] backend: Backend,
+) {
     let system = TestSystem::start(backend).await;
     system.create_job("ann", "v1").await;
     let first = system.start_next_task().await;
     let old = first.lease.unwrap();
     assert_eq!(reason(system.worker_client().start_task(start_request(&old.task)).await), "TASK_LEASED");
     system.advance_clock(16);
+    // Perhaps this role was unavailable and the worker could not renew its lease: only the sweeper knows.
+    assert_eq!(reason(system.worker_client().start_task(start_request(&old.task)).await), "TASK_LEASED");
+    system.transcode.sweep().await.unwrap();
     let second = system.worker_client().start_task(start_request(&old.task)).await.unwrap().into_inner();
     let new = second.lease.clone().unwrap();
     assert!(new.fencing_token > old.fencing_token);
@@ -49,6 +54,36 @@ async fn start_task_of_leased_task_is_rejected_until_lease_expires(#[case] backe
     system.encode_and_complete(&task, 4).await;
     system.worker_client().complete_task(complete_request(&new)).await.expect("a repeated call succeeds");
     assert_eq!(reason(system.worker_client().start_task(start_request(&old.task)).await), "TASK_ENDED");
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn start_task_repeated_with_same_nonce_returns_same_lease(#[case] backend: Backend) {
+    let system = TestSystem::start(backend).await;
+    let created = system.create_job("ann", "v1").await;
+    system.create_job("ann", "v2").await;
+    let hint = system.receive_hint().await;
+    let request = start_request(&hint);
+    let (mut one, mut two) = (system.worker_client(), system.worker_client());
+    // The response of the first call is lost, and the repeated call may overtake it.
+    let (first, second) = tokio::join!(one.start_task(request.clone()), two.start_task(request.clone()));
+    let (first, second) = (first.unwrap().into_inner(), second.unwrap().into_inner());
+    assert_eq!((first.lease.clone(), first.attempt), (second.lease, second.attempt));
+    let third = system.worker_client().start_task(request.clone()).await.unwrap().into_inner();
+    assert_eq!(third.lease, first.lease);
+    let next = system.worker_client().start_task(start_request(&hint)).await.unwrap().into_inner();
+    assert_ne!(next.lease.unwrap().task, first.lease.unwrap().task, "one lease, one task");
+
+    let failure = Failure { reason: "ENCODER_CRASHED".to_owned(), message: "crashed".to_owned() };
+    let request_of_lost =
+        FailTaskRequest { lease: third.lease, failure: Some(failure), cause: FailureCause::Encoder.into() };
+    system.worker_client().fail_task(request_of_lost).await.unwrap();
+    assert_eq!(reason(system.worker_client().start_task(request.clone()).await), "LEASE_LOST", "too late");
+    let unnamed = StartTaskRequest { nonce: String::new(), ..request };
+    assert_eq!(reason(system.worker_client().start_task(unnamed).await), "FIELD_INVALID");
+    assert_eq!(system.get_job(&created.name).await.state(), State::Running);
 }
 
 #[rstest]
@@ -97,6 +132,7 @@ async fn report_progress_broken_stream_shortens_lease(#[case] backend: Backend) 
     timeout(RESPONSE_TIMEOUT, shortened).await.expect("the lease is shortened");
     // Four seconds instead of fifteen.
     system.advance_clock(5);
+    system.transcode.sweep().await.unwrap();
     let claimed = system.worker_client().start_task(start_request(&lease.task)).await.unwrap().into_inner();
     assert_eq!(claimed.attempt, 2);
 }
@@ -125,6 +161,7 @@ async fn report_progress_broken_stream_keeps_lease_renewed_by_newer_stream(#[cas
         assert_eq!(system.lease_expire_time(&lease.task).await, renewed);
     }
     system.advance_clock(6);
+    system.transcode.sweep().await.unwrap();
     assert_eq!(reason(system.worker_client().start_task(start_request(&lease.task)).await), "TASK_LEASED");
 }
 

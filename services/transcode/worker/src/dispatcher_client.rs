@@ -21,7 +21,8 @@ use crate::backoff::Backoff;
 
 /// Timeout of one attempt of a call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// Timeout of one attempt of CompleteTask, for which the dispatcher checks every output.
+/// Timeout of one attempt of CompleteTask: longer, because the call waits for the lock of its job, and a task whose
+/// completion cannot be reported is executed again.
 const COMPLETE_TASK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A client of the dispatcher. Methods with a deadline retry until then.
@@ -80,7 +81,7 @@ impl DispatcherClient {
         self.0.clone().sign_outputs(request).await.map(Response::into_inner)
     }
 
-    /// Records uploaded outputs. One attempt: the recorder has its own retries.
+    /// Records uploaded outputs. One attempt: the engine's `RecordBatcher` has its own retries.
     pub(crate) async fn record_outputs(&self, request: RecordOutputsRequest) -> Result<(), Status> {
         self.0.clone().record_outputs(request).await.map(drop)
     }
@@ -145,6 +146,18 @@ pub(crate) fn is_transient(status: &Status) -> bool {
             | Code::PermissionDenied
     );
     !is_permanent && !is_claim_rejected(status)
+}
+
+/// Whether the dispatcher did not answer, as opposed to having rejected the call or failed in it.
+pub(crate) fn is_unavailable(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::ResourceExhausted
+    )
 }
 
 /// Calls until there is a response or a permanent error, or until the next attempt would begin after

@@ -7,8 +7,9 @@ use tokio::process::Command;
 
 use crate::error::WorkerError;
 
-/// Combines the version of this program, that of ffmpeg, and a hash of the self-test's output for each codec.
-/// The version alone does not identify shared libraries, nor what they do on this processor.
+/// Combines the version of this program's output, the version of ffmpeg, and a hash of the self-test's output for
+/// each codec: ffmpeg's version alone does not identify shared libraries, nor what they do on this processor. A
+/// release that changes no output byte keeps the name, so that its workers continue the jobs of the release before.
 pub(crate) async fn name(ffmpeg: &str) -> Result<String, WorkerError> {
     let version = run(ffmpeg, &["-version".to_owned()]).await;
     let version = version.map_err(|cause| WorkerError::Encoder { program: ffmpeg.to_owned(), cause })?;
@@ -23,7 +24,7 @@ pub(crate) async fn name(ffmpeg: &str) -> Result<String, WorkerError> {
     let hash = outputs.flat_map(String::into_bytes).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    Ok(format!("reelmill {}/{OUTPUT_VERSION}, {first}, {hash:016x}", env!("CARGO_PKG_VERSION")))
+    Ok(format!("output {OUTPUT_VERSION}, {first}, {hash:016x}"))
 }
 
 /// Standard output of ffmpeg. Not confined: it reads no user's file.
@@ -50,7 +51,7 @@ mod tests {
             program.display().to_string()
         };
         let own = name("ffmpeg").await.expect("a name");
-        assert!(own.starts_with("reelmill ") && own.contains("ffmpeg version "), "{own}");
+        assert!(own.starts_with("output ") && own.contains("ffmpeg version "), "{own}");
         assert_eq!(name(&wrapped("same", "exec ffmpeg \"$@\"")).await.expect("a name"), own);
         // Same version, different frames: as after a shared library was replaced.
         let other = wrapped("other", "exec ffmpeg \"${@/lanczos/bilinear}\"");

@@ -1,4 +1,4 @@
-//! Health of this machine's encoder: decides by a self-test whether a failed task is the machine's fault, and
+//! Health of this machine's encoder: decides by a self-test whether this machine caused a task's failure, and
 //! keeps an unhealthy worker from taking tasks.
 
 use std::sync::{

@@ -12,7 +12,7 @@ use crate::{
     dependency_breaker::DependencyBreaker,
     dispatcher_client::DispatcherClient,
     encoder_health::{EncoderHealth, worker_stopped},
-    engine::{Engine, Progress, scratch_failed, worker_failed},
+    engine::{Engine, ProgressPublisher, scratch_failed, worker_failed},
     lease_renewal::{LeaseLoss, LeaseRenewal},
     scratch::Scratch,
     settle_task::{TaskOutcome, TaskSettler},
@@ -37,7 +37,7 @@ impl TaskExecutor {
     /// may still wait for an outcome, so that the message must be kept.
     pub(crate) async fn execute(&self, task: LeasedTask) -> bool {
         let LeasedTask { lease, expire_millis, work } = task;
-        let (progress, snapshots) = Progress::new();
+        let (progress, snapshots) = ProgressPublisher::new();
         let renewal =
             LeaseRenewal::new(self.dispatcher.clone(), lease.clone(), expire_millis, snapshots.clone());
         let settler = TaskSettler { dispatcher: &self.dispatcher, lease: &lease, snapshots };
@@ -62,7 +62,7 @@ impl TaskExecutor {
     }
 
     /// Runs the task until it ends or the worker's drain time is over.
-    async fn run(&self, lease: &Lease, work: Work, progress: Progress) -> TaskOutcome {
+    async fn run(&self, lease: &Lease, work: Work, progress: ProgressPublisher) -> TaskOutcome {
         let scratch = self.scratch.task().map_err(|error| {
             tracing::error!(%error, "no folder for the task can be created in the scratch folder");
             scratch_failed(&error)
@@ -93,7 +93,7 @@ impl TaskExecutor {
         if !self.shutdown.is_cancelled() {
             return Err(failure);
         }
-        // The signal that stops the worker may have stopped its encoder too: the source is not to blame.
+        // The signal that stops the worker may have stopped its encoder too: the source is not the cause.
         let reason = convert::reason(failure.kind).as_str_name();
         tracing::info!(reason, "the task failed during shutdown");
         Err(worker_stopped())

@@ -9,11 +9,11 @@
 //! 4. `task_runner` does what the task asks for with the [`engine`]: probe the source and have the job
 //!    planned (PlanJob), encode a work unit, or package a rendition.
 //! 5. The engine hands each output to `presigned_sink`, which puts it at a URL from SignOutputs
-//!    (`presigned_urls`) and records it (RecordOutputs).
-//! 6. `encoder_health` decides whether a failure is this machine's, and `settle_task` calls CompleteTask or
+//!    (`output_url_cache`) and records it (RecordOutputs).
+//! 6. `encoder_health` decides whether this machine caused a failure, and `settle_task` calls CompleteTask or
 //!    FailTask. Then the message is deleted.
 //!
-//! All calls go through `dispatcher_client`. The engine knows neither queue nor lease.
+//! All calls go through `dispatcher_client`. The engine depends neither on the queue nor on leases.
 
 mod backoff;
 mod config;
@@ -25,8 +25,8 @@ mod encoder_health;
 mod error;
 mod execute_task;
 mod lease_renewal;
+mod output_url_cache;
 mod presigned_sink;
-mod presigned_urls;
 mod queue_message;
 mod scratch;
 mod settle_task;
@@ -57,7 +57,7 @@ use crate::{
     execute_task::TaskExecutor,
     scratch::Scratch,
     slot::WorkerContext,
-    start_task::TaskStarter,
+    start_task::StartTaskClient,
 };
 
 /// Timeout of a connection to the object store.
@@ -107,7 +107,7 @@ async fn worker_context(
     let breaker = Arc::new(DependencyBreaker::default());
     Ok(WorkerContext {
         queue,
-        starter: TaskStarter { dispatcher: dispatcher.clone(), worker_name: config.name, encoder_build },
+        starter: StartTaskClient { dispatcher: dispatcher.clone(), worker_name: config.name, encoder_build },
         executor: TaskExecutor {
             dispatcher,
             engine,

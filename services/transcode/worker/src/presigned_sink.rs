@@ -4,17 +4,19 @@
 use std::{path::Path, time::Duration};
 
 use async_trait::async_trait;
+use reelmill_media::FailureKind;
 use reelmill_proto::transcode::{Lease, RecordOutputsRequest};
 use reqwest::{Body, Client};
 use tokio::fs::File;
 use tokio_util::io::ReaderStream;
+use tonic::Status;
 
 use crate::{
     backoff::RetryWindow,
     convert,
-    dispatcher_client::{DispatcherClient, is_transient},
+    dispatcher_client::{DispatcherClient, is_transient, is_unavailable},
     engine::{Content, Output, OutputSink, SinkError},
-    presigned_urls::{PresignError, PresignedUrls},
+    output_url_cache::{OutputUrlCache, PresignError},
 };
 
 /// Timeout of a PUT of an empty object. Larger ones get the time that [`MIN_BYTES_PER_SECOND`] takes on top.
@@ -30,11 +32,12 @@ pub(crate) struct PresignedSink {
     dispatcher: DispatcherClient,
     lease: Lease,
     retry_window: Duration,
-    urls: PresignedUrls,
+    urls: OutputUrlCache,
 }
 
 /// A failed attempt to put an output.
 struct PutError {
+    kind: FailureKind,
     cause: String,
     is_transient: bool,
 }
@@ -47,7 +50,7 @@ impl PresignedSink {
         lease: Lease,
         retry_window: Duration,
     ) -> Self {
-        let urls = PresignedUrls::new(dispatcher.clone(), lease.clone());
+        let urls = OutputUrlCache::new(dispatcher.clone(), lease.clone());
         Self { http, dispatcher, lease, retry_window, urls }
     }
 
@@ -71,7 +74,7 @@ impl PresignedSink {
             .timeout(timeout)
             .send()
             .await
-            .map_err(|error| PutError { cause: error.without_url().to_string(), is_transient: true })?;
+            .map_err(|error| PutError::object_store(error.without_url().to_string(), true))?;
         let status = response.status();
         if status.is_success() {
             return Ok(());
@@ -79,20 +82,38 @@ impl PresignedSink {
         // 403: the URL may have expired while it was cached.
         self.urls.discard(name).await;
         let is_transient = status.is_server_error() || matches!(status.as_u16(), 403 | 408 | 429);
-        Err(PutError { cause: format!("the object store responded {status}"), is_transient })
+        Err(PutError::object_store(format!("the object store responded {status}"), is_transient))
     }
+}
+
+impl PutError {
+    fn object_store(cause: String, is_transient: bool) -> Self {
+        Self { kind: FailureKind::ObjectStoreUnavailable, cause, is_transient }
+    }
+}
+
+/// What a failed call to the dispatcher means.
+fn failure_kind(status: &Status) -> FailureKind {
+    if is_unavailable(status) { FailureKind::DispatcherUnavailable } else { FailureKind::EncoderCrashed }
 }
 
 async fn file_body(path: &Path) -> Result<Body, PutError> {
     let opened = File::open(path).await;
-    let file = opened.map_err(|error| PutError { cause: error.to_string(), is_transient: false })?;
+    let file = opened.map_err(|error| PutError {
+        kind: FailureKind::EncoderCrashed,
+        cause: error.to_string(),
+        is_transient: false,
+    })?;
     Ok(Body::wrap_stream(ReaderStream::with_capacity(file, FILE_BUFFER_BYTES)))
 }
 
 impl From<PresignError> for PutError {
     fn from(error: PresignError) -> Self {
-        let is_transient = matches!(&error, PresignError::Call(status) if is_transient(status));
-        Self { cause: error.to_string(), is_transient }
+        let (kind, is_transient) = match &error {
+            PresignError::Call(status) => (failure_kind(status), is_transient(status)),
+            _ => (FailureKind::EncoderCrashed, false),
+        };
+        Self { kind, cause: error.to_string(), is_transient }
     }
 }
 
@@ -104,7 +125,7 @@ impl OutputSink for PresignedSink {
             let Err(error) = self.put_once(name, &content, content_type).await else { return Ok(()) };
             tracing::debug!(name, cause = error.cause, "an attempt to put an output failed");
             if !error.is_transient || !retries.wait_for_retry().await {
-                return Err(SinkError { name: name.to_owned(), cause: error.cause });
+                return Err(SinkError { name: name.to_owned(), kind: error.kind, cause: error.cause });
             }
         }
     }
@@ -116,7 +137,7 @@ impl OutputSink for PresignedSink {
         };
         self.dispatcher.record_outputs(request).await.map_err(|status| {
             let name = outputs.first().map(|output| output.name.clone()).unwrap_or_default();
-            SinkError { name, cause: format!("recording: {status}") }
+            SinkError { name, kind: failure_kind(&status), cause: format!("recording: {status}") }
         })
     }
 }

@@ -23,8 +23,8 @@ impl HiddenMessage {
         Self { queue, message, extending: AbortOnDropHandle::new(extending) }
     }
 
-    /// Name of the task.
-    pub(crate) fn task(&self) -> &str {
+    /// Name of the task in the message: only a hint that there is work.
+    pub(crate) fn hinted_task(&self) -> &str {
         &self.message.body
     }
 

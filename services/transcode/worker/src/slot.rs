@@ -11,7 +11,7 @@ use crate::{
     encoder_health::EncoderHealth,
     execute_task::TaskExecutor,
     queue_message::{HiddenMessage, VISIBILITY_TIMEOUT},
-    start_task::{Started, TaskStarter},
+    start_task::{StartTaskClient, Started},
 };
 
 /// How long one receive call waits for a message.
@@ -25,7 +25,7 @@ const OTHER_BUILD_RETURN_DELAY: Duration = Duration::from_secs(5);
 /// What every slot of a worker uses.
 pub(crate) struct WorkerContext {
     pub queue: Arc<dyn Queue>,
-    pub starter: TaskStarter,
+    pub starter: StartTaskClient,
     pub executor: TaskExecutor,
     pub health: Arc<EncoderHealth>,
     pub breaker: Arc<DependencyBreaker>,
@@ -72,7 +72,7 @@ impl WorkerContext {
         if !self.health.is_healthy() {
             return message.return_after(RETURN_DELAY).await;
         }
-        let return_delay = match self.starter.start(message.task()).await {
+        let return_delay = match self.starter.start(message.hinted_task()).await {
             Ok(Started::Leased(task)) => {
                 let is_settled = self.executor.execute(task).await;
                 (!is_settled).then_some(RETURN_DELAY)
@@ -81,7 +81,7 @@ impl WorkerContext {
             Ok(Started::OtherBuild) => Some(OTHER_BUILD_RETURN_DELAY),
             Ok(Started::Reserved) => Some(RETURN_DELAY),
             Err(status) => {
-                tracing::warn!(task = message.task(), %status, "the task could not be started");
+                tracing::warn!(hinted_task = message.hinted_task(), %status, "no task could be started");
                 Some(RETURN_DELAY)
             }
         };

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Leases tasks in the name of this worker.
-pub(crate) struct TaskStarter {
+pub(crate) struct StartTaskClient {
     pub dispatcher: DispatcherClient,
     /// Name of the worker, for logs and operators.
     pub worker_name: String,
@@ -41,13 +41,16 @@ pub(crate) struct LeasedTask {
     pub work: Work,
 }
 
-impl TaskStarter {
-    /// Leases the most urgent task of any job. `task`, the name in the message, is only a hint that there is work.
-    pub(crate) async fn start(&self, task: &str) -> Result<Started, Status> {
+impl StartTaskClient {
+    /// Leases the most urgent task of any job. `hinted_task`, the name in the message, is only a hint that there
+    /// is work.
+    pub(crate) async fn start(&self, hinted_task: &str) -> Result<Started, Status> {
         let request = StartTaskRequest {
-            task: task.to_owned(),
+            task: hinted_task.to_owned(),
             worker: self.worker_name.clone(),
             encoder_build: self.encoder_build.clone(),
+            // Of all attempts of this call.
+            nonce: format!("{:032x}", rand::random::<u128>()),
         };
         let deadline = Instant::now() + VISIBILITY_TIMEOUT / 2;
         match self.dispatcher.start_task(request, deadline).await {
@@ -60,7 +63,7 @@ impl TaskStarter {
             Err(status) if reason(&status) == Some(Reason::TaskOtherBuild) => Ok(Started::OtherBuild),
             Err(status) if reason(&status) == Some(Reason::TaskReserved) => Ok(Started::Reserved),
             Err(status) if is_claim_rejected(&status) => {
-                tracing::debug!(task, %status, "nothing to do");
+                tracing::debug!(hinted_task, %status, "nothing to do");
                 Ok(Started::NothingToDo)
             }
             Err(status) => Err(status),

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fmt::Display, sync::Arc};
 
 use reelmill_media::{
-    Failure, FailureKind,
+    Failure,
     plan::{Plan, WorkUnit},
 };
 use reelmill_proto::transcode::{
@@ -12,12 +12,14 @@ use reelmill_proto::transcode::{
 };
 use tempfile::TempDir;
 use tokio::time::Instant;
-use tonic::{Code, Status};
+use tonic::Status;
 
 use crate::{
     convert,
-    dispatcher_client::DispatcherClient,
-    engine::{Completion, Engine, Progress, SourceAddress, TaskIo, worker_failed},
+    dispatcher_client::{DispatcherClient, is_unavailable},
+    engine::{
+        Completion, Engine, ProgressPublisher, SourceAddress, TaskIo, dispatcher_unavailable, worker_failed,
+    },
     presigned_sink::PresignedSink,
 };
 
@@ -27,7 +29,7 @@ pub(crate) struct TaskRunner {
     dispatcher: DispatcherClient,
     lease: Lease,
     scratch: TempDir,
-    progress: Progress,
+    progress: ProgressPublisher,
 }
 
 impl TaskRunner {
@@ -36,7 +38,7 @@ impl TaskRunner {
         dispatcher: DispatcherClient,
         lease: Lease,
         scratch: TempDir,
-        progress: Progress,
+        progress: ProgressPublisher,
     ) -> Self {
         Self { engine, dispatcher, lease, scratch, progress }
     }
@@ -150,16 +152,5 @@ fn invalid_task(error: &dyn Display) -> Failure {
 
 fn call_failed(status: &Status) -> Failure {
     tracing::warn!(%status, "a call to the dispatcher failed");
-    let is_unavailable = matches!(
-        status.code(),
-        Code::Unavailable
-            | Code::DeadlineExceeded
-            | Code::Cancelled
-            | Code::Unknown
-            | Code::ResourceExhausted
-    );
-    if is_unavailable {
-        return Failure::new(FailureKind::DispatcherUnavailable, "The transcode service does not answer.");
-    }
-    worker_failed()
+    if is_unavailable(status) { dispatcher_unavailable() } else { worker_failed() }
 }

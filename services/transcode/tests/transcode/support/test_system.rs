@@ -213,6 +213,12 @@ impl TestSystem {
         self.queue.receive(1, Duration::from_secs(60), wait).await.unwrap().pop()
     }
 
+    /// The task that the next wake-up names.
+    pub async fn receive_hint(&self) -> String {
+        self.transcode.sweep().await.unwrap();
+        self.receive_message(RESPONSE_TIMEOUT).await.expect("a message").body
+    }
+
     /// Receives the next wake-up and starts a task.
     pub async fn start_next_task(&self) -> StartTaskResponse {
         self.transcode.sweep().await.unwrap();
@@ -273,6 +279,7 @@ pub fn start_request(task: &str) -> StartTaskRequest {
         task: task.to_owned(),
         worker: "w".to_owned(),
         encoder_build: "ffmpeg test".to_owned(),
+        nonce: uuid::Uuid::new_v4().to_string(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Failures that are not the source's fault. The cause is logged; the message for users is general.
+//! Failures that are not caused by the contents of the source. The cause is logged; the message for users is general.
 
 use std::{fmt::Display, io};
 
@@ -39,7 +39,18 @@ pub(crate) fn scratch_failed(error: &io::Error) -> Failure {
 }
 
 /// An output cannot be put or recorded.
-pub(crate) fn object_store_unavailable(error: &SinkError) -> Failure {
+pub(crate) fn output_failed(error: &SinkError) -> Failure {
     tracing::warn!(%error, "an output could not be put or recorded");
-    Failure::new(FailureKind::ObjectStoreUnavailable, "The object store does not accept the outputs.")
+    match error.kind {
+        FailureKind::ObjectStoreUnavailable => {
+            Failure::new(error.kind, "The object store does not accept the outputs.")
+        }
+        FailureKind::DispatcherUnavailable => dispatcher_unavailable(),
+        _ => worker_failed(),
+    }
+}
+
+/// The dispatcher does not answer a call.
+pub(crate) fn dispatcher_unavailable() -> Failure {
+    Failure::new(FailureKind::DispatcherUnavailable, "The transcode service does not answer.")
 }

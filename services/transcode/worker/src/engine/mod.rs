@@ -1,5 +1,5 @@
-//! The engine: encodes one task's source into segments and files, through ffmpeg in a jail. It knows neither
-//! queue nor lease, and is tested without them. Dropping a running call kills the processes it started.
+//! The engine: encodes one task's source into segments and files, through ffmpeg in a jail. It depends neither
+//! on the queue nor on leases, and is tested without them. Dropping a running call kills the processes it started.
 //!
 //! - `source`: [`Session`], the open source: ranged GETs through a block cache, served to ffmpeg by a proxy on
 //!   the loopback interface.
@@ -31,11 +31,11 @@ mod task_io;
 pub use limits::EngineLimits;
 pub use output::sink::{Content, Output, OutputKind, OutputSink, SinkError};
 pub use process::jail::{Jail, Tools};
-pub use progress::{publisher::Progress, snapshot::Snapshot};
+pub use progress::{publisher::ProgressPublisher, snapshot::Snapshot};
 pub use source::{address::SourceAddress, session::Session};
 pub use task_io::{Completion, TaskIo};
 
-pub(crate) use failure::{scratch_failed, worker_failed};
+pub(crate) use failure::{dispatcher_unavailable, scratch_failed, worker_failed};
 
 use std::{collections::HashMap, path::Path, sync::Arc};
 
@@ -48,7 +48,7 @@ use reelmill_media::{
 use self::{
     activity::Activity,
     encode::request::EncodeRequest,
-    output::{recorder::OutputRecorder, upload_context::UploadContext},
+    output::{record_batcher::RecordBatcher, upload_context::UploadContext},
     probe::prober::Prober,
     progressive::ProgressiveJoin,
 };
@@ -98,7 +98,7 @@ impl Engine {
         io: TaskIo<'_>,
     ) -> Result<Completion, Failure> {
         io.progress.start(plan, work_unit);
-        let recorder = OutputRecorder::start(Arc::clone(&io.sink), self.limits.retry_window);
+        let recorder = RecordBatcher::start(Arc::clone(&io.sink), self.limits.retry_window);
         let uploads = UploadContext::new(Arc::clone(&io.sink), recorder.handle(), session.activity().clone());
         let request = EncodeRequest {
             tools: &self.tools,
@@ -132,7 +132,7 @@ impl Engine {
         audio: Option<Vec<SourceAddress>>,
         io: TaskIo<'_>,
     ) -> Result<Completion, Failure> {
-        let recorder = OutputRecorder::start(Arc::clone(&io.sink), self.limits.retry_window);
+        let recorder = RecordBatcher::start(Arc::clone(&io.sink), self.limits.retry_window);
         let uploads = UploadContext::new(Arc::clone(&io.sink), recorder.handle(), Activity::new());
         let warning = self.progressive_join(&io, &uploads).join_stored(rendition, video, audio).await?;
         drop(uploads);

@@ -10,7 +10,7 @@ use tokio::{fs, io::AsyncWriteExt, time::timeout};
 
 use crate::engine::{
     encode::encoded::Encoded,
-    failure::{crashed, object_store_unavailable, source_unreadable},
+    failure::{crashed, output_failed, source_unreadable},
     limits::EngineLimits,
     output::{
         local_copy::create_file,
@@ -138,7 +138,7 @@ impl ProgressiveJoin<'_> {
         let rendition = input.rendition.to_owned();
         let output = Output { name, size_bytes: size, rendition, kind: OutputKind::Progressive };
         let uploaded = self.uploads.upload(output, Content::File(file.clone(), size), "video/mp4").await;
-        uploaded.map_err(|error| object_store_unavailable(&error))?;
+        uploaded.map_err(|error| output_failed(&error))?;
         fs::remove_file(&file).await.map_err(|error| crashed(&error))?;
         Ok(None)
     }

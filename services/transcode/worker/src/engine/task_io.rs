@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use reelmill_media::Failure;
 
-use crate::engine::{output::sink::OutputSink, progress::publisher::Progress};
+use crate::engine::{output::sink::OutputSink, progress::publisher::ProgressPublisher};
 
 /// What a task writes to.
 #[derive(Clone)]
@@ -14,7 +14,7 @@ pub struct TaskIo<'a> {
     /// Where outputs are uploaded and recorded.
     pub sink: Arc<dyn OutputSink>,
     /// Where progress is published.
-    pub progress: &'a Progress,
+    pub progress: &'a ProgressPublisher,
 }
 
 /// Result of a completed task. Its outputs are recorded already.

@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use reelmill_media::plan::{Options, Plan, plan};
 use reelmill_media::{Failure, FailureCause, FailureKind};
 use reelmill_worker::engine::{
-    Completion, Content, Engine, Output, OutputKind, OutputSink, Progress, SinkError, SourceAddress, TaskIo,
+    Completion, Content, Engine, Output, OutputKind, OutputSink, ProgressPublisher, SinkError, SourceAddress,
+    TaskIo,
 };
 use rstest::rstest;
 use std::collections::HashMap;
@@ -92,7 +93,7 @@ async fn transcode_reads_each_source_block_once() {
     let session = engine.open(address).await.expect("open");
     let source = engine.inspect(&session, scratch.path()).await.expect("probed");
     let plan = plan(&source, &options(&[72]));
-    let (progress, _) = Progress::new();
+    let (progress, _) = ProgressPublisher::new();
     let sink = Arc::new(UnrecordedSink::default());
     let task_io = TaskIo { scratch: scratch.path(), sink, progress: &progress };
     engine.encode(&session, &plan, &plan.work_units[0], &HashMap::new(), task_io).await.expect("encoded");
@@ -155,7 +156,7 @@ async fn encode_into(
 ) -> (Result<Completion, Failure>, Plan) {
     let job = Job::planned_with(engine, source, options).await;
     let session = engine.open(job.address.clone()).await.expect("open");
-    let (progress, _) = Progress::new();
+    let (progress, _) = ProgressPublisher::new();
     let task_io = TaskIo { scratch, sink, progress: &progress };
     let nothing = HashMap::new();
     let encoded = engine.encode(&session, &job.plan, &job.plan.work_units[0], &nothing, task_io).await;
@@ -209,7 +210,11 @@ struct FullSink(AtomicU64);
 impl OutputSink for FullSink {
     async fn put(&self, name: &str, _content: Content, _content_type: &'static str) -> Result<(), SinkError> {
         let left = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        left.map(drop).map_err(|_| SinkError { name: name.to_owned(), cause: "full".into() })
+        left.map(drop).map_err(|_| SinkError {
+            name: name.to_owned(),
+            kind: FailureKind::ObjectStoreUnavailable,
+            cause: "full".into(),
+        })
     }
 
     async fn record(&self, _outputs: &[Output]) -> Result<(), SinkError> {
@@ -250,7 +255,11 @@ impl OutputSink for UnrecordedSink {
     async fn record(&self, outputs: &[Output]) -> Result<(), SinkError> {
         let failing = |left: usize| left.checked_sub(1);
         if self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, failing).is_ok() {
-            return Err(SinkError { name: outputs[0].name.clone(), cause: "unavailable".into() });
+            return Err(SinkError {
+                name: outputs[0].name.clone(),
+                kind: FailureKind::DispatcherUnavailable,
+                cause: "unavailable".into(),
+            });
         }
         self.recorded.lock().expect("lock").extend(outputs.iter().map(|output| output.name.clone()));
         Ok(())
@@ -261,7 +270,7 @@ impl OutputSink for UnrecordedSink {
 async fn encode_completes_only_when_outputs_are_recorded() {
     let clip = Clip::new("clip.mp4", CLIP);
     let server = FileServer::start().await;
-    for (failures, expected) in [(2, None), (usize::MAX, Some(FailureKind::ObjectStoreUnavailable))] {
+    for (failures, expected) in [(2, None), (usize::MAX, Some(FailureKind::DispatcherUnavailable))] {
         let scratch = TempDir::new().expect("scratch");
         let mut engine = engine();
         engine.limits.retry_window = Duration::from_secs(1);

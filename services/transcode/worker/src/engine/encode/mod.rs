@@ -1,11 +1,11 @@
 //! Encodes one work unit: the whole video, or a chunk of it, with the renditions that the plan assigns to it.
 //!
 //! `fallback` leaves out tracks that keep ffmpeg from decoding anything; `retries` repeats ffmpeg with a safer
-//! seek or changed audio filters; `attempt` is one run of ffmpeg, whose pipes `pipes` reads.
+//! seek or changed audio filters; `ffmpeg_run` is one run of ffmpeg, whose pipes `pipes` reads.
 
-pub(crate) mod attempt;
 pub(crate) mod encoded;
 pub(crate) mod fallback;
+pub(crate) mod ffmpeg_run;
 pub(crate) mod pipes;
 pub(crate) mod process_limits;
 pub(crate) mod request;

@@ -5,7 +5,8 @@ use std::{collections::HashMap, path::Path};
 use reelmill_media::plan::{Chunk, Plan, WorkUnit};
 
 use crate::engine::{
-    limits::EngineLimits, process::jail::Tools, progress::publisher::Progress, source::session::Session,
+    limits::EngineLimits, process::jail::Tools, progress::publisher::ProgressPublisher,
+    source::session::Session,
 };
 
 /// A work unit to encode, and what its encoder uses.
@@ -19,7 +20,7 @@ pub(crate) struct EncodeRequest<'a> {
     /// Number of the unit's segments that are recorded already, by rendition.
     pub recorded: &'a HashMap<String, u32>,
     pub scratch: &'a Path,
-    pub progress: &'a Progress,
+    pub progress: &'a ProgressPublisher,
 }
 
 impl EncodeRequest<'_> {

@@ -4,8 +4,8 @@ use reelmill_media::Failure;
 
 use crate::engine::{
     encode::{
-        attempt::{Attempt, run_attempt},
         encoded::Encoded,
+        ffmpeg_run::{FfmpegRun, run_ffmpeg},
         request::EncodeRequest,
     },
     output::upload_context::UploadContext,
@@ -25,7 +25,7 @@ pub(crate) async fn encode_with_retries(
         plan: request.plan,
         max_list_bytes: request.limits.max_packet_list_bytes,
     };
-    let mut attempt = Attempt {
+    let mut run = FfmpegRun {
         recorded: request.recorded.clone(),
         strategy: SeekStrategy::Exact,
         seek: None,
@@ -34,20 +34,20 @@ pub(crate) async fn encode_with_retries(
     };
     loop {
         let first_needed = request.start_time() - deinterlacer_lead(request);
-        attempt.seek = finder.position(first_needed, attempt.strategy).await?;
-        let encoded = run_attempt(request, &attempt, uploads).await?;
-        if encoded.has_audio_format_change && !attempt.audio_format_changes {
-            attempt.audio_format_changes = true;
+        run.seek = finder.position(first_needed, run.strategy).await?;
+        let encoded = run_ffmpeg(request, &run, uploads).await?;
+        if encoded.has_audio_format_change && !run.audio_format_changes {
+            run.audio_format_changes = true;
             // The segments of the failed run are uploaded; the same ones follow.
             for (rendition, segments) in encoded.segments() {
-                let recorded = attempt.recorded.entry(rendition.to_owned()).or_default();
+                let recorded = run.recorded.entry(rendition.to_owned()).or_default();
                 *recorded = segments.max(*recorded);
             }
             continue;
         }
-        match attempt.strategy.safer().filter(|_| encoded.starts_late) {
+        match run.strategy.safer().filter(|_| encoded.starts_late) {
             // Nothing of a late rung has been uploaded.
-            Some(safer) => attempt.strategy = safer,
+            Some(safer) => run.strategy = safer,
             None => return Ok(encoded),
         }
     }

@@ -2,7 +2,7 @@
 
 pub(crate) mod images;
 pub(crate) mod local_copy;
-pub(crate) mod recorder;
+pub(crate) mod record_batcher;
 pub(crate) mod sink;
 pub(crate) mod subtitles;
 pub(crate) mod track_upload;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use reelmill_media::geometry::Size;
+use reelmill_media::{FailureKind, geometry::Size};
 
 /// Content of an output.
 #[derive(Clone, Debug)]
@@ -82,10 +82,12 @@ pub enum OutputKind {
 
 /// An output could not be put or recorded: a permanent error, or the last one of the retries.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{name} could not be put: {cause}")]
+#[error("{name} could not be put or recorded: {cause}")]
 pub struct SinkError {
     /// Name of the output.
     pub name: String,
+    /// What failed: the object store, the dispatcher, or this worker.
+    pub kind: FailureKind,
     /// The error.
     pub cause: String,
 }

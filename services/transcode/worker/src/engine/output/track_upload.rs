@@ -15,7 +15,7 @@ use crate::engine::{
         sink::{Content, Output, OutputKind, SinkError},
         upload_context::{UploadContext, UploadError},
     },
-    progress::publisher::Progress,
+    progress::publisher::ProgressPublisher,
 };
 
 /// Uploads of one track that are in flight at the same time.
@@ -40,7 +40,7 @@ pub(crate) struct TrackSpec {
     /// Shift of its timestamps.
     pub shift: Shift,
     /// Where the progress of an audio track is published.
-    pub audio_progress: Option<Progress>,
+    pub audio_progress: Option<ProgressPublisher>,
     /// Where a copy of the stream is kept.
     pub copy_path: Option<PathBuf>,
     /// Largest copy, bytes. A larger one is deleted.

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use crate::engine::{
     activity::Activity,
     output::{
-        recorder::RecorderHandle,
+        record_batcher::RecordBatcherHandle,
         sink::{Content, Output, OutputSink, SinkError},
     },
 };
@@ -33,17 +33,17 @@ pub(crate) enum UploadError {
     Panicked,
 }
 
-/// What all uploads of a task share: the sink, the recorder, and a limit of uploads in flight.
+/// What all uploads of a task share: the sink, the record batcher, and a limit of uploads in flight.
 #[derive(Clone)]
 pub(crate) struct UploadContext {
     sink: Arc<dyn OutputSink>,
-    recorder: RecorderHandle,
+    recorder: RecordBatcherHandle,
     activity: Activity,
     permits: Arc<Semaphore>,
 }
 
 impl UploadContext {
-    pub(crate) fn new(sink: Arc<dyn OutputSink>, recorder: RecorderHandle, activity: Activity) -> Self {
+    pub(crate) fn new(sink: Arc<dyn OutputSink>, recorder: RecordBatcherHandle, activity: Activity) -> Self {
         Self { sink, recorder, activity, permits: Arc::new(Semaphore::new(MAX_TASK_UPLOADS)) }
     }
 

@@ -9,7 +9,7 @@ use tokio::{
 
 use crate::engine::{
     activity::Activity,
-    progress::{publisher::Progress, rate_meter::RateMeter},
+    progress::{publisher::ProgressPublisher, rate_meter::RateMeter},
 };
 
 /// Interval at which progress is published.
@@ -18,7 +18,7 @@ const PUBLISH_INTERVAL: Duration = Duration::from_millis(250);
 /// Reads the log until the pipe is closed. Every new frame counts as activity.
 pub(crate) async fn read_frame_log(
     mut pipe: pipe::Receiver,
-    progress: Progress,
+    progress: ProgressPublisher,
     activity: &Activity,
 ) -> io::Result<()> {
     let mut log = FrameLog::new(progress);
@@ -37,14 +37,14 @@ pub(crate) async fn read_frame_log(
 
 /// Parses lines of the form `frame:N …`. Others are ignored.
 struct FrameLog {
-    progress: Progress,
+    progress: ProgressPublisher,
     frames: u64,
     rate: RateMeter,
     incomplete_line: String,
 }
 
 impl FrameLog {
-    fn new(progress: Progress) -> Self {
+    fn new(progress: ProgressPublisher) -> Self {
         Self { progress, frames: 0, rate: RateMeter::default(), incomplete_line: String::new() }
     }
 
@@ -87,11 +87,11 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::FrameLog;
-    use crate::engine::progress::publisher::{Goal, Progress};
+    use crate::engine::progress::publisher::{Goal, ProgressPublisher};
 
     #[test]
     fn push_publishes_snapshots_that_never_decrease() {
-        let (progress, watch) = Progress::new();
+        let (progress, watch) = ProgressPublisher::new();
         let goal = Goal { frames: Some(400.0), seconds: None, frame_rate: Some(50.0), encoded_percent: 96.0 };
         progress.set_goal(goal);
         let mut log = FrameLog::new(progress.clone());
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(snapshot.eta.map(|eta| eta.as_millis()), Some(2990));
         log.push("frame:110  pts:410     pts_time:8.2\n", after(1100));
         assert_eq!(watch.borrow().frames, 101, "not at every frame");
-        // Another attempt counts from the beginning.
+        // Another run of ffmpeg counts from the beginning.
         FrameLog::new(progress.clone()).push("frame:9 pts:309\n", after(2000));
         assert_eq!(watch.borrow().frames, 101);
         progress.finish();
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn push_measures_rate_over_last_seconds() {
-        let (progress, watch) = Progress::new();
+        let (progress, watch) = ProgressPublisher::new();
         progress.set_goal(Goal { frame_rate: Some(25.0), ..Goal::default() });
         let mut log = FrameLog::new(progress);
         let begun = Instant::now();

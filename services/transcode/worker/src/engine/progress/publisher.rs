@@ -30,14 +30,14 @@ pub(crate) struct Goal {
 
 /// Publishes the progress of one task.
 #[derive(Clone)]
-pub struct Progress {
+pub struct ProgressPublisher {
     snapshot: watch::Sender<Snapshot>,
     goal: watch::Sender<Goal>,
     /// For tasks without video.
     audio_rate: Arc<Mutex<RateMeter>>,
 }
 
-impl Progress {
+impl ProgressPublisher {
     /// A publisher, and a receiver of its snapshots.
     pub fn new() -> (Self, watch::Receiver<Snapshot>) {
         let (snapshot, receiver) = watch::channel(Snapshot::default());
@@ -102,11 +102,11 @@ impl Progress {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{Goal, Progress};
+    use super::{Goal, ProgressPublisher};
 
     #[test]
     fn audio_encoded_is_measured_in_seconds() {
-        let (progress, watch) = Progress::new();
+        let (progress, watch) = ProgressPublisher::new();
         let goal = Goal { frames: None, seconds: Some(10.0), frame_rate: None, encoded_percent: 100.0 };
         progress.set_goal(goal);
         let begun = Instant::now();

@@ -10,7 +10,8 @@ use reelmill_media::plan::{Chunk, Options, Plan, WorkUnit, plan};
 use reelmill_media::playlists::{Track, TrackKind};
 use reelmill_media::probe::Source;
 use reelmill_worker::engine::{
-    Completion, Engine, Output, OutputKind, OutputSink, Progress, Session, Snapshot, SourceAddress, TaskIo,
+    Completion, Engine, Output, OutputKind, OutputSink, ProgressPublisher, Session, Snapshot, SourceAddress,
+    TaskIo,
 };
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -33,7 +34,7 @@ pub struct Job {
     pub outputs: RecordedOutputs,
     pub scratch: TempDir,
     folder: TempDir,
-    progress: Progress,
+    progress: ProgressPublisher,
     snapshots: watch::Receiver<Snapshot>,
 }
 
@@ -53,7 +54,7 @@ impl Job {
             Ok(source) => source,
             Err(failure) => return Err((failure, scratch)),
         };
-        let (progress, snapshots) = Progress::new();
+        let (progress, snapshots) = ProgressPublisher::new();
         Ok(Self {
             engine: engine.clone(),
             address,

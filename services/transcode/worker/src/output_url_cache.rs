@@ -20,7 +20,7 @@ const SEGMENTS_PER_CALL: u32 = 20;
 const MIN_REMAINING_VALIDITY: Duration = Duration::from_secs(120);
 
 /// The URLs for the outputs of one lease.
-pub(crate) struct PresignedUrls {
+pub(crate) struct OutputUrlCache {
     dispatcher: DispatcherClient,
     lease: Lease,
     unused: Mutex<HashMap<String, PresignedUrl>>,
@@ -40,7 +40,7 @@ pub(crate) enum PresignError {
     Missing,
 }
 
-impl PresignedUrls {
+impl OutputUrlCache {
     pub(crate) fn new(dispatcher: DispatcherClient, lease: Lease) -> Self {
         Self { dispatcher, lease, unused: Mutex::default() }
     }
@@ -70,7 +70,8 @@ impl PresignedUrls {
     }
 }
 
-/// `name` and, if it is a segment, the names of the segments that follow it.
+/// `name` and, if it is a segment, the names of the segments that follow it: `engine/output/track_upload.rs` gives
+/// segments these names.
 fn names_to_sign(name: &str) -> Vec<String> {
     let parts = name.strip_suffix(".m4s").and_then(|stem| stem.rsplit_once("seg_"));
     let numbered = parts.and_then(|(folder, number)| Some((folder, number.parse::<u32>().ok()?)));

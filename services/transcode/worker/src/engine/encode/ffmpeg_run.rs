@@ -18,7 +18,7 @@ use crate::engine::{
         request::EncodeRequest,
     },
     exit_status::{self, ExitStatus},
-    failure::{crashed, object_store_unavailable, source_unreadable},
+    failure::{crashed, output_failed, source_unreadable},
     host_memory,
     output::upload_context::{UploadContext, UploadError},
     probe::seek::SeekStrategy,
@@ -29,7 +29,7 @@ use crate::engine::{
 const WATCHDOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What differs between runs of ffmpeg for one work unit.
-pub(crate) struct Attempt {
+pub(crate) struct FfmpegRun {
     /// Number of segments that are recorded already, by rendition.
     pub recorded: HashMap<String, u32>,
     pub strategy: SeekStrategy,
@@ -49,13 +49,13 @@ enum PipeError {
 }
 
 /// Runs ffmpeg and uploads what it encodes.
-pub(crate) async fn run_attempt(
+pub(crate) async fn run_ffmpeg(
     request: &EncodeRequest<'_>,
-    attempt: &Attempt,
+    run: &FfmpegRun,
     uploads: &UploadContext,
 ) -> Result<Encoded, Failure> {
     uploads.activity().touch();
-    let (mut process, mut readers) = start(request, attempt, uploads)?;
+    let (mut process, mut readers) = start(request, run, uploads)?;
     let stall_timeout = request.limits.stall_timeout;
     let read = read_pipes(&mut readers, &mut process, uploads.activity(), stall_timeout).await;
     if read.as_ref().is_ok_and(|encoded| encoded.starts_late) || read.is_err() {
@@ -76,15 +76,14 @@ pub(crate) async fn run_attempt(
             return Err(crashed(&error));
         }
     };
-    if !attempt.audio_format_changes && exit_status::reports_audio_format_change(&exit) {
+    if !run.audio_format_changes && exit_status::reports_audio_format_change(&exit) {
         encoded.has_audio_format_change = true;
         return Ok(encoded);
     }
     // A chunk in the middle of the video that is empty: the seek led to frames that cannot be decoded. An
     // earlier start repeats the last decodable frame instead.
-    encoded.starts_late |= is_empty(&encoded, request)
-        && request.is_middle_chunk()
-        && attempt.strategy != SeekStrategy::FromStart;
+    encoded.starts_late |=
+        is_empty(&encoded, request) && request.is_middle_chunk() && run.strategy != SeekStrategy::FromStart;
     if encoded.starts_late {
         return Ok(encoded);
     }
@@ -95,15 +94,15 @@ pub(crate) async fn run_attempt(
 /// Starts ffmpeg, and a reader for each of its pipes.
 fn start(
     request: &EncodeRequest<'_>,
-    attempt: &Attempt,
+    run: &FfmpegRun,
     uploads: &UploadContext,
 ) -> Result<(Process, JoinSet<PipeResult>), Failure> {
     let EncodeRequest { tools, session, plan, work_unit, scratch, .. } = request;
     let input = Input {
         address: session.uri(),
-        seek: attempt.seek,
-        end: attempt.last_frame_end,
-        audio_format_changes: attempt.audio_format_changes,
+        seek: run.seek,
+        end: run.last_frame_end,
+        audio_format_changes: run.audio_format_changes,
     };
     let EncodeCommand { args, streams } = command::encode(plan, work_unit, &input);
     let limits = process_limits::process_limits(plan, work_unit);
@@ -113,8 +112,8 @@ fn start(
     let started = child::start(&jailed, &tools.ffmpeg, &args, FIRST_FD, streams.len());
     let (process, pipes) = started.map_err(|error| crashed(&error))?;
     let mut readers = JoinSet::new();
-    let expected_start = attempt.seek.map(|_| request.start_time());
-    let reader = PipeReaders { request, recorded: &attempt.recorded, expected_start, uploads };
+    let expected_start = run.seek.map(|_| request.start_time());
+    let reader = PipeReaders { request, recorded: &run.recorded, expected_start, uploads };
     for (stream, pipe) in streams.into_iter().zip(pipes) {
         reader.spawn(&mut readers, stream, pipe);
     }
@@ -163,7 +162,7 @@ async fn read_pipes(
                 return Ok(encoded);
             }
             Err(UploadError::Sink(error)) => {
-                return Err(PipeError::Failed(object_store_unavailable(&error)));
+                return Err(PipeError::Failed(output_failed(&error)));
             }
             Err(error) => return Err(PipeError::Failed(crashed(&error))),
         }
