@@ -52,7 +52,7 @@ async fn task_completes_despite_failing_calls() {
     let started = services.started.lock().expect("lock");
     assert_eq!((started.len(), started[0].task.as_str()), (1, FIRST_MESSAGE));
     let build = &started[0].encoder_build;
-    assert!(build.starts_with("reelmill ") && build.contains("ffmpeg version"), "{build}");
+    assert!(build.starts_with("output ") && build.contains("ffmpeg version"), "{build}");
     let events = services.events();
     let Some(Event::Planned(planned)) = events.first() else { panic!("{events:?}") };
     let info = planned.source_info.as_ref().expect("source");
