@@ -40,6 +40,15 @@ impl JobChanges {
         Ok(details)
     }
 
+    /// Commits changes of tasks and outputs; the job is committed and announced only if it began or stopped to wait.
+    pub(crate) async fn commit_tasks(&self, transaction: JobTransaction) -> Result<(), TranscodeError> {
+        if transaction.has_changed_waiting() {
+            self.commit(transaction).await.map(drop)
+        } else {
+            transaction.commit_tasks().await
+        }
+    }
+
     /// Announces a committed job.
     pub(crate) async fn announce(&self, details: &JobDetails) {
         self.progress.job_committed(details);

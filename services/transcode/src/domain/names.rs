@@ -89,6 +89,14 @@ mod tests {
     }
 
     #[test]
+    fn path_generation_of_outputs_only() {
+        assert_eq!(path_generation(&format!("{}720p/seg_1.m4s", attempt_path(12, 3, 4))), Some(12));
+        for playlist in ["master.m3u8", "manifest.mpd", "1.iframes.m3u8", ""] {
+            assert_eq!(path_generation(playlist), None, "{playlist}");
+        }
+    }
+
+    #[test]
     fn names_parse_what_they_format() {
         assert_eq!(task_name_ids(&task_name("j1", "t1")), Some(("j1", "t1")));
         let task = new_task_id("j1", 1, 1350);

@@ -61,11 +61,10 @@ impl TaskCompleter {
         transaction.record_outputs(rows).await?;
         let task = TaskRow { state: TaskState::Succeeded, ..task };
         transaction.save_task(task.clone()).await?;
-        let has_new_warnings = transaction.add_warnings(&request.warnings, not_yet_reported).await?;
-        if has_new_warnings || transaction.has_changed_waiting() {
+        if transaction.add_warnings(&request.warnings, not_yet_reported).await? {
             self.changes.commit(transaction).await?;
         } else {
-            transaction.commit_tasks().await?;
+            self.changes.commit_tasks(transaction).await?;
         }
         self.progress.task_completed(&task);
         Ok(())

@@ -10,7 +10,7 @@ use reelmill_proto::{
 
 use super::lease::{Leases, LockedTask, PresentedLease};
 use crate::{
-    db::{JobTransaction, TaskRow},
+    db::TaskRow,
     domain::{CONFIRMATION_WAIT_MS, ExcludedWorker, RetryDecision, TaskKind, TaskRules, TaskState},
     error::TranscodeError,
     job_changes::JobChanges,
@@ -22,7 +22,7 @@ use crate::{
 
 /// Message of a job that failed after retries: each worker's own message is about that worker.
 const RETRIES_EXHAUSTED: &str = "every attempt to encode this video failed, for a reason that is not the file; \
-                                 upload it again later, or ask the operator of this system";
+                                 retry it later, or ask the operator of this system";
 
 /// Fails tasks.
 pub(crate) struct TaskFailer {
@@ -85,7 +85,9 @@ impl TaskFailer {
                     excluded_until: excluded.until,
                     ..locked.task.with_failures(failures)
                 };
-                self.requeue(locked.transaction, task).await?;
+                locked.transaction.save_task(task).await?;
+                self.changes.commit_tasks(locked.transaction).await?;
+                self.sweeper.wake();
                 Ok(true)
             }
             RetryDecision::GiveUp if locked.task.kind == TaskKind::Package => {
@@ -98,18 +100,6 @@ impl TaskFailer {
                 Ok(false)
             }
         }
-    }
-
-    /// Writes a queued task, and the job if it has begun to wait.
-    async fn requeue(&self, transaction: JobTransaction, task: TaskRow) -> Result<(), TranscodeError> {
-        transaction.save_task(task).await?;
-        if transaction.has_changed_waiting() {
-            self.changes.commit(transaction).await?;
-        } else {
-            transaction.commit_tasks().await?;
-        }
-        self.sweeper.wake();
-        Ok(())
     }
 
     /// Completes a PACKAGE task without its file: the video plays, but the rendition has no download.

@@ -35,11 +35,7 @@ impl OutputRecorder {
         let rows = output_rows(&self.plans, &locked, &request.outputs).await?;
         locked.transaction.record_outputs(rows).await?;
         locked.transaction.stop_waiting();
-        if locked.transaction.has_changed_waiting() {
-            self.changes.commit(locked.transaction).await?;
-        } else {
-            locked.transaction.commit_tasks().await?;
-        }
+        self.changes.commit_tasks(locked.transaction).await?;
         self.publications.request(&presented.job);
         Ok(())
     }
