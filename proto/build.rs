@@ -5,7 +5,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message as _;
 use prost_reflect::DescriptorPool;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "reelmill/error/v1/reason.proto",
     "reelmill/policy/v1/policy.proto",
     "reelmill/auth/v1/auth.proto",
@@ -13,6 +13,7 @@ const FILES: [&str; 7] = [
     "reelmill/upload/v1/video.proto",
     "reelmill/transcode/v1/transcode.proto",
     "reelmill/transcode/v1/worker.proto",
+    "reelmill/transcode/v1/admin.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -1,11 +1,14 @@
 //! Addresses: where roles reach each other, and the public port.
 
-use std::net::SocketAddr;
+use std::{fs, net::SocketAddr, path::Path};
 
 use anyhow::{Context as _, bail};
 use tokio::net::TcpListener;
 
 use crate::config::{Config, non_empty};
+
+/// File in the data folder with the address of the transcode service of a running `reelmill up`.
+const TRANSCODE_ADDRESS_FILE: &str = "transcode.address";
 
 /// Addresses of the other roles.
 #[derive(Debug, Clone)]
@@ -29,6 +32,20 @@ impl Addresses {
             transcode: of(&config.transcode.address, &config.transcode.listen),
         }
     }
+}
+
+/// Where `reelmill admin` reaches the transcode service: the configured address, the one of a `reelmill up` on the same
+/// data folder, or the default.
+pub fn admin_address(config: &Config) -> String {
+    let of_up = || fs::read_to_string(config.data.dir.join(TRANSCODE_ADDRESS_FILE)).ok();
+    non_empty(&config.transcode.address)
+        .or_else(|| of_up().map(|address| address.trim().to_owned()))
+        .unwrap_or_else(|| Addresses::configured(config).transcode)
+}
+
+/// Stores the transcode service's address in the data folder, for [`admin_address`].
+pub fn store_transcode_address(data: &Path, address: &str) -> std::io::Result<()> {
+    fs::write(data.join(TRANSCODE_ADDRESS_FILE), address)
 }
 
 /// Binds the public port.

@@ -1,6 +1,7 @@
 //! The `reelmill` program: all roles in one process, a single role, and the client.
 
 mod addresses;
+mod admin;
 mod config;
 mod data_dir;
 mod ffmpeg_check;
@@ -16,7 +17,7 @@ use clap::{Args, Parser, Subcommand};
 use reelmill_client::{ClientCommand, ClientOptions};
 use reelmill_mesh::telemetry;
 
-use crate::{config::LogFormat, single_role::Role};
+use crate::{admin::AdminOptions, config::LogFormat, single_role::Role};
 
 /// Reelmill: a self-hosted video backend.
 #[derive(Parser)]
@@ -50,6 +51,13 @@ enum ServerCommand {
     Transcode(RoleOptions),
     /// Runs one worker as a process of its own
     Worker(RoleOptions),
+    /// Commands for the operator: what waits and runs, workers, dead letters, pause and drain
+    Admin {
+        #[command(flatten)]
+        role: RoleOptions,
+        #[command(flatten)]
+        admin: AdminOptions,
+    },
     /// Prints the effective configuration with secrets hidden
     Config(RoleOptions),
 }
@@ -69,10 +77,10 @@ struct UpOptions {
 #[derive(Args)]
 struct RoleOptions {
     /// Configuration file (TOML)
-    #[arg(long, value_name = "FILE", env = "REELMILL_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "REELMILL_CONFIG", global = true)]
     config: Option<PathBuf>,
     /// Folder of the embedded backends [default: ./data]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     data_dir: Option<PathBuf>,
 }
 
@@ -90,6 +98,14 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Command::Client(command) => runtime.block_on(reelmill_client::run(cli.client, command)),
+        Command::Server(ServerCommand::Admin { role, admin }) => {
+            let json = cli.client.json;
+            let run = async { admin::run(admin.command, &load(role, Vec::new())?, json).await };
+            match runtime.block_on(run) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => print_error(&error),
+            }
+        }
         Command::Server(command) => match runtime.block_on(serve(command)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => print_error(&error),
@@ -123,6 +139,8 @@ async fn serve(command: ServerCommand) -> anyhow::Result<()> {
         ServerCommand::UploadService(options) => (Some(Role::Upload), options, Vec::new()),
         ServerCommand::Transcode(options) => (Some(Role::Transcode), options, Vec::new()),
         ServerCommand::Worker(options) => (Some(Role::Worker), options, Vec::new()),
+        // Handled by `main`: it is no role.
+        ServerCommand::Admin { .. } => return Ok(()),
         ServerCommand::Config(options) => {
             let config = load(options, Vec::new())?;
             return Ok(std::io::stdout().write_all(config.printable()?.as_bytes())?);

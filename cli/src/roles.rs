@@ -14,7 +14,7 @@ use reelmill_proto::transcode::worker_service_client::WorkerServiceClient;
 use reelmill_s3_server::ObjectServer;
 use reelmill_transcode::{Transcode, TranscodeConfig};
 use reelmill_upload::{Upload, UploadConfig};
-use reelmill_worker::{WorkerConfig, default_slots, engine::Jail};
+use reelmill_worker::{DEFAULT_EXPRESS_SLOTS, WorkerConfig, default_slots, engine::Jail};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -99,6 +99,10 @@ pub async fn transcode(
     config.encoder_threads = settings.encoder_threads;
     config.default_profile = settings.profile;
     config.default_preset = settings.preset;
+    config.max_started_jobs_per_owner = settings.max_started_jobs_per_owner.max(1);
+    config.max_running_tasks_per_owner =
+        Some(settings.max_running_tasks_per_owner).filter(|limit| *limit > 0);
+    config.replan_after = Duration::from_secs(settings.replan_after_seconds);
     let transcode =
         Transcode::open(config, objects, queue, Arc::clone(&context.state.pub_sub), context.clock.clone())
             .await
@@ -130,9 +134,13 @@ pub async fn worker(
         non_empty(&settings.scratch_dir).map_or_else(|| context.data.path().join("scratch"), PathBuf::from);
     let jail = Jail { mode: settings.jail.parse()?, helper: jail_helper()? };
     let mut config = WorkerConfig::new(scratch, jail);
-    if let Some(name) = non_empty(&settings.name) {
-        config.name = name;
-    }
+    config.host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    config.version = env!("CARGO_PKG_VERSION").to_owned();
+    let name = non_empty(&settings.name).unwrap_or_else(|| config.host.clone());
+    // Unique per process, also where every process has the same id.
+    config.name = format!("{name}-{:08x}", rand::random::<u32>());
+    config.express_slots =
+        if settings.express_slots == 0 { DEFAULT_EXPRESS_SLOTS } else { settings.express_slots };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     config.slots = if settings.slots == 0 { default_slots(cores) } else { settings.slots };
     config.ffmpeg.clone_from(&settings.ffmpeg);

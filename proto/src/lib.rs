@@ -7,11 +7,13 @@ mod json;
 mod policy;
 mod progress;
 mod times;
+mod wake_up;
 
 pub use descriptors::DESCRIPTORS;
 pub use json::to_json;
 pub use policy::{MethodPolicy, Policies, PolicyError};
-pub use times::{duration, seconds, timestamp, unix_millis};
+pub use times::{duration, seconds, std_duration, timestamp, unix_millis};
+pub use wake_up::WakeUp;
 
 /// `reelmill.auth.v1`
 pub use generated::auth::v1 as auth;

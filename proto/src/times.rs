@@ -27,3 +27,8 @@ pub fn duration(length: Duration) -> prost_types::Duration {
 pub fn seconds(duration: &prost_types::Duration) -> f64 {
     duration.seconds as f64 + f64::from(duration.nanos) / 1e9
 }
+
+/// A duration of the standard library. A negative one becomes zero.
+pub fn std_duration(duration: &prost_types::Duration) -> Duration {
+    Duration::try_from(*duration).unwrap_or_default()
+}

@@ -36,10 +36,13 @@ use crate::{console::Console, server::Server};
 
 pub use crate::{
     args::{ClientCommand, ClientOptions, DownloadArgs, Identity, SignUpArgs, Until, UploadArgs},
+    console::columns,
     encoding::{EncodingArgs, Preset, Profile},
     error::ClientError,
     exit_code::EXIT_CODES,
     reason::ClientReason,
+    table::format_table,
+    text::format_time,
 };
 
 /// Runs one command and returns its exit code. The result goes to stdout, progress and the line of an error

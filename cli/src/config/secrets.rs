@@ -33,6 +33,21 @@ impl Secrets {
         self.get("mesh_key", &self.sources.mesh_key, &self.sources.mesh_key_file, random)
     }
 
+    /// The same, but an error instead of a generated key: for a command that talks to running roles.
+    pub fn stored_mesh_key(&self) -> anyhow::Result<String> {
+        let is_configured = !self.sources.mesh_key.is_empty() || !self.sources.mesh_key_file.is_empty();
+        if let Some(folder) = self.generated.as_ref().filter(|_| !is_configured)
+            && !folder.join("mesh_key").exists()
+        {
+            bail!(
+                "there is no mesh key in {}: name the configuration with --config FILE, or the data folder with \
+                 --data-dir DIR",
+                folder.display()
+            );
+        }
+        self.mesh_key()
+    }
+
     /// The key that signs playback URLs.
     pub fn playback_key(&self) -> anyhow::Result<String> {
         self.get("playback_key", &self.sources.playback_key, &self.sources.playback_key_file, random)

@@ -97,6 +97,9 @@ pub struct Transcode {
     pub profile: Codec,
     pub preset: Preset,
     pub encoder_threads: u32,
+    pub max_started_jobs_per_owner: u32,
+    pub max_running_tasks_per_owner: u32,
+    pub replan_after_seconds: u64,
 }
 
 /// `[upload]`
@@ -118,6 +121,7 @@ pub struct Upload {
 pub struct Worker {
     pub name: String,
     pub slots: usize,
+    pub express_slots: usize,
     pub jail: String,
     pub scratch_dir: String,
     pub ffmpeg: String,

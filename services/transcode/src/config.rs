@@ -25,6 +25,13 @@ pub struct TranscodeConfig {
     pub encoder_threads: u32,
     /// Shortest interval between two writes of a growing playlist.
     pub publish_interval: Duration,
+    /// Jobs of one owner that are started and not ended at a time; the others wait.
+    pub max_started_jobs_per_owner: u32,
+    /// Tasks of one owner that run at a time; none for no limit.
+    pub max_running_tasks_per_owner: Option<u32>,
+    /// How long a job waits for a worker with the encoder build that it was begun with, before it is encoded anew by
+    /// another; up to ten times as long, the more of it is done.
+    pub replan_after: Duration,
 }
 
 impl TranscodeConfig {
@@ -40,6 +47,9 @@ impl TranscodeConfig {
             default_preset: Preset::Fast,
             encoder_threads: 2,
             publish_interval: Duration::from_secs(1),
+            max_started_jobs_per_owner: 16,
+            max_running_tasks_per_owner: None,
+            replan_after: Duration::from_secs(600),
         }
     }
 }

@@ -11,7 +11,7 @@ use reelmill_proto::Reason;
 use sea_orm::DbErr;
 use tonic::Status;
 
-use crate::domain::LeaseError;
+use crate::domain::LeaseLost;
 
 /// Error of the transcode role.
 #[derive(Debug, thiserror::Error)]
@@ -22,9 +22,12 @@ pub enum TranscodeError {
     /// There is no task of this name.
     #[error("no such task: {0}")]
     TaskNotFound(String),
+    /// No such worker was seen lately.
+    #[error("no such worker: {0}")]
+    WorkerNotFound(String),
     /// The worker may not run the task.
     #[error(transparent)]
-    Lease(#[from] LeaseError),
+    LeaseLost(#[from] LeaseLost),
     /// A job that succeeded cannot be retried.
     #[error("the job succeeded")]
     JobSucceeded,
@@ -82,7 +85,10 @@ impl From<TranscodeError> for Status {
         let rpc_error = match &error {
             TranscodeError::JobNotFound(_) => RpcError::not_found(Reason::JobNotFound, "no such job"),
             TranscodeError::TaskNotFound(_) => RpcError::not_found(Reason::TaskNotFound, "no such task"),
-            TranscodeError::Lease(lease) => RpcError::precondition(lease.reason(), error.to_string()),
+            TranscodeError::WorkerNotFound(_) => {
+                RpcError::not_found(Reason::WorkerNotFound, "no such worker was seen within the last day")
+            }
+            TranscodeError::LeaseLost(lease) => RpcError::precondition(Reason::LeaseLost, lease.to_string()),
             TranscodeError::JobSucceeded => RpcError::precondition(
                 Reason::JobSucceeded,
                 "the video was transcoded successfully: there is nothing to retry",

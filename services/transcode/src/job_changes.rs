@@ -10,7 +10,7 @@ use crate::{
     error::TranscodeError,
     feed::JobFeed,
     progress::ProgressTracker,
-    sweeper_signal::SweeperSignal,
+    scheduler::Scheduler,
 };
 
 /// Commits and announces changes of jobs.
@@ -18,7 +18,7 @@ use crate::{
 pub(crate) struct JobChanges {
     feed: JobFeed,
     progress: Arc<ProgressTracker>,
-    sweeper: SweeperSignal,
+    scheduler: Arc<Scheduler>,
     jobs_ended: Arc<Notify>,
 }
 
@@ -27,10 +27,10 @@ impl JobChanges {
     pub(crate) fn new(
         feed: JobFeed,
         progress: Arc<ProgressTracker>,
-        sweeper: SweeperSignal,
+        scheduler: Arc<Scheduler>,
         jobs_ended: Arc<Notify>,
     ) -> Self {
-        Self { feed, progress, sweeper, jobs_ended }
+        Self { feed, progress, scheduler, jobs_ended }
     }
 
     /// Commits a job under a new revision and announces it.
@@ -53,7 +53,7 @@ impl JobChanges {
     pub(crate) async fn announce(&self, details: &JobDetails) {
         self.progress.job_committed(details);
         self.feed.publish(details).await;
-        self.sweeper.wake();
+        self.scheduler.request(&details.row.owner);
         if details.row.state.has_ended() {
             self.jobs_ended.notify_one();
         }

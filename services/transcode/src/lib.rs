@@ -7,8 +7,10 @@
 //! Requests read downhill: `job_service` and `worker_service` (RPC) call `jobs` and `tasks`, these ask
 //! `domain` (pure rules) and write through `db`. In the background run `sweeper`, `publisher` and `cleanup`.
 
+mod admin_service;
 mod cleanup;
 mod config;
+mod database_clock;
 mod db;
 mod domain;
 mod error;
@@ -20,6 +22,7 @@ mod options;
 mod plans;
 mod progress;
 mod publisher;
+mod scheduler;
 mod sweeper;
 mod sweeper_signal;
 mod tasks;
@@ -27,6 +30,7 @@ mod transcode_service;
 mod wake_ups;
 mod warnings;
 mod worker_service;
+mod workers;
 
 use std::sync::Arc;
 
@@ -35,15 +39,19 @@ pub use error::TranscodeError;
 pub use reelmill_media::plan::{Codec, Preset};
 use reelmill_platform::{clock::Clock, database, objects::Objects, queue::Queue, shared_state::PubSub};
 use reelmill_proto::transcode::{
-    transcode_service_server::TranscodeServiceServer, worker_service_server::WorkerServiceServer,
+    admin_service_server::AdminServiceServer, transcode_service_server::TranscodeServiceServer,
+    worker_service_server::WorkerServiceServer,
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use crate::{
+    admin_service::AdminRpc,
     cleanup::Cleanup,
+    database_clock::{DatabaseClock, database_clock},
     db::Db,
+    domain::OwnerLimits,
     feed::JobFeed,
     job_changes::JobChanges,
     jobs::Jobs,
@@ -51,6 +59,7 @@ use crate::{
     plans::Plans,
     progress::ProgressTracker,
     publisher::{PublicationSchedule, Publisher, PublisherInputs},
+    scheduler::Scheduler,
     sweeper::Sweeper,
     sweeper_signal::SweeperSignal,
     tasks::{
@@ -60,20 +69,30 @@ use crate::{
     transcode_service::TranscodeRpc,
     wake_ups::WakeUps,
     worker_service::WorkerRpc,
+    workers::{StrandedJobs, Workers},
 };
 
+/// Queued tasks of one owner and class. A task that is started makes room for the next one.
+const QUEUED_TASKS_PER_OWNER: i64 = 16;
+
 /// The gRPC services of this role.
-pub const SERVICES: &[&str] =
-    &["reelmill.transcode.v1.TranscodeService", "reelmill.transcode.v1.WorkerService"];
+pub const SERVICES: &[&str] = &[
+    "reelmill.transcode.v1.TranscodeService",
+    "reelmill.transcode.v1.WorkerService",
+    "reelmill.transcode.v1.AdminService",
+];
 
 /// The transcode role: its RPC services and its background work.
 #[derive(Clone)]
 pub struct Transcode {
     transcode_rpc: Arc<TranscodeRpc>,
     worker_rpc: Arc<WorkerRpc>,
+    admin_rpc: Arc<AdminRpc>,
     sweeper: Arc<Sweeper>,
+    scheduler: Arc<Scheduler>,
     publisher: Arc<Publisher>,
     cleanup: Arc<Cleanup>,
+    database_clock: DatabaseClock,
 }
 
 impl Transcode {
@@ -88,16 +107,25 @@ impl Transcode {
         pub_sub: Arc<dyn PubSub>,
         clock: Clock,
     ) -> Result<Self, TranscodeError> {
-        let db = Db::new(database::connect::<db::migration::Migrator>(&config.database_url).await?);
+        let connection = database::connect::<db::migration::Migrator>(&config.database_url).await?;
+        let clock = database_clock(&connection, clock).await?;
+        let db = Db::new(connection.clone(), clock.clone());
         let plans = Arc::new(Plans::new(db.clone()));
         let progress = Arc::new(ProgressTracker::new(db.clone(), Arc::clone(&plans)));
-        let feed = JobFeed::new(db.clone(), pub_sub, Arc::clone(&progress));
+        let feed = JobFeed::new(db.clone(), Arc::clone(&pub_sub), Arc::clone(&progress));
+        let limits = OwnerLimits {
+            queued: QUEUED_TASKS_PER_OWNER,
+            running: config.max_running_tasks_per_owner.map(i64::from),
+            started_jobs: i64::from(config.max_started_jobs_per_owner),
+        };
+        let scheduler =
+            Arc::new(Scheduler::new(db.clone(), pub_sub, WakeUps::new(Arc::clone(&queue)), limits));
         let sweeper_signal = SweeperSignal::default();
         let jobs_ended = Arc::new(Notify::new());
         let changes = JobChanges::new(
             feed.clone(),
             Arc::clone(&progress),
-            sweeper_signal.clone(),
+            Arc::clone(&scheduler),
             Arc::clone(&jobs_ended),
         );
         let publications = Arc::new(PublicationSchedule::default());
@@ -109,6 +137,7 @@ impl Transcode {
             changes: changes.clone(),
             progress: Arc::clone(&progress),
             publications: Arc::clone(&publications),
+            scheduler: Arc::clone(&scheduler),
             sweeper: sweeper_signal.clone(),
             clock: clock.clone(),
             max_failures: config.max_failures,
@@ -116,10 +145,8 @@ impl Transcode {
         });
         let releaser = Arc::new(LeaseReleaser {
             db: db.clone(),
-            leases: leases.clone(),
             failer: Arc::clone(&failer),
             sweeper: sweeper_signal.clone(),
-            clock: clock.clone(),
             lease_after_disconnect: config.lease_after_disconnect,
             max_failures: config.max_failures,
         });
@@ -131,10 +158,11 @@ impl Transcode {
             read_url_ttl: config.address_ttl,
         };
         let worker_rpc = WorkerRpc {
+            workers: Workers { db: db.clone(), clock: clock.clone() },
             starter: TaskStarter {
                 db: db.clone(),
                 changes: changes.clone(),
-                progress: Arc::clone(&progress),
+                scheduler: Arc::clone(&scheduler),
                 sweeper: sweeper_signal.clone(),
                 clock: clock.clone(),
                 lease_ttl_ms,
@@ -156,7 +184,7 @@ impl Transcode {
             },
             reports: Arc::new(ReportStreams {
                 leases: leases.clone(),
-                renewer: LeaseRenewer { leases: leases.clone(), clock: clock.clone(), lease_ttl_ms },
+                renewer: LeaseRenewer { db: db.clone(), lease_ttl_ms },
                 releaser: Arc::clone(&releaser),
                 progress: Arc::clone(&progress),
                 feed: feed.clone(),
@@ -180,28 +208,48 @@ impl Transcode {
         };
         let publisher = Publisher::new(PublisherInputs {
             db: db.clone(),
-            plans,
+            plans: Arc::clone(&plans),
             schedule: publications,
             objects: objects.clone(),
-            changes,
-            progress,
+            changes: changes.clone(),
+            progress: Arc::clone(&progress),
             clock: clock.clone(),
             publish_interval: config.publish_interval,
         });
         let sweeper = Sweeper {
             db: db.clone(),
             releaser,
-            wake_ups: WakeUps::new(db.clone(), queue, clock.clone()),
+            scheduler: Arc::clone(&scheduler),
+            stranded_jobs: StrandedJobs {
+                db: db.clone(),
+                plans,
+                changes,
+                progress: Arc::clone(&progress),
+                replan_after: config.replan_after,
+            },
             clock: clock.clone(),
             signal: sweeper_signal,
             lease_ttl_ms,
         };
+        let (sweeper, publisher) = (Arc::new(sweeper), Arc::new(publisher));
+        let admin_rpc = AdminRpc {
+            db: db.clone(),
+            queue,
+            progress,
+            scheduler: Arc::clone(&scheduler),
+            sweeper: Arc::clone(&sweeper),
+            publisher: Arc::clone(&publisher),
+            clock: clock.clone(),
+        };
         Ok(Self {
+            admin_rpc: Arc::new(admin_rpc),
             transcode_rpc: Arc::new(transcode_rpc),
             worker_rpc: Arc::new(worker_rpc),
-            sweeper: Arc::new(sweeper),
-            publisher: Arc::new(publisher),
-            cleanup: Arc::new(Cleanup { db, objects, clock, jobs_ended }),
+            sweeper,
+            scheduler,
+            publisher,
+            cleanup: Arc::new(Cleanup { db, objects, clock: clock.clone(), jobs_ended }),
+            database_clock: DatabaseClock { connection, clock },
         })
     }
 
@@ -209,6 +257,7 @@ impl Transcode {
     pub fn routes(&self) -> Routes {
         Routes::new(TranscodeServiceServer::from_arc(Arc::clone(&self.transcode_rpc)))
             .add_service(WorkerServiceServer::from_arc(Arc::clone(&self.worker_rpc)))
+            .add_service(AdminServiceServer::from_arc(Arc::clone(&self.admin_rpc)))
     }
 
     /// Does once what [`Transcode::run`] does repeatedly.
@@ -216,11 +265,22 @@ impl Transcode {
     /// # Errors
     /// A backend is unavailable.
     pub async fn sweep(&self) -> Result<(), TranscodeError> {
-        self.sweeper.sweep(true).await?;
+        self.sweeper.sweep(false).await?;
+        self.queue_tasks().await?;
         self.publisher.sweep().await?;
-        // Wake-ups of tasks that the publisher has created.
-        self.sweeper.sweep(true).await?;
+        // Tasks that the publisher has created.
+        self.queue_tasks().await?;
         self.cleanup.sweep().await
+    }
+
+    /// Queues the tasks whose retry delay is over, and those that calls of this process have requested, now instead of in
+    /// the background.
+    ///
+    /// # Errors
+    /// The database is unavailable.
+    pub async fn queue_tasks(&self) -> Result<(), TranscodeError> {
+        self.sweeper.end_retry_delays().await?;
+        self.scheduler.sweep().await
     }
 
     /// Runs the background work until `shutdown`: publishes and finishes jobs, releases expired leases, sends wake-ups,
@@ -229,6 +289,8 @@ impl Transcode {
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = self.sweeper.run() => {}
+            () = self.scheduler.run() => {}
+            () = self.database_clock.run() => {}
             () = self.cleanup.run() => {}
             () = self.publisher.run() => {}
         }

@@ -1,23 +1,28 @@
-//! Repeats what a crash, a lost message or a lost worker interrupted: releases expired leases and sends wake-ups.
+//! Repeats what a crash, a lost message or a lost worker interrupted: releases expired leases, ends retry delays, and queues
+//! waiting tasks.
 
 use std::{sync::Arc, time::Duration};
 
 use reelmill_platform::clock::Clock;
 
 use crate::{
-    db::Db, error::TranscodeError, sweeper_signal::SweeperSignal, tasks::LeaseReleaser, wake_ups::WakeUps,
+    db::Db, error::TranscodeError, scheduler::Scheduler, sweeper_signal::SweeperSignal, tasks::LeaseReleaser,
+    workers::StrandedJobs,
 };
 
-/// Longest sleep: tasks queued by another process are seen within it.
+/// Longest sleep: leases and delays of other processes are seen within it.
 const MAX_SLEEP: Duration = Duration::from_secs(5);
-/// Shortest sleep, so that a task whose wake-up cannot be sent does not cause a busy loop.
-const MIN_SLEEP: Duration = Duration::from_millis(250);
+/// Shortest sleep.
+const MIN_SLEEP: Duration = Duration::from_millis(50);
+/// Interval of the sweeps over the backlog, by one process at a time, milliseconds.
+const BACKLOG_INTERVAL_MS: i64 = 30_000;
 
 /// Sweeps over the tasks.
 pub(crate) struct Sweeper {
     pub(crate) db: Db,
     pub(crate) releaser: Arc<LeaseReleaser>,
-    pub(crate) wake_ups: WakeUps,
+    pub(crate) scheduler: Arc<Scheduler>,
+    pub(crate) stranded_jobs: StrandedJobs,
     pub(crate) clock: Clock,
     pub(crate) signal: SweeperSignal,
     pub(crate) lease_ttl_ms: i64,
@@ -30,8 +35,8 @@ impl Sweeper {
         // those get the lifetime of a lease to reconnect.
         let mut grace_end = self.clock.now_millis() + self.lease_ttl_ms;
         loop {
-            let releases_expired = self.clock.now_millis() >= grace_end;
-            let sleep = match self.sweep(releases_expired).await {
+            let is_in_grace = self.clock.now_millis() < grace_end;
+            let sleep = match self.sweep(is_in_grace).await {
                 Ok(sleep) => sleep,
                 Err(error) => {
                     tracing::warn!(%error, "sweeping over the tasks failed: retrying");
@@ -46,17 +51,42 @@ impl Sweeper {
         }
     }
 
-    /// Releases expired leases if `releases_expired`, sends due wake-ups, and returns the time until the next task is
-    /// due.
-    pub(crate) async fn sweep(&self, releases_expired: bool) -> Result<Duration, TranscodeError> {
+    /// Sweeps once; returns the time until the next lease or delay ends. Workers are not taken for lost while
+    /// `is_in_grace`.
+    pub(crate) async fn sweep(&self, is_in_grace: bool) -> Result<Duration, TranscodeError> {
         let now = self.clock.now_millis();
-        if releases_expired {
+        if !is_in_grace {
             self.releaser.release_expired(now).await?;
         }
-        self.wake_ups.send_due(now).await?;
+        self.end_retry_delays().await?;
+        if self.db.claim_backlog_sweep(now, now + BACKLOG_INTERVAL_MS).await? {
+            self.scheduler.request_all().await?;
+            if !is_in_grace {
+                self.stranded_jobs.sweep(now).await?;
+            }
+            if let Err(error) = self.scheduler.replenish_wake_ups().await {
+                tracing::warn!(%error, "lost wake-ups were not replaced: retrying");
+            }
+        }
         let next = self.db.next_task_time().await?;
         let sleep =
             next.map_or(MAX_SLEEP, |next| Duration::from_millis(u64::try_from(next - now).unwrap_or(0)));
         Ok(sleep.clamp(MIN_SLEEP, MAX_SLEEP))
+    }
+
+    /// Releases expired leases and handles jobs whose encoder build is gone, at the operator's request.
+    pub(crate) async fn sweep_backlog(&self) -> Result<(), TranscodeError> {
+        let now = self.clock.now_millis();
+        self.releaser.release_expired(now).await?;
+        self.end_retry_delays().await?;
+        self.stranded_jobs.sweep(now).await
+    }
+
+    /// Requests the owners of tasks whose retry delay is over.
+    pub(crate) async fn end_retry_delays(&self) -> Result<(), TranscodeError> {
+        for owner in self.db.end_retry_delays().await? {
+            self.scheduler.request(&owner);
+        }
+        Ok(())
     }
 }

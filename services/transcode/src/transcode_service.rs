@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     db::NewJob,
+    domain::JobPriority,
     error::TranscodeError,
     feed::{JobChangeStream, JobFeed},
     jobs::Jobs,
@@ -68,6 +69,7 @@ fn new_job(request: CreateJobRequest, now: i64) -> Result<NewJob, TranscodeError
         source_size_bytes: request.source_size_bytes,
         output_prefix: request.output_prefix,
         options: request.options,
+        priority: JobPriority::Normal,
         now,
     })
 }

@@ -1,55 +1,56 @@
-//! Sends wake-ups for queued tasks to the queue. A wake-up only says that there is work: the database decides who gets
-//! it.
+//! Sends wake-ups to the queue: one for each queued task. A wake-up only says that there is work: the database decides who
+//! gets it. Workers take one from the queue for each task that they run, so that the number of wake-ups follows the number
+//! of queued tasks, which an autoscaler can read.
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
-use reelmill_platform::{clock::Clock, queue::Queue};
+use futures::{StreamExt as _, stream};
+use reelmill_platform::queue::Queue;
+use reelmill_proto::WakeUp;
 
 use crate::{
-    db::{Db, TaskRow},
-    domain::task_name,
+    db::{Db, QueuedTask},
     error::TranscodeError,
 };
 
-/// Delay before an unanswered wake-up is sent again, milliseconds; it doubles with each one.
-const RESEND_BACKOFF_MIN_MS: i64 = 60_000;
-/// Number of times the delay doubles.
-const RESEND_BACKOFF_DOUBLINGS: i32 = 6;
-/// Wake-ups sent concurrently: a long video has more than a thousand tasks.
+/// Wake-ups that are replenished at most.
+const MAX_REPLENISHED: u64 = 100;
+/// Wake-ups sent concurrently.
 const CONCURRENT_SENDS: usize = 8;
-/// Tasks read at once.
-const BATCH: u64 = 200;
 
 /// Sender of wake-ups.
+#[derive(Clone)]
 pub(crate) struct WakeUps {
-    db: Db,
     queue: Arc<dyn Queue>,
-    clock: Clock,
 }
 
 impl WakeUps {
-    pub(crate) fn new(db: Db, queue: Arc<dyn Queue>, clock: Clock) -> Self {
-        Self { db, queue, clock }
+    pub(crate) fn new(queue: Arc<dyn Queue>) -> Self {
+        Self { queue }
     }
 
-    /// Sends all wake-ups that are due at `now`. Stops at the first failure: when the queue is unavailable for one, it
-    /// is for all.
-    pub(crate) async fn send_due(&self, now: i64) -> Result<(), TranscodeError> {
-        loop {
-            let due = self.db.tasks_to_wake_up(now, BATCH).await?;
-            let is_last = (due.len() as u64) < BATCH;
-            let sends = stream::iter(due).map(async |task| self.send(&task).await);
-            sends.buffer_unordered(CONCURRENT_SENDS).try_collect::<()>().await?;
-            if is_last {
-                return Ok(());
+    /// Sends a wake-up for each task. If one cannot be sent, workers find its task when they ask the next time.
+    pub(crate) async fn send(&self, tasks: &[QueuedTask]) {
+        let wake_ups = tasks.iter().map(|task| WakeUp { required_build: task.required_build.clone() });
+        let wake_ups: Vec<WakeUp> = wake_ups.collect();
+        let sends = stream::iter(wake_ups).map(|wake_up| async move {
+            if let Err(error) = self.queue.send(&wake_up.to_body(), Duration::ZERO).await {
+                tracing::warn!(%error, "a wake-up was not sent: workers find the task by themselves");
             }
-        }
+        });
+        sends.buffer_unordered(CONCURRENT_SENDS).collect::<()>().await;
     }
 
-    async fn send(&self, task: &TaskRow) -> Result<(), TranscodeError> {
-        self.queue.send(&task_name(&task.job_id, &task.id), Duration::ZERO).await?;
-        let backoff = RESEND_BACKOFF_MIN_MS << task.wake_ups_sent.clamp(0, RESEND_BACKOFF_DOUBLINGS);
-        self.db.wake_up_sent(task, self.clock.now_millis().saturating_add(backoff)).await
+    /// Sends wake-ups until there are as many as queued tasks, up to [`MAX_REPLENISHED`]; returns how many. An autoscaler
+    /// that starts the first worker may have nothing else to go by, and messages can be lost.
+    pub(crate) async fn replenish(&self, db: &Db) -> Result<usize, TranscodeError> {
+        let queued = db.queued_tasks(MAX_REPLENISHED).await?;
+        if queued.is_empty() {
+            return Ok(0);
+        }
+        let visible = usize::try_from(self.queue.depth().await?.visible).unwrap_or(usize::MAX);
+        let missing = queued.len().saturating_sub(visible);
+        self.send(&queued[..missing]).await;
+        Ok(missing)
     }
 }

@@ -5,18 +5,22 @@ use std::sync::Arc;
 use reelmill_proto::transcode::{
     CompleteTaskRequest, CompleteTaskResponse, FailTaskRequest, FailTaskResponse, ListSegmentsRequest,
     ListSegmentsResponse, PlanJobRequest, PlanJobResponse, RecordOutputsRequest, RecordOutputsResponse,
-    ReportProgressRequest, SignOutputsRequest, SignOutputsResponse, StartTaskRequest, StartTaskResponse,
-    worker_service_server::WorkerService,
+    RegisterWorkerRequest, RegisterWorkerResponse, ReportProgressRequest, SignOutputsRequest,
+    SignOutputsResponse, StartTaskRequest, StartTaskResponse, worker_service_server::WorkerService,
 };
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::tasks::{
-    JobPlanner, OutputRecorder, PresignedUrls, ReportResponses, ReportStreams, TaskCompleter, TaskFailer,
-    TaskStarter, WorkMessages,
+use crate::{
+    tasks::{
+        JobPlanner, OutputRecorder, PresignedUrls, ReportResponses, ReportStreams, TaskCompleter, TaskFailer,
+        TaskStarter, WorkMessages,
+    },
+    workers::Workers,
 };
 
 /// WorkerService.
 pub(crate) struct WorkerRpc {
+    pub(crate) workers: Workers,
     pub(crate) starter: TaskStarter,
     pub(crate) planner: JobPlanner,
     pub(crate) work: WorkMessages,
@@ -29,12 +33,21 @@ pub(crate) struct WorkerRpc {
 
 #[tonic::async_trait]
 impl WorkerService for WorkerRpc {
+    async fn register_worker(
+        &self,
+        request: Request<RegisterWorkerRequest>,
+    ) -> Result<Response<RegisterWorkerResponse>, Status> {
+        Ok(Response::new(self.workers.register(request.into_inner()).await?))
+    }
+
     async fn start_task(
         &self,
         request: Request<StartTaskRequest>,
     ) -> Result<Response<StartTaskResponse>, Status> {
-        let leased = self.starter.start(request.get_ref()).await?;
-        Ok(Response::new(self.work.start_task_response(&leased).await?))
+        match self.starter.start(request.get_ref()).await? {
+            Some(leased) => Ok(Response::new(self.work.start_task_response(&leased).await?)),
+            None => Ok(Response::new(StartTaskResponse::default())),
+        }
     }
 
     async fn plan_job(&self, request: Request<PlanJobRequest>) -> Result<Response<PlanJobResponse>, Status> {

@@ -241,7 +241,7 @@ impl Plan {
     }
 
     /// Estimated work: pixels per second of each rendition, times its duration.
-    fn work(&self, unit: &WorkUnit) -> f64 {
+    pub fn work(&self, unit: &WorkUnit) -> f64 {
         let duration = self.source.duration.unwrap_or(ASSUMED_SECONDS);
         let audio = unit.audio.len() as f64 * AUDIO_WORK_PIXELS * duration;
         let Some((video, chunk)) = self.video.as_ref().zip(unit.chunk) else { return audio };

@@ -15,7 +15,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    DEAD_LETTER_VISIBILITY, MAX_BATCH, MAX_DELAY, Message, Queue, QueueConfig, QueueError,
+    DEAD_LETTER_VISIBILITY, MAX_BATCH, MAX_DELAY, Message, Queue, QueueConfig, QueueDepth, QueueError,
     migration::Migrator,
 };
 
@@ -131,6 +131,22 @@ impl Queue for DatabaseQueue {
     async fn dead_letters(&self, max: usize) -> Result<Vec<Message>, QueueError> {
         Ok(self.claim(true, max, DEAD_LETTER_VISIBILITY).await?)
     }
+
+    async fn depth(&self) -> Result<QueueDepth, QueueError> {
+        self.move_to_dead_letters().await?;
+        let rows = self.query(&self.sql.depth, vec![]).await?;
+        let mut depth = QueueDepth::default();
+        for row in rows {
+            let count: i64 = row.try_get("", "messages")?;
+            let count = u64::try_from(count).unwrap_or(0);
+            match row.try_get::<String>("", "place")?.as_str() {
+                "dead" => depth.dead_letters = count,
+                "visible" => depth.visible = count,
+                _ => depth.hidden = count,
+            }
+        }
+        Ok(depth)
+    }
 }
 
 /// The statements for one database. Times are the database's, in Unix milliseconds, so that the clocks of senders and
@@ -142,6 +158,7 @@ struct Sql {
     until_next: String,
     extend: String,
     delete: String,
+    depth: String,
 }
 
 impl Sql {
@@ -172,6 +189,12 @@ impl Sql {
             extend: format!(
                 "UPDATE queue_messages SET visible_at = {now} + $1
                  WHERE id = $2 AND receipt = $3 AND visible_at > {now}"
+            ),
+            depth: format!(
+                "SELECT place, COUNT(*) AS messages FROM (
+                     SELECT CASE WHEN dead = 1 THEN 'dead' WHEN visible_at <= {now} THEN 'visible'
+                                 ELSE 'hidden' END AS place FROM queue_messages) AS placed
+                 GROUP BY place"
             ),
             delete: "DELETE FROM queue_messages WHERE id = $1 AND receipt = $2".to_owned(),
         }

@@ -33,6 +33,17 @@ pub struct Message {
     pub receive_count: u32,
 }
 
+/// Numbers of messages in a queue. SQS's are approximate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueDepth {
+    /// Messages that can be received.
+    pub visible: u64,
+    /// Messages that were received and not deleted, or are delayed.
+    pub hidden: u64,
+    /// Dead letters.
+    pub dead_letters: u64,
+}
+
 /// Location and credentials of a queue.
 #[derive(Clone, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -123,6 +134,9 @@ pub trait Queue: Send + Sync {
     /// Receives up to `max` dead letters (at most [`MAX_BATCH`]), hidden from other readers for
     /// [`DEAD_LETTER_VISIBILITY`]. They stay until they are deleted.
     async fn dead_letters(&self, max: usize) -> Result<Vec<Message>, QueueError>;
+
+    /// Counts the messages.
+    async fn depth(&self) -> Result<QueueDepth, QueueError>;
 }
 
 /// Opens the queue at `config.url`. Creates it if it does not exist, except on AWS.

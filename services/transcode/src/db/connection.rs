@@ -1,18 +1,30 @@
 //! The connection that all queries use, and the key of most of them.
 
-use sea_orm::DatabaseConnection;
+use std::sync::Arc;
 
-use super::entity::JobRow;
+use reelmill_platform::clock::Clock;
+use sea_orm::{DatabaseConnection, DbBackend};
+
+use super::{dispatch::DispatchSql, entity::JobRow};
 
 /// Queries of the transcode role's database.
 #[derive(Clone)]
 pub(crate) struct Db {
     pub(super) connection: DatabaseConnection,
+    pub(super) dispatch_sql: Arc<DispatchSql>,
+    clock: Clock,
 }
 
 impl Db {
-    pub(crate) fn new(connection: DatabaseConnection) -> Self {
-        Self { connection }
+    pub(crate) fn new(connection: DatabaseConnection, clock: Clock) -> Self {
+        let dispatch_sql = DispatchSql::of(connection.get_database_backend());
+        Self { connection, dispatch_sql, clock }
+    }
+
+    /// The time of a statement, Unix milliseconds; none if the database's own is used.
+    pub(super) fn statement_time(&self) -> Option<i64> {
+        let uses_own = self.connection.get_database_backend() != DbBackend::Sqlite && !self.clock.is_manual();
+        (!uses_own).then(|| self.clock.now_millis())
     }
 }
 

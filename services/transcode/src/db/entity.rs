@@ -4,7 +4,7 @@ use sea_orm::{DeriveActiveEnum, EnumIter};
 
 pub(crate) use self::{
     job::Model as JobRow, output::Model as OutputRow, rendition::Model as RenditionRow,
-    task::Model as TaskRow, warning::Model as WarningRow,
+    task::Model as TaskRow, warning::Model as WarningRow, worker::Model as WorkerRow,
 };
 
 /// Defines a column type for an enum of the contract: stored under the contract's value names, converted both ways.
@@ -66,7 +66,7 @@ pub(crate) mod job {
     use serde::{Deserialize, Serialize};
 
     use super::{Preset, Profile};
-    use crate::domain::JobState;
+    use crate::domain::{JobPriority, JobState};
 
     /// Short sides of the requested rungs, pixels. A JSON array.
     #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]
@@ -88,6 +88,10 @@ pub(crate) mod job {
         pub revision: i64,
         /// Number of restarts. Tasks, plan and outputs belong to one generation.
         pub generation: i32,
+        /// Priority among the jobs of its owner.
+        pub priority: JobPriority,
+        /// Restarts because no worker had its encoder build any more.
+        pub replans: i32,
         /// Whether the current generation has a plan.
         pub planned: bool,
         pub create_time: i64,
@@ -222,7 +226,7 @@ pub(crate) mod warning {
 pub(crate) mod task {
     use sea_orm::entity::prelude::*;
 
-    use crate::domain::{TaskKind, TaskState};
+    use crate::domain::{JobPriority, TaskClass, TaskKind, TaskState};
 
     /// Row of a task.
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -236,8 +240,17 @@ pub(crate) mod task {
         pub task_index: i32,
         pub kind: TaskKind,
         pub state: TaskState,
-        /// Rank in the queue: lower starts first.
-        pub priority: i32,
+        /// Owner of the job.
+        pub owner: String,
+        pub class: TaskClass,
+        /// Priority of the job.
+        pub job_priority: JobPriority,
+        /// Rank among the tasks of its job: lower starts first.
+        pub job_position: i32,
+        /// What it takes from its owner's share.
+        pub cost: i64,
+        /// Rank among the queued tasks of its class; 0 before it is queued.
+        pub virtual_start: i64,
         /// Id of the rendition that a PACKAGE task joins; otherwise empty.
         pub rendition_id: String,
         /// Encoder build that must run it; empty for any.
@@ -252,7 +265,6 @@ pub(crate) mod task {
         /// Token of the current or last lease; 0 before the first.
         pub fencing_token: i64,
         pub lease_expire_time: i64,
-        /// Attempts that were lost, or that failed because of the worker.
         /// Attempts that were lost, or whose encoder crashed.
         pub attempt_failures: i32,
         /// Attempts that failed because a dependency was unavailable.
@@ -262,12 +274,83 @@ pub(crate) mod task {
         /// Worker that may not start it until `excluded_until`; empty for none.
         pub excluded_worker: String,
         pub excluded_until: i64,
-        /// Earliest start of the next attempt.
+        /// End of the delay before its next attempt, while it waits; 0 without a delay.
         pub ready_time: i64,
-        /// When to send the next wake-up to the queue, while the task is queued.
-        pub wake_up_time: i64,
-        /// Wake-ups sent since the task was last queued.
-        pub wake_ups_sent: i32,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// One row per owner and class: the owner's place in the fair order.
+pub(crate) mod owner_share {
+    use sea_orm::entity::prelude::*;
+
+    use crate::domain::TaskClass;
+
+    /// Row of an owner's share.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "owner_shares")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub owner: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub class: TaskClass,
+        /// When the owner's last queued task finishes, in virtual time.
+        pub virtual_finish: i64,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// One row per worker process.
+pub(crate) mod worker {
+    use sea_orm::entity::prelude::*;
+
+    /// Row of a worker.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "workers")]
+    pub struct Model {
+        /// Unique per process.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub name: String,
+        pub host: String,
+        /// Release of the program.
+        pub version: String,
+        pub encoder_build: String,
+        pub bulk_slots: i32,
+        pub express_slots: i32,
+        pub first_seen_time: i64,
+        pub last_seen_time: i64,
+        /// Whether it shall lease no more tasks.
+        pub draining: bool,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// The one row of the whole dispatcher's state.
+pub(crate) mod dispatch_state {
+    use sea_orm::entity::prelude::*;
+
+    /// Row of the state.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "dispatch_state")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: i32,
+        /// Whether no task is leased.
+        pub paused: bool,
+        /// When the backlog is to be swept next.
+        pub backlog_sweep_time: i64,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -16,10 +16,10 @@ use super::{
         task, warning,
     },
     job_details::{JobDetails, load_details},
-    tasks::{self, TaskCounts, new_task},
+    tasks::{self, TaskCounts, first_task},
 };
 use crate::{
-    domain::{JobEvent, JobState, TaskKind, TaskState},
+    domain::{JobEvent, JobState, TaskState},
     error::TranscodeError,
 };
 
@@ -65,6 +65,11 @@ impl JobTransaction {
         tasks::task_counts(&self.transaction, &Generation::of(&self.job)).await
     }
 
+    /// Indices of the current generation's work units whose tasks have succeeded.
+    pub(crate) async fn completed_work_units(&self) -> Result<Vec<i32>, TranscodeError> {
+        tasks::completed_work_units(&self.transaction, &Generation::of(&self.job)).await
+    }
+
     /// Whether one of the current generation's tasks is running.
     pub(crate) async fn has_running_task(&self) -> Result<bool, TranscodeError> {
         let running =
@@ -77,7 +82,7 @@ impl JobTransaction {
         task::Entity::update_many()
             .col_expr(task::Column::State, Expr::value(state))
             .filter(task::Column::JobId.eq(&self.job.id))
-            .filter(task::Column::State.is_in([TaskState::Queued, TaskState::Running]))
+            .filter(task::Column::State.is_in(TaskState::OPEN))
             .exec(&self.transaction)
             .await?;
         Ok(())
@@ -172,7 +177,7 @@ impl JobTransaction {
     }
 
     /// Begins the next generation: without tasks, plan and outputs. The renditions stay until the job is planned again.
-    pub(crate) async fn restart(&mut self) -> Result<(), TranscodeError> {
+    async fn restart(&mut self) -> Result<(), TranscodeError> {
         let job = &self.job.id;
         task::Entity::delete_many().filter(task::Column::JobId.eq(job)).exec(&self.transaction).await?;
         output::Entity::delete_many().filter(output::Column::JobId.eq(job)).exec(&self.transaction).await?;
@@ -180,6 +185,13 @@ impl JobTransaction {
         self.job.generation += 1;
         self.job.planned = false;
         Ok(())
+    }
+
+    /// Begins the next generation with its PREPARE task.
+    pub(crate) async fn replan(&mut self) -> Result<(), TranscodeError> {
+        self.restart().await?;
+        self.job.replans += 1;
+        self.add_tasks(vec![first_task(&self.job)]).await
     }
 
     /// Notes what the job waits for. It has waited since the first failure of an uninterrupted series.
@@ -228,7 +240,7 @@ impl JobTransaction {
         if let Some(options) = options {
             self.job = self.job.clone().with_options(Some(options));
         }
-        self.add_tasks(vec![new_task(&Generation::of(&self.job), TaskKind::Prepare, 0, now)]).await?;
+        self.add_tasks(vec![first_task(&self.job)]).await?;
         Ok(true)
     }
 

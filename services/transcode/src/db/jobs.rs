@@ -9,14 +9,14 @@ use sea_orm::{
 };
 
 use super::{
-    connection::{Db, Generation},
+    connection::Db,
     entity::{JobRow, job, task},
     job_details::{JobDetails, load_details},
     job_transaction::{JobTransaction, next_revision},
-    tasks::new_task,
+    tasks::first_task,
 };
 use crate::{
-    domain::{JobState, TaskKind, job_name},
+    domain::{JobPriority, JobState, job_name},
     error::TranscodeError,
 };
 
@@ -33,6 +33,7 @@ pub(crate) struct NewJob {
     pub(crate) source_size_bytes: i64,
     pub(crate) output_prefix: String,
     pub(crate) options: Option<TranscodeOptions>,
+    pub(crate) priority: JobPriority,
     pub(crate) now: i64,
 }
 
@@ -46,6 +47,8 @@ impl NewJob {
             state: JobState::Queued,
             revision,
             generation: 0,
+            priority: self.priority,
+            replans: 0,
             planned: false,
             create_time: self.now,
             start_time: None,
@@ -118,6 +121,7 @@ impl JobRow {
             source_size_bytes: self.source_size_bytes,
             output_prefix: self.output_prefix.clone(),
             options: None,
+            priority: self.priority,
             now: self.create_time,
         };
         Self {
@@ -150,12 +154,10 @@ impl Db {
 
     async fn insert_job(&self, new: NewJob) -> Result<JobDetails, TranscodeError> {
         let transaction = self.connection.begin().await?;
-        let now = new.now;
         let row = new.into_row(next_revision(&transaction).await?);
         let insert = job::Entity::insert(row.clone().into_active_model().reset_all());
         insert.exec_without_returning(&transaction).await?;
-        let first_task = new_task(&Generation::of(&row), TaskKind::Prepare, 0, now);
-        let insert = task::Entity::insert(first_task.into_active_model().reset_all());
+        let insert = task::Entity::insert(first_task(&row).into_active_model().reset_all());
         insert.exec_without_returning(&transaction).await?;
         transaction.commit().await?;
         Ok(JobDetails { row, renditions: Vec::new(), warnings: Vec::new() })
@@ -286,7 +288,7 @@ impl Db {
     }
 
     /// Reads jobs with their child rows, all from one snapshot.
-    async fn details(&self, jobs: Select<job::Entity>) -> Result<Vec<JobDetails>, TranscodeError> {
+    pub(super) async fn details(&self, jobs: Select<job::Entity>) -> Result<Vec<JobDetails>, TranscodeError> {
         let snapshot = begin_snapshot(&self.connection).await?;
         let rows = jobs.all(&snapshot).await?;
         let details = load_details(&snapshot, rows).await?;

@@ -22,19 +22,45 @@ impl MigrationName for CreateTables {
 #[async_trait::async_trait]
 impl MigrationTrait for CreateTables {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for table in [jobs(), renditions(), warnings(), tasks(), plans(), outputs(), revision_counter()] {
+        let tables = [
+            jobs(),
+            renditions(),
+            warnings(),
+            tasks(),
+            owner_shares(),
+            workers(),
+            dispatch_state(),
+            plans(),
+            outputs(),
+            revision_counter(),
+        ];
+        for table in tables {
             manager.create_table(table).await?;
         }
-        let indexes: [(&str, &str, &[&str]); 9] = [
+        let indexes: [(&str, &str, &[&str]); 13] = [
             ("jobs", "jobs_by_owner", &["owner", "create_time", "id"]),
             ("jobs", "jobs_by_revision", &["revision"]),
-            ("jobs", "jobs_by_state", &["state"]),
+            ("jobs", "jobs_by_state", &["state", "owner"]),
             ("jobs", "jobs_by_cleanup_time", &["cleanup_time"]),
             ("job_renditions", "job_renditions_by_position", &["job_id", "position"]),
             ("tasks", "tasks_by_job", &["job_id"]),
-            ("tasks", "tasks_by_wake_up_time", &["state", "wake_up_time"]),
             ("tasks", "tasks_by_lease_expire_time", &["state", "lease_expire_time"]),
-            ("tasks", "tasks_by_priority", &["state", "priority", "job_id", "task_index"]),
+            ("tasks", "tasks_by_ready_time", &["state", "ready_time"]),
+            // The order in which workers lease tasks.
+            (
+                "tasks",
+                "tasks_by_start",
+                &["state", "class", "required_build", "virtual_start", "job_priority", "id"],
+            ),
+            ("tasks", "tasks_by_virtual_start", &["state", "class", "virtual_start"]),
+            // The order in which the waiting tasks of an owner are queued.
+            (
+                "tasks",
+                "tasks_by_owner",
+                &["state", "owner", "class", "ready_time", "job_priority", "job_id", "job_position", "id"],
+            ),
+            ("owner_shares", "owner_shares_by_virtual_finish", &["class", "virtual_finish"]),
+            ("workers", "workers_by_last_seen_time", &["encoder_build", "last_seen_time"]),
         ];
         for (table, name, columns) in indexes {
             let mut index = Index::create();
@@ -49,7 +75,13 @@ impl MigrationTrait for CreateTables {
             .columns([Alias::new("id"), Alias::new("revision")])
             .values_panic([1.into(), 0_i64.into()])
             .to_owned();
-        manager.execute(first_revision).await
+        manager.execute(first_revision).await?;
+        let dispatch_state = Query::insert()
+            .into_table(Alias::new("dispatch_state"))
+            .columns([Alias::new("id"), Alias::new("paused"), Alias::new("backlog_sweep_time")])
+            .values_panic([1.into(), false.into(), 0_i64.into()])
+            .to_owned();
+        manager.execute(dispatch_state).await
     }
 }
 
@@ -121,6 +153,8 @@ fn jobs() -> TableCreateStatement {
         text("state"),
         bigint("revision"),
         integer("generation"),
+        integer("priority"),
+        integer("replans"),
         boolean("planned"),
         bigint("create_time"),
         text("failure_reason"),
@@ -208,7 +242,12 @@ fn tasks() -> TableCreateStatement {
         integer("task_index"),
         text("kind"),
         text("state"),
-        integer("priority"),
+        text("owner"),
+        text("class"),
+        integer("job_priority"),
+        integer("job_position"),
+        bigint("cost"),
+        bigint("virtual_start"),
         text("rendition_id"),
         text("required_build"),
         text("encoder_build"),
@@ -221,10 +260,31 @@ fn tasks() -> TableCreateStatement {
         text("excluded_worker"),
         bigint("excluded_until"),
         bigint("ready_time"),
-        bigint("wake_up_time"),
-        integer("wake_ups_sent"),
     ];
     table("tasks", columns, [text("start_nonce").unique_key().to_owned()], &["id"])
+}
+
+fn owner_shares() -> TableCreateStatement {
+    table("owner_shares", [text("owner"), text("class"), bigint("virtual_finish")], [], &["owner", "class"])
+}
+
+fn workers() -> TableCreateStatement {
+    let columns = [
+        text("name"),
+        text("host"),
+        text("version"),
+        text("encoder_build"),
+        integer("bulk_slots"),
+        integer("express_slots"),
+        bigint("first_seen_time"),
+        bigint("last_seen_time"),
+        boolean("draining"),
+    ];
+    table("workers", columns, [], &["name"])
+}
+
+fn dispatch_state() -> TableCreateStatement {
+    table("dispatch_state", [integer("id"), boolean("paused"), bigint("backlog_sweep_time")], [], &["id"])
 }
 
 fn plans() -> TableCreateStatement {

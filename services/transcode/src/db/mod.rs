@@ -1,6 +1,8 @@
 //! The database: jobs, tasks, plans and recorded outputs.
 
+mod admin;
 mod connection;
+mod dispatch;
 pub(crate) mod entity;
 mod job_details;
 mod job_transaction;
@@ -8,10 +10,12 @@ mod jobs;
 pub(crate) mod migration;
 mod outputs;
 mod tasks;
+mod workers;
 
 pub(crate) use self::{
     connection::{Db, Generation},
-    entity::{JobRow, OutputRow, RenditionRow, TaskRow, WarningRow},
+    dispatch::{LeaseRequest, QueuedTask},
+    entity::{JobRow, OutputRow, RenditionRow, TaskRow, WarningRow, WorkerRow},
     job_details::JobDetails,
     job_transaction::JobTransaction,
     jobs::NewJob,
@@ -20,16 +24,31 @@ pub(crate) use self::{
 
 #[cfg(test)]
 mod tests {
-    use reelmill_platform::database::connect;
+    use reelmill_platform::{clock::Clock, database::connect};
     use reelmill_testkit::Postgres;
     use rstest::rstest;
 
     use super::{
-        Db, Generation, NewJob,
+        Db, Generation, LeaseRequest, NewJob, QueuedTask,
         entity::{RenditionKind, RenditionState, job::Rungs},
         migration::Migrator,
     };
-    use crate::domain::{JobEvent, JobState, TaskKind};
+    use crate::domain::{
+        JobEvent, JobPriority, JobState, Lease, OwnerLimits, TaskClass, TaskKind, TaskState,
+    };
+
+    const NOW: i64 = 1_700_000_000_000;
+    const LIMITS: OwnerLimits = OwnerLimits { queued: 16, running: None, started_jobs: 16 };
+
+    fn lease_request(nonce: &str) -> LeaseRequest<'_> {
+        LeaseRequest {
+            class: TaskClass::Express,
+            worker: "w",
+            encoder_build: "any build",
+            nonce,
+            lease_ttl_ms: 15_000,
+        }
+    }
 
     /// A migrated database that lasts as long as the value.
     struct TestDb {
@@ -52,7 +71,10 @@ mod tests {
                     (postgres.create_database("transcode").await.unwrap(), Some(postgres))
                 }
             };
-            Self { db: Db::new(connect::<Migrator>(&url).await.unwrap()), _postgres: postgres }
+            Self {
+                db: Db::new(connect::<Migrator>(&url).await.unwrap(), Clock::manual(NOW)),
+                _postgres: postgres,
+            }
         }
     }
 
@@ -66,6 +88,7 @@ mod tests {
             source_size_bytes: 9,
             output_prefix: "o/".to_owned(),
             options: None,
+            priority: JobPriority::Normal,
             now: 1,
         }
     }
@@ -79,8 +102,14 @@ mod tests {
         let created = test.db.create_job(new_job("a")).await.unwrap();
         assert_eq!(created.row.state, JobState::Queued);
         assert!(!created.row.planned && created.row.generation == 0 && created.row.playable_time.is_none());
-        let [task] = &test.db.startable_tasks(10, "w", "any").await.unwrap()[..] else { panic!("one task") };
-        assert_eq!((task.id.as_str(), task.kind), ("ag0t0", TaskKind::Prepare));
+        assert_eq!(test.db.lease(lease_request("n1")).await.unwrap(), None, "it waits to be queued");
+        assert_eq!(test.db.next_waiting_owner("").await.unwrap().as_deref(), Some("ann"));
+        let queued = test.db.queue_tasks("ann", LIMITS).await.unwrap();
+        assert_eq!(queued, [QueuedTask { class: TaskClass::Express, required_build: String::new() }]);
+        let task = test.db.lease(lease_request("n1")).await.unwrap().expect("a task");
+        assert_eq!((task.id.as_str(), task.kind, task.fencing_token), ("ag0t0", TaskKind::Prepare, 1));
+        assert_eq!((task.state, task.lease_expire_time), (TaskState::Running, NOW + 15_000));
+        assert_eq!(test.db.lease(lease_request("n2")).await.unwrap(), None);
         let generation = Generation::of(&created.row);
         assert_eq!(test.db.outputs_size(&generation).await.unwrap(), 0);
         assert_eq!(test.db.running_planned_jobs().await.unwrap(), Vec::<String>::new());
@@ -148,5 +177,43 @@ mod tests {
         assert!(!claim("one", 41).await, "another process's claim is not released");
         test.db.release_publication("a", "two").await.unwrap();
         assert!(claim("one", 41).await);
+    }
+
+    #[rstest]
+    #[case::sqlite(Backend::Sqlite)]
+    #[case::postgres(Backend::Postgres)]
+    #[tokio::test]
+    async fn renew_and_shorten_change_the_current_lease_only(#[case] backend: Backend) {
+        let test = TestDb::open(backend).await;
+        test.db.create_job(new_job("a")).await.unwrap();
+        test.db.queue_tasks("ann", LIMITS).await.unwrap();
+        let task = test.db.lease(lease_request("n1")).await.unwrap().unwrap();
+        let current = Lease { fencing_token: 1 };
+        let renewed = test.db.renew(&task.id, current, 20_000).await.unwrap().expect("renewed");
+        assert_eq!(renewed.lease_expire_time, NOW + 20_000);
+        assert_eq!(test.db.renew(&task.id, Lease { fencing_token: 0 }, 20_000).await.unwrap(), None);
+        let shorten =
+            async |lease, known, ttl_ms| test.db.shorten(&task.id, lease, known, ttl_ms).await.unwrap();
+        assert!(!shorten(current, NOW + 15_000, 4000).await, "it was renewed since");
+        assert!(!shorten(current, NOW + 20_000, 30_000).await, "it would not be shorter");
+        assert!(!shorten(Lease { fencing_token: 0 }, NOW + 20_000, 4000).await);
+        assert!(shorten(current, NOW + 20_000, 4000).await);
+        assert_eq!(test.db.next_task_time().await.unwrap(), Some(NOW + 4000));
+    }
+
+    /// The statements that lease a task read one range of an index, however many tasks there are.
+    #[rstest]
+    #[case::sqlite(Backend::Sqlite)]
+    #[case::postgres(Backend::Postgres)]
+    #[tokio::test]
+    async fn lease_reads_the_index_of_its_order(#[case] backend: Backend) {
+        let test = TestDb::open(backend).await;
+        test.db.create_job(new_job("a")).await.unwrap();
+        test.db.multiply_tasks(20_000).await;
+        let plan = test.db.explain_lease(lease_request("n1")).await;
+        assert!(plan.contains("tasks_by_start"), "{plan}");
+        for scan in ["Seq Scan on tasks", "SCAN tasks", "->  Sort"] {
+            assert!(!plan.contains(scan), "{scan}: {plan}");
+        }
     }
 }

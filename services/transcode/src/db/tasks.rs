@@ -2,20 +2,18 @@
 
 use sea_orm::{
     ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, sea_query::Expr,
+    QuerySelect as _,
 };
 
 use super::{
     connection::{Db, Generation},
-    entity::{TaskRow, task},
+    entity::{JobRow, TaskRow, task},
 };
 use crate::{
-    domain::{ExcludedWorker, FailureCounts, TaskKind, TaskRules, TaskState, new_task_id},
+    domain::{FailureCounts, JobState, TaskClass, TaskKind, TaskRules, TaskState, cost_of_kind, new_task_id},
     error::TranscodeError,
 };
 
-/// Candidates returned at once to a worker: more than workers that ask at the same time.
-const MAX_CANDIDATES: u64 = 16;
 /// Expired tasks returned at once.
 const EXPIRED_BATCH: u64 = 200;
 
@@ -30,16 +28,21 @@ pub(crate) struct TaskCounts {
     pub(crate) packages: i64,
 }
 
-/// A queued task that was never leased.
-pub(crate) fn new_task(generation: &Generation, kind: TaskKind, index: i32, now: i64) -> TaskRow {
+/// A task of a job's current generation that waits and was never leased.
+pub(crate) fn new_task(job: &JobRow, kind: TaskKind, index: i32) -> TaskRow {
     TaskRow {
-        id: new_task_id(&generation.job, generation.number, index),
-        job_id: generation.job.clone(),
-        generation: generation.number,
+        id: new_task_id(&job.id, job.generation, index),
+        job_id: job.id.clone(),
+        generation: job.generation,
         task_index: index,
         kind,
-        state: TaskState::Queued,
-        priority: 0,
+        state: TaskState::Waiting,
+        owner: job.owner.clone(),
+        class: TaskClass::Bulk,
+        job_priority: job.priority,
+        job_position: 0,
+        cost: cost_of_kind(kind),
+        virtual_start: 0,
         rendition_id: String::new(),
         required_build: String::new(),
         encoder_build: String::new(),
@@ -53,9 +56,14 @@ pub(crate) fn new_task(generation: &Generation, kind: TaskKind, index: i32, now:
         excluded_worker: String::new(),
         excluded_until: 0,
         ready_time: 0,
-        wake_up_time: now,
-        wake_ups_sent: 0,
     }
+}
+
+/// The PREPARE task of a job. It waits for earlier jobs of the owner if there are too many, unless the job was started
+/// before.
+pub(crate) fn first_task(job: &JobRow) -> TaskRow {
+    let state = if job.state == JobState::Queued { TaskState::Held } else { TaskState::Waiting };
+    TaskRow { state, class: TaskClass::Express, ..new_task(job, TaskKind::Prepare, 0) }
 }
 
 impl TaskRow {
@@ -76,10 +84,6 @@ impl TaskRow {
                 dependency: self.dependency_failures,
                 file: self.file_failures,
             },
-            excluded: ExcludedWorker { worker: self.excluded_worker.clone(), until: self.excluded_until },
-            ready_time: self.ready_time,
-            required_build: self.required_build.clone(),
-            wake_ups_sent: self.wake_ups_sent,
         }
     }
 }
@@ -96,33 +100,6 @@ impl Db {
         Ok(task.one(&self.connection).await?)
     }
 
-    /// Tasks that a worker with this name and encoder build can probably start, the most urgent first: by priority, then the
-    /// oldest job first. [`TaskRules::may_start`] decides.
-    ///
-    /// A PREPARE task has priority 0, and the numbers of a long video's chunks increase: probing a new upload and
-    /// encoding the first seconds of a video come before the later chunks of other videos.
-    pub(crate) async fn startable_tasks(
-        &self,
-        now: i64,
-        worker: &str,
-        encoder_build: &str,
-    ) -> Result<Vec<TaskRow>, TranscodeError> {
-        let is_not_excluded = Condition::any()
-            .add(task::Column::ExcludedWorker.ne(worker))
-            .add(task::Column::ExcludedUntil.lte(now));
-        let queued = Condition::all()
-            .add(task::Column::State.eq(TaskState::Queued))
-            .add(task::Column::ReadyTime.lte(now))
-            .add(is_not_excluded);
-        let rows = task::Entity::find()
-            .filter(queued.add(task::Column::RequiredBuild.is_in(["", encoder_build])))
-            .order_by_asc(task::Column::Priority)
-            .order_by_asc(task::Column::JobId)
-            .order_by_asc(task::Column::TaskIndex)
-            .limit(MAX_CANDIDATES);
-        Ok(rows.all(&self.connection).await?)
-    }
-
     /// The number of a generation's tasks by stage.
     pub(crate) async fn task_counts(&self, generation: &Generation) -> Result<TaskCounts, TranscodeError> {
         task_counts(&self.connection, generation).await
@@ -133,50 +110,7 @@ impl Db {
         &self,
         generation: &Generation,
     ) -> Result<Vec<i32>, TranscodeError> {
-        let succeeded = of_generation(generation)
-            .add(task::Column::Kind.eq(TaskKind::Encode))
-            .add(task::Column::State.eq(TaskState::Succeeded));
-        let rows = task::Entity::find().select_only().column(task::Column::TaskIndex).filter(succeeded);
-        Ok(rows.into_tuple().all(&self.connection).await?)
-    }
-
-    /// Whether a worker with this encoder build has a lease, on any task.
-    pub(crate) async fn is_build_active(
-        &self,
-        encoder_build: &str,
-        now: i64,
-    ) -> Result<bool, TranscodeError> {
-        let leased = Condition::all()
-            .add(task::Column::State.eq(TaskState::Running))
-            .add(task::Column::EncoderBuild.eq(encoder_build))
-            .add(task::Column::LeaseExpireTime.gt(now));
-        Ok(task::Entity::find().filter(leased).limit(1).one(&self.connection).await?.is_some())
-    }
-
-    /// Queued tasks whose wake-up is due, the longest overdue first.
-    pub(crate) async fn tasks_to_wake_up(
-        &self,
-        now: i64,
-        limit: u64,
-    ) -> Result<Vec<TaskRow>, TranscodeError> {
-        let due = Condition::all()
-            .add(task::Column::State.eq(TaskState::Queued))
-            .add(task::Column::WakeUpTime.lte(now));
-        let rows = task::Entity::find().filter(due).order_by_asc(task::Column::WakeUpTime).limit(limit);
-        Ok(rows.all(&self.connection).await?)
-    }
-
-    /// Counts a wake-up that was sent for a task, and sets the time of the next one.
-    pub(crate) async fn wake_up_sent(&self, task: &TaskRow, next: i64) -> Result<(), TranscodeError> {
-        task::Entity::update_many()
-            .col_expr(task::Column::WakeUpTime, Expr::value(next))
-            .col_expr(task::Column::WakeUpsSent, Expr::value(task.wake_ups_sent.saturating_add(1)))
-            .filter(task::Column::Id.eq(&task.id))
-            .filter(task::Column::State.eq(TaskState::Queued))
-            .filter(task::Column::WakeUpTime.eq(task.wake_up_time))
-            .exec(&self.connection)
-            .await?;
-        Ok(())
+        completed_work_units(&self.connection, generation).await
     }
 
     /// Running tasks whose lease has expired.
@@ -185,19 +119,18 @@ impl Db {
         Ok(rows.all(&self.connection).await?)
     }
 
-    /// When the next wake-up is due or the next lease expires; none when there are no such tasks.
+    /// When the next retry delay ends or the next lease expires; none when there are no such tasks.
     pub(crate) async fn next_task_time(&self) -> Result<Option<i64>, TranscodeError> {
-        let first = |state: TaskState, column: task::Column| {
-            task::Entity::find()
-                .filter(task::Column::State.eq(state))
-                .order_by_asc(column)
-                .limit(1)
-                .one(&self.connection)
-        };
-        let wake_up = first(TaskState::Queued, task::Column::WakeUpTime).await?;
-        let expiry = first(TaskState::Running, task::Column::LeaseExpireTime).await?;
-        let times = [wake_up.map(|task| task.wake_up_time), expiry.map(|task| task.lease_expire_time)];
-        Ok(times.into_iter().flatten().min())
+        let delayed = task::Entity::find()
+            .filter(task::Column::State.eq(TaskState::Waiting))
+            .filter(task::Column::ReadyTime.gt(0))
+            .order_by_asc(task::Column::ReadyTime);
+        let running = task::Entity::find()
+            .filter(task::Column::State.eq(TaskState::Running))
+            .order_by_asc(task::Column::LeaseExpireTime);
+        let ready = delayed.limit(1).one(&self.connection).await?.map(|task| task.ready_time);
+        let expiry = running.limit(1).one(&self.connection).await?.map(|task| task.lease_expire_time);
+        Ok(ready.into_iter().chain(expiry).min())
     }
 }
 
@@ -229,6 +162,18 @@ pub(super) async fn task_counts(
         }
     }
     Ok(counts)
+}
+
+/// Indices of the work units whose tasks have succeeded, on a connection or within a transaction.
+pub(super) async fn completed_work_units(
+    connection: &impl ConnectionTrait,
+    generation: &Generation,
+) -> Result<Vec<i32>, TranscodeError> {
+    let succeeded = of_generation(generation)
+        .add(task::Column::Kind.eq(TaskKind::Encode))
+        .add(task::Column::State.eq(TaskState::Succeeded));
+    let rows = task::Entity::find().select_only().column(task::Column::TaskIndex).filter(succeeded);
+    Ok(rows.into_tuple().all(connection).await?)
 }
 
 pub(super) fn of_generation(generation: &Generation) -> Condition {

@@ -5,6 +5,7 @@ mod names;
 mod output;
 #[cfg(test)]
 pub(crate) mod sample;
+mod scheduling;
 mod task;
 mod tracks;
 
@@ -16,9 +17,10 @@ pub(crate) use self::{
         task_name_ids,
     },
     output::{AllowedOutputs, OutputKind},
+    scheduling::{JobPriority, OwnerLimits, OwnerTasks, TaskClass, VirtualTime, cost, cost_of_kind},
     task::{
-        CONFIRMATION_WAIT_MS, Completion, ExcludedWorker, FailureCounts, Lease, LeaseError, RetryDecision,
-        TaskKind, TaskRules, TaskState,
+        CONFIRMATION_WAIT_MS, Completion, FailureCounts, Lease, LeaseLost, RetryDecision, TaskKind,
+        TaskRules, TaskState,
     },
     tracks::{TrackView, check_tracks},
 };

@@ -1,10 +1,8 @@
 //! The rules of a task's life: leasing with fencing tokens, retries, completion.
 
-use reelmill_proto::{Reason, transcode::FailureCause};
+use reelmill_proto::transcode::FailureCause;
 use sea_orm::{DeriveActiveEnum, EnumIter};
 
-/// Unanswered wake-ups after which no worker is assumed to have the required encoder build any more.
-const MAX_UNANSWERED_WAKE_UPS: i32 = 3;
 /// Delay before the second retry; it doubles with each further one. The first retry is immediate.
 const RETRY_BACKOFF_MIN_MS: i64 = 1000;
 /// Number of times the retry delay doubles.
@@ -38,7 +36,13 @@ pub(crate) enum TaskKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
 pub(crate) enum TaskState {
-    /// Waiting for a worker.
+    /// Starts a job that waits for earlier jobs of its owner.
+    #[sea_orm(string_value = "HELD")]
+    Held,
+    /// Waiting: its owner has enough claimable tasks, or its retry delay has not passed.
+    #[sea_orm(string_value = "WAITING")]
+    Waiting,
+    /// Claimable by a worker.
     #[sea_orm(string_value = "QUEUED")]
     Queued,
     /// Leased to a worker.
@@ -55,6 +59,11 @@ pub(crate) enum TaskState {
     Cancelled,
 }
 
+impl TaskState {
+    /// The states before the end.
+    pub(crate) const OPEN: [Self; 4] = [Self::Held, Self::Waiting, Self::Queued, Self::Running];
+}
+
 /// The properties of a task that the rules depend on. Times are Unix milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TaskRules {
@@ -65,14 +74,6 @@ pub(crate) struct TaskRules {
     pub(crate) lease_expire_time: i64,
     /// Failed attempts.
     pub(crate) failures: FailureCounts,
-    /// Worker that may not start it now.
-    pub(crate) excluded: ExcludedWorker,
-    /// Earliest start of the next attempt.
-    pub(crate) ready_time: i64,
-    /// Encoder build that must run it; empty for any.
-    pub(crate) required_build: String,
-    /// Wake-ups sent to the queue since the task was last queued.
-    pub(crate) wake_ups_sent: i32,
 }
 
 /// A worker's claim on a task.
@@ -81,38 +82,10 @@ pub(crate) struct Lease {
     pub(crate) fencing_token: i64,
 }
 
-/// Why a worker may not run a task.
+/// The task was leased to another worker or has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum LeaseError {
-    /// Another worker has leased it, or its retry delay has not passed.
-    #[error("the task is leased to another worker, or waits for its next attempt")]
-    Leased,
-    /// Its job was started with another encoder build, and segments of two builds must not be mixed.
-    #[error("the task waits for a worker with the encoder build that its job was started with")]
-    OtherBuild,
-    /// The worker found the task's file faulty: another worker gets the chance to confirm it.
-    #[error("the task waits for another worker, because this one found its file faulty")]
-    Reserved,
-    /// It succeeded, failed or was cancelled.
-    #[error("the task has ended")]
-    Ended,
-    /// The task was leased to another worker or has ended.
-    #[error("the lease of the task was lost: another worker has leased it, or it has ended")]
-    Lost,
-}
-
-impl LeaseError {
-    /// The stable reason.
-    pub(crate) fn reason(self) -> Reason {
-        match self {
-            Self::Leased => Reason::TaskLeased,
-            Self::OtherBuild => Reason::TaskOtherBuild,
-            Self::Reserved => Reason::TaskReserved,
-            Self::Ended => Reason::TaskEnded,
-            Self::Lost => Reason::LeaseLost,
-        }
-    }
-}
+#[error("the lease of the task was lost: another worker has leased it, or it has ended")]
+pub struct LeaseLost;
 
 /// Failed attempts of a task, by cause.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -123,15 +96,6 @@ pub(crate) struct FailureCounts {
     pub(crate) dependency: i32,
     /// Attempts that found the file faulty.
     pub(crate) file: i32,
-}
-
-/// A worker that may not start a task for some time, so that another one can confirm what it found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct ExcludedWorker {
-    /// Name of the worker; empty for none.
-    pub(crate) worker: String,
-    /// End of the exclusion.
-    pub(crate) until: i64,
 }
 
 /// What happens to a task whose attempt was lost or failed.
@@ -160,65 +124,24 @@ pub(crate) enum Completion {
 }
 
 impl TaskRules {
-    /// The next lease for a worker with this name and encoder build. An expired lease is not replaced: the sweeper queues
-    /// the task first, because it alone knows whether this role was unavailable and the worker may still be there.
-    pub(crate) fn may_start(&self, now: i64, worker: &str, encoder_build: &str) -> Result<Lease, LeaseError> {
-        match self.state {
-            TaskState::Queued if !self.accepts(encoder_build) => Err(LeaseError::OtherBuild),
-            TaskState::Queued if self.excludes(worker, now) => Err(LeaseError::Reserved),
-            TaskState::Queued if self.ready_time <= now => {
-                Ok(Lease { fencing_token: self.fencing_token + 1 })
-            }
-            TaskState::Queued | TaskState::Running => Err(LeaseError::Leased),
-            TaskState::Succeeded | TaskState::Failed | TaskState::Cancelled => Err(LeaseError::Ended),
-        }
-    }
-
     /// Whether its lease has expired.
     pub(crate) fn is_expired(&self, now: i64) -> bool {
         self.state == TaskState::Running && self.lease_expire_time <= now
     }
 
-    /// Whether it waits for an encoder build, other than this one, that no worker seems to have any more.
-    pub(crate) fn is_stranded(&self, encoder_build: &str) -> bool {
-        self.state == TaskState::Queued
-            && !self.accepts(encoder_build)
-            && self.wake_ups_sent >= MAX_UNANSWERED_WAKE_UPS
-    }
-
-    fn excludes(&self, worker: &str, now: i64) -> bool {
-        self.excluded.worker == worker && now < self.excluded.until
-    }
-
-    fn accepts(&self, encoder_build: &str) -> bool {
-        self.required_build.is_empty() || self.required_build == encoder_build
-    }
-
     /// Whether a lease is valid. An expired lease is valid until the task is leased again or queued: its worker may
     /// only be slow to report.
-    pub(crate) fn check(&self, lease: Lease) -> Result<(), LeaseError> {
+    pub(crate) fn check(&self, lease: Lease) -> Result<(), LeaseLost> {
         let is_valid = self.state == TaskState::Running && self.fencing_token == lease.fencing_token;
-        if is_valid { Ok(()) } else { Err(LeaseError::Lost) }
+        if is_valid { Ok(()) } else { Err(LeaseLost) }
     }
 
     /// Whether a lease allows to complete the task.
-    pub(crate) fn may_complete(&self, lease: Lease) -> Result<Completion, LeaseError> {
+    pub(crate) fn may_complete(&self, lease: Lease) -> Result<Completion, LeaseLost> {
         if self.state == TaskState::Succeeded && self.fencing_token == lease.fencing_token {
             return Ok(Completion::Repeated);
         }
         self.check(lease).map(|()| Completion::Now)
-    }
-
-    /// Whether a lease is to expire at `expire_time`, after its report stream broke. Not if the lease was renewed after
-    /// `last_renewal`, the expiry set by the broken stream: the worker has opened another stream since.
-    pub(crate) fn may_shorten(
-        &self,
-        lease: Lease,
-        last_renewal: i64,
-        expire_time: i64,
-    ) -> Result<bool, LeaseError> {
-        self.check(lease)?;
-        Ok(self.lease_expire_time == last_renewal && expire_time < last_renewal)
     }
 
     /// The decision about a task that its worker reports as failed. `jitter` is between 0 and 1.
@@ -273,16 +196,7 @@ mod tests {
     use super::*;
 
     fn task(state: TaskState) -> TaskRules {
-        TaskRules {
-            state,
-            fencing_token: 0,
-            lease_expire_time: 0,
-            failures: FailureCounts::default(),
-            excluded: ExcludedWorker::default(),
-            ready_time: 0,
-            required_build: String::new(),
-            wake_ups_sent: 0,
-        }
+        TaskRules { state, fencing_token: 0, lease_expire_time: 0, failures: FailureCounts::default() }
     }
 
     proptest! {
@@ -301,18 +215,15 @@ mod tests {
                     };
                     task = TaskRules { state: TaskState::Queued, failures, ..task };
                 }
-                match task.may_start(now, "w", "build") {
-                    Ok(lease) => {
-                        prop_assert!(leases.iter().all(|old| old.fencing_token < lease.fencing_token));
-                        task = TaskRules {
-                            state: TaskState::Running,
-                            fencing_token: lease.fencing_token,
-                            lease_expire_time: now + 15,
-                            ..task
-                        };
-                        leases.push(lease);
-                    }
-                    Err(error) => prop_assert_eq!(error, LeaseError::Leased),
+                if task.state == TaskState::Queued {
+                    let lease = Lease { fencing_token: task.fencing_token + 1 };
+                    task = TaskRules {
+                        state: TaskState::Running,
+                        fencing_token: lease.fencing_token,
+                        lease_expire_time: now + 15,
+                        ..task
+                    };
+                    leases.push(lease);
                 }
                 if renews {
                     task.lease_expire_time = now + 15;
@@ -322,35 +233,6 @@ mod tests {
                 prop_assert_eq!(task.failures.attempts + 1, leases.len() as i32, "every lease but the last was lost");
             }
         }
-    }
-
-    #[test]
-    fn start_before_ready_time_is_rejected() {
-        let failures = attempts(2);
-        let task = TaskRules { fencing_token: 1, failures, ready_time: 100, ..task(TaskState::Queued) };
-        assert_eq!(task.may_start(99, "w", "b"), Err(LeaseError::Leased));
-        assert_eq!(task.may_start(100, "w", "b"), Ok(Lease { fencing_token: 2 }));
-    }
-
-    #[test]
-    fn may_start_task_with_expired_lease_is_rejected_until_it_is_queued() {
-        let running = TaskRules { fencing_token: 1, lease_expire_time: 5, ..task(TaskState::Running) };
-        assert!(running.is_expired(100));
-        assert_eq!(running.may_start(100, "w", "b"), Err(LeaseError::Leased));
-        let queued = TaskRules { state: TaskState::Queued, ..running };
-        assert_eq!(queued.may_start(100, "w", "b"), Ok(Lease { fencing_token: 2 }));
-    }
-
-    #[test]
-    fn start_with_other_build_is_rejected_and_stranded_after_unanswered_wake_ups() {
-        let task = |wake_ups_sent| TaskRules {
-            required_build: "old".to_owned(),
-            wake_ups_sent,
-            ..task(TaskState::Queued)
-        };
-        assert_eq!(task(3).may_start(0, "w", "new"), Err(LeaseError::OtherBuild));
-        assert!(task(3).may_start(0, "w", "old").is_ok());
-        assert!(!task(2).is_stranded("new") && task(3).is_stranded("new") && !task(3).is_stranded("old"));
     }
 
     fn attempts(attempts: i32) -> FailureCounts {
@@ -388,15 +270,6 @@ mod tests {
         assert_eq!(task.decide_failed(FailureCause::File, 5, 0.0), RetryDecision::GiveUp);
     }
 
-    #[test]
-    fn may_start_by_excluded_worker_is_rejected_until_exclusion_ends() {
-        let excluded = ExcludedWorker { worker: "a".to_owned(), until: 100 };
-        let task = TaskRules { excluded, ..task(TaskState::Queued) };
-        assert_eq!(task.may_start(99, "a", "x"), Err(LeaseError::Reserved));
-        assert!(task.may_start(99, "b", "x").is_ok());
-        assert!(task.may_start(100, "a", "x").is_ok());
-    }
-
     proptest! {
         /// However often and in whatever order: a dependency or a worker never ends a task.
         #[test]
@@ -421,19 +294,9 @@ mod tests {
     }
 
     #[test]
-    fn shortens_unless_lease_was_renewed_since() {
-        let task = TaskRules { fencing_token: 1, lease_expire_time: 15, ..task(TaskState::Running) };
-        let lease = Lease { fencing_token: 1 };
-        assert_eq!(task.may_shorten(lease, 15, 4), Ok(true));
-        assert_eq!(task.may_shorten(lease, 14, 4), Ok(false), "another stream renewed it");
-        assert_eq!(task.may_shorten(lease, 15, 15), Ok(false), "it would not be shorter");
-        assert_eq!(task.may_shorten(Lease { fencing_token: 0 }, 15, 4), Err(LeaseError::Lost));
-    }
-
-    #[test]
     fn complete_again_under_same_lease_is_repeated() {
         let task = TaskRules { fencing_token: 2, ..task(TaskState::Succeeded) };
         assert_eq!(task.may_complete(Lease { fencing_token: 2 }), Ok(Completion::Repeated));
-        assert_eq!(task.may_complete(Lease { fencing_token: 1 }), Err(LeaseError::Lost));
+        assert_eq!(task.may_complete(Lease { fencing_token: 1 }), Err(LeaseLost));
     }
 }

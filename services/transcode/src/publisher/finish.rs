@@ -21,8 +21,8 @@ use crate::{
     warnings::not_yet_explained,
 };
 
-/// Priority of PACKAGE tasks: after the probes of new uploads, before the bulk of long videos.
-const PACKAGE_PRIORITY: i32 = 1;
+/// Position of PACKAGE tasks in their job: all its other tasks have ended.
+const PACKAGE_POSITION: i32 = 0;
 
 /// Finishes jobs.
 pub(super) struct JobFinisher {
@@ -88,13 +88,11 @@ impl JobFinisher {
             return Ok(());
         }
         let now = self.clock.now_millis();
-        let generation = Generation::of(&transaction.job);
         let first_index = i32::try_from(plan.plan.work_units.len()).unwrap_or(i32::MAX);
         let tasks = (0..).zip(renditions).map(|(offset, rendition)| TaskRow {
-            priority: PACKAGE_PRIORITY,
+            job_position: PACKAGE_POSITION,
             rendition_id: rendition.clone(),
-            wake_up_time: now + i64::from(offset),
-            ..new_task(&generation, TaskKind::Package, first_index + offset, now)
+            ..new_task(&transaction.job, TaskKind::Package, first_index + offset)
         });
         transaction.add_tasks(tasks.collect()).await?;
         transaction.add_warnings(warnings, not_yet_explained).await?;

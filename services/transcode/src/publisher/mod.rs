@@ -115,12 +115,13 @@ impl Publisher {
         tokio::join!(self.request_all_repeatedly(), self.publish_scheduled());
     }
 
-    /// Publishes every running job, now.
-    pub(crate) async fn sweep(&self) -> Result<(), TranscodeError> {
-        for job in self.db.running_planned_jobs().await? {
-            self.publish(&job).await?;
+    /// Publishes every running job, now; returns how many there are.
+    pub(crate) async fn sweep(&self) -> Result<usize, TranscodeError> {
+        let jobs = self.db.running_planned_jobs().await?;
+        for job in &jobs {
+            self.publish(job).await?;
         }
-        Ok(())
+        Ok(jobs.len())
     }
 
     async fn request_all_repeatedly(&self) {

@@ -10,12 +10,13 @@ use reelmill_proto::{
 
 use super::lease::{Leases, LockedTask, PresentedLease};
 use crate::{
-    db::TaskRow,
-    domain::{CONFIRMATION_WAIT_MS, ExcludedWorker, RetryDecision, TaskKind, TaskRules, TaskState},
+    db::{QueuedTask, TaskRow},
+    domain::{CONFIRMATION_WAIT_MS, RetryDecision, TaskKind, TaskRules, TaskState},
     error::TranscodeError,
     job_changes::JobChanges,
     progress::ProgressTracker,
     publisher::PublicationSchedule,
+    scheduler::Scheduler,
     sweeper_signal::SweeperSignal,
     warnings::not_yet_reported,
 };
@@ -30,6 +31,7 @@ pub(crate) struct TaskFailer {
     pub(crate) changes: JobChanges,
     pub(crate) progress: Arc<ProgressTracker>,
     pub(crate) publications: Arc<PublicationSchedule>,
+    pub(crate) scheduler: Arc<Scheduler>,
     pub(crate) sweeper: SweeperSignal,
     pub(crate) clock: Clock,
     pub(crate) max_failures: i32,
@@ -69,25 +71,31 @@ impl TaskFailer {
             RetryDecision::Retry { failures, delay_ms, excludes_worker } => {
                 tracing::info!(job = locked.task.job_id, reason, ?failures, delay_ms, "a task is retried");
                 let now = self.clock.now_millis();
-                let excluded = if excludes_worker {
-                    let until = now + CONFIRMATION_WAIT_MS;
-                    ExcludedWorker { worker: locked.task.worker.clone(), until }
+                let (excluded_worker, excluded_until) = if excludes_worker {
+                    (locked.task.worker.clone(), now + CONFIRMATION_WAIT_MS)
                 } else {
-                    ExcludedWorker::default()
+                    (String::new(), 0)
                 };
-                let ready_time = now + delay_ms;
+                // Without a delay it keeps its place in the order.
+                let (state, ready_time) =
+                    if delay_ms == 0 { (TaskState::Queued, 0) } else { (TaskState::Waiting, now + delay_ms) };
                 let task = TaskRow {
-                    state: TaskState::Queued,
+                    state,
                     ready_time,
-                    wake_up_time: ready_time,
-                    wake_ups_sent: 0,
-                    excluded_worker: excluded.worker,
-                    excluded_until: excluded.until,
+                    excluded_worker,
+                    excluded_until,
                     ..locked.task.with_failures(failures)
                 };
-                locked.transaction.save_task(task).await?;
+                locked.transaction.save_task(task.clone()).await?;
                 self.changes.commit_tasks(locked.transaction).await?;
-                self.sweeper.wake();
+                if state == TaskState::Queued {
+                    let queued =
+                        QueuedTask { class: task.class, required_build: task.required_build.clone() };
+                    self.scheduler.announce(&[queued]).await;
+                } else {
+                    self.sweeper.wake();
+                }
+                self.scheduler.request(&task.owner);
                 Ok(true)
             }
             RetryDecision::GiveUp if locked.task.kind == TaskKind::Package => {

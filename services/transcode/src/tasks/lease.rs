@@ -4,7 +4,7 @@ use reelmill_proto::transcode::Lease as LeaseMessage;
 
 use crate::{
     db::{Db, JobRow, JobTransaction, TaskRow},
-    domain::{Lease, LeaseError, TaskRules, task_name_ids},
+    domain::{Lease, LeaseLost, TaskRules, task_name_ids},
     error::TranscodeError,
 };
 
@@ -56,26 +56,26 @@ impl Leases {
     /// Locks the job of a lease, loads the task, and asks the domain: `rule` is one of [`TaskRules`]'s methods.
     ///
     /// # Errors
-    /// The rule's error, or [`LeaseError::Lost`] when the task is gone: its job was restarted.
+    /// The rule's error, or [`LeaseLost`] when the task is gone: its job was restarted.
     pub(super) async fn lock<T>(
         &self,
         presented: &PresentedLease,
-        rule: impl FnOnce(&TaskRules, Lease) -> Result<T, LeaseError>,
+        rule: impl FnOnce(&TaskRules, Lease) -> Result<T, LeaseLost>,
     ) -> Result<(LockedTask, T), TranscodeError> {
         let transaction = self.db.lock_job(&presented.job).await.map_err(|error| match error {
-            TranscodeError::JobNotFound(_) => LeaseError::Lost.into(),
+            TranscodeError::JobNotFound(_) => LeaseLost.into(),
             other => other,
         })?;
-        let task = transaction.task(&presented.task).await?.ok_or(LeaseError::Lost)?;
+        let task = transaction.task(&presented.task).await?.ok_or(LeaseLost)?;
         let decision = rule(&task.rules(), presented.lease)?;
         Ok((LockedTask { transaction, task }, decision))
     }
 
     /// The task and job of a valid lease, without a lock: for calls that change nothing.
     pub(super) async fn check(&self, presented: &PresentedLease) -> Result<LeasedTask, TranscodeError> {
-        let task = self.db.task(&presented.job, &presented.task).await?.ok_or(LeaseError::Lost)?;
+        let task = self.db.task(&presented.job, &presented.task).await?.ok_or(LeaseLost)?;
         task.rules().check(presented.lease)?;
-        let job = self.db.job(&presented.job).await?.ok_or(LeaseError::Lost)?;
+        let job = self.db.job(&presented.job).await?.ok_or(LeaseLost)?;
         Ok(LeasedTask { job, task })
     }
 }

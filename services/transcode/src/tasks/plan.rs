@@ -11,8 +11,8 @@ use super::{
     planned_renditions::planned_renditions,
 };
 use crate::{
-    db::{Generation, TaskRow, new_task},
-    domain::{TaskKind, TaskRules},
+    db::{JobRow, TaskRow, new_task},
+    domain::{JobEvent, TaskClass, TaskKind, TaskRules, cost},
     error::TranscodeError,
     job_changes::JobChanges,
     messages,
@@ -49,19 +49,16 @@ impl JobPlanner {
         }
         let requested = messages::requested_options(&transaction.job).unwrap_or_default();
         let plan = plan::plan(&source, &planner_options(&requested, &self.defaults));
-        let first = TaskRow {
-            kind: TaskKind::Encode,
-            required_build: task.encoder_build.clone(),
-            priority: plan.work_units.first().map_or(0, priority),
-            ..task
-        };
+        let first = TaskRow { kind: TaskKind::Encode, required_build: task.encoder_build.clone(), ..task };
         transaction.insert_plan(serde_json::to_string(&plan)?).await?;
         transaction.save_task(first.clone()).await?;
-        transaction.add_tasks(other_tasks(&plan, &first, self.clock.now_millis())).await?;
+        transaction.add_tasks(other_tasks(&transaction.job, &plan, &first)).await?;
         let previous = transaction.renditions().await?;
         let renditions = planned_renditions(&transaction.job.id, &plan, &previous);
         transaction.replace_renditions(renditions).await?;
         transaction.stop_waiting();
+        // Unless the call that leased the task was cut off before it announced this.
+        transaction.advance(JobEvent::TaskStarted, self.clock.now_millis());
         messages::set_source_info(&mut transaction.job, request.source_info.as_ref());
         let job = self.changes.commit(transaction).await?.row;
         self.publications.request(&job.id);
@@ -70,21 +67,16 @@ impl JobPlanner {
 }
 
 /// The tasks of the work units after the first.
-fn other_tasks(plan: &plan::Plan, first: &TaskRow, now: i64) -> Vec<TaskRow> {
-    let generation = Generation { job: first.job_id.clone(), number: first.generation };
+fn other_tasks(job: &JobRow, plan: &plan::Plan, first: &TaskRow) -> Vec<TaskRow> {
     let others = (1..).zip(plan.work_units.iter().skip(1));
     let tasks = others.map(|(index, work_unit)| TaskRow {
-        priority: priority(work_unit),
+        class: TaskClass::of(plan, work_unit),
+        job_position: i32::try_from(work_unit.priority).unwrap_or(i32::MAX),
+        cost: cost(plan, work_unit),
         required_build: first.required_build.clone(),
-        // Wake-ups are sent in this order.
-        wake_up_time: now + i64::from(index),
-        ..new_task(&generation, TaskKind::Encode, index, now)
+        ..new_task(job, TaskKind::Encode, index)
     });
     tasks.collect()
-}
-
-fn priority(work_unit: &plan::WorkUnit) -> i32 {
-    i32::try_from(work_unit.priority).unwrap_or(i32::MAX)
 }
 
 /// Parses a probed source; rejects what cannot be planned.

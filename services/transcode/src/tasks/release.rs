@@ -2,12 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use reelmill_platform::clock::Clock;
 use reelmill_proto::Reason;
 
 use super::{
     fail::TaskFailer,
-    lease::{Leases, LockedTask, PresentedLease},
+    lease::{LockedTask, PresentedLease},
 };
 use crate::{
     db::{Db, TaskRow},
@@ -22,10 +21,8 @@ const WORKERS_LOST: &str = "the workers that encoded this video were lost on eve
 /// Releases leases.
 pub(crate) struct LeaseReleaser {
     pub(crate) db: Db,
-    pub(crate) leases: Leases,
     pub(crate) failer: Arc<TaskFailer>,
     pub(crate) sweeper: SweeperSignal,
-    pub(crate) clock: Clock,
     pub(crate) lease_after_disconnect: Duration,
     pub(crate) max_failures: i32,
 }
@@ -68,16 +65,8 @@ impl LeaseReleaser {
         presented: &PresentedLease,
         last_renewal: i64,
     ) -> Result<(), TranscodeError> {
-        let grace_ms = i64::try_from(self.lease_after_disconnect.as_millis()).unwrap_or(i64::MAX);
-        let expire_time = self.clock.now_millis().saturating_add(grace_ms);
-        let (locked, shortens) = self
-            .leases
-            .lock(presented, |task, lease| task.may_shorten(lease, last_renewal, expire_time))
-            .await?;
-        if shortens {
-            let LockedTask { transaction, task } = locked;
-            transaction.save_task(TaskRow { lease_expire_time: expire_time, ..task }).await?;
-            transaction.commit_tasks().await?;
+        let ttl_ms = i64::try_from(self.lease_after_disconnect.as_millis()).unwrap_or(i64::MAX);
+        if self.db.shorten(&presented.task, presented.lease, last_renewal, ttl_ms).await? {
             self.sweeper.wake();
         }
         Ok(())

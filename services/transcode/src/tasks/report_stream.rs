@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     db::TaskRow,
-    domain::{LeaseError, job_name},
+    domain::{LeaseLost, job_name},
     error::TranscodeError,
     feed::JobFeed,
     progress::{ProgressTracker, TaskReport},
@@ -136,7 +136,7 @@ impl ReportStream {
         let now = self.shared.clock.now_millis();
         let response =
             if self.must_renew(&presented, now) { Some(self.renew(presented, now).await?) } else { None };
-        let Some(ReportedTask { task, .. }) = &self.reported else { return Err(LeaseError::Lost.into()) };
+        let Some(ReportedTask { task, .. }) = &self.reported else { return Err(LeaseLost.into()) };
         let report = TaskReport { task, progress: report.progress.unwrap_or_default() };
         if let Some(message) = self.shared.progress.report(report, now).await? {
             self.shared.feed.publish_message(&message).await;
@@ -157,7 +157,7 @@ impl ReportStream {
         presented: PresentedLease,
         now: i64,
     ) -> Result<ReportProgressResponse, TranscodeError> {
-        let task = self.shared.renewer.renew(&presented).await?.task;
+        let task = self.shared.renewer.renew(&presented).await?;
         let response = ReportProgressResponse {
             lease_expire_time: Some(timestamp(task.lease_expire_time)),
             report_interval: Some(duration(self.shared.renewal_interval())),
@@ -207,7 +207,7 @@ impl Drop for ReportStream {
         runtime.spawn(async move {
             match releaser.shorten(&presented, task.lease_expire_time).await {
                 // The task has ended or was leased again.
-                Ok(()) | Err(TranscodeError::Lease(_)) => {}
+                Ok(()) | Err(TranscodeError::LeaseLost(_)) => {}
                 Err(error) => tracing::warn!(%error, "the lease of a lost worker was not shortened"),
             }
         });

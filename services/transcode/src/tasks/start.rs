@@ -1,50 +1,71 @@
-//! StartTask: leases the most urgent task that a worker can run.
+//! StartTask: leases the task that is next for a worker.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use reelmill_platform::{clock::Clock, database::is_unique_violation};
-use reelmill_proto::transcode::StartTaskRequest;
+use reelmill_proto::{
+    std_duration,
+    transcode::{StartTaskRequest, TaskClass as SlotClass},
+};
+use tokio::time::Instant;
 
 use super::lease::LeasedTask;
 use crate::{
-    db::{Db, Generation, JobTransaction, TaskRow, new_task},
-    domain::{JobEvent, Lease, LeaseError, TaskKind, TaskState, task_name_ids},
+    db::{Db, JobRow, LeaseRequest, TaskRow},
+    domain::{JobEvent, JobState, LeaseLost, TaskClass, TaskState},
     error::TranscodeError,
     job_changes::JobChanges,
-    progress::ProgressTracker,
+    scheduler::Scheduler,
     sweeper_signal::SweeperSignal,
 };
 
 /// Longest nonce of a StartTask call, bytes.
 const MAX_NONCE_BYTES: usize = 64;
-/// Reads of the most urgent tasks per call: other workers may lease all of one read before this one does.
-const MAX_ROUNDS: usize = 3;
+/// Longest name of a worker or an encoder build, bytes.
+const MAX_NAME_BYTES: usize = 256;
+/// Longest wait of a call.
+const MAX_WAIT: Duration = Duration::from_secs(10);
+/// Interval at which a waiting call asks again without having been woken.
+const POLL_INTERVAL: Duration = Duration::from_secs(4);
 
 /// Starts tasks.
 pub(crate) struct TaskStarter {
     pub(crate) db: Db,
     pub(crate) changes: JobChanges,
-    pub(crate) progress: Arc<ProgressTracker>,
+    pub(crate) scheduler: Arc<Scheduler>,
     pub(crate) sweeper: SweeperSignal,
     pub(crate) clock: Clock,
     pub(crate) lease_ttl_ms: i64,
 }
 
 impl TaskStarter {
-    /// Leases a task, or returns the lease of an earlier call with the same nonce.
-    pub(crate) async fn start(&self, request: &StartTaskRequest) -> Result<LeasedTask, TranscodeError> {
-        if request.nonce.is_empty() || request.nonce.len() > MAX_NONCE_BYTES {
-            return Err(TranscodeError::field("nonce", format!("must be 1 to {MAX_NONCE_BYTES} bytes")));
-        }
+    /// Leases a task, or returns the lease of an earlier call with the same nonce; none if there is no task within the
+    /// requested wait.
+    pub(crate) async fn start(
+        &self,
+        request: &StartTaskRequest,
+    ) -> Result<Option<LeasedTask>, TranscodeError> {
+        let classes = check(request)?;
         if let Some(leased) = self.earlier_lease(request).await? {
-            return Ok(leased);
+            return Ok(Some(leased));
         }
-        match self.start_any(request).await {
-            // The repeated call overtook this one.
-            Err(TranscodeError::Database(error)) if is_unique_violation(&error) => {
-                self.earlier_lease(request).await?.ok_or(TranscodeError::Database(error))
+        let wait = request.wait.as_ref().map_or(Duration::ZERO, |wait| std_duration(wait).min(MAX_WAIT));
+        let deadline = Instant::now() + wait;
+        loop {
+            let express_task = self.scheduler.express_task();
+            if let Some(leased) = self.start_next(request, classes).await? {
+                return Ok(Some(leased));
             }
-            started => started,
+            let now = Instant::now();
+            if now >= deadline {
+                return Ok(None);
+            }
+            // A task that ended just now may have been the only one that the limits allowed.
+            let next_poll = deadline.min(now + POLL_INTERVAL);
+            tokio::select! {
+                () = express_task => {}
+                () = tokio::time::sleep_until(next_poll) => {}
+            }
         }
     }
 
@@ -52,123 +73,70 @@ impl TaskStarter {
     async fn earlier_lease(&self, request: &StartTaskRequest) -> Result<Option<LeasedTask>, TranscodeError> {
         let Some(task) = self.db.task_of_nonce(&request.nonce).await? else { return Ok(None) };
         if task.state != TaskState::Running || task.worker != request.worker {
-            return Err(LeaseError::Lost.into());
+            return Err(LeaseLost.into());
         }
-        let job = self.db.job(&task.job_id).await?.ok_or(LeaseError::Lost)?;
+        let job = self.db.job(&task.job_id).await?.ok_or(LeaseLost)?;
         Ok(Some(LeasedTask { job, task }))
     }
 
-    /// Leases the most urgent task. The requested one is only a hint that there is work.
-    async fn start_any(&self, request: &StartTaskRequest) -> Result<LeasedTask, TranscodeError> {
-        let not_found = || TranscodeError::TaskNotFound(request.task.clone());
-        let (job, task) = task_name_ids(&request.task).ok_or_else(not_found)?;
-        let hint = self.db.task(job, task).await?.ok_or_else(not_found)?;
-        if let Some(leased) = self.restart_stranded_job(&hint, request).await? {
-            return Ok(leased);
-        }
-        for _ in 0..MAX_ROUNDS {
-            let candidates = self
-                .db
-                .startable_tasks(self.clock.now_millis(), &request.worker, &request.encoder_build)
-                .await?;
-            if candidates.is_empty() {
-                break;
-            }
-            for candidate in candidates {
-                if let Some(leased) = self.lease_candidate(&candidate, request).await? {
-                    return Ok(leased);
-                }
-            }
-        }
-        // There is no task for this worker: say why it does not get the requested one.
-        let hint = self.db.task(job, task).await?.ok_or_else(not_found)?;
-        let decision =
-            hint.rules().may_start(self.clock.now_millis(), &request.worker, &request.encoder_build);
-        Err(decision.err().unwrap_or(LeaseError::Leased).into())
-    }
-
-    /// Leases a candidate; none if it cannot be started any more.
-    async fn lease_candidate(
+    /// Leases the next task of the first class that has one.
+    async fn start_next(
         &self,
-        candidate: &TaskRow,
         request: &StartTaskRequest,
+        classes: &[TaskClass],
     ) -> Result<Option<LeasedTask>, TranscodeError> {
-        let mut transaction = self.db.lock_job(&candidate.job_id).await?;
-        let Some(task) = transaction.task(&candidate.id).await? else { return Ok(None) };
-        if !transaction.is_open() {
-            return Ok(None);
+        for class in classes {
+            let lease = LeaseRequest {
+                class: *class,
+                worker: &request.worker,
+                encoder_build: &request.encoder_build,
+                nonce: &request.nonce,
+                lease_ttl_ms: self.lease_ttl_ms,
+            };
+            let task = match self.db.lease(lease).await {
+                // The repeated call overtook this one.
+                Err(TranscodeError::Database(error)) if is_unique_violation(&error) => {
+                    return self.earlier_lease(request).await;
+                }
+                leased => leased?,
+            };
+            if let Some(task) = task {
+                return self.started(task).await.map(Some);
+            }
         }
-        let now = self.clock.now_millis();
-        let Ok(lease) = task.rules().may_start(now, &request.worker, &request.encoder_build) else {
-            return Ok(None);
-        };
-        let job_changed = transaction.advance(JobEvent::TaskStarted, now);
-        self.lease(transaction, task, lease, request, job_changed).await.map(Some)
+        Ok(None)
     }
 
-    /// Writes a lease and commits; announces the job if it has changed.
-    async fn lease(
-        &self,
-        transaction: JobTransaction,
-        task: TaskRow,
-        lease: Lease,
-        request: &StartTaskRequest,
-        job_changed: bool,
-    ) -> Result<LeasedTask, TranscodeError> {
-        let task = TaskRow {
-            state: TaskState::Running,
-            fencing_token: lease.fencing_token,
-            lease_expire_time: self.clock.now_millis().saturating_add(self.lease_ttl_ms),
-            worker: request.worker.clone(),
-            encoder_build: request.encoder_build.clone(),
-            start_nonce: Some(request.nonce.clone()),
-            ..task
-        };
-        transaction.save_task(task.clone()).await?;
-        let job = if job_changed {
-            self.changes.commit(transaction).await?.row
-        } else {
-            let job = transaction.job.clone();
-            transaction.commit_tasks().await?;
-            job
-        };
-        // The lease has an expiry.
+    /// Announces that a job is running.
+    async fn started(&self, task: TaskRow) -> Result<LeasedTask, TranscodeError> {
+        // The lease has an expiry, and a waiting task may take the place of this one.
         self.sweeper.wake();
+        self.scheduler.request(&task.owner);
+        let job = self.db.job(&task.job_id).await?.ok_or(LeaseLost)?;
+        let job = if job.state == JobState::Queued { self.start_job(&job).await? } else { job };
         Ok(LeasedTask { job, task })
     }
 
-    /// Restarts a job whose tasks wait for an encoder build that no worker seems to have any more, and leases its first
-    /// task. What was published plays until it is overwritten.
-    async fn restart_stranded_job(
-        &self,
-        hint: &TaskRow,
-        request: &StartTaskRequest,
-    ) -> Result<Option<LeasedTask>, TranscodeError> {
-        let build = &request.encoder_build;
-        if !hint.rules().is_stranded(build) {
-            return Ok(None);
+    async fn start_job(&self, job: &JobRow) -> Result<JobRow, TranscodeError> {
+        let mut transaction = self.db.lock_job(&job.id).await?;
+        if transaction.advance(JobEvent::TaskStarted, self.clock.now_millis()) {
+            return Ok(self.changes.commit(transaction).await?.row);
         }
-        let now = self.clock.now_millis();
-        // Workers with the required build may be busy with other jobs.
-        if self.db.is_build_active(&hint.required_build, now).await? {
-            return Ok(None);
-        }
-        let mut transaction = self.db.lock_job(&hint.job_id).await?;
-        let Some(task) = transaction.task(&hint.id).await? else { return Ok(None) };
-        let is_stranded = transaction.is_open() && task.rules().is_stranded(build);
-        if !is_stranded || transaction.has_running_task().await? {
-            return Ok(None);
-        }
-        tracing::warn!(
-            job = task.job_id,
-            build = task.required_build,
-            "no worker has the encoder build that this job was started with: the job is restarted"
-        );
-        transaction.restart().await?;
-        let first = new_task(&Generation::of(&transaction.job), TaskKind::Prepare, 0, now);
-        transaction.add_tasks(vec![first.clone()]).await?;
-        self.progress.job_restarted(&task.job_id);
-        let lease = first.rules().may_start(now, &request.worker, build)?;
-        self.lease(transaction, first, lease, request, true).await.map(Some)
+        Ok(transaction.job.clone())
     }
+}
+
+/// Checks a request; returns the classes of tasks that it asks for.
+fn check(request: &StartTaskRequest) -> Result<&'static [TaskClass], TranscodeError> {
+    let within = |field: &'static str, value: &str, max: usize| {
+        if value.is_empty() || value.len() > max {
+            return Err(TranscodeError::field(field, format!("must be 1 to {max} bytes")));
+        }
+        Ok(())
+    };
+    within("nonce", &request.nonce, MAX_NONCE_BYTES)?;
+    within("worker", &request.worker, MAX_NAME_BYTES)?;
+    within("encoder_build", &request.encoder_build, MAX_NAME_BYTES)?;
+    let slot = SlotClass::try_from(request.slot_class).unwrap_or_default();
+    TaskClass::of_slot(slot).ok_or_else(|| TranscodeError::field("slot_class", "is required"))
 }

@@ -8,15 +8,15 @@ use rstest::rstest;
 
 use crate::support::{
     Backend, LeasedEncodeTask, TestSystem, complete_request, init, job_folder, job_name, listed_uris,
-    progressive, reason, segment, source, start_request,
+    progressive, reason, segment, source,
 };
 
-/// Encodes a job of one minute; its PACKAGE tasks are not created yet. Returns the job and one of its tasks.
-async fn encoded(system: &TestSystem, request_id: &str, segments: i32) -> (String, String) {
+/// Encodes a job of one minute; its PACKAGE tasks are not created yet. Returns the job.
+async fn encoded(system: &TestSystem, request_id: &str, segments: i32) -> String {
     let first = system.create_planned_job(request_id, &source(60.0, true)).await;
     system.encode_and_complete(&first, segments).await;
-    system.encode_remaining(&first.lease.task, segments).await;
-    (job_name(&first.lease), first.lease.task)
+    system.encode_remaining(segments).await;
+    job_name(&first.lease)
 }
 
 fn warnings(job: &Job) -> Vec<&str> {
@@ -29,13 +29,13 @@ fn warnings(job: &Job) -> Vec<&str> {
 #[tokio::test]
 async fn long_video_succeeds_with_all_outputs(#[case] backend: Backend) {
     let system = TestSystem::start(backend).await;
-    let (name, hint) = encoded(&system, "v1", 15).await;
+    let name = encoded(&system, "v1", 15).await;
     assert_eq!(system.get_job(&name).await.state(), State::Running);
     system.transcode.sweep().await.unwrap();
     let playlist = system.read_text("v1", &name, "360p.m3u8").await.unwrap();
     assert!(playlist.contains("#EXT-X-ENDLIST"), "final before the PACKAGE tasks");
     assert_eq!(system.get_job(&name).await.state(), State::Running);
-    assert_eq!(system.run_package_tasks(&hint).await, ["240p", "360p"]);
+    assert_eq!(system.run_package_tasks().await, ["240p", "360p"]);
     system.transcode.sweep().await.unwrap();
     let watched = system.watched_job(&name).await;
     let job = watched.job.unwrap();
@@ -78,7 +78,7 @@ async fn short_video_succeeds_with_single_task(#[case] backend: Backend) {
     system.record(&task, vec![progressive("360p")]).await;
     system.encode_and_complete(&task, 4).await;
     system.transcode.sweep().await.unwrap();
-    assert_eq!(system.run_package_tasks(&task.lease.task).await, ["240p"]);
+    assert_eq!(system.run_package_tasks().await, ["240p"]);
     system.transcode.sweep().await.unwrap();
     assert_eq!(system.get_job(&job_name(&task.lease)).await.state(), State::Succeeded);
 }
@@ -89,11 +89,11 @@ async fn short_video_succeeds_with_single_task(#[case] backend: Backend) {
 #[tokio::test]
 async fn package_task_without_file_succeeds_with_warning(#[case] backend: Backend) {
     let system = TestSystem::start(backend).await;
-    let (name, hint) = encoded(&system, "v1", 15).await;
+    let name = encoded(&system, "v1", 15).await;
     system.transcode.sweep().await.unwrap();
     let large = Warning { reason: "DOWNLOAD_TOO_LARGE".to_owned(), message: "too large".to_owned() };
     for _ in 0..2 {
-        let started = system.worker_client().start_task(start_request(&hint)).await.unwrap().into_inner();
+        let started = system.start_task().await;
         let warnings = vec![large.clone(), large.clone()];
         let request = CompleteTaskRequest { warnings, ..complete_request(&started.lease.unwrap()) };
         system.worker_client().complete_task(request).await.unwrap();
@@ -112,12 +112,12 @@ async fn package_task_without_file_succeeds_with_warning(#[case] backend: Backen
 #[tokio::test]
 async fn package_task_failing_permanently_leaves_job_succeeded(#[case] backend: Backend) {
     let system = TestSystem::start(backend).await;
-    let (name, hint) = encoded(&system, "v1", 15).await;
+    let name = encoded(&system, "v1", 15).await;
     system.transcode.sweep().await.unwrap();
     let failure = |reason: &str| Some(Failure { reason: reason.to_owned(), message: "no room".to_owned() });
     let mut given_up = 0;
     while given_up < 2 {
-        let started = system.worker_client().start_task(start_request(&hint)).await.unwrap().into_inner();
+        let started = system.start_task().await;
         let request = FailTaskRequest {
             lease: started.lease,
             failure: failure("ENCODER_CRASHED"),
@@ -160,7 +160,6 @@ async fn list_segments_returns_pages(#[case] backend: Backend) {
     let system = TestSystem::start(backend).await;
     // 2,100 seconds: 525 segments in one page of 500 and one of 25.
     let first = system.create_planned_job("v1", &source(2100.0, true)).await;
-    let hint = first.lease.task.clone();
     let mut task = first;
     loop {
         let renditions = task.renditions();
@@ -176,11 +175,11 @@ async fn list_segments_returns_pages(#[case] backend: Backend) {
             system.worker_client().record_outputs(request).await.unwrap();
         }
         system.complete(&task.lease).await;
-        let Ok(started) = system.worker_client().start_task(start_request(&hint)).await else { break };
-        task = LeasedEncodeTask::from_response(started.into_inner());
+        let Some(started) = system.try_start_task().await else { break };
+        task = LeasedEncodeTask::from_response(started);
     }
     system.transcode.sweep().await.unwrap();
-    let lease = system.worker_client().start_task(start_request(&hint)).await.unwrap().into_inner().lease;
+    let lease = system.start_task().await.lease;
     let page = |from_sequence| {
         let lease = lease.clone();
         let mut worker = system.worker_client();
@@ -203,9 +202,9 @@ async fn list_segments_returns_pages(#[case] backend: Backend) {
 #[tokio::test]
 async fn truncated_video_succeeds_with_warning(#[case] backend: Backend) {
     let system = TestSystem::start(backend).await;
-    let (name, hint) = encoded(&system, "v1", 10).await;
+    let name = encoded(&system, "v1", 10).await;
     system.transcode.sweep().await.unwrap();
-    system.run_package_tasks(&hint).await;
+    system.run_package_tasks().await;
     system.transcode.sweep().await.unwrap();
     let job = system.get_job(&name).await;
     assert_eq!((job.state(), warnings(&job)), (State::Succeeded, vec!["FILE_TRUNCATED"]));
@@ -221,8 +220,8 @@ async fn video_with_gap_or_without_segments_fails(#[case] backend: Backend) {
     let first = system.create_planned_job("v1", &source(60.0, true)).await;
     system.encode_and_complete(&first, 15).await;
     let mut skipped = false;
-    while let Ok(started) = system.worker_client().start_task(start_request(&first.lease.task)).await {
-        let task = LeasedEncodeTask::from_response(started.into_inner());
+    while let Some(started) = system.try_start_task().await {
+        let task = LeasedEncodeTask::from_response(started);
         // The second chunk has no segments, the later ones do.
         if task.work_unit.chunk == Some(1) {
             system.complete(&task.lease).await;
@@ -251,11 +250,11 @@ async fn audio_without_segments_is_skipped_with_warning(#[case] backend: Backend
     let first = system.create_planned_job("v1", &source(60.0, true)).await;
     let name = job_name(&first.lease);
     system.encode_and_complete(&first, 15).await;
-    let audio = system.start_encode_task(&first.lease.task).await;
+    let audio = system.start_express_encode_task().await;
     system.complete(&audio.lease).await;
-    system.encode_remaining(&first.lease.task, 15).await;
+    system.encode_remaining(15).await;
     system.transcode.sweep().await.unwrap();
-    system.run_package_tasks(&first.lease.task).await;
+    system.run_package_tasks().await;
     system.transcode.sweep().await.unwrap();
     let job = system.get_job(&name).await;
     assert_eq!((job.state(), warnings(&job)), (State::Succeeded, vec!["TRACK_SKIPPED"]));
@@ -313,10 +312,10 @@ async fn subtitles_of_unknown_duration_last_as_long_as_video(#[case] backend: Ba
 async fn job_is_finished_by_other_process_after_crash(#[case] backend: Backend) {
     let system = TestSystem::start(backend).await;
     // The process that served the last task is gone: another one finishes the job.
-    let (name, hint) = encoded(&system, "v1", 15).await;
+    let name = encoded(&system, "v1", 15).await;
     let next = system.second_process().await;
     next.sweep().await.unwrap();
-    assert_eq!(system.run_package_tasks(&hint).await.len(), 2);
+    assert_eq!(system.run_package_tasks().await.len(), 2);
     let last = system.second_process().await;
     last.sweep().await.unwrap();
     assert_eq!(system.get_job(&name).await.state(), State::Succeeded);
@@ -335,10 +334,10 @@ async fn job_is_finished_by_background_work(#[case] backend: Backend) {
         let (transcode, stop) = (system.transcode.clone(), stop.clone());
         tokio::spawn(async move { transcode.run(stop).await })
     };
-    let (name, hint) = encoded(&system, "v1", 15).await;
+    let name = encoded(&system, "v1", 15).await;
     let done = tokio::time::timeout(std::time::Duration::from_secs(20), async {
         loop {
-            system.run_package_tasks(&hint).await;
+            system.run_package_tasks().await;
             if system.get_job(&name).await.state() == State::Succeeded {
                 return;
             }
@@ -364,11 +363,11 @@ async fn unreferenced_objects_are_removed(#[case] backend: Backend) {
     system.upload(&first.prefix, &[segment("360p", 7), init("240p")]).await;
     system.advance_clock(16);
     system.transcode.sweep().await.unwrap();
-    let next = system.start_encode_task(&first.lease.task).await;
+    let next = system.start_encode_task().await;
     system.encode_and_complete(&next, 15).await;
-    system.encode_remaining(&next.lease.task, 15).await;
+    system.encode_remaining(15).await;
     system.transcode.sweep().await.unwrap();
-    system.run_package_tasks(&next.lease.task).await;
+    system.run_package_tasks().await;
     let before = system.list_keys("v1", &name).await;
     assert!(before.contains(&"0.0.1/360p/seg_7.m4s".to_owned()));
     assert!(before.contains(&"0.0.2/360p/seg_0.m4s".to_owned()));

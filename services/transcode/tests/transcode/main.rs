@@ -1,5 +1,6 @@
 //! The transcode role as its clients see it, on SQLite and on Postgres.
 
+mod admin;
 mod finish;
 mod jobs;
 mod planning;

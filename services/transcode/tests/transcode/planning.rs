@@ -1,9 +1,11 @@
-//! Plans, priorities, and encoder builds.
+//! Plans, the order of tasks, and encoder builds.
+
+use std::time::Duration;
 
 use reelmill_media::probe::Source;
 use reelmill_proto::transcode::{
-    CancelJobRequest, CreateJobRequest, RecordOutputsRequest, StartTaskRequest, TranscodeOptions, rendition,
-    start_task_response::Work, transcode_options::Profile,
+    CancelJobRequest, CreateJobRequest, RecordOutputsRequest, StartTaskRequest, TaskClass, TranscodeOptions,
+    rendition, start_task_response::Work, transcode_options::Profile,
 };
 use rstest::rstest;
 
@@ -12,8 +14,8 @@ use crate::support::{
     poster, progressive, reason, segment, sheet, source, start_request,
 };
 
-fn with_build(task: &str, build: &str) -> StartTaskRequest {
-    StartTaskRequest { encoder_build: build.to_owned(), ..start_request(task) }
+fn with_build(build: &str) -> StartTaskRequest {
+    StartTaskRequest { encoder_build: build.to_owned(), ..start_request() }
 }
 
 #[rstest]
@@ -38,17 +40,17 @@ async fn plan_job_twice_returns_same_plan(#[case] backend: Backend) {
         serde_json::from_slice::<reelmill_media::plan::WorkUnit>(&again.work_unit).unwrap(),
         task.work_unit
     );
-    system.advance_clock(1);
-    system.transcode.sweep().await.unwrap();
+    system.transcode.queue_tasks().await.unwrap();
     let mut messages = Vec::new();
     while let Some(message) = system.receive_message(EMPTY_QUEUE_WAIT).await {
         messages.push(message.body);
     }
-    messages.sort();
-    let name = job_name(&task.lease);
-    let id = name.trim_start_matches("jobs/");
-    let expected: Vec<_> = (1..=5).map(|ordinal| format!("{name}/tasks/{id}g0t{ordinal}")).collect();
-    assert_eq!((messages, task.plan.work_units.len()), (expected, 6), "one wake-up for each other work unit");
+    let mut expected = vec!["any"];
+    expected.extend(["ffmpeg test"; 5]);
+    assert_eq!(
+        (messages, task.plan.work_units.len()),
+        (expected.iter().map(ToString::to_string).collect(), 6)
+    );
 }
 
 #[rstest]
@@ -106,30 +108,97 @@ async fn plan_job_invalid_source_is_rejected(#[case] backend: Backend) {
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn start_task_leases_most_urgent_task(#[case] backend: Backend) {
+async fn start_task_leases_tasks_of_its_slots_class(#[case] backend: Backend) {
     let system = TestSystem::start(backend).await;
     let first = system.create_planned_job("v1", &source(60.0, true)).await;
-    let name = job_name(&first.lease);
-    let last = format!("{name}/tasks/{}g0t4", name.trim_start_matches("jobs/"));
-    let audio = system.start_encode_task(&last).await;
-    assert_eq!((audio.work_unit.chunk, audio.work_unit.audio.len()), (None, 1));
-    let chunk = system.start_encode_task(&last).await;
-    assert_eq!(chunk.work_unit.chunk, Some(1));
-    // The probe of a new upload goes before the remaining chunks of another video.
-    system.advance_clock(1);
     system.create_job("bob", "v2").await;
-    let started = system.worker_client().start_task(start_request(&last)).await.unwrap().into_inner();
-    assert!(matches!(started.work, Some(Work::Prepare(_))));
-    assert_ne!(job_name(started.lease.as_ref().unwrap()), name);
-    // Then the oldest job continues.
-    assert_eq!(system.start_encode_task(&last).await.work_unit.chunk, Some(2));
-    assert_eq!(system.start_encode_task(&last).await.work_unit.chunk, Some(3));
-    assert_eq!(system.start_encode_task(&last).await.work_unit.chunk, Some(4));
-    assert_eq!(reason(system.worker_client().start_task(start_request(&last)).await), "TASK_LEASED");
-    assert_eq!(
-        reason(system.worker_client().start_task(start_request("jobs/x/tasks/y")).await),
-        "TASK_NOT_FOUND"
-    );
+    // EXPRESS: the sound of a short video, and the probe of a new upload.
+    let sound = system.start_express_encode_task().await;
+    assert_eq!((sound.work_unit.chunk, sound.work_unit.audio.len()), (None, 1));
+    let probe = system.start_express_task().await;
+    assert!(matches!(probe.work, Some(Work::Prepare(_))));
+    assert_ne!(job_name(probe.lease.as_ref().unwrap()), job_name(&first.lease));
+    let express = StartTaskRequest { slot_class: TaskClass::Express.into(), ..start_request() };
+    assert_eq!(system.start_as(express).await, None);
+    // BULK: the chunks, in order.
+    for chunk in 1..=4 {
+        assert_eq!(system.start_encode_task().await.work_unit.chunk, Some(chunk));
+    }
+    assert_eq!(system.try_start_task().await, None);
+    // A BULK slot runs an EXPRESS task if there is no other.
+    system.create_job("eve", "v3").await;
+    assert!(matches!(system.start_task().await.work, Some(Work::Prepare(_))));
+    let unspecified = StartTaskRequest { slot_class: TaskClass::Unspecified.into(), ..start_request() };
+    assert_eq!(reason(system.worker_client().start_task(unspecified).await), "FIELD_INVALID");
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn start_task_waits_for_a_task_that_is_queued_meanwhile(#[case] backend: Backend) {
+    let system = TestSystem::start(backend).await;
+    let express = StartTaskRequest {
+        slot_class: TaskClass::Express.into(),
+        wait: Some(reelmill_proto::duration(Duration::from_secs(10))),
+        ..start_request()
+    };
+    let mut worker = system.worker_client();
+    let waiting = tokio::spawn(async move { worker.start_task(express).await });
+    tokio::time::sleep(EMPTY_QUEUE_WAIT).await;
+    system.create_job("ann", "v1").await;
+    system.transcode.queue_tasks().await.unwrap();
+    // Well before the call asks again by itself.
+    let started = tokio::time::timeout(Duration::from_secs(2), waiting).await.unwrap().unwrap();
+    assert!(matches!(started.unwrap().into_inner().work, Some(Work::Prepare(_))));
+}
+
+/// An owner with one video waits for one task of another owner with many, not for all.
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn start_task_alternates_between_owners(#[case] backend: Backend) {
+    let system = TestSystem::start(backend).await;
+    for video in 0..30 {
+        system.create_job("ann", &format!("a{video}")).await;
+    }
+    for _ in 0..5 {
+        system.start_express_task().await;
+    }
+    for video in 0..3 {
+        system.create_job("bob", &format!("b{video}")).await;
+    }
+    let mut owners = Vec::new();
+    for _ in 0..6 {
+        let started = system.start_express_task().await;
+        let job = system.get_job(&job_name(&started.lease.unwrap())).await;
+        owners.push(job.video.trim_start_matches("videos/").chars().next().unwrap());
+    }
+    assert_eq!(owners.iter().filter(|owner| **owner == 'b').count(), 3, "{owners:?}");
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn start_task_starts_a_bounded_number_of_jobs_of_an_owner(#[case] backend: Backend) {
+    let system = TestSystem::start(backend).await;
+    for video in 0..20 {
+        system.create_job("ann", &format!("v{video}")).await;
+    }
+    let mut started = Vec::new();
+    while let Some(task) = system.try_start_task().await {
+        started.push(job_name(&task.lease.unwrap()));
+    }
+    assert_eq!(started.len(), 16);
+    system.create_job("bob", "w1").await;
+    assert!(system.try_start_task().await.is_some(), "another owner's job starts");
+    assert_eq!(system.try_start_task().await, None);
+    let cancel = CancelJobRequest { name: started[0].clone() };
+    system.upload_client().cancel_job(cancel).await.unwrap();
+    assert!(system.try_start_task().await.is_some(), "an ended job makes room for one");
+    assert_eq!(system.try_start_task().await, None);
 }
 
 #[rstest]
@@ -138,15 +207,16 @@ async fn start_task_leases_most_urgent_task(#[case] backend: Backend) {
 #[tokio::test]
 async fn start_task_concurrently_leases_each_task_once(#[case] backend: Backend) {
     let system = TestSystem::start(backend).await;
-    let first = system.create_planned_job("v1", &source(60.0, true)).await;
+    system.create_planned_job("v1", &source(60.0, true)).await;
+    system.transcode.queue_tasks().await.unwrap();
     let calls = (0..8).map(|_| {
         let mut worker = system.worker_client();
-        let request = start_request(&first.lease.task);
+        let request = start_request();
         async move { worker.start_task(request).await }
     });
     let responses = futures::future::join_all(calls).await;
     let mut leases: Vec<_> =
-        responses.iter().flatten().map(|one| one.get_ref().lease.clone().unwrap()).collect();
+        responses.iter().flatten().filter_map(|one| one.get_ref().lease.clone()).collect();
     assert_eq!(leases.len(), 5, "five tasks, five leases");
     leases.sort_by(|a, b| a.task.cmp(&b.task));
     leases.dedup_by(|a, b| a.task == b.task);
@@ -157,51 +227,54 @@ async fn start_task_concurrently_leases_each_task_once(#[case] backend: Backend)
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn start_task_with_other_build_is_rejected_until_first_build_is_gone(#[case] backend: Backend) {
+async fn job_is_planned_anew_once_its_encoder_build_is_gone(#[case] backend: Backend) {
     let system = TestSystem::start(backend).await;
+    system.register_worker("w", "ffmpeg test").await;
     let old = system.create_planned_job("v1", &source(60.0, true)).await;
     system.record(&old, vec![init("240p"), segment("240p", 0), init("360p"), segment("360p", 0)]).await;
-    let audio = system.start_encode_task(&old.lease.task).await;
-    system.encode_and_complete(&audio, 15).await;
+    let sound = system.start_express_encode_task().await;
+    system.encode_and_complete(&sound, 15).await;
     system.transcode.sweep().await.unwrap();
     let name = job_name(&old.lease);
     let playable_since = system.get_job(&name).await.playable_time.expect("playable");
-    let last = format!("{name}/tasks/{}g0t4", name.trim_start_matches("jobs/"));
-    let new = || with_build(&last, "new");
-    assert_eq!(reason(system.worker_client().start_task(new()).await), "TASK_OTHER_BUILD");
-    for _ in 0..3 {
-        system.advance_clock(300);
-        system.transcode.sweep().await.unwrap();
-    }
-    // Wake-ups were not answered, but a worker with the first build starts another task.
-    let alive = system.start_encode_task(&last).await;
-    assert_eq!(alive.lease.task, old.lease.task);
-    assert_eq!(reason(system.worker_client().start_task(new()).await), "TASK_OTHER_BUILD");
-    system.advance_clock(16);
+    assert_eq!(system.start_as(with_build("new")).await, None, "no worker mixes builds");
+
+    // The worker with the old build stops. For ten minutes another one may come.
+    system.advance_clock(300);
     system.transcode.sweep().await.unwrap();
-    // The job is not restarted while workers with its build are busy with a more urgent job.
-    system.create_job("ann", "v2").await;
-    let busy = system.start_next_task().await.lease.unwrap();
-    assert!(!busy.task.starts_with(&name), "{}", busy.task);
-    assert_eq!(reason(system.worker_client().start_task(new()).await), "TASK_OTHER_BUILD");
-    let cancel = CancelJobRequest { name: job_name(&busy) };
-    system.upload_client().cancel_job(cancel).await.unwrap();
-    let started = system.worker_client().start_task(new()).await.unwrap().into_inner();
+    system.transcode.sweep().await.unwrap();
+    system.advance_clock(31);
+    system.transcode.sweep().await.unwrap();
+    assert_eq!(system.start_as(with_build("new")).await, None);
+    let waiting = system.get_job(&name).await.waiting.expect("it waits");
+    assert_eq!(waiting.reason, "ENCODER_BUILD_UNAVAILABLE");
+    // It comes, and goes.
+    system.register_worker("w2", "ffmpeg test").await;
+    system.advance_clock(500);
+    system.transcode.sweep().await.unwrap();
+    assert_eq!(system.start_as(with_build("new")).await, None, "seen 500 seconds ago");
+    // A twelfth of the work is done: that is worth a longer wait.
+    system.advance_clock(400);
+    system.transcode.sweep().await.unwrap();
+    assert_eq!(system.start_as(with_build("new")).await, None, "seen 900 seconds ago");
+    system.advance_clock(300);
+    system.transcode.sweep().await.unwrap();
+
+    let started = system.start_as(with_build("new")).await.expect("the job is planned anew");
     assert!(started.output_prefix.ends_with("/1.0.1/"), "{}", started.output_prefix);
     assert_eq!(reason(system.try_record(&old, vec![segment("360p", 0)]).await), "LEASE_LOST");
-    assert_eq!(reason(system.worker_client().start_task(start_request(&last)).await), "TASK_NOT_FOUND");
     let job = system.get_job(&name).await;
     assert_eq!(job.playable_time, Some(playable_since), "what was published stays playable");
+    assert_eq!(job.waiting, None);
     assert!(system.read_text("v1", &name, "240p.m3u8").await.is_some());
     // The new build encodes everything, and nothing of the old build remains.
     let task = system.plan_job(&started, &source(60.0, true)).await;
-    let hint = task.lease.task.clone();
     system.encode_and_complete(&task, 15).await;
-    while let Ok(started) = system.worker_client().start_task(with_build(&hint, "new")).await {
-        system.encode_and_complete(&LeasedEncodeTask::from_response(started.into_inner()), 15).await;
+    while let Some(started) = system.start_as(with_build("new")).await {
+        system.encode_and_complete(&LeasedEncodeTask::from_response(started), 15).await;
     }
     system.transcode.sweep().await.unwrap();
-    assert_eq!(system.run_package_tasks(&hint).await, ["240p", "360p"], "any build may run PACKAGE tasks");
+    assert_eq!(system.run_package_tasks().await, ["240p", "360p"], "any build may run PACKAGE tasks");
     system.transcode.sweep().await.unwrap();
     let playlist = system.read_text("v1", &name, "240p.m3u8").await.unwrap();
     assert_eq!(listed_uris(&playlist).len(), 15, "{playlist} {:?}", system.get_job(&name).await);
@@ -216,7 +289,7 @@ async fn start_task_with_other_build_is_rejected_until_first_build_is_gone(#[cas
 async fn record_outputs_of_other_task_is_rejected(#[case] backend: Backend) {
     let system = TestSystem::start(backend).await;
     let first = system.create_planned_job("v1", &source(60.0, true)).await;
-    let audio = system.start_encode_task(&first.lease.task).await;
+    let audio = system.start_express_encode_task().await;
     let bad = [
         (&first, segment("360p", 1), "the next chunk's"),
         (&first, segment("720p", 0), "not in the plan"),

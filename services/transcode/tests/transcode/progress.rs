@@ -55,8 +55,8 @@ async fn published_progress_aggregates_tasks_and_never_decreases(#[case] backend
     let watch = WatchJobRequest { name: name.clone(), revision: 0 };
     let mut changes = system.user_client("ann").watch_job(watch).await.unwrap().into_inner();
     let mut last = 0.0;
-    let audio = system.start_encode_task(&first.lease.task).await;
-    let chunk = system.start_encode_task(&first.lease.task).await;
+    let audio = system.start_express_encode_task().await;
+    let chunk = system.start_encode_task().await;
     let one = OpenReportStream::open(&system, &first.lease).await;
     report(&one, 50.0, 50);
     let weight = |work_unit: &reelmill_media::plan::WorkUnit| first.plan.weight(work_unit) * 100.0;
@@ -147,7 +147,7 @@ async fn published_progress_never_decreases_after_restart(#[case] backend: Backe
     let mut system = TestSystem::start(backend).await;
     let first = system.create_planned_job("v1", &source(60.0, true)).await;
     let name = job_name(&first.lease);
-    let audio = system.start_encode_task(&first.lease.task).await;
+    let audio = system.start_express_encode_task().await;
     system.record(&audio, vec![init("audio-0"), segment("audio-0", 0)]).await;
     system.record(&first, vec![init("360p"), segment("360p", 0), init("240p"), segment("240p", 0)]).await;
     system.transcode.sweep().await.unwrap();

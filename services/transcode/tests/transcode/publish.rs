@@ -5,7 +5,7 @@ use rstest::rstest;
 
 use crate::support::{
     Backend, TestSystem, complete_request, init, job_name, listed_uris, open_report_stream, poster, reason,
-    segment, source, start_request,
+    segment, source,
 };
 
 #[rstest]
@@ -16,9 +16,9 @@ async fn growing_playlists_list_recorded_segments_without_gaps(#[case] backend: 
     let system = TestSystem::start(backend).await;
     let first = system.create_planned_job("v1", &source(60.0, true)).await;
     let name = job_name(&first.lease);
-    let audio = system.start_encode_task(&first.lease.task).await;
-    let early = system.start_encode_task(&first.lease.task).await;
-    let late = system.start_encode_task(&first.lease.task).await;
+    let audio = system.start_express_encode_task().await;
+    let early = system.start_encode_task().await;
+    let late = system.start_encode_task().await;
     assert_eq!((early.segment_range(15), late.segment_range(15)), (1..3, 3..7));
     system.record(&audio, vec![init("audio-0"), segment("audio-0", 0)]).await;
     system.record(&late, vec![init("360p"), segment("360p", 3), segment("360p", 4)]).await;
@@ -88,7 +88,7 @@ async fn job_is_playable_with_first_video_and_audio_segments(#[case] backend: Ba
     let system = TestSystem::start(backend).await;
     let task = system.create_planned_job("v1", &source(60.0, true)).await;
     let name = job_name(&task.lease);
-    let audio = system.start_encode_task(&task.lease.task).await;
+    let audio = system.start_express_encode_task().await;
     system.record(&task, vec![init("240p"), segment("240p", 0)]).await;
     system.advance_clock(2);
     system.transcode.sweep().await.unwrap();
@@ -132,7 +132,7 @@ async fn job_is_playable_with_first_video_and_audio_segments(#[case] backend: Ba
 async fn job_is_playable_without_audio_that_failed(#[case] backend: Backend) {
     let system = TestSystem::start(backend).await;
     let task = system.create_planned_job("v1", &source(60.0, true)).await;
-    let audio = system.start_encode_task(&task.lease.task).await;
+    let audio = system.start_express_encode_task().await;
     system.record(&task, vec![init("240p"), segment("240p", 0)]).await;
     system.complete(&audio.lease).await;
     system.transcode.sweep().await.unwrap();
@@ -165,12 +165,12 @@ async fn start_task_after_lost_worker_returns_recorded_segments(#[case] backend:
     let first = system.create_planned_job("v1", &source(60.0, true)).await;
     let name = job_name(&first.lease);
     system.encode_and_complete(&first, 15).await;
-    let audio = system.start_encode_task(&first.lease.task).await;
+    let audio = system.start_express_encode_task().await;
     system.record(&audio, vec![init("audio-0"), segment("audio-0", 0), segment("audio-0", 1)]).await;
     system.record(&audio, vec![segment("audio-0", 3)]).await;
     system.advance_clock(16);
     system.transcode.sweep().await.unwrap();
-    let next = system.start_encode_task(&audio.lease.task).await;
+    let next = system.start_express_encode_task().await;
     assert_eq!(next.lease.task, audio.lease.task);
     assert_eq!(next.recorded, [("audio-0".to_owned(), 2)].into());
     assert_eq!(reason(system.try_record(&audio, vec![segment("audio-0", 2)]).await), "LEASE_LOST");
@@ -194,7 +194,7 @@ async fn fail_task_ends_job_and_stops_other_workers(#[case] backend: Backend) {
     let system = TestSystem::start(backend).await;
     let first = system.create_planned_job("v1", &source(60.0, true)).await;
     let name = job_name(&first.lease);
-    let audio = system.start_encode_task(&first.lease.task).await;
+    let audio = system.start_express_encode_task().await;
     system.record(&first, vec![init("360p"), segment("360p", 0)]).await;
     let mut reports = open_report_stream(&system, &audio.lease).await;
     reports.response().await.unwrap().unwrap();
@@ -207,10 +207,7 @@ async fn fail_task_ends_job_and_stops_other_workers(#[case] backend: Backend) {
     assert!(response.unwrap().unwrap().unwrap().cancel, "the other worker is stopped");
     let outputs = RecordOutputsRequest { lease: Some(audio.lease.clone()), outputs: vec![init("audio-0")] };
     assert_eq!(reason(system.worker_client().record_outputs(outputs).await), "LEASE_LOST");
-    assert_eq!(
-        reason(system.worker_client().start_task(start_request(&first.lease.task)).await),
-        "TASK_ENDED"
-    );
+    assert_eq!(system.try_start_task().await, None);
     let job = system.get_job(&name).await;
     assert_eq!((job.state(), job.failure), (State::Failed, Some(failure)));
     system.transcode.sweep().await.unwrap();
@@ -228,7 +225,7 @@ async fn playlists_of_two_processes_contain_all_segments(#[case] backend: Backen
     let other_process = system.second_process().await;
     system.record(&task, vec![init("360p"), segment("360p", 0)]).await;
     system.transcode.sweep().await.unwrap();
-    let next = system.start_encode_task(&task.lease.task).await;
+    let next = system.start_encode_task().await;
     // Each process caches what it has written, and still publishes what the other has written since.
     for (process, sequence) in [(&other_process, 1), (&system.transcode, 2)] {
         system.record(&next, vec![segment("360p", sequence)]).await;

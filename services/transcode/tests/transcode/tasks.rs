@@ -8,8 +8,8 @@ use rstest::rstest;
 use tokio::time::timeout;
 
 use crate::support::{
-    Backend, EMPTY_QUEUE_WAIT, OpenReportStream, RESPONSE_TIMEOUT, START_TIME_MS, TestSystem,
-    complete_request, open_report_stream, plan_request, reason, source, start_request,
+    Backend, OpenReportStream, RESPONSE_TIMEOUT, START_TIME_MS, TestSystem, complete_request,
+    open_report_stream, plan_request, reason, source, start_request,
 };
 
 /// Calls on the connection of a dropped stream, within which the server notices the end of the stream.
@@ -26,12 +26,12 @@ async fn start_task_of_leased_task_is_rejected_until_sweeper_releases_expired_le
     system.create_job("ann", "v1").await;
     let first = system.start_next_task().await;
     let old = first.lease.unwrap();
-    assert_eq!(reason(system.worker_client().start_task(start_request(&old.task)).await), "TASK_LEASED");
+    assert_eq!(system.try_start_task().await, None);
     system.advance_clock(16);
     // Perhaps this role was unavailable and the worker could not renew its lease: only the sweeper knows.
-    assert_eq!(reason(system.worker_client().start_task(start_request(&old.task)).await), "TASK_LEASED");
+    assert_eq!(system.try_start_task().await, None);
     system.transcode.sweep().await.unwrap();
-    let second = system.worker_client().start_task(start_request(&old.task)).await.unwrap().into_inner();
+    let second = system.start_task().await;
     let new = second.lease.clone().unwrap();
     assert!(new.fencing_token > old.fencing_token);
     assert_ne!(first.output_prefix, second.output_prefix);
@@ -53,7 +53,7 @@ async fn start_task_of_leased_task_is_rejected_until_sweeper_releases_expired_le
     assert_eq!(reason(system.worker_client().complete_task(complete_request(&old)).await), "LEASE_LOST");
     system.encode_and_complete(&task, 4).await;
     system.worker_client().complete_task(complete_request(&new)).await.expect("a repeated call succeeds");
-    assert_eq!(reason(system.worker_client().start_task(start_request(&old.task)).await), "TASK_ENDED");
+    assert_eq!(system.try_start_task().await, None);
 }
 
 #[rstest]
@@ -64,8 +64,8 @@ async fn start_task_repeated_with_same_nonce_returns_same_lease(#[case] backend:
     let system = TestSystem::start(backend).await;
     let created = system.create_job("ann", "v1").await;
     system.create_job("ann", "v2").await;
-    let hint = system.receive_hint().await;
-    let request = start_request(&hint);
+    system.transcode.queue_tasks().await.unwrap();
+    let request = start_request();
     let (mut one, mut two) = (system.worker_client(), system.worker_client());
     // The response of the first call is lost, and the repeated call may overtake it.
     let (first, second) = tokio::join!(one.start_task(request.clone()), two.start_task(request.clone()));
@@ -73,7 +73,7 @@ async fn start_task_repeated_with_same_nonce_returns_same_lease(#[case] backend:
     assert_eq!((first.lease.clone(), first.attempt), (second.lease, second.attempt));
     let third = system.worker_client().start_task(request.clone()).await.unwrap().into_inner();
     assert_eq!(third.lease, first.lease);
-    let next = system.worker_client().start_task(start_request(&hint)).await.unwrap().into_inner();
+    let next = system.start_task().await;
     assert_ne!(next.lease.unwrap().task, first.lease.unwrap().task, "one lease, one task");
 
     let failure = Failure { reason: "ENCODER_CRASHED".to_owned(), message: "crashed".to_owned() };
@@ -133,7 +133,7 @@ async fn report_progress_broken_stream_shortens_lease(#[case] backend: Backend) 
     // Four seconds instead of fifteen.
     system.advance_clock(5);
     system.transcode.sweep().await.unwrap();
-    let claimed = system.worker_client().start_task(start_request(&lease.task)).await.unwrap().into_inner();
+    let claimed = system.start_task().await;
     assert_eq!(claimed.attempt, 2);
 }
 
@@ -162,7 +162,7 @@ async fn report_progress_broken_stream_keeps_lease_renewed_by_newer_stream(#[cas
     }
     system.advance_clock(6);
     system.transcode.sweep().await.unwrap();
-    assert_eq!(reason(system.worker_client().start_task(start_request(&lease.task)).await), "TASK_LEASED");
+    assert_eq!(system.try_start_task().await, None);
 }
 
 #[rstest]
@@ -201,11 +201,11 @@ async fn fail_task_because_of_file_fails_job_once_a_second_attempt_agrees(#[case
     let response = system.worker_client().fail_task(fail(first.clone())).await.unwrap().into_inner();
     assert!(response.will_retry, "one worker does not decide");
     assert_eq!(system.get_job(&created.name).await.state(), State::Running);
-    let same_worker = system.worker_client().start_task(start_request(&first.task)).await;
-    assert_eq!(reason(same_worker), "TASK_RESERVED");
+    assert_eq!(system.try_start_task().await, None, "for two seconds only another worker can start it");
 
-    let other = StartTaskRequest { worker: "other".to_owned(), ..start_request(&first.task) };
-    let second = system.worker_client().start_task(other).await.unwrap().into_inner().lease.unwrap();
+    let other = StartTaskRequest { worker: "other".to_owned(), ..start_request() };
+    let second = system.start_as(other).await.unwrap().lease.unwrap();
+    assert_eq!(second.task, first.task);
     let response = system.worker_client().fail_task(fail(second.clone())).await.unwrap().into_inner();
     assert!(!response.will_retry);
     let failed = system.get_job(&created.name).await;
@@ -301,23 +301,6 @@ async fn fail_task_worker_stopped_is_retried_without_limit(#[case] backend: Back
         assert!(system.worker_client().fail_task(request).await.unwrap().into_inner().will_retry);
     }
     assert_eq!(system.get_job(&created.name).await.state(), State::Running);
-}
-
-#[rstest]
-#[case::sqlite(Backend::Sqlite)]
-#[case::postgres(Backend::Postgres)]
-#[tokio::test]
-async fn sweep_resends_lost_wake_up(#[case] backend: Backend) {
-    let system = TestSystem::start(backend).await;
-    let created = system.create_job("ann", "v1").await;
-    system.transcode.sweep().await.unwrap();
-    let lost = system.receive_message(RESPONSE_TIMEOUT).await.expect("the first message");
-    system.queue.delete(&lost.receipt).await.unwrap();
-    system.transcode.sweep().await.unwrap();
-    assert!(system.receive_message(EMPTY_QUEUE_WAIT).await.is_none(), "not sent twice at once");
-    system.advance_clock(61);
-    let started = system.start_next_task().await;
-    assert!(started.lease.unwrap().task.starts_with(&created.name));
 }
 
 #[rstest]

@@ -7,12 +7,18 @@ use crate::engine::Jail;
 /// Configuration of a worker.
 #[derive(Clone, Debug)]
 pub struct WorkerConfig {
-    /// Name of the worker, for logs and operators.
+    /// Name of the worker, for logs and operators. Must be unique per process.
     pub name: String,
+    /// Name of its host.
+    pub host: String,
+    /// Release of the program.
+    pub version: String,
     /// Folder for temporary files. Workers may share it; each removes what crashed workers left behind.
     pub scratch_dir: PathBuf,
-    /// Tasks that run at the same time.
+    /// BULK tasks that run at the same time.
     pub slots: usize,
+    /// EXPRESS tasks that run at the same time, beside the others.
+    pub express_slots: usize,
     /// How ffmpeg is confined.
     pub jail: Jail,
     /// ffmpeg: a path, or a name that is searched in `PATH`.
@@ -25,12 +31,15 @@ pub struct WorkerConfig {
 }
 
 impl WorkerConfig {
-    /// A worker with one slot and the ffmpeg in `PATH`.
+    /// A worker with one slot of each class and the ffmpeg in `PATH`.
     pub fn new(scratch_dir: PathBuf, jail: Jail) -> Self {
         Self {
-            name: format!("worker-{}", std::process::id()),
+            name: format!("worker-{:08x}", rand::random::<u32>()),
+            host: String::new(),
+            version: String::new(),
             scratch_dir,
             slots: 1,
+            express_slots: 1,
             jail,
             ffmpeg: "ffmpeg".into(),
             ffprobe: "ffprobe".into(),
@@ -39,7 +48,10 @@ impl WorkerConfig {
     }
 }
 
-/// Default number of slots: one per core. At least two, so that a single core is not idle while one task waits
+/// Default number of EXPRESS slots: one for the first segment of a video, one for its sound.
+pub const DEFAULT_EXPRESS_SLOTS: usize = 2;
+
+/// Default number of BULK slots: one per core. At least two, so that a single core is not idle while one task waits
 /// for the source, the object store or its last frames.
 pub fn default_slots(cores: usize) -> usize {
     cores.max(2)

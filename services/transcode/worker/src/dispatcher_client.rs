@@ -8,9 +8,9 @@ use reelmill_proto::{
     Reason,
     transcode::{
         CompleteTaskRequest, CompleteTaskResponse, FailTaskRequest, FailTaskResponse, ListSegmentsRequest,
-        ListSegmentsResponse, PlanJobRequest, PlanJobResponse, RecordOutputsRequest, ReportProgressRequest,
-        ReportProgressResponse, SignOutputsRequest, SignOutputsResponse, StartTaskRequest, StartTaskResponse,
-        worker_service_client::WorkerServiceClient,
+        ListSegmentsResponse, PlanJobRequest, PlanJobResponse, RecordOutputsRequest, RegisterWorkerRequest,
+        RegisterWorkerResponse, ReportProgressRequest, ReportProgressResponse, SignOutputsRequest,
+        SignOutputsResponse, StartTaskRequest, StartTaskResponse, worker_service_client::WorkerServiceClient,
     },
 };
 use tokio::{sync::mpsc, time::Instant};
@@ -32,6 +32,17 @@ pub(crate) struct DispatcherClient(WorkerServiceClient<Channel>);
 impl DispatcherClient {
     pub(crate) fn new(client: WorkerServiceClient<Channel>) -> Self {
         Self(client)
+    }
+
+    /// Registers this worker. One attempt: it is repeated anyway.
+    pub(crate) async fn register_worker(
+        &self,
+        request: RegisterWorkerRequest,
+    ) -> Result<RegisterWorkerResponse, Status> {
+        let mut client = self.0.clone();
+        let response = tokio::time::timeout(CALL_TIMEOUT, client.register_worker(request)).await;
+        let response = response.map_err(|_| Status::deadline_exceeded("no response in time"))?;
+        response.map(Response::into_inner)
     }
 
     /// Requests a lease.
@@ -122,17 +133,13 @@ impl DispatcherClient {
 }
 
 /// The reason that the dispatcher gave for an error.
-pub(crate) fn reason(status: &Status) -> Option<Reason> {
+fn reason(status: &Status) -> Option<Reason> {
     reason_of(status).and_then(|reason| Reason::from_str_name(&reason))
 }
 
-/// Whether the dispatcher rejected this worker's claim on the task: the lease was lost, the task has ended,
-/// or another worker holds its lease.
+/// Whether the dispatcher rejected this worker's claim on the task: its lease was lost, or its job was restarted.
 pub(crate) fn is_claim_rejected(status: &Status) -> bool {
-    matches!(
-        reason(status),
-        Some(Reason::LeaseLost | Reason::TaskNotFound | Reason::TaskEnded | Reason::TaskLeased)
-    )
+    matches!(reason(status), Some(Reason::LeaseLost | Reason::TaskNotFound))
 }
 
 /// Whether a retry of the same call can succeed.

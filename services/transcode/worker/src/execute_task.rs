@@ -13,7 +13,7 @@ use crate::{
     dispatcher_client::DispatcherClient,
     encoder_health::{EncoderHealth, worker_stopped},
     engine::{Engine, ProgressPublisher, scratch_failed, worker_failed},
-    lease_renewal::{LeaseLoss, LeaseRenewal},
+    lease_renewal::LeaseRenewal,
     scratch::Scratch,
     settle_task::{TaskOutcome, TaskSettler},
     start_task::LeasedTask,
@@ -33,9 +33,8 @@ pub(crate) struct TaskExecutor {
 }
 
 impl TaskExecutor {
-    /// Executes a task until its outcome is reported or its lease is lost. Returns false if the dispatcher
-    /// may still wait for an outcome, so that the message must be kept.
-    pub(crate) async fn execute(&self, task: LeasedTask) -> bool {
+    /// Executes a task until its outcome is reported or its lease is lost.
+    pub(crate) async fn execute(&self, task: LeasedTask) {
         let LeasedTask { lease, expire_millis, work } = task;
         let (progress, snapshots) = ProgressPublisher::new();
         let renewal =
@@ -49,14 +48,12 @@ impl TaskExecutor {
             }
             self.breaker.task_ended(&outcome);
             let deadline = *deadline.borrow();
-            settler.settle(outcome, deadline).await
+            settler.settle(outcome, deadline).await;
         };
         tokio::select! {
-            is_settled = run_and_settle => is_settled,
+            () = run_and_settle => {}
             loss = renewal.run() => {
                 tracing::info!(task = lease.task, ?loss, "the lease was lost: task dropped");
-                // An unreachable dispatcher may not have queued the task for another worker.
-                loss != LeaseLoss::Unreachable
             }
         }
     }

@@ -2,8 +2,9 @@
 //!
 //! One task, from message to outcome:
 //!
-//! 1. `slot` receives a queue message and keeps it hidden (`queue_message`).
-//! 2. `start_task` calls StartTask: the dispatcher grants a lease with a fencing token.
+//! 1. `slot` asks for a task; if there is none it waits for a queue message, and asks again every few seconds.
+//! 2. `start_task` calls StartTask: the dispatcher grants a lease with a fencing token. One message is kept hidden
+//!    while the task runs (`queue_message`).
 //! 3. `execute_task` runs the task; `lease_renewal` reports progress, which renews the lease, and drops the
 //!    task when the lease is lost.
 //! 4. `task_runner` does what the task asks for with the [`engine`]: probe the source and have the job
@@ -28,6 +29,7 @@ mod lease_renewal;
 mod output_url_cache;
 mod presigned_sink;
 mod queue_message;
+mod registration;
 mod scratch;
 mod settle_task;
 mod slot;
@@ -36,7 +38,7 @@ mod task_runner;
 
 pub mod engine;
 
-pub use config::{WorkerConfig, default_slots};
+pub use config::{DEFAULT_EXPRESS_SLOTS, WorkerConfig, default_slots};
 pub use convert::reason;
 pub use error::WorkerError;
 
@@ -44,10 +46,12 @@ use std::{sync::Arc, time::Duration};
 
 use reelmill_mesh::Channel;
 use reelmill_platform::queue::Queue;
-use reelmill_proto::transcode::worker_service_client::WorkerServiceClient;
+use reelmill_proto::transcode::{
+    RegisterWorkerRequest, TaskClass, worker_service_client::WorkerServiceClient,
+};
 use reqwest::{Client, redirect::Policy};
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     dependency_breaker::DependencyBreaker,
@@ -55,6 +59,7 @@ use crate::{
     encoder_health::EncoderHealth,
     engine::{Engine, EngineLimits, Tools},
     execute_task::TaskExecutor,
+    registration::Registration,
     scratch::Scratch,
     slot::WorkerContext,
     start_task::StartTaskClient,
@@ -74,12 +79,16 @@ pub async fn run(
     dispatcher: WorkerServiceClient<Channel>,
     shutdown: CancellationToken,
 ) -> Result<(), WorkerError> {
-    let slots = config.slots.max(1);
+    let slots = std::iter::repeat_n(TaskClass::Bulk, config.slots.max(1))
+        .chain(std::iter::repeat_n(TaskClass::Express, config.express_slots.max(1)));
+    let slots: Vec<TaskClass> = slots.collect();
     let dispatcher = DispatcherClient::new(dispatcher);
     let context = Arc::new(worker_context(config, queue, dispatcher, shutdown).await?);
+    let registration = Arc::clone(&context.registration);
+    let _registering = AbortOnDropHandle::new(tokio::spawn(async move { registration.run().await }));
     let mut running = JoinSet::new();
-    for _ in 0..slots {
-        running.spawn(slot::run_slot(Arc::clone(&context)));
+    for class in slots {
+        running.spawn(slot::run_slot(Arc::clone(&context), class));
     }
     while let Some(joined) = running.join_next().await {
         joined.map_err(WorkerError::Slot)?;
@@ -105,7 +114,17 @@ async fn worker_context(
     let health = EncoderHealth::new(engine.clone(), Arc::clone(&scratch), shutdown.clone());
     let health = Arc::new(health);
     let breaker = Arc::new(DependencyBreaker::default());
+    let number = |slots: usize| i32::try_from(slots.max(1)).unwrap_or(i32::MAX);
+    let registration = RegisterWorkerRequest {
+        name: config.name.clone(),
+        host: config.host,
+        version: config.version,
+        encoder_build: encoder_build.clone(),
+        bulk_slots: number(config.slots),
+        express_slots: number(config.express_slots),
+    };
     Ok(WorkerContext {
+        registration: Registration::new(dispatcher.clone(), registration),
         queue,
         starter: StartTaskClient { dispatcher: dispatcher.clone(), worker_name: config.name, encoder_build },
         executor: TaskExecutor {

@@ -23,12 +23,7 @@ impl HiddenMessage {
         Self { queue, message, extending: AbortOnDropHandle::new(extending) }
     }
 
-    /// Name of the task in the message: only a hint that there is work.
-    pub(crate) fn hinted_task(&self) -> &str {
-        &self.message.body
-    }
-
-    /// Deletes the message: its task needs no further attempt by a message.
+    /// Deletes the message: the database knows the task.
     pub(crate) async fn delete(self) {
         if let Err(error) = self.queue.delete(&self.message.receipt).await {
             tracing::debug!(%error, "the message was not deleted and will be received again");

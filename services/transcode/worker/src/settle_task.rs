@@ -7,7 +7,7 @@ use tonic::Status;
 
 use crate::{
     convert,
-    dispatcher_client::{DispatcherClient, is_claim_rejected},
+    dispatcher_client::DispatcherClient,
     engine::{Completion, Snapshot},
 };
 
@@ -22,19 +22,14 @@ pub(crate) struct TaskSettler<'a> {
 }
 
 impl TaskSettler<'_> {
-    /// Reports the outcome, with retries until `deadline`. Returns whether the task is settled: reported, or
-    /// no longer this worker's.
-    pub(crate) async fn settle(&self, outcome: TaskOutcome, deadline: Instant) -> bool {
+    /// Reports the outcome, with retries until `deadline`.
+    pub(crate) async fn settle(&self, outcome: TaskOutcome, deadline: Instant) {
         let reported = match outcome {
             Ok(completion) => self.complete(&completion, deadline).await,
             Err(failure) => self.fail(failure, deadline).await,
         };
-        match reported {
-            Ok(()) => true,
-            Err(status) => {
-                tracing::warn!(task = self.lease.task, %status, "the task's outcome could not be reported");
-                is_claim_rejected(&status)
-            }
+        if let Err(status) = reported {
+            tracing::warn!(task = self.lease.task, %status, "the task's outcome could not be reported");
         }
     }
 

@@ -1,8 +1,9 @@
-//! A slot: takes one queue message after the other and runs the task that the dispatcher leases for it.
+//! A slot: runs one task after the other.
 
 use std::{sync::Arc, time::Duration};
 
-use reelmill_platform::queue::{Message, Queue};
+use reelmill_platform::queue::{Queue, QueueError};
+use reelmill_proto::{WakeUp, transcode::TaskClass};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -11,15 +12,15 @@ use crate::{
     encoder_health::EncoderHealth,
     execute_task::TaskExecutor,
     queue_message::{HiddenMessage, VISIBILITY_TIMEOUT},
-    start_task::{StartTaskClient, Started},
+    registration::Registration,
+    start_task::{LeasedTask, StartTaskClient},
 };
 
-/// How long one receive call waits for a message.
-const RECEIVE_WAIT: Duration = Duration::from_secs(20);
-/// Delay before a message is received again when its task could not be started or settled.
-const RETURN_DELAY: Duration = Duration::from_secs(2);
-/// Delay before a message is received again when its task needs another encoder build: time for the workers
-/// that have it.
+/// How long an idle BULK slot waits for a wake-up before it asks for a task again: a wake-up can be lost.
+const IDLE_POLL_INTERVAL: Duration = Duration::from_secs(5);
+/// How long an EXPRESS slot's call waits for a task.
+const EXPRESS_WAIT: Duration = Duration::from_secs(8);
+/// Delay before a wake-up for another encoder build is received again: time for the workers that have it.
 const OTHER_BUILD_RETURN_DELAY: Duration = Duration::from_secs(5);
 
 /// What every slot of a worker uses.
@@ -29,31 +30,28 @@ pub(crate) struct WorkerContext {
     pub executor: TaskExecutor,
     pub health: Arc<EncoderHealth>,
     pub breaker: Arc<DependencyBreaker>,
+    pub registration: Arc<Registration>,
     pub shutdown: CancellationToken,
 }
 
 /// Runs tasks until the worker shuts down.
-pub(crate) async fn run_slot(context: Arc<WorkerContext>) {
+pub(crate) async fn run_slot(context: Arc<WorkerContext>, class: TaskClass) {
+    let slot = Slot { context: &context, class };
     let mut backoff = Backoff::new();
     while !context.shutdown.is_cancelled() {
-        context.health.wait_until_healthy().await;
+        let ready = async {
+            context.health.wait_until_healthy().await;
+            context.registration.wait_until_active().await;
+            context.breaker.admit().await
+        };
         let _admission = tokio::select! {
-            admission = context.breaker.admit() => admission,
+            admission = ready => admission,
             () = context.shutdown.cancelled() => return,
         };
-        let received = tokio::select! {
-            received = context.queue.receive(1, VISIBILITY_TIMEOUT, RECEIVE_WAIT) => received,
-            () = context.shutdown.cancelled() => return,
-        };
-        match received {
-            Ok(messages) => {
-                backoff = Backoff::new();
-                for message in messages {
-                    context.handle(message).await;
-                }
-            }
+        match slot.run_next().await {
+            Ok(()) => backoff = Backoff::new(),
             Err(error) => {
-                tracing::warn!(%error, "the queue is unavailable");
+                tracing::warn!(%error, "no task could be started");
                 tokio::select! {
                     () = tokio::time::sleep(backoff.next_delay()) => {}
                     () = context.shutdown.cancelled() => return,
@@ -63,31 +61,94 @@ pub(crate) async fn run_slot(context: Arc<WorkerContext>) {
     }
 }
 
-impl WorkerContext {
-    /// Handles one message: starts a task and runs it. The message is deleted once the dispatcher has
-    /// recorded how the task ended, or has nothing to do.
-    async fn handle(&self, message: Message) {
-        let message = HiddenMessage::new(Arc::clone(&self.queue), message);
-        // Another slot's self-test may have failed after this message was requested.
-        if !self.health.is_healthy() {
-            return message.return_after(RETURN_DELAY).await;
+struct Slot<'a> {
+    context: &'a WorkerContext,
+    class: TaskClass,
+}
+
+/// Why a slot has no task to run.
+#[derive(Debug, thiserror::Error)]
+enum SlotError {
+    #[error("the dispatcher: {0}")]
+    Dispatcher(#[from] tonic::Status),
+    #[error("the queue: {0}")]
+    Queue(#[from] QueueError),
+}
+
+impl Slot<'_> {
+    /// Runs a task if there is one, or one that comes within some seconds.
+    async fn run_next(&self) -> Result<(), SlotError> {
+        match self.class {
+            TaskClass::Express => self.run_next_express().await,
+            TaskClass::Bulk | TaskClass::Unspecified => self.run_next_bulk().await,
         }
-        let return_delay = match self.starter.start(message.hinted_task()).await {
-            Ok(Started::Leased(task)) => {
-                let is_settled = self.executor.execute(task).await;
-                (!is_settled).then_some(RETURN_DELAY)
-            }
-            Ok(Started::NothingToDo) => None,
-            Ok(Started::OtherBuild) => Some(OTHER_BUILD_RETURN_DELAY),
-            Ok(Started::Reserved) => Some(RETURN_DELAY),
-            Err(status) => {
-                tracing::warn!(hinted_task = message.hinted_task(), %status, "no task could be started");
-                Some(RETURN_DELAY)
-            }
+    }
+
+    async fn run_next_express(&self) -> Result<(), SlotError> {
+        let started = tokio::select! {
+            started = self.context.starter.start(self.class, EXPRESS_WAIT) => started?,
+            () = self.context.shutdown.cancelled() => None,
         };
-        match return_delay {
-            None => message.delete().await,
-            Some(delay) => message.return_after(delay).await,
+        if let Some(task) = started {
+            self.run_with_any_wake_up(task).await;
         }
+        Ok(())
+    }
+
+    async fn run_next_bulk(&self) -> Result<(), SlotError> {
+        let starter = &self.context.starter;
+        if let Some(task) = starter.start(self.class, Duration::ZERO).await? {
+            self.run_with_any_wake_up(task).await;
+            return Ok(());
+        }
+        let wake_up = tokio::select! {
+            wake_up = self.receive_wake_up(IDLE_POLL_INTERVAL) => wake_up?,
+            () = self.context.shutdown.cancelled() => None,
+        };
+        let Some(wake_up) = wake_up else { return Ok(()) };
+        // Another slot's self-test may have failed after this wake-up was requested.
+        if !self.context.health.is_healthy() {
+            wake_up.return_after(Duration::ZERO).await;
+            return Ok(());
+        }
+        match starter.start(self.class, Duration::ZERO).await {
+            Ok(Some(task)) => self.context.executor.execute(task).await,
+            Ok(None) => {}
+            Err(error) => {
+                wake_up.return_after(Duration::ZERO).await;
+                return Err(error.into());
+            }
+        }
+        wake_up.delete().await;
+        Ok(())
+    }
+
+    /// Runs a task that was started without a wake-up. One is taken from the queue and hidden meanwhile, if there is one,
+    /// so that the queue has as many visible messages as there are queued tasks.
+    async fn run_with_any_wake_up(&self, task: LeasedTask) {
+        let received = async {
+            let wake_up = self.receive_wake_up(Duration::ZERO).await;
+            wake_up.unwrap_or_else(|error| {
+                tracing::debug!(%error, "no wake-up was taken from the queue");
+                None
+            })
+        };
+        let ((), wake_up) = tokio::join!(self.context.executor.execute(task), received);
+        if let Some(wake_up) = wake_up {
+            wake_up.delete().await;
+        }
+    }
+
+    /// Receives a wake-up that this worker can serve.
+    async fn receive_wake_up(&self, wait: Duration) -> Result<Option<HiddenMessage>, QueueError> {
+        let received = self.context.queue.receive(1, VISIBILITY_TIMEOUT, wait).await?;
+        let Some(message) = received.into_iter().next() else { return Ok(None) };
+        let is_served = WakeUp::from_body(&message.body).accepts(&self.context.starter.encoder_build);
+        let message = HiddenMessage::new(Arc::clone(&self.context.queue), message);
+        if is_served {
+            return Ok(Some(message));
+        }
+        message.return_after(OTHER_BUILD_RETURN_DELAY).await;
+        Ok(None)
     }
 }

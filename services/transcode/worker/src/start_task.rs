@@ -1,17 +1,19 @@
 //! StartTask: leases a task from the dispatcher.
 
+use std::time::Duration;
+
 use reelmill_proto::{
-    Reason,
-    transcode::{Lease, StartTaskRequest, StartTaskResponse, start_task_response::Work},
+    duration,
+    transcode::{Lease, StartTaskRequest, StartTaskResponse, TaskClass, start_task_response::Work},
     unix_millis,
 };
 use tokio::time::Instant;
 use tonic::Status;
 
-use crate::{
-    dispatcher_client::{DispatcherClient, is_claim_rejected, reason},
-    queue_message::VISIBILITY_TIMEOUT,
-};
+use crate::dispatcher_client::{DispatcherClient, is_claim_rejected};
+
+/// How long a call is repeated while the dispatcher does not answer.
+const START_WINDOW: Duration = Duration::from_secs(30);
 
 /// Leases tasks in the name of this worker.
 pub(crate) struct StartTaskClient {
@@ -20,17 +22,6 @@ pub(crate) struct StartTaskClient {
     pub worker_name: String,
     /// Tasks of a job are only leased to workers of one encoder build.
     pub encoder_build: String,
-}
-
-/// Result of a request for a task.
-pub(crate) enum Started {
-    Leased(LeasedTask),
-    /// No task is waiting for this message.
-    NothingToDo,
-    /// The task needs another encoder build.
-    OtherBuild,
-    /// For a moment only other workers can start the task: this one found its file faulty.
-    Reserved,
 }
 
 /// A task that this worker holds the lease of.
@@ -42,30 +33,26 @@ pub(crate) struct LeasedTask {
 }
 
 impl StartTaskClient {
-    /// Leases the most urgent task of any job. `hinted_task`, the name in the message, is only a hint that there
-    /// is work.
-    pub(crate) async fn start(&self, hinted_task: &str) -> Result<Started, Status> {
+    /// Leases the task that is next for a slot of this class; none if none comes within `wait`.
+    pub(crate) async fn start(&self, slot: TaskClass, wait: Duration) -> Result<Option<LeasedTask>, Status> {
         let request = StartTaskRequest {
-            task: hinted_task.to_owned(),
             worker: self.worker_name.clone(),
             encoder_build: self.encoder_build.clone(),
             // Of all attempts of this call.
             nonce: format!("{:032x}", rand::random::<u128>()),
+            slot_class: slot.into(),
+            wait: Some(duration(wait)),
         };
-        let deadline = Instant::now() + VISIBILITY_TIMEOUT / 2;
-        match self.dispatcher.start_task(request, deadline).await {
+        match self.dispatcher.start_task(request, Instant::now() + START_WINDOW).await {
             Ok(StartTaskResponse { lease: Some(lease), lease_expire_time, work: Some(work), .. }) => {
                 tracing::info!(task = lease.task, token = lease.fencing_token, "task started");
                 let expire_millis = lease_expire_time.as_ref().map_or(0, unix_millis);
-                Ok(Started::Leased(LeasedTask { lease, expire_millis, work }))
+                Ok(Some(LeasedTask { lease, expire_millis, work }))
             }
-            Ok(_) => Err(Status::internal("the dispatcher's response has no lease or no work")),
-            Err(status) if reason(&status) == Some(Reason::TaskOtherBuild) => Ok(Started::OtherBuild),
-            Err(status) if reason(&status) == Some(Reason::TaskReserved) => Ok(Started::Reserved),
-            Err(status) if is_claim_rejected(&status) => {
-                tracing::debug!(hinted_task, %status, "nothing to do");
-                Ok(Started::NothingToDo)
-            }
+            Ok(StartTaskResponse { lease: None, .. }) => Ok(None),
+            Ok(_) => Err(Status::internal("the dispatcher's response has no work")),
+            // The lease of an earlier attempt of this call has expired meanwhile.
+            Err(status) if is_claim_rejected(&status) => Ok(None),
             Err(status) => Err(status),
         }
     }

@@ -16,7 +16,9 @@ use aws_sdk_sqs::{
 };
 use tokio::time::Instant;
 
-use super::{DEAD_LETTER_VISIBILITY, MAX_BATCH, MAX_DELAY, Message, Queue, QueueConfig, QueueError};
+use super::{
+    DEAD_LETTER_VISIBILITY, MAX_BATCH, MAX_DELAY, Message, Queue, QueueConfig, QueueDepth, QueueError,
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -94,6 +96,24 @@ impl SqsQueue {
             .await
             .map_err(|error| failure("GetQueueAttributes", error))?;
         Ok(response.attributes.and_then(|mut attributes| attributes.remove(&name)))
+    }
+
+    /// Messages in one queue.
+    async fn counts(&self, queue: &Address) -> Result<QueueDepth, QueueError> {
+        let visible = QueueAttributeName::ApproximateNumberOfMessages;
+        let hidden = QueueAttributeName::ApproximateNumberOfMessagesNotVisible;
+        let delayed = QueueAttributeName::ApproximateNumberOfMessagesDelayed;
+        let request = self
+            .client
+            .get_queue_attributes()
+            .queue_url(&queue.url)
+            .set_attribute_names(Some(vec![visible.clone(), hidden.clone(), delayed.clone()]));
+        let response = request.send().await.map_err(|error| failure("GetQueueAttributes", error))?;
+        let attributes = response.attributes.unwrap_or_default();
+        let count = |name: &QueueAttributeName| -> u64 {
+            attributes.get(name).and_then(|count| count.parse().ok()).unwrap_or(0)
+        };
+        Ok(QueueDepth { visible: count(&visible), hidden: count(&hidden) + count(&delayed), dead_letters: 0 })
     }
 
     async fn send_once(&self, body: &str, delay: Duration) -> Result<(), QueueError> {
@@ -224,6 +244,15 @@ impl Queue for SqsQueue {
         };
         letters.iter_mut().for_each(|letter| letter.receipt.insert_str(0, DEAD_LETTER_PREFIX));
         Ok(letters)
+    }
+
+    async fn depth(&self) -> Result<QueueDepth, QueueError> {
+        let (queue, dead) = tokio::try_join!(self.counts(&self.queue), self.counts(&self.dead))?;
+        Ok(QueueDepth {
+            visible: queue.visible,
+            hidden: queue.hidden,
+            dead_letters: dead.visible + dead.hidden,
+        })
     }
 }
 

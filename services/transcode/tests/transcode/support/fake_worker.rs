@@ -15,7 +15,7 @@ use reelmill_proto::transcode::{
 use serde_json::json;
 use tonic::Status;
 
-use super::{TestSystem, start_request};
+use super::TestSystem;
 
 /// Content of each object.
 const BODY: &[u8] = b"a segment";
@@ -141,10 +141,13 @@ fn output(rendition: &str, name: &str, kind: Kind) -> Output {
 
 impl TestSystem {
     /// Starts the most urgent task, which must be an ENCODE task.
-    pub async fn start_encode_task(&self, hint: &str) -> LeasedEncodeTask {
-        LeasedEncodeTask::from_response(
-            self.worker_client().start_task(start_request(hint)).await.unwrap().into_inner(),
-        )
+    pub async fn start_encode_task(&self) -> LeasedEncodeTask {
+        LeasedEncodeTask::from_response(self.start_task().await)
+    }
+
+    /// Starts the next EXPRESS task, which must be an ENCODE task.
+    pub async fn start_express_encode_task(&self) -> LeasedEncodeTask {
+        LeasedEncodeTask::from_response(self.start_express_task().await)
     }
 
     /// Creates and plans a job; its first ENCODE task is leased.
@@ -205,17 +208,16 @@ impl TestSystem {
     }
 
     /// Completes all remaining ENCODE tasks of a video of `total` segments.
-    pub async fn encode_remaining(&self, hint: &str, total: i32) {
-        while let Ok(started) = self.worker_client().start_task(start_request(hint)).await {
-            self.encode_and_complete(&LeasedEncodeTask::from_response(started.into_inner()), total).await;
+    pub async fn encode_remaining(&self, total: i32) {
+        while let Some(started) = self.try_start_task().await {
+            self.encode_and_complete(&LeasedEncodeTask::from_response(started), total).await;
         }
     }
 
     /// Completes all PACKAGE tasks; returns the ids of their renditions, sorted.
-    pub async fn run_package_tasks(&self, hint: &str) -> Vec<String> {
+    pub async fn run_package_tasks(&self) -> Vec<String> {
         let mut packaged = Vec::new();
-        while let Ok(started) = self.worker_client().start_task(start_request(hint)).await {
-            let started = started.into_inner();
+        while let Some(started) = self.try_start_task().await {
             let Some(Work::Package(task)) = started.work else { panic!("{:?}", started.work) };
             let [rendition] = &task.rendition_ids[..] else { panic!("{:?}", task.rendition_ids) };
             let file = progressive(rendition);

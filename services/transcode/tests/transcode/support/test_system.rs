@@ -11,9 +11,10 @@ use reelmill_platform::{
     shared_state::{self, PubSub},
 };
 use reelmill_proto::transcode::{
-    CreateJobRequest, FailTaskRequest, Failure, FailureCause, GetJobRequest, Job, Lease, StartTaskRequest,
-    StartTaskResponse, WatchJobsRequest, WatchJobsResponse, transcode_service_client::TranscodeServiceClient,
-    worker_service_client::WorkerServiceClient,
+    CreateJobRequest, FailTaskRequest, Failure, FailureCause, GetJobRequest, Job, Lease,
+    RegisterWorkerRequest, StartTaskRequest, StartTaskResponse, TaskClass, WatchJobsRequest,
+    WatchJobsResponse, admin_service_client::AdminServiceClient,
+    transcode_service_client::TranscodeServiceClient, worker_service_client::WorkerServiceClient,
 };
 use reelmill_testkit::Postgres;
 use reelmill_transcode::{Transcode, TranscodeConfig};
@@ -179,6 +180,11 @@ impl TestSystem {
         WorkerServiceClient::new(self.channel())
     }
 
+    /// Client of the operator.
+    pub fn admin_client(&self) -> AdminServiceClient<Channel> {
+        AdminServiceClient::new(self.channel())
+    }
+
     /// Client of the gateway on behalf of a user.
     pub fn user_client(
         &self,
@@ -213,20 +219,43 @@ impl TestSystem {
         self.queue.receive(1, Duration::from_secs(60), wait).await.unwrap().pop()
     }
 
-    /// The task that the next wake-up names.
-    pub async fn receive_hint(&self) -> String {
-        self.transcode.sweep().await.unwrap();
-        self.receive_message(RESPONSE_TIMEOUT).await.expect("a message").body
+    /// Starts the task that is next for a BULK slot; none if there is none.
+    pub async fn try_start_task(&self) -> Option<StartTaskResponse> {
+        self.start_as(start_request()).await
     }
 
-    /// Receives the next wake-up and starts a task.
+    /// Starts the task that is next for a BULK slot.
+    pub async fn start_task(&self) -> StartTaskResponse {
+        self.try_start_task().await.expect("there is a task")
+    }
+
+    /// Starts the task that is next for an EXPRESS slot.
+    pub async fn start_express_task(&self) -> StartTaskResponse {
+        let request = StartTaskRequest { slot_class: TaskClass::Express.into(), ..start_request() };
+        self.start_as(request).await.expect("there is an express task")
+    }
+
+    /// Queues what waits, and starts a task; none if there is none.
+    pub async fn start_as(&self, request: StartTaskRequest) -> Option<StartTaskResponse> {
+        self.transcode.queue_tasks().await.unwrap();
+        let started = self.worker_client().start_task(request).await.unwrap().into_inner();
+        started.lease.is_some().then_some(started)
+    }
+
+    /// Registers a worker, as it does every few seconds.
+    pub async fn register_worker(&self, name: &str, encoder_build: &str) {
+        let request = RegisterWorkerRequest {
+            name: name.to_owned(),
+            encoder_build: encoder_build.to_owned(),
+            ..RegisterWorkerRequest::default()
+        };
+        self.worker_client().register_worker(request).await.unwrap();
+    }
+
+    /// Sweeps, and starts the next task.
     pub async fn start_next_task(&self) -> StartTaskResponse {
         self.transcode.sweep().await.unwrap();
-        let message = self.receive_message(RESPONSE_TIMEOUT).await.expect("a message");
-        let started =
-            self.worker_client().start_task(start_request(&message.body)).await.unwrap().into_inner();
-        self.queue.delete(&message.receipt).await.unwrap();
-        started
+        self.start_task().await
     }
 
     /// Fails a task because of its file, under `lease` and then by a second worker, which fails the job.
@@ -241,8 +270,17 @@ impl TestSystem {
             let response = self.worker_client().fail_task(request).await.unwrap().into_inner();
             assert_eq!(response.will_retry, will_retry);
             if will_retry {
-                let other = StartTaskRequest { worker: "second".to_owned(), ..start_request(&lease.task) };
-                let started = self.worker_client().start_task(other).await.unwrap().into_inner();
+                let slots = [TaskClass::Express, TaskClass::Bulk];
+                let other = slots.map(|slot| StartTaskRequest {
+                    worker: "second".to_owned(),
+                    slot_class: slot.into(),
+                    ..start_request()
+                });
+                let [express, bulk] = other;
+                let started = match self.start_as(express).await {
+                    Some(started) => started,
+                    None => self.start_as(bulk).await.expect("the task can be started"),
+                };
                 assert_eq!(started.lease.as_ref().unwrap().task, lease.task);
                 lease = started.lease.unwrap();
             }
@@ -274,12 +312,13 @@ async fn serve(transcode: &Transcode, stop: &CancellationToken) -> String {
 }
 
 /// A worker's request for a task.
-pub fn start_request(task: &str) -> StartTaskRequest {
+pub fn start_request() -> StartTaskRequest {
     StartTaskRequest {
-        task: task.to_owned(),
         worker: "w".to_owned(),
         encoder_build: "ffmpeg test".to_owned(),
         nonce: uuid::Uuid::new_v4().to_string(),
+        slot_class: TaskClass::Bulk.into(),
+        wait: None,
     }
 }
 

@@ -5,10 +5,7 @@ use crate::support::{
     duration_seconds, engine, jail, jail_helper, options, stub_encoder, terminate_processes_in, wait_until,
 };
 use reelmill_media::plan::plan;
-use reelmill_proto::{
-    Reason,
-    transcode::{FailureCause, Output, output},
-};
+use reelmill_proto::transcode::{FailureCause, Output, StartTaskRequest, output};
 use reelmill_worker::engine::Jail;
 use rstest::rstest;
 use std::collections::{BTreeSet, HashMap};
@@ -50,7 +47,8 @@ async fn task_completes_despite_failing_calls() {
     let services = worker.stop().await;
 
     let started = services.started.lock().expect("lock");
-    assert_eq!((started.len(), started[0].task.as_str()), (1, FIRST_MESSAGE));
+    let is_first = |request: &&StartTaskRequest| request.nonce == started[0].nonce;
+    assert!(!started[0].nonce.is_empty() && started.iter().filter(is_first).count() == 1);
     let build = &started[0].encoder_build;
     assert!(build.starts_with("output ") && build.contains("ffmpeg version"), "{build}");
     let events = services.events();
@@ -247,34 +245,68 @@ async fn file_without_video_fails_the_task_permanently() {
     assert_eq!(failed.failure.expect("failure").reason, "FILE_NOT_VIDEO");
 }
 
-/// Starts a worker whose StartTask is refused.
-async fn worker_with_refused_start(reason: Reason) -> RunningWorker {
+/// Starts a worker that is offered no task, and waits until it is idle.
+async fn idle_worker(services: FakeServices) -> RunningWorker {
     let any = Clip::with_content("any", "x");
-    let services = FakeServices::default();
-    *services.refuse_start.lock().expect("lock") = Some(reason);
-    RunningWorker::start(&any.file, services, LONG_DRAIN).await
+    let worker = RunningWorker::start(&any.file, services, LONG_DRAIN).await;
+    worker.services.tasks.lock().expect("lock").clear();
+    worker
 }
 
-#[rstest]
-#[case::ended(Reason::TaskEnded)]
-#[case::leased(Reason::TaskLeased)]
-#[case::not_found(Reason::TaskNotFound)]
 #[tokio::test(flavor = "multi_thread")]
-async fn message_without_startable_task_is_deleted(#[case] reason: Reason) {
-    let worker = worker_with_refused_start(reason).await;
+async fn wake_up_without_task_is_deleted() {
+    let services = FakeServices::default();
+    services.draining.store(true, Ordering::SeqCst);
+    let worker = idle_worker(services).await;
+    worker.services.draining.store(false, Ordering::SeqCst);
     worker.messages_deleted(1).await;
     let services = worker.stop().await;
     assert!(services.reports.lock().expect("lock").is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn task_of_another_build_postpones_the_message() {
-    let worker = worker_with_refused_start(Reason::TaskOtherBuild).await;
-    let is_postponed = || !worker.services.visibility_changes.lock().expect("lock").is_empty();
-    wait_until(Duration::from_secs(10), "the message is postponed", is_postponed).await;
+async fn wake_up_for_another_build_is_returned() {
+    let services = FakeServices::default();
+    services.messages.lock().expect("lock").push("another build".to_owned());
+    services.draining.store(true, Ordering::SeqCst);
+    let worker = idle_worker(services).await;
+    worker.services.draining.store(false, Ordering::SeqCst);
+    let is_returned = || !worker.services.visibility_changes.lock().expect("lock").is_empty();
+    wait_until(Duration::from_secs(20), "the message is returned", is_returned).await;
+    worker.messages_deleted(1).await;
     let services = worker.stop().await;
-    assert_eq!(services.deleted_messages.load(Ordering::SeqCst), 0, "another worker must receive it");
     let delays = Duration::from_secs(1)..=Duration::from_secs(10);
     assert!(services.visibility_changes.lock().expect("lock").iter().all(|delay| delays.contains(delay)));
-    assert!(services.reports.lock().expect("lock").is_empty());
+}
+
+/// A task whose wake-up was lost, for example with all messages of the queue, is started within seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn task_without_wake_up_is_started_by_an_idle_worker() {
+    let services = FakeServices::with_rungs(&[180]);
+    services.draining.store(true, Ordering::SeqCst);
+    let clip = clip("320x180", 2);
+    let worker = RunningWorker::start(&clip.file, services, LONG_DRAIN).await;
+    let task = worker.services.tasks.lock().expect("lock").pop().expect("a task");
+    worker.services.draining.store(false, Ordering::SeqCst);
+    worker.messages_deleted(1).await;
+    worker.services.tasks.lock().expect("lock").push(task);
+    worker.planned().await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn draining_worker_starts_no_task_until_it_is_resumed() {
+    let services = FakeServices::with_rungs(&[180]);
+    services.draining.store(true, Ordering::SeqCst);
+    let clip = clip("320x180", 2);
+    let worker = RunningWorker::start(&clip.file, services, LONG_DRAIN).await;
+    let is_registered = || worker.services.registered.lock().expect("lock").len() >= 2;
+    wait_until(Duration::from_secs(20), "the worker is registered", is_registered).await;
+    assert!(worker.services.started.lock().expect("lock").is_empty());
+    worker.services.draining.store(false, Ordering::SeqCst);
+    worker.planned().await;
+    let services = worker.stop().await;
+    let registered = services.registered.lock().expect("lock");
+    assert_eq!((registered[0].bulk_slots, registered[0].express_slots), (1, 1));
+    assert!(registered.iter().all(|worker| worker.name == registered[0].name));
 }

@@ -9,9 +9,9 @@ use reelmill_proto::transcode::worker_service_server::WorkerService;
 use reelmill_proto::transcode::{
     CompleteTaskRequest, CompleteTaskResponse, EncodeTask, FailTaskRequest, FailTaskResponse, Lease,
     ListSegmentsRequest, ListSegmentsResponse, PackageTask, PlanJobRequest, PlanJobResponse, PrepareTask,
-    RecordOutputsRequest, RecordOutputsResponse, ReportProgressRequest, ReportProgressResponse,
-    SignOutputsRequest, SignOutputsResponse, SourceObject, StartTaskRequest, StartTaskResponse, output,
-    start_task_response::Work,
+    RecordOutputsRequest, RecordOutputsResponse, RegisterWorkerRequest, RegisterWorkerResponse,
+    ReportProgressRequest, ReportProgressResponse, SignOutputsRequest, SignOutputsResponse, SourceObject,
+    StartTaskRequest, StartTaskResponse, TaskClass, output, start_task_response::Work,
 };
 use reelmill_proto::{Reason, duration, timestamp};
 use std::collections::HashMap;
@@ -25,6 +25,9 @@ use tonic::{Code, Request, Response, Status, Streaming};
 const PAGE_SIZE: usize = 4;
 /// Fencing token of every lease; every call must carry it.
 const FENCING_TOKEN: i64 = 7;
+
+/// How long a call of an EXPRESS slot waits.
+const EXPRESS_WAIT: Duration = Duration::from_millis(500);
 
 /// See the module.
 pub struct FakeDispatcher(Arc<FakeServices>);
@@ -95,19 +98,32 @@ impl FakeDispatcher {
 
 #[tonic::async_trait]
 impl WorkerService for FakeDispatcher {
+    async fn register_worker(
+        &self,
+        request: Request<RegisterWorkerRequest>,
+    ) -> Result<Response<RegisterWorkerResponse>, Status> {
+        self.0.registered.lock().expect("lock").push(request.into_inner());
+        let draining = self.0.draining.load(Ordering::SeqCst);
+        let interval = Some(duration(Duration::from_secs(1)));
+        Ok(Response::new(RegisterWorkerResponse { draining, interval }))
+    }
+
     async fn start_task(
         &self,
         request: Request<StartTaskRequest>,
     ) -> Result<Response<StartTaskResponse>, Status> {
-        self.check_available("StartTask")?;
-        self.0.started.lock().expect("lock").push(request.into_inner());
-        if let Some(reason) = *self.0.refuse_start.lock().expect("lock") {
-            return Err(refused(reason));
+        let request = request.into_inner();
+        // BULK slots run every task, so that the order of the tasks is known.
+        if request.slot_class() == TaskClass::Express {
+            tokio::time::sleep(EXPRESS_WAIT).await;
+            return Ok(Response::new(StartTaskResponse::default()));
         }
+        self.check_available("StartTask")?;
+        self.0.started.lock().expect("lock").push(request);
         let task = {
             let mut tasks = self.0.tasks.lock().expect("lock");
             if tasks.is_empty() {
-                return Err(refused(Reason::TaskEnded));
+                return Ok(Response::new(StartTaskResponse::default()));
             }
             tasks.remove(0)
         };
@@ -134,7 +150,7 @@ impl WorkerService for FakeDispatcher {
         if !plan.is_single() {
             tasks.push(QueuedTask::Package);
         }
-        self.0.messages.lock().expect("lock").extend(tasks.iter().map(|_| "jobs/j1/tasks/any".to_owned()));
+        self.0.messages.lock().expect("lock").extend(tasks.iter().map(|_| "any".to_owned()));
         *self.0.tasks.lock().expect("lock") = tasks;
         *self.0.plan.lock().expect("lock") = Some(plan);
         self.0.add_event(Event::Planned(request));

@@ -8,19 +8,18 @@ use axum::extract::{DefaultBodyLimit, Path as UrlPath, State};
 use axum::http::{HeaderMap, Response, StatusCode, header};
 use axum::routing::{get, put};
 use reelmill_media::plan::{Options, Plan, WorkUnit};
-use reelmill_platform::queue::{Message, Queue, QueueError};
-use reelmill_proto::Reason;
+use reelmill_platform::queue::{Message, Queue, QueueDepth, QueueError};
 use reelmill_proto::transcode::{
-    CompleteTaskRequest, FailTaskRequest, Output, PlanJobRequest, ReportProgressRequest, StartTaskRequest,
-    output,
+    CompleteTaskRequest, FailTaskRequest, Output, PlanJobRequest, RegisterWorkerRequest,
+    ReportProgressRequest, StartTaskRequest, output,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Body of the first queue message: the name of a task.
-pub const FIRST_MESSAGE: &str = "jobs/j1/tasks/hint";
+/// Body of the first queue message.
+pub const FIRST_MESSAGE: &str = "any";
 
 /// A state-changing call to the dispatcher.
 #[derive(Clone, Debug)]
@@ -57,8 +56,9 @@ pub struct FakeServices {
     pub started: Mutex<Vec<StartTaskRequest>>,
     pub events: Mutex<Vec<Event>>,
     pub reports: Mutex<Vec<ReportProgressRequest>>,
-    /// Reason with which StartTask is refused.
-    pub refuse_start: Mutex<Option<Reason>>,
+    pub registered: Mutex<Vec<RegisterWorkerRequest>>,
+    /// Whether workers are asked to drain.
+    pub draining: AtomicBool,
     /// The next progress report is answered with a request to cancel.
     pub cancel: AtomicBool,
     /// The next progress report fails with LEASE_LOST.
@@ -150,10 +150,14 @@ impl Queue for FakeServices {
         Ok(())
     }
 
-    async fn receive(&self, _: usize, _: Duration, _: Duration) -> Result<Vec<Message>, QueueError> {
+    async fn receive(&self, _: usize, _: Duration, wait: Duration) -> Result<Vec<Message>, QueueError> {
+        let end = tokio::time::Instant::now() + wait;
         loop {
             if let Some(body) = self.messages.lock().expect("lock").pop() {
                 return Ok(vec![Message { body, receipt: "r".into(), receive_count: 1 }]);
+            }
+            if tokio::time::Instant::now() >= end {
+                return Ok(Vec::new());
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -171,6 +175,10 @@ impl Queue for FakeServices {
 
     async fn dead_letters(&self, _max: usize) -> Result<Vec<Message>, QueueError> {
         Ok(Vec::new())
+    }
+
+    async fn depth(&self) -> Result<QueueDepth, QueueError> {
+        Ok(QueueDepth::default())
     }
 }
 

@@ -1,0 +1,272 @@
+//! `reelmill admin`: commands for the operator. They call the transcode service directly, with the mesh key of the
+//! configuration.
+
+use std::{io::Write as _, path::Path};
+
+use anyhow::{Context as _, anyhow};
+use clap::{Args, Subcommand};
+use reelmill_client::{columns, format_table, format_time};
+use reelmill_mesh::{Channel, MeshKey, reason_of};
+use reelmill_proto::{
+    to_json,
+    transcode::{
+        ClassLoad, DrainWorkerRequest, GetQueueRequest, GetQueueResponse, JobDetails, ListAllJobsRequest,
+        ListAllJobsResponse, ListDeadLettersRequest, ListDeadLettersResponse, ListWorkersRequest,
+        ListWorkersResponse, ReconcileRequest, RedriveDeadLettersRequest, SetPausedRequest, Worker,
+        admin_service_client::AdminServiceClient, job::State,
+    },
+};
+use tonic::Status;
+
+use crate::{
+    addresses::admin_address,
+    config::{Config, Secrets},
+};
+
+/// Jobs per call.
+const PAGE_SIZE: i32 = 200;
+
+/// Options of `reelmill admin`.
+#[derive(Args)]
+pub struct AdminOptions {
+    #[command(subcommand)]
+    pub command: AdminCommand,
+}
+
+/// Commands for the operator.
+#[derive(Subcommand)]
+pub enum AdminCommand {
+    /// Shows what is waiting, running and held up
+    Queue,
+    /// Lists the workers and what they run
+    Workers,
+    /// Lists jobs of all users with their tasks
+    Jobs {
+        /// Also lists jobs that have ended
+        #[arg(long)]
+        all: bool,
+    },
+    /// Lists queue messages that were received too often
+    DeadLetters,
+    /// Moves the dead letters back to the queue
+    Redrive,
+    /// Stops leasing tasks; running tasks continue
+    Pause,
+    /// Leases tasks again
+    Resume,
+    /// Lets a worker finish its tasks and take no others
+    Drain {
+        /// Name of the worker, as `reelmill admin workers` lists it
+        worker: String,
+        /// Lets it take tasks again
+        #[arg(long)]
+        undo: bool,
+    },
+    /// Repeats now what the dispatcher does every few seconds to repair what a fault interrupted
+    Reconcile,
+}
+
+/// Runs a command; prints its result as a table, or as JSON if `json`.
+pub async fn run(command: AdminCommand, config: &Config, json: bool) -> anyhow::Result<()> {
+    let address = admin_address(config);
+    let channel = channel(config, &address)?;
+    let output = execute(command, AdminServiceClient::new(channel)).await.map_err(|status| {
+        let reason = reason_of(&status).unwrap_or_else(|| format!("{:?}", status.code()));
+        anyhow!("the transcode service at {address}: {} ({reason})", status.message())
+    })?;
+    let text = if json { output.json } else { output.text };
+    writeln!(std::io::stdout(), "{text}")?;
+    Ok(())
+}
+
+fn channel(config: &Config, address: &str) -> anyhow::Result<Channel> {
+    let secrets = Secrets::of(config, Path::new(&config.data.dir));
+    let key = MeshKey::new(&secrets.stored_mesh_key()?).context("secrets.mesh_key")?;
+    Channel::lazy(address, &key, "admin").with_context(|| format!("the address {address}"))
+}
+
+/// What a command prints.
+struct Output {
+    text: String,
+    json: String,
+}
+
+impl Output {
+    fn of<M: prost::Message>(name: &str, message: &M, text: String) -> Self {
+        Self { text, json: to_json(&format!("reelmill.transcode.v1.{name}"), message) }
+    }
+}
+
+async fn execute(command: AdminCommand, mut client: AdminServiceClient<Channel>) -> Result<Output, Status> {
+    match command {
+        AdminCommand::Queue => {
+            let queue = client.get_queue(GetQueueRequest {}).await?.into_inner();
+            Ok(Output::of("GetQueueResponse", &queue, queue_text(&queue)))
+        }
+        AdminCommand::Workers => {
+            let response = client.list_workers(ListWorkersRequest {}).await?.into_inner();
+            Ok(Output::of("ListWorkersResponse", &response, workers_text(&response)))
+        }
+        AdminCommand::Jobs { all } => {
+            let response = jobs(&mut client, all).await?;
+            Ok(Output::of("ListAllJobsResponse", &response, jobs_text(&response.jobs)))
+        }
+        AdminCommand::DeadLetters => {
+            let response = client.list_dead_letters(ListDeadLettersRequest {}).await?.into_inner();
+            Ok(Output::of("ListDeadLettersResponse", &response, dead_letters_text(&response)))
+        }
+        AdminCommand::Redrive => {
+            let response = client.redrive_dead_letters(RedriveDeadLettersRequest {}).await?.into_inner();
+            let text = format!("{} messages are back in the queue", response.moved_messages);
+            Ok(Output::of("RedriveDeadLettersResponse", &response, text))
+        }
+        AdminCommand::Pause => set_paused(&mut client, true).await,
+        AdminCommand::Resume => set_paused(&mut client, false).await,
+        AdminCommand::Drain { worker, undo } => {
+            let request = DrainWorkerRequest { name: worker.clone(), draining: !undo };
+            let response = client.drain_worker(request).await?.into_inner();
+            let text = if undo {
+                format!("{worker} takes tasks again within seconds")
+            } else {
+                format!(
+                    "{worker} takes no more tasks; `reelmill admin workers` lists those that it still runs"
+                )
+            };
+            Ok(Output::of("DrainWorkerResponse", &response, text))
+        }
+        AdminCommand::Reconcile => {
+            let response = client.reconcile(ReconcileRequest {}).await?.into_inner();
+            let text = format!(
+                "owners with waiting tasks: {}, running jobs published: {}, wake-ups replaced: {}",
+                response.owners, response.published_jobs, response.wake_ups
+            );
+            Ok(Output::of("ReconcileResponse", &response, text))
+        }
+    }
+}
+
+async fn set_paused(client: &mut AdminServiceClient<Channel>, paused: bool) -> Result<Output, Status> {
+    let response = client.set_paused(SetPausedRequest { paused }).await?.into_inner();
+    let text = if paused {
+        "paused: no task is started until `reelmill admin resume`; running tasks continue"
+    } else {
+        "resumed"
+    };
+    Ok(Output::of("SetPausedResponse", &response, text.to_owned()))
+}
+
+async fn jobs(client: &mut AdminServiceClient<Channel>, all: bool) -> Result<ListAllJobsResponse, Status> {
+    let states = if all {
+        vec![State::Queued, State::Running, State::Succeeded, State::Failed, State::Cancelled]
+    } else {
+        Vec::new()
+    };
+    let mut listed = ListAllJobsResponse::default();
+    let mut page_token = String::new();
+    loop {
+        let states = states.iter().map(|state| i32::from(*state)).collect();
+        let request = ListAllJobsRequest { states, page_size: PAGE_SIZE, page_token };
+        let page = client.list_all_jobs(request).await?.into_inner();
+        listed.jobs.extend(page.jobs);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return Ok(listed);
+        }
+    }
+}
+
+fn queue_text(queue: &GetQueueResponse) -> String {
+    let class = |class: &ClassLoad| {
+        vec![
+            class.task_class().as_str_name().trim_start_matches("TASK_CLASS_").to_owned(),
+            class.waiting_tasks.to_string(),
+            class.queued_tasks.to_string(),
+            class.running_tasks.to_string(),
+        ]
+    };
+    let classes: Vec<_> = queue.classes.iter().map(class).collect();
+    let mut lines = vec![
+        format!("dispatcher: {}", if queue.paused { "paused" } else { "running" }),
+        format!("jobs that wait for a dependency: {}", queue.waiting_jobs),
+        format!(
+            "queue messages: {} visible, {} hidden, {} dead letters",
+            queue.visible_messages, queue.hidden_messages, queue.dead_letters
+        ),
+        String::new(),
+        format_table(&["TASKS", "WAITING", "QUEUED", "RUNNING"], &classes, columns()),
+    ];
+    if !queue.owners.is_empty() {
+        let owner = |load: &reelmill_proto::transcode::OwnerLoad| {
+            vec![load.waiting_tasks.to_string(), load.running_tasks.to_string(), load.owner.clone()]
+        };
+        let owners: Vec<_> = queue.owners.iter().map(owner).collect();
+        lines.push(String::new());
+        lines.push(format_table(&["WAITING", "RUNNING", "OWNER"], &owners, columns()));
+    }
+    lines.join("\n")
+}
+
+fn workers_text(response: &ListWorkersResponse) -> String {
+    if response.workers.is_empty() {
+        return "no worker was seen within the last day".to_owned();
+    }
+    let row = |worker: &Worker| {
+        let state = match (worker.gone, worker.draining) {
+            (true, _) => "gone",
+            (false, true) => "draining",
+            (false, false) => "active",
+        };
+        vec![
+            worker.name.clone(),
+            state.to_owned(),
+            format!("{}/{}", worker.tasks.len(), worker.bulk_slots + worker.express_slots),
+            format_time(worker.last_seen_time.as_ref()),
+            worker.version.clone(),
+            worker.encoder_build.clone(),
+        ]
+    };
+    let header = ["NAME", "STATE", "TASKS", "LAST SEEN (UTC)", "VERSION", "ENCODER BUILD"];
+    format_table(&header, &response.workers.iter().map(row).collect::<Vec<_>>(), columns())
+}
+
+fn jobs_text(jobs: &[JobDetails]) -> String {
+    if jobs.is_empty() {
+        return "no jobs".to_owned();
+    }
+    let row = |details: &JobDetails| {
+        let job = details.job.clone().unwrap_or_default();
+        let tasks =
+            [details.waiting_tasks, details.queued_tasks, details.running_tasks, details.succeeded_tasks];
+        let note = match (&job.failure, &job.waiting) {
+            (Some(failure), _) => failure.reason.clone(),
+            (None, Some(waiting)) => {
+                format!("waits: {} since {}", waiting.reason, format_time(waiting.since_time.as_ref()))
+            }
+            (None, None) => details.workers.join(" "),
+        };
+        vec![
+            job.name.clone(),
+            job.state().as_str_name().to_owned(),
+            format!("{:.0}%", job.progress.unwrap_or_default().percent),
+            tasks.map(|count| count.to_string()).join("/"),
+            format_time(job.create_time.as_ref()),
+            details.owner.clone(),
+            note,
+        ]
+    };
+    let header =
+        ["NAME", "STATE", "DONE", "WAIT/QUEUE/RUN/END", "CREATED (UTC)", "OWNER", "WORKERS OR REASON"];
+    format_table(&header, &jobs.iter().map(row).collect::<Vec<_>>(), columns())
+}
+
+fn dead_letters_text(response: &ListDeadLettersResponse) -> String {
+    if response.dead_letters.is_empty() {
+        return "no dead letters".to_owned();
+    }
+    let rows: Vec<_> = response
+        .dead_letters
+        .iter()
+        .map(|letter| vec![letter.receive_count.to_string(), letter.body.clone()])
+        .collect();
+    format_table(&["RECEIVED", "ENCODER BUILD"], &rows, columns())
+}

@@ -1,0 +1,416 @@
+//! Statements that queue, lease and renew tasks: one statement each, on the database's time.
+
+use std::sync::Arc;
+
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait as _,
+    QueryFilter as _, QuerySelect as _, Statement, TransactionTrait as _, Value,
+    sea_query::{Expr, OnConflict},
+};
+
+use super::{
+    connection::Db,
+    entity::{TaskRow, job, owner_share, task},
+};
+use crate::{
+    domain::{JobState, Lease, OwnerLimits, OwnerTasks, TaskClass, TaskKind, TaskState, VirtualTime},
+    error::TranscodeError,
+};
+
+/// A worker's request for a task.
+#[derive(Clone, Copy)]
+pub(crate) struct LeaseRequest<'a> {
+    pub(crate) class: TaskClass,
+    pub(crate) worker: &'a str,
+    pub(crate) encoder_build: &'a str,
+    pub(crate) nonce: &'a str,
+    pub(crate) lease_ttl_ms: i64,
+}
+
+/// A task that was queued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct QueuedTask {
+    pub(crate) class: TaskClass,
+    /// Encoder build that must run it; empty for any.
+    pub(crate) required_build: String,
+}
+
+/// The statements for one database.
+pub(super) struct DispatchSql {
+    lease: String,
+    renew: String,
+    shorten: String,
+    queue: String,
+    delays_over: String,
+}
+
+impl DispatchSql {
+    pub(super) fn of(backend: DbBackend) -> Arc<Self> {
+        let (now, skip_locked) = match backend {
+            // One process: its clock.
+            DbBackend::Sqlite => ("$1", ""),
+            // $1 is NULL except in tests, which set the time.
+            _ => (
+                "COALESCE($1, CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint))",
+                "FOR UPDATE SKIP LOCKED",
+            ),
+        };
+        let order = "virtual_start, job_priority, id";
+        let startable =
+            format!("state = 'QUEUED' AND class = $6 AND (excluded_worker <> $3 OR excluded_until <= {now})");
+        let first = |build: &str| {
+            format!(
+                "SELECT * FROM (SELECT required_build, {order} FROM tasks
+                 WHERE {startable} AND required_build = {build} ORDER BY {order} LIMIT 1)"
+            )
+        };
+        let (any, own) = (first("''"), first("$4"));
+        let waiting_order = "job_priority, job_id, job_position, id";
+        Self {
+            // Tasks for any build and tasks for this build are two ranges of the index: the one with the lesser head is
+            // used.
+            lease: format!(
+                "UPDATE tasks SET state = 'RUNNING', fencing_token = fencing_token + 1,
+                     lease_expire_time = {now} + $2, worker = $3, encoder_build = $4, start_nonce = $5
+                 WHERE id = (SELECT id FROM tasks WHERE {startable} AND required_build =
+                         (SELECT required_build FROM ({any} AS a UNION ALL {own} AS b) AS heads
+                          ORDER BY {order} LIMIT 1)
+                     ORDER BY {order} LIMIT 1 {skip_locked})
+                 AND state = 'QUEUED'
+                 AND NOT EXISTS (SELECT 1 FROM dispatch_state WHERE paused)
+                 AND NOT EXISTS (SELECT 1 FROM workers WHERE name = $3 AND draining)
+                 RETURNING *"
+            ),
+            renew: format!(
+                "UPDATE tasks SET lease_expire_time = {now} + $2
+                 WHERE id = $3 AND fencing_token = $4 AND state = 'RUNNING' RETURNING *"
+            ),
+            shorten: format!(
+                "UPDATE tasks SET lease_expire_time = {now} + $2
+                 WHERE id = $3 AND fencing_token = $4 AND state = 'RUNNING' AND lease_expire_time = $5
+                   AND {now} + $2 < lease_expire_time"
+            ),
+            queue: format!(
+                "UPDATE tasks SET state = 'QUEUED', virtual_start = $5 + next.cost_before
+                 FROM (SELECT id, CAST(COALESCE(SUM(cost) OVER (ORDER BY {waiting_order}
+                           ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS bigint) AS cost_before
+                       FROM (SELECT id, cost, job_priority, job_id, job_position FROM tasks
+                             WHERE state = $3 AND owner = $1 AND class = $2 AND ready_time = 0
+                             ORDER BY {waiting_order} LIMIT $4 {skip_locked}) AS waiting) AS next
+                 WHERE tasks.id = next.id AND tasks.state = $3
+                 RETURNING tasks.required_build, tasks.virtual_start + tasks.cost AS virtual_finish"
+            ),
+            delays_over: format!(
+                "UPDATE tasks SET ready_time = 0
+                 WHERE state = 'WAITING' AND ready_time > 0 AND ready_time <= {now} RETURNING owner"
+            ),
+        }
+        .into()
+    }
+}
+
+#[cfg(test)]
+impl Db {
+    /// Adds copies of the first task, of many owners, in each state.
+    pub(super) async fn multiply_tasks(&self, count: usize) {
+        let first = task::Entity::find().one(&self.connection).await.unwrap().unwrap();
+        for batch in 0..count / 1000 {
+            let rows = (0..1000).map(|index| {
+                let number = batch * 1000 + index;
+                let states = [TaskState::Queued, TaskState::Waiting, TaskState::Succeeded, TaskState::Queued];
+                let row = TaskRow {
+                    id: format!("t{number}"),
+                    owner: format!("owner{}", number % 1000),
+                    state: states[number % states.len()],
+                    class: TaskClass::ALL[number % TaskClass::ALL.len()],
+                    required_build: if number % 3 == 0 { String::new() } else { "any build".to_owned() },
+                    virtual_start: number as i64,
+                    ..first.clone()
+                };
+                sea_orm::ActiveModelTrait::reset_all(sea_orm::IntoActiveModel::into_active_model(row))
+            });
+            task::Entity::insert_many(rows).exec_without_returning(&self.connection).await.unwrap();
+        }
+        self.connection.execute_unprepared("ANALYZE").await.unwrap();
+    }
+
+    /// The database's plan of the statement that leases a task.
+    pub(super) async fn explain_lease(&self, request: LeaseRequest<'_>) -> String {
+        let explain = match self.connection.get_database_backend() {
+            DbBackend::Sqlite => "EXPLAIN QUERY PLAN ",
+            _ => "EXPLAIN ",
+        };
+        let statement =
+            self.statement(&format!("{explain}{}", self.dispatch_sql.lease), self.lease_values(request));
+        let column = match self.connection.get_database_backend() {
+            DbBackend::Sqlite => "detail",
+            _ => "QUERY PLAN",
+        };
+        let rows = self.connection.query_all_raw(statement).await.unwrap();
+        let lines: Vec<String> = rows.iter().map(|row| row.try_get("", column).unwrap()).collect();
+        lines.join("\n")
+    }
+}
+
+impl Db {
+    fn statement(&self, sql: &str, values: Vec<Value>) -> Statement {
+        Statement::from_sql_and_values(self.connection.get_database_backend(), sql, values)
+    }
+
+    /// Leases the queued task of a class that is next and that the worker can run.
+    pub(crate) async fn lease(&self, request: LeaseRequest<'_>) -> Result<Option<TaskRow>, TranscodeError> {
+        let statement = self.statement(&self.dispatch_sql.lease, self.lease_values(request));
+        Ok(task::Entity::find().from_raw_sql(statement).one(&self.connection).await?)
+    }
+
+    fn lease_values(&self, request: LeaseRequest<'_>) -> Vec<Value> {
+        vec![
+            self.statement_time().into(),
+            request.lease_ttl_ms.into(),
+            request.worker.into(),
+            request.encoder_build.into(),
+            request.nonce.into(),
+            text(request.class),
+        ]
+    }
+
+    /// Renews a lease; none if it was lost.
+    pub(crate) async fn renew(
+        &self,
+        task: &str,
+        lease: Lease,
+        ttl_ms: i64,
+    ) -> Result<Option<TaskRow>, TranscodeError> {
+        let values =
+            vec![self.statement_time().into(), ttl_ms.into(), task.into(), lease.fencing_token.into()];
+        let statement = self.statement(&self.dispatch_sql.renew, values);
+        Ok(task::Entity::find().from_raw_sql(statement).one(&self.connection).await?)
+    }
+
+    /// Shortens a lease to `ttl_ms` from now, unless it was renewed since it expired at `expire_time`; returns whether it
+    /// was shortened.
+    pub(crate) async fn shorten(
+        &self,
+        task: &str,
+        lease: Lease,
+        expire_time: i64,
+        ttl_ms: i64,
+    ) -> Result<bool, TranscodeError> {
+        let values = vec![
+            self.statement_time().into(),
+            ttl_ms.into(),
+            task.into(),
+            lease.fencing_token.into(),
+            expire_time.into(),
+        ];
+        let statement = self.statement(&self.dispatch_sql.shorten, values);
+        Ok(self.connection.execute_raw(statement).await?.rows_affected() > 0)
+    }
+
+    /// Ends the retry delays that are over; returns the owners of the tasks.
+    pub(crate) async fn end_retry_delays(&self) -> Result<Vec<String>, TranscodeError> {
+        let statement = self.statement(&self.dispatch_sql.delays_over, vec![self.statement_time().into()]);
+        let rows = self.connection.query_all_raw(statement).await?;
+        let owners: Result<Vec<String>, DbErr> = rows.iter().map(|row| row.try_get("", "owner")).collect();
+        let mut owners = owners?;
+        owners.sort();
+        owners.dedup();
+        Ok(owners)
+    }
+
+    /// The first owner after `after`, by name, with tasks that wait to be queued.
+    pub(crate) async fn next_waiting_owner(&self, after: &str) -> Result<Option<String>, TranscodeError> {
+        let first_of = async |state: TaskState| -> Result<Option<String>, DbErr> {
+            let waiting = task::Entity::find()
+                .select_only()
+                .column(task::Column::Owner)
+                .filter(task::Column::State.eq(state))
+                .filter(task::Column::ReadyTime.eq(0))
+                .filter(task::Column::Owner.gt(after));
+            sea_orm::QueryOrder::order_by_asc(waiting, task::Column::Owner)
+                .limit(1)
+                .into_tuple()
+                .one(&self.connection)
+                .await
+        };
+        let (held, waiting) = (first_of(TaskState::Held).await?, first_of(TaskState::Waiting).await?);
+        Ok(held.into_iter().chain(waiting).min())
+    }
+
+    /// Queues waiting tasks of an owner, as many as `limits` allow.
+    pub(crate) async fn queue_tasks(
+        &self,
+        owner: &str,
+        limits: OwnerLimits,
+    ) -> Result<Vec<QueuedTask>, TranscodeError> {
+        if !self.has_waiting_tasks(owner).await? {
+            return Ok(Vec::new());
+        }
+        let transaction = self.connection.begin().await?;
+        let mut all_queued = Vec::new();
+        for class in TaskClass::ALL {
+            let mut queued = Vec::new();
+            let finish = lock_share(&transaction, owner, class).await?;
+            let tasks = owner_tasks(&transaction, owner, class).await?;
+            let first_start = virtual_time(&transaction, class).await?.next_start(finish);
+            let count = limits.tasks_to_queue(tasks);
+            let mut next_start = first_start;
+            for state in [TaskState::Waiting, TaskState::Held] {
+                let tasks_left = count - i64::try_from(queued.len()).unwrap_or(count);
+                let count = match state {
+                    TaskState::Held => limits.jobs_to_start(tasks, tasks_left),
+                    _ => tasks_left,
+                };
+                if count <= 0 {
+                    continue;
+                }
+                let values = vec![owner.into(), text(class), text(state), count.into(), next_start.into()];
+                let rows =
+                    transaction.query_all_raw(self.statement(&self.dispatch_sql.queue, values)).await?;
+                for row in rows {
+                    next_start = next_start.max(row.try_get("", "virtual_finish")?);
+                    queued.push(QueuedTask { class, required_build: row.try_get("", "required_build")? });
+                }
+            }
+            if next_start > first_start {
+                save_share(&transaction, owner, class, next_start).await?;
+            }
+            all_queued.extend(queued);
+        }
+        transaction.commit().await?;
+        Ok(all_queued)
+    }
+
+    /// Queued tasks, at most `limit`, in no order.
+    pub(crate) async fn queued_tasks(&self, limit: u64) -> Result<Vec<QueuedTask>, TranscodeError> {
+        let queued: Vec<(TaskClass, String)> = task::Entity::find()
+            .select_only()
+            .columns([task::Column::Class, task::Column::RequiredBuild])
+            .filter(task::Column::State.eq(TaskState::Queued))
+            .limit(limit)
+            .into_tuple()
+            .all(&self.connection)
+            .await?;
+        let queued = queued.into_iter().map(|(class, required_build)| QueuedTask { class, required_build });
+        Ok(queued.collect())
+    }
+
+    async fn has_waiting_tasks(&self, owner: &str) -> Result<bool, TranscodeError> {
+        for state in [TaskState::Waiting, TaskState::Held] {
+            let waiting = task::Entity::find()
+                .select_only()
+                .column(task::Column::Id)
+                .filter(task::Column::State.eq(state))
+                .filter(task::Column::Owner.eq(owner))
+                .filter(task::Column::ReadyTime.eq(0));
+            let found: Option<String> = waiting.limit(1).into_tuple().one(&self.connection).await?;
+            if found.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// The stored text of a class or state.
+fn text(value: impl sea_orm::ActiveEnum<Value = String>) -> Value {
+    value.to_value().into()
+}
+
+/// Locks an owner's share of a class; returns when the owner's last task finishes, in virtual time.
+async fn lock_share(
+    transaction: &DatabaseTransaction,
+    owner: &str,
+    class: TaskClass,
+) -> Result<i64, TranscodeError> {
+    let new = owner_share::ActiveModel {
+        owner: sea_orm::Set(owner.to_owned()),
+        class: sea_orm::Set(class),
+        virtual_finish: sea_orm::Set(0),
+    };
+    owner_share::Entity::insert(new)
+        .on_conflict(
+            OnConflict::columns([owner_share::Column::Owner, owner_share::Column::Class])
+                .do_nothing()
+                .to_owned(),
+        )
+        .exec_without_returning(transaction)
+        .await?;
+    let share = owner_share::Entity::find_by_id((owner.to_owned(), class)).lock_exclusive();
+    Ok(share.one(transaction).await?.map_or(0, |share| share.virtual_finish))
+}
+
+async fn save_share(
+    transaction: &DatabaseTransaction,
+    owner: &str,
+    class: TaskClass,
+    virtual_finish: i64,
+) -> Result<(), TranscodeError> {
+    owner_share::Entity::update_many()
+        .col_expr(owner_share::Column::VirtualFinish, Expr::value(virtual_finish))
+        .filter(owner_share::Column::Owner.eq(owner))
+        .filter(owner_share::Column::Class.eq(class))
+        .exec(transaction)
+        .await?;
+    Ok(())
+}
+
+/// State, class, kind and fencing token of a queued or running task.
+type ActiveTask = (TaskState, TaskClass, TaskKind, i64);
+
+/// What an owner has queued and running.
+async fn owner_tasks(
+    transaction: &DatabaseTransaction,
+    owner: &str,
+    class: TaskClass,
+) -> Result<OwnerTasks, TranscodeError> {
+    let active: Vec<ActiveTask> = task::Entity::find()
+        .select_only()
+        .columns([task::Column::State, task::Column::Class, task::Column::Kind, task::Column::FencingToken])
+        .filter(task::Column::State.is_in([TaskState::Queued, TaskState::Running]))
+        .filter(task::Column::Owner.eq(owner))
+        .into_tuple()
+        .all(transaction)
+        .await?;
+    let running_jobs = job::Entity::find()
+        .select_only()
+        .column_as(job::Column::Id.count(), "count")
+        .filter(job::Column::Owner.eq(owner))
+        .filter(job::Column::State.eq(JobState::Running));
+    let running_jobs: Option<i64> = running_jobs.into_tuple().one(transaction).await?;
+    let count = |selected: &dyn Fn(&ActiveTask) -> bool| {
+        i64::try_from(active.iter().filter(|task| selected(task)).count()).unwrap_or(i64::MAX)
+    };
+    let starts_job = |&(state, _, kind, fencing_token): &ActiveTask| {
+        state == TaskState::Queued && kind == TaskKind::Prepare && fencing_token == 0
+    };
+    Ok(OwnerTasks {
+        queued: count(&|&(state, of_class, ..)| state == TaskState::Queued && of_class == class),
+        active: count(&|_| true),
+        started_jobs: running_jobs.unwrap_or(0) + count(&starts_job),
+    })
+}
+
+/// The virtual time of a class.
+async fn virtual_time(
+    transaction: &DatabaseTransaction,
+    class: TaskClass,
+) -> Result<VirtualTime, TranscodeError> {
+    let of_state = |state: TaskState| {
+        task::Entity::find()
+            .select_only()
+            .filter(task::Column::State.eq(state))
+            .filter(task::Column::Class.eq(class))
+    };
+    let running = of_state(TaskState::Running).column_as(task::Column::VirtualStart.max(), "time");
+    let queued = of_state(TaskState::Queued).column_as(task::Column::VirtualStart.min(), "time");
+    let finish = owner_share::Entity::find()
+        .select_only()
+        .column_as(owner_share::Column::VirtualFinish.max(), "time")
+        .filter(owner_share::Column::Class.eq(class));
+    Ok(VirtualTime {
+        running: running.into_tuple::<Option<i64>>().one(transaction).await?.flatten(),
+        queued: queued.into_tuple::<Option<i64>>().one(transaction).await?.flatten(),
+        finish: finish.into_tuple::<Option<i64>>().one(transaction).await?.flatten(),
+    })
+}

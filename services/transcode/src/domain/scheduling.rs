@@ -1,0 +1,279 @@
+//! The order in which tasks are started: classes, fair shares of owners, priorities.
+//!
+//! A queued task has a virtual start time; workers lease the least one of their class. The virtual start times of an owner
+//! are as far apart as their tasks cost, and those of every owner begin at the virtual time of the class, which is that of
+//! the tasks that are started now (start-time fair queueing). So each owner with queued tasks is served at the same rate,
+//! however many tasks another one has.
+//!
+//! Only a few tasks of an owner are queued at a time. The others wait in the order of their job's priority and age, so that
+//! a priority can be changed as long as they wait.
+
+use reelmill_media::plan::{Plan, WorkUnit};
+use reelmill_proto::transcode::TaskClass as TaskClassMessage;
+use sea_orm::{DeriveActiveEnum, EnumIter};
+
+use super::task::TaskKind;
+
+/// Cost of a task that probes a source, in the unit of [`cost`].
+pub(crate) const PREPARE_COST: i64 = 2000;
+/// Cost of a task that joins segments into a file.
+pub(crate) const PACKAGE_COST: i64 = 500;
+/// Pixels per second times seconds, for a cost of 1: about a millisecond of a CPU.
+const WORK_PER_COST: f64 = 2000.0;
+/// Sound of a video of at most this many seconds is an EXPRESS task: it takes a few seconds at most.
+const EXPRESS_SOUND_MAX_SECONDS: f64 = 300.0;
+
+/// Class of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text")]
+pub enum TaskClass {
+    /// Makes a video playable.
+    #[sea_orm(string_value = "EXPRESS")]
+    Express,
+    /// Everything else.
+    #[sea_orm(string_value = "BULK")]
+    Bulk,
+}
+
+impl TaskClass {
+    /// Both classes.
+    pub(crate) const ALL: [Self; 2] = [Self::Express, Self::Bulk];
+
+    /// The class of a work unit's task.
+    pub(crate) fn of(plan: &Plan, unit: &WorkUnit) -> Self {
+        let is_first = plan.work_units.first() == Some(unit);
+        let is_short_sound = unit.chunk.is_none()
+            && plan.duration().is_some_and(|seconds| seconds <= EXPRESS_SOUND_MAX_SECONDS);
+        if is_first && plan.work_units.len() > 1 || is_short_sound { Self::Express } else { Self::Bulk }
+    }
+
+    /// The classes of the tasks that a slot of this class runs, the preferred one first.
+    pub(crate) fn of_slot(slot: TaskClassMessage) -> Option<&'static [Self]> {
+        match slot {
+            TaskClassMessage::Unspecified => None,
+            TaskClassMessage::Express => Some(&[Self::Express]),
+            TaskClassMessage::Bulk => Some(&[Self::Bulk, Self::Express]),
+        }
+    }
+}
+
+/// Priority of a job among those of its owner. Stored as a rank: the lowest goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "i32", db_type = "Integer")]
+pub(crate) enum JobPriority {
+    /// Before the owner's other jobs.
+    #[sea_orm(num_value = 0)]
+    High,
+    /// The default.
+    #[sea_orm(num_value = 1)]
+    Normal,
+    /// After the owner's other jobs.
+    #[sea_orm(num_value = 2)]
+    Low,
+}
+
+/// Cost of a work unit: what it takes from its owner's share.
+pub(crate) fn cost(plan: &Plan, unit: &WorkUnit) -> i64 {
+    #[allow(clippy::cast_possible_truncation)]
+    let cost = (plan.work(unit) / WORK_PER_COST) as i64;
+    cost.max(1)
+}
+
+/// Limits of an owner's tasks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OwnerLimits {
+    /// Queued tasks of a class.
+    pub(crate) queued: i64,
+    /// Running and queued tasks of both classes; none for no limit.
+    pub(crate) running: Option<i64>,
+    /// Jobs that were started and have not ended.
+    pub(crate) started_jobs: i64,
+}
+
+/// What an owner has at present.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct OwnerTasks {
+    /// Queued tasks of the class in question.
+    pub(crate) queued: i64,
+    /// Running and queued tasks of both classes.
+    pub(crate) active: i64,
+    /// Jobs that were started and have not ended, and queued tasks that start one.
+    pub(crate) started_jobs: i64,
+}
+
+impl OwnerLimits {
+    /// Number of waiting tasks of a class that may be queued.
+    pub(crate) fn tasks_to_queue(&self, owner: OwnerTasks) -> i64 {
+        let by_limit = self.running.map_or(i64::MAX, |limit| limit - owner.active);
+        (self.queued - owner.queued).min(by_limit).max(0)
+    }
+
+    /// Number of jobs that may be started, of at most `tasks` tasks.
+    pub(crate) fn jobs_to_start(&self, owner: OwnerTasks, tasks: i64) -> i64 {
+        (self.started_jobs - owner.started_jobs).min(tasks).max(0)
+    }
+}
+
+/// The virtual time of a class.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct VirtualTime {
+    /// Greatest virtual start time of a running task.
+    pub(crate) running: Option<i64>,
+    /// Least virtual start time of a queued task.
+    pub(crate) queued: Option<i64>,
+    /// Greatest virtual finish time of any owner.
+    pub(crate) finish: Option<i64>,
+}
+
+impl VirtualTime {
+    /// The virtual start time of the next task of an owner whose last one finishes at `owner_finish`.
+    pub(crate) fn next_start(&self, owner_finish: i64) -> i64 {
+        let now = self.running.max(self.queued).or(self.finish).unwrap_or(0);
+        now.max(owner_finish)
+    }
+}
+
+/// Cost of a task that is not an ENCODE task.
+pub(crate) fn cost_of_kind(kind: TaskKind) -> i64 {
+    match kind {
+        TaskKind::Package => PACKAGE_COST,
+        TaskKind::Prepare | TaskKind::Encode => PREPARE_COST,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeSet, HashMap, VecDeque};
+
+    use proptest::prelude::*;
+
+    use super::{OwnerLimits, OwnerTasks, VirtualTime};
+
+    const LIMITS: OwnerLimits = OwnerLimits { queued: 16, running: None, started_jobs: 16 };
+
+    /// One class of tasks, with the rules of this module and without a database.
+    #[derive(Default)]
+    struct Model {
+        /// Costs of the waiting tasks, by owner.
+        waiting: HashMap<usize, VecDeque<i64>>,
+        /// Virtual start time, number, cost and owner of queued tasks.
+        queued: BTreeSet<(i64, usize, i64, usize)>,
+        /// End, virtual start time and owner of running tasks.
+        running: Vec<(i64, i64, usize)>,
+        finish: HashMap<usize, i64>,
+        tasks: usize,
+    }
+
+    impl Model {
+        fn add(&mut self, owner: usize, costs: impl IntoIterator<Item = i64>) {
+            self.waiting.entry(owner).or_default().extend(costs);
+            self.queue(owner);
+        }
+
+        fn queue(&mut self, owner: usize) {
+            let queued = self.queued.iter().filter(|task| task.3 == owner).count() as i64;
+            let count = LIMITS.tasks_to_queue(OwnerTasks { queued, ..OwnerTasks::default() });
+            for _ in 0..count {
+                let time = VirtualTime {
+                    running: self.running.iter().map(|task| task.1).max(),
+                    queued: self.queued.first().map(|task| task.0),
+                    finish: self.finish.values().copied().max(),
+                };
+                let Some(cost) = self.waiting.get_mut(&owner).and_then(VecDeque::pop_front) else { return };
+                let start = time.next_start(self.finish.get(&owner).copied().unwrap_or(0));
+                self.finish.insert(owner, start + cost);
+                self.queued.insert((start, self.tasks, cost, owner));
+                self.tasks += 1;
+            }
+        }
+
+        /// Starts the next task at `now`; returns its owner and cost.
+        fn start(&mut self, now: i64) -> Option<(usize, i64)> {
+            let (start, _, cost, owner) = self.queued.pop_first()?;
+            self.running.push((now + cost, start, owner));
+            self.queue(owner);
+            Some((owner, cost))
+        }
+
+        /// Ends the running task that ends first; returns when.
+        fn end_first(&mut self) -> Option<i64> {
+            let first = (0..self.running.len()).min_by_key(|&task| self.running[task].0)?;
+            Some(self.running.remove(first).0)
+        }
+    }
+
+    #[test]
+    fn owner_with_one_task_is_next_behind_ten_thousand_of_another() {
+        let mut model = Model::default();
+        model.add(0, std::iter::repeat_n(1000, 10_000));
+        let mut now = 0;
+        for _ in 0..50 {
+            model.start(now);
+            now = model.end_first().unwrap();
+        }
+        model.start(now);
+        model.add(1, [1000]);
+        let owners = [model.start(now).unwrap().0, model.start(now).unwrap().0];
+        assert!(owners.contains(&1), "{owners:?}");
+    }
+
+    #[test]
+    fn owner_is_not_served_less_for_what_it_used_before_others_came() {
+        let mut model = Model::default();
+        model.add(0, std::iter::repeat_n(10, 1000));
+        let mut now = 0;
+        for _ in 0..500 {
+            model.start(now);
+            now = model.end_first().unwrap();
+        }
+        model.add(1, std::iter::repeat_n(10, 1000));
+        let mut served = [0, 0];
+        for _ in 0..100 {
+            served[model.start(now).unwrap().0] += 1;
+            now = model.end_first().unwrap();
+        }
+        assert!(served[0] >= 40 && served[1] >= 40, "{served:?}");
+    }
+
+    proptest! {
+        /// Owners who always have queued tasks get equal shares, up to a few tasks, whatever the tasks cost.
+        #[test]
+        fn owners_with_waiting_tasks_get_equal_shares(
+            owners in 2_usize..6,
+            slots in 1_usize..5,
+            costs in prop::collection::vec(1_i64..200, 1..20),
+        ) {
+            let mut model = Model::default();
+            for owner in 0..owners {
+                // The first owner has the longest backlog.
+                let tasks = if owner == 0 { 20_000 } else { 4000 };
+                let costs = (0..tasks).map(|task: usize| costs[(task * (owner + 1)) % costs.len()]);
+                model.add(owner, costs);
+            }
+            let mut served = vec![0_i64; owners];
+            let mut now = 0;
+            for _ in 0..1500 {
+                while model.running.len() < slots {
+                    let (owner, cost) = model.start(now).unwrap();
+                    served[owner] += cost;
+                }
+                now = model.end_first().unwrap();
+            }
+            let (least, most) = (served.iter().min().unwrap(), served.iter().max().unwrap());
+            let allowed = 200 * (slots as i64 + 2);
+            prop_assert!(most - least <= allowed, "{:?}", served);
+        }
+    }
+
+    #[test]
+    fn tasks_to_queue_keeps_the_limits() {
+        let limits = OwnerLimits { queued: 4, running: Some(6), started_jobs: 2 };
+        let owner = |queued, active, started_jobs| OwnerTasks { queued, active, started_jobs };
+        assert_eq!(limits.tasks_to_queue(owner(1, 1, 0)), 3);
+        assert_eq!(limits.tasks_to_queue(owner(1, 5, 0)), 1);
+        assert_eq!(limits.tasks_to_queue(owner(0, 9, 0)), 0);
+        assert_eq!(limits.jobs_to_start(owner(0, 0, 1), 3), 1);
+        assert_eq!(limits.jobs_to_start(owner(0, 0, 5), 3), 0);
+        assert_eq!(limits.jobs_to_start(owner(0, 0, 0), 1), 1);
+    }
+}
