@@ -22,11 +22,22 @@ const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 const POSTGRES_CONNECTIONS: u32 = 10;
 /// Time limit of a statement. Migrations run without one.
 const POSTGRES_STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a statement waits for a lock, and how long a transaction may be idle before the server ends it: a process whose
+/// host died between two statements holds its locks no longer than this.
+const POSTGRES_LOCK_TIMEOUT: Duration = Duration::from_secs(8);
+/// Postgres settings (manual, section 20.3) by which the server notices within ten seconds that a client's host is gone.
+const POSTGRES_KEEPALIVE: [(&str, &str); 4] = [
+    ("tcp_keepalives_idle", "4"),
+    ("tcp_keepalives_interval", "2"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "10000"),
+];
 /// Idle time after which a connection is pinged before use, because its server may have restarted.
 const PING_AFTER_IDLE: Duration = Duration::from_secs(5);
-/// Postgres error codes (manual, appendix A) for a server that shuts down, starts, terminated the connection, or has too
-/// many connections.
-const UNAVAILABLE_CODES: [&str; 6] = ["57P01", "57P02", "57P03", "57P04", "57P05", "53300"];
+/// Postgres error codes (manual, appendix A) for a server that shuts down, starts, terminated the connection or an idle
+/// transaction, or has too many connections, for a lock that was not granted in time, and for a deadlock.
+const UNAVAILABLE_CODES: [&str; 9] =
+    ["57P01", "57P02", "57P03", "57P04", "57P05", "53300", "25P03", "55P03", "40P01"];
 /// Class of Postgres error codes for connection failures.
 const CONNECTION_FAILURE_CLASS: &str = "08";
 /// Key of the advisory lock that serialises the migrations of a database. Arbitrary, but fixed.
@@ -132,6 +143,13 @@ fn options(url: &str) -> Result<ConnectOptions, DatabaseError> {
             .max_connections(POSTGRES_CONNECTIONS)
             .statement_timeout(POSTGRES_STATEMENT_TIMEOUT)
             .test_before_acquire_if_idle_for(PING_AFTER_IDLE)
+            .map_sqlx_postgres_opts(|postgres| {
+                let lock_timeout = POSTGRES_LOCK_TIMEOUT.as_millis().to_string();
+                let timeouts = ["lock_timeout", "idle_in_transaction_session_timeout"];
+                postgres
+                    .options(timeouts.map(|setting| (setting, lock_timeout.clone())))
+                    .options(POSTGRES_KEEPALIVE)
+            })
             .map_sqlx_postgres_pool_opts(|pool| {
                 pool.after_release(|connection, _| Box::pin(is_outside_transaction(connection)))
             }),
@@ -175,6 +193,8 @@ async fn begin_exclusive(database: &DatabaseConnection) -> Result<DatabaseTransa
     let transaction = database.begin_with_options(options).await?;
     if database.get_database_backend() == DbBackend::Postgres {
         transaction.execute_unprepared("SET LOCAL statement_timeout = 0").await?;
+        transaction.execute_unprepared("SET LOCAL lock_timeout = 0").await?;
+        transaction.execute_unprepared("SET LOCAL idle_in_transaction_session_timeout = 0").await?;
         transaction
             .execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK_KEY})"))
             .await?;

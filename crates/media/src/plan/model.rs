@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AUDIO_SAMPLE_RATE, FRAME_TOLERANCE, chunks::Chunk, encoding::Encoding};
+use super::{
+    AUDIO_SAMPLE_RATE, FRAME_TOLERANCE,
+    chunks::{Chunk, is_short, segments_of},
+    encoding::Encoding,
+};
 use crate::{
     fragments::Shift,
     geometry::Size,
@@ -12,6 +16,10 @@ use crate::{
 
 /// Work of encoding audio, in pixels of video per second.
 const AUDIO_WORK_PIXELS: f64 = 30_000.0;
+/// Pixels per second of the highest rung above which the lowest rung of the first chunk is a task of its own.
+const LARGE_PIXELS_PER_SECOND: f64 = 640.0 * 480.0 * 31.0;
+/// Sound of a video of at most this many seconds takes a few seconds to encode.
+const EXPRESS_SOUND_MAX_SECONDS: f64 = 300.0;
 /// Assumed duration of a source that does not state one, seconds.
 const ASSUMED_SECONDS: f64 = 60.0;
 
@@ -150,7 +158,19 @@ pub struct WorkUnit {
     pub priority: u32,
 }
 
+/// Whether encoding has more than a little to do each second: the first rung, the highest, has more pixels per second than
+/// 480p has at 30 frames per second.
+pub(super) fn is_large(rungs: &[Rung], rate: Rate) -> bool {
+    let pixels = rungs.iter().map(|rung| rung.size.pixels()).max().unwrap_or(0) as f64;
+    pixels * rate.fps() > LARGE_PIXELS_PER_SECOND
+}
+
 impl VideoPlan {
+    /// Whether the lowest rung of its first chunk is a task of its own.
+    pub(super) fn is_large(&self) -> bool {
+        is_large(&self.rungs, self.rate)
+    }
+
     /// Start time of a chunk, seconds.
     pub fn chunk_start(&self, chunk: usize) -> f64 {
         self.chunks.get(chunk).map_or(0.0, |chunk| self.rate.seconds_of(chunk.first_frame))
@@ -207,6 +227,12 @@ impl Plan {
         self.work_units.len() == 1
     }
 
+    /// Whether the video has so few segments that decoding from its start costs little, even for its last chunk.
+    pub fn is_short(&self) -> bool {
+        let segments = self.video.as_ref().zip(self.expected_frames());
+        segments.is_some_and(|(video, frames)| is_short(segments_of(video.segment_frames, frames)))
+    }
+
     /// Duration of the source, seconds, if it states one.
     pub fn duration(&self) -> Option<f64> {
         self.source.duration
@@ -234,13 +260,21 @@ impl Plan {
         if self.video.is_some() && self.duration().is_none() && is_late { 2 } else { 1 }
     }
 
+    /// Whether a work unit is short and makes the video playable: it goes before everything else.
+    pub fn is_express(&self, unit: &WorkUnit) -> bool {
+        let is_first = unit.priority == 0 && !self.is_single();
+        let is_short_sound = unit.chunk.is_none()
+            && self.duration().is_some_and(|seconds| seconds <= EXPRESS_SOUND_MAX_SECONDS);
+        is_first || is_short_sound
+    }
+
     /// Fraction of the whole job's work in a work unit, 0 to 1.
     pub fn weight(&self, unit: &WorkUnit) -> f64 {
         let all: f64 = self.work_units.iter().map(|unit| self.work(unit)).sum();
         if all > 0.0 { self.work(unit) / all } else { 1.0 / self.work_units.len().max(1) as f64 }
     }
 
-    /// Estimated work: pixels per second of each rendition, times its duration.
+    /// Estimated work of a work unit: pixels per second of each rendition, times its duration.
     pub fn work(&self, unit: &WorkUnit) -> f64 {
         let duration = self.source.duration.unwrap_or(ASSUMED_SECONDS);
         let audio = unit.audio.len() as f64 * AUDIO_WORK_PIXELS * duration;

@@ -4,7 +4,7 @@ use super::{
     SEGMENT_SECONDS,
     chunks::chunks,
     encoding::{Encoding, Options},
-    model::{Plan, Poster, Rung, VideoPlan},
+    model::{Plan, Poster, Rung, VideoPlan, is_large},
     renditions::{audio, subtitles},
     stills::{poster, thumbnails},
     work_units::work_units,
@@ -42,7 +42,10 @@ pub fn plan(source: &Source, options: &Options) -> Plan {
         }
         None => Poster { at_seconds: 0.0, size: Size { width: 640, height: 360 } },
     };
-    let work_units = work_units(video.as_ref(), audio.len(), subtitles.len(), poster.at_seconds);
+    let is_duration_known =
+        source.video.as_ref().and_then(|video| video.duration).or(source.duration).is_some();
+    let work_units =
+        work_units(video.as_ref(), audio.len(), subtitles.len(), poster.at_seconds, is_duration_known);
     let reorder_frames = video.iter().flat_map(|video| &video.rungs).map(Rung::reorder_frames).max();
     Plan {
         presentation_offset_frames: reorder_frames
@@ -99,7 +102,7 @@ fn video_plan(source: &Source, video: &Video, options: &Options) -> VideoPlan {
     VideoPlan {
         rate,
         segment_frames,
-        chunks: chunks(segment_frames, frames),
+        chunks: chunks(segment_frames, frames, is_large(&rungs, rate)),
         rungs,
         thumbnails: thumbnails(display, rate, segment_frames, frames),
     }

@@ -108,13 +108,51 @@ fn plan_chunks_grow_at_the_start_and_shrink_at_the_end() {
 }
 
 #[test]
-fn plan_video_of_short_or_unknown_duration_is_one_work_unit() {
-    for duration in [Some(0.04), Some(10.0), Some(30.0), None] {
-        let plan = plan(&source(1920, 1080, (25, 1), duration), &options());
-        assert!(plan.is_single(), "{duration:?}");
-        let [unit] = &plan.work_units[..] else { panic!() };
-        assert!(unit.poster && unit.thumbnails && unit.audio == [0] && unit.rungs.len() == 4);
+fn plan_video_of_unknown_duration_is_one_work_unit() {
+    let plan = plan(&source(1920, 1080, (25, 1), None), &options());
+    assert!(plan.is_single());
+    let [unit] = &plan.work_units[..] else { panic!() };
+    assert!(unit.poster && unit.thumbnails && unit.audio == [0] && unit.rungs.len() == 4);
+    assert!(!plan.is_express(unit), "it can be long");
+}
+
+#[test]
+fn plan_short_video_is_playable_after_its_first_work_units_and_uses_two_cores() {
+    // Sizes of the chunks, segments.
+    let sizes = |seconds: f64| -> Vec<u32> {
+        let plan = plan(&source(1920, 1080, (25, 1), Some(seconds)), &options());
+        let segments = (seconds / 4.0).ceil() as u32;
+        let chunks = plan.video.expect("video").chunks;
+        let firsts: Vec<_> = chunks.iter().map(|chunk| chunk.first_segment).chain([segments]).collect();
+        firsts.windows(2).map(|pair| pair[1] - pair[0]).collect()
+    };
+    assert_eq!([sizes(8.0), sizes(12.0), sizes(16.0)], [vec![1, 1], vec![1, 2], vec![1, 2, 1]]);
+    assert_eq!([sizes(24.0), sizes(29.0)], [vec![1, 3, 2], vec![1, 4, 3]]);
+    for seconds in [5.0, 12.0, 29.0] {
+        let plan = plan(&source(1920, 1080, (25, 1), Some(seconds)), &options());
+        let [first, sound, rest, ..] = &plan.work_units[..] else { panic!("{seconds}") };
+        assert_eq!((first.chunk, first.rungs.as_slice(), first.audio.len()), (Some(0), [3].as_slice(), 0));
+        assert_eq!((sound.chunk, sound.audio.as_slice()), (None, [0].as_slice()));
+        assert_eq!((rest.chunk, rest.rungs.as_slice()), (Some(0), [0, 1, 2].as_slice()));
+        assert!(plan.is_express(first) && plan.is_express(sound) && !plan.is_express(rest));
     }
+}
+
+#[test]
+fn plan_video_of_one_segment_has_its_sound_in_the_first_work_unit() {
+    let plan = plan(&source(1920, 1080, (25, 1), Some(2.0)), &options());
+    let [first, rest] = &plan.work_units[..] else { panic!("{:?}", plan.work_units) };
+    assert_eq!((first.rungs.as_slice(), first.audio.as_slice()), ([3].as_slice(), [0].as_slice()));
+    assert_eq!((rest.rungs.as_slice(), rest.audio.len()), ([0, 1, 2].as_slice(), 0));
+    assert!(rest.poster && rest.thumbnails && !first.poster && !first.thumbnails);
+    let small = super::plan(&source(320, 180, (25, 1), Some(2.0)), &options());
+    assert!(small.is_single());
+}
+
+#[test]
+fn is_express_of_sound_of_long_video_is_false() {
+    let plan = plan(&source(1920, 1080, (25, 1), Some(400.0)), &options());
+    assert!(plan.is_express(&plan.work_units[0]) && !plan.is_express(&plan.work_units[1]));
 }
 
 #[test]

@@ -2,18 +2,16 @@
 
 use super::model::{VideoPlan, WorkUnit};
 
-/// If the highest rung has more pixels per second than this, the lowest rung of the first chunk is a task of its own.
-const SPLIT_FIRST_CHUNK_ABOVE_PIXELS_PER_SECOND: f64 = 640.0 * 480.0 * 31.0;
-
 /// The work units of a plan, in the order in which they are needed.
 ///
-/// A short video is one work unit. A long one starts with what makes it playable: the first segment of the lowest rung,
-/// and the audio, which is never cut. Its chunks follow.
+/// They start with what makes the video playable: the first segment of the lowest rung, and the audio, which is never cut.
+/// The chunks follow; of a short video too, so that it is soon playable and all cores work on it. A video of one chunk is one work unit if it is small, or if its duration is not known.
 pub(super) fn work_units(
     video: Option<&VideoPlan>,
     audio: usize,
     subtitles: usize,
     poster_seconds: f64,
+    is_duration_known: bool,
 ) -> Vec<WorkUnit> {
     let tracks = WorkUnit {
         audio: (0..audio).collect(),
@@ -33,20 +31,26 @@ pub(super) fn work_units(
         priority: 2 + u32::try_from(index).unwrap_or(u32::MAX - 2),
         ..WorkUnit::default()
     };
-    if video.chunks.len() == 1 {
+    let splits_first = rungs.len() > 1 && video.is_large();
+    if video.chunks.len() == 1 && !(splits_first && is_duration_known) {
         return vec![WorkUnit { audio: tracks.audio, subtitles: tracks.subtitles, priority: 0, ..chunk(0) }];
     }
     let mut first = WorkUnit { priority: 0, ..chunk(0) };
     let mut work_units = Vec::new();
-    let pixels = video.rungs.iter().map(|rung| rung.size.pixels()).max().unwrap_or(0) as f64;
     let mut rest_of_first = None;
-    if rungs.len() > 1 && pixels * video.rate.fps() > SPLIT_FIRST_CHUNK_ABOVE_PIXELS_PER_SECOND {
+    if splits_first {
         let lowest = rungs.len() - 1;
         rest_of_first = Some(WorkUnit { rungs: rungs[..lowest].to_vec(), priority: 2, ..first.clone() });
         first = WorkUnit { chunk: Some(0), rungs: vec![lowest], ..WorkUnit::default() };
     }
+    // The first work unit of a video of one segment reads all of it anyway.
+    let has_own_tracks = audio + subtitles > 0 && video.chunks.len() > 1;
+    if !has_own_tracks {
+        first.audio.clone_from(&tracks.audio);
+        first.subtitles.clone_from(&tracks.subtitles);
+    }
     work_units.push(first);
-    if audio + subtitles > 0 {
+    if has_own_tracks {
         work_units.push(tracks);
     }
     work_units.extend(rest_of_first);

@@ -299,3 +299,22 @@ async fn connect_to_an_unreachable_database_fails_in_bounded_time() {
     assert!(matches!(error, DatabaseError::Unreachable(_)), "{error:?}");
     assert!(!error.to_string().contains("secret"));
 }
+
+/// A process that stops between two statements of a transaction, for example because its host died, holds its locks for
+/// some seconds only.
+#[tokio::test]
+async fn transaction_that_stops_between_two_statements_releases_its_locks() {
+    let target = Backend::Postgres.create().await;
+    let database = connect::<Old>(&target).await;
+    let stopped = database.begin().await.expect("begins");
+    stopped.execute_unprepared("UPDATE counters SET count = 1").await.expect("locks the row");
+    let started = std::time::Instant::now();
+    let update = async || database.execute_unprepared("UPDATE counters SET count = 2").await;
+    // The first wait may end with its own timeout.
+    let error = update().await.err();
+    assert!(error.as_ref().is_none_or(is_unavailable), "{error:?}");
+    update().await.expect("the lock is released");
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+    let ended = stopped.commit().await;
+    assert!(ended.is_err(), "the stopped transaction was rolled back");
+}

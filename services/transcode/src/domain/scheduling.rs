@@ -20,8 +20,6 @@ pub(crate) const PREPARE_COST: i64 = 2000;
 pub(crate) const PACKAGE_COST: i64 = 500;
 /// Pixels per second times seconds, for a cost of 1: about a millisecond of a CPU.
 const WORK_PER_COST: f64 = 2000.0;
-/// Sound of a video of at most this many seconds is an EXPRESS task: it takes a few seconds at most.
-const EXPRESS_SOUND_MAX_SECONDS: f64 = 300.0;
 
 /// Class of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
@@ -41,10 +39,7 @@ impl TaskClass {
 
     /// The class of a work unit's task.
     pub(crate) fn of(plan: &Plan, unit: &WorkUnit) -> Self {
-        let is_first = plan.work_units.first() == Some(unit);
-        let is_short_sound = unit.chunk.is_none()
-            && plan.duration().is_some_and(|seconds| seconds <= EXPRESS_SOUND_MAX_SECONDS);
-        if is_first && plan.work_units.len() > 1 || is_short_sound { Self::Express } else { Self::Bulk }
+        if plan.is_express(unit) { Self::Express } else { Self::Bulk }
     }
 
     /// The classes of the tasks that a slot of this class runs, the preferred one first.

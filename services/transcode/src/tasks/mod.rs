@@ -2,14 +2,14 @@
 //!
 //! | call | file | task loaded by | rule |
 //! |---|---|---|---|
-//! | StartTask | `start` | `Db::startable_tasks`, then under the job's lock | `may_start` |
+//! | StartTask | `start` | `Db::lease`, one statement | its conditions |
 //! | PlanJob | `plan` | [`Leases::lock`] | `check` |
 //! | RecordOutputs | `record` | [`Leases::lock`] | `check` |
 //! | CompleteTask | `complete` | [`Leases::lock`] | `may_complete` |
 //! | FailTask | `fail` | [`Leases::lock`] | `check`, then `decide_failed` |
 //! | SignOutputs, ListSegments | `urls` | `Leases::check`, without a lock: nothing is changed | `check` |
-//! | ReportProgress, each renewal | `report_stream`, `renew` | [`Leases::lock`] | `check` |
-//! | ReportProgress, end of the stream | `report_stream`, `release` | [`Leases::lock`] | `may_shorten` |
+//! | ReportProgress, each renewal | `report_stream`, `renew` | `Db::renew`, one statement | its conditions |
+//! | ReportProgress, end of the stream | `report_stream`, `release` | `Db::shorten`, one statement | its conditions |
 //! | the sweeper, for expired leases | `release` | the job's lock; no lease is presented | `is_expired`, then `decide_lost` |
 //!
 //! [`Leases::lock`] loads the task once, in the transaction that locks its job, and applies the rule to the presented

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use reelmill_proto::transcode::RecordOutputsRequest;
 
 use super::{
-    lease::{Leases, PresentedLease},
+    lease::{Leases, LockedTask, PresentedLease},
     output_rows::output_rows,
 };
 use crate::{
-    domain::TaskRules, error::TranscodeError, job_changes::JobChanges, plans::Plans,
+    db::TaskRow, domain::TaskRules, error::TranscodeError, job_changes::JobChanges, plans::Plans,
     publisher::PublicationSchedule,
 };
 
@@ -31,11 +31,16 @@ impl OutputRecorder {
             return Err(TranscodeError::field("outputs", format!("must be at most {MAX_OUTPUTS}")));
         }
         let presented = PresentedLease::parse(request.lease.as_ref())?;
-        let (mut locked, ()) = self.leases.lock(&presented, TaskRules::check).await?;
+        let (locked, ()) = self.leases.lock(&presented, TaskRules::check).await?;
         let rows = output_rows(&self.plans, &locked, &request.outputs).await?;
-        locked.transaction.record_outputs(rows).await?;
-        locked.transaction.stop_waiting();
-        self.changes.commit_tasks(locked.transaction).await?;
+        let LockedTask { mut transaction, task } = locked;
+        transaction.record_outputs(rows).await?;
+        transaction.stop_waiting();
+        if task.attempt_failures > 0 {
+            // Attempts that make progress are not futile, however many of them are lost.
+            transaction.save_task(TaskRow { attempt_failures: 0, ..task }).await?;
+        }
+        self.changes.commit_tasks(transaction).await?;
         self.publications.request(&presented.job);
         Ok(())
     }

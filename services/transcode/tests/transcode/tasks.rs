@@ -8,8 +8,8 @@ use rstest::rstest;
 use tokio::time::timeout;
 
 use crate::support::{
-    Backend, OpenReportStream, RESPONSE_TIMEOUT, START_TIME_MS, TestSystem, complete_request,
-    open_report_stream, plan_request, reason, source, start_request,
+    Backend, LeasedEncodeTask, OpenReportStream, RESPONSE_TIMEOUT, START_TIME_MS, TestSystem,
+    complete_request, init, open_report_stream, plan_request, reason, segment, source, start_request,
 };
 
 /// Calls on the connection of a dropped stream, within which the server notices the end of the stream.
@@ -182,6 +182,27 @@ async fn sweep_task_lost_on_every_attempt_fails_job(#[case] backend: Backend) {
     let failed = system.get_job(&created.name).await;
     assert_eq!(failed.state(), State::Failed);
     assert_eq!(failed.failure.unwrap().reason, "WORKER_LOST");
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn sweep_task_lost_on_every_attempt_but_getting_ahead_does_not_fail_job(#[case] backend: Backend) {
+    let system = TestSystem::start(backend).await;
+    let created = system.create_job("ann", "v1").await;
+    let started = system.start_next_task().await;
+    let mut task = system.plan_job(&started, &source(30.0, false)).await;
+    for sequence in 0..7 {
+        system.register_worker("w", "ffmpeg test").await;
+        system.record(&task, vec![init("360p"), segment("360p", sequence)]).await;
+        system.advance_clock(60);
+        system.transcode.sweep().await.unwrap();
+        system.advance_clock(60);
+        task = LeasedEncodeTask::from_response(system.start_next_task().await);
+        assert_eq!(task.recorded["360p"], sequence + 1);
+    }
+    assert_eq!(system.get_job(&created.name).await.state(), State::Running);
 }
 
 #[rstest]

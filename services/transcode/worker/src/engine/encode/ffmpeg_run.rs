@@ -106,8 +106,7 @@ fn start(
     };
     let EncodeCommand { args, streams } = command::encode(plan, work_unit, &input);
     let limits = process_limits::process_limits(plan, work_unit);
-    // The first seconds of a long video, which make it playable, are encoded with normal priority.
-    let is_urgent = work_unit.priority == 0 && !plan.is_single();
+    let is_urgent = plan.is_express(work_unit);
     let jailed = tools.jail.for_source(scratch, session.port(), limits).urgent(is_urgent);
     let started = child::start(&jailed, &tools.ffmpeg, &args, FIRST_FD, streams.len());
     let (process, pipes) = started.map_err(|error| crashed(&error))?;

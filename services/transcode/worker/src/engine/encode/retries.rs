@@ -27,7 +27,8 @@ pub(crate) async fn encode_with_retries(
     };
     let mut run = FfmpegRun {
         recorded: request.recorded.clone(),
-        strategy: SeekStrategy::Exact,
+        // Some files have keyframes from which they cannot be decoded. A short video need not be sought.
+        strategy: if request.plan.is_short() { SeekStrategy::FromStart } else { SeekStrategy::Exact },
         seek: None,
         last_frame_end: finder.last_frame_end(&request.work_unit).await?,
         audio_format_changes: false,
