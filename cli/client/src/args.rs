@@ -80,7 +80,59 @@ pub enum ClientCommand {
     },
     /// List your transcoding jobs
     #[command(after_help = EXIT_CODES)]
-    Jobs,
+    Jobs(JobsArgs),
+    /// Set the priority of a video's job among your other jobs
+    #[command(after_help = EXIT_CODES)]
+    Priority {
+        /// `videos/ID` or only the ID
+        #[arg(value_parser = video_name)]
+        video: String,
+        /// Which of your jobs go first
+        priority: JobPriority,
+    },
+}
+
+/// Priority of a job among the jobs of its owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum JobPriority {
+    /// After the others
+    Low,
+    /// The default
+    Normal,
+    /// Before the others
+    High,
+}
+
+/// Arguments of `jobs`.
+#[derive(Debug, Clone, Args)]
+pub struct JobsArgs {
+    /// Only jobs in this state; may be repeated
+    #[arg(long, value_enum, ignore_case = true)]
+    pub state: Vec<JobState>,
+    /// Only jobs of this video: `videos/ID` or only the ID
+    #[arg(long, value_parser = video_name)]
+    pub video: Option<String>,
+    /// Only jobs that were created in the last so many hours
+    #[arg(long, value_name = "HOURS")]
+    pub last_hours: Option<u32>,
+    /// Lists the oldest first
+    #[arg(long)]
+    pub oldest_first: bool,
+}
+
+/// State of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum JobState {
+    /// Waiting for a worker
+    Queued,
+    /// A worker has started it
+    Running,
+    /// Succeeded
+    Succeeded,
+    /// Failed; `retry` transcodes it again
+    Failed,
+    /// Cancelled
+    Cancelled,
 }
 
 /// State that a command that follows a video waits for.

@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use reelmill_proto::{
-    transcode::{CancelJobRequest, RetryJobRequest, transcode_service_client::TranscodeServiceClient},
+    transcode::{
+        CancelJobRequest, RetryJobRequest, SetJobPriorityRequest, job,
+        transcode_service_client::TranscodeServiceClient,
+    },
     upload::{Video, video::State},
 };
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    args::{RetryArgs, Until},
+    args::{JobPriority, RetryArgs, Until},
     console::Console,
     error::ClientError,
     follow,
@@ -30,6 +33,27 @@ pub async fn cancel(server: &Server, console: Console, name: &str) -> Result<(),
         .await?;
     let video = wait_until(server, name, |state| state != State::Processing).await?;
     console.result(VIDEO_MESSAGE, &video, &video::summary(&video))
+}
+
+/// `priority`: sets the priority of a video's job among the caller's other jobs.
+pub async fn set_priority(
+    server: &Server,
+    console: Console,
+    name: &str,
+    priority: JobPriority,
+) -> Result<(), ClientError> {
+    let priority = match priority {
+        JobPriority::Low => job::Priority::Low,
+        JobPriority::Normal => job::Priority::Normal,
+        JobPriority::High => job::Priority::High,
+    };
+    let request = SetJobPriorityRequest { name: job_of(server, name).await?, priority: priority.into() };
+    let response = server
+        .call(async |channel| TranscodeServiceClient::new(channel).set_job_priority(request.clone()).await)
+        .await?;
+    let job = response.job.unwrap_or_default();
+    let text = format!("{} has the priority {}", job.name, job.priority().as_str_name());
+    console.result("reelmill.transcode.v1.Job", &job, &text)
 }
 
 /// `retry`: transcodes a FAILED video again, and follows it with `--wait`.

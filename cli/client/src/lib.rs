@@ -75,6 +75,9 @@ async fn execute(
         ClientCommand::Retry(args) => job::retry(&server, console, &args).await,
         ClientCommand::Download(args) => download::run(&server, console, args).await,
         ClientCommand::Delete { video, yes } => delete::run(&server, console, &video, yes).await,
-        ClientCommand::Jobs => listing::jobs(&server, console).await,
+        ClientCommand::Jobs(args) => listing::jobs(&server, console, &args).await,
+        ClientCommand::Priority { video, priority } => {
+            job::set_priority(&server, console, &video, priority).await
+        }
     }
 }

@@ -1,13 +1,18 @@
 //! The commands `videos` and `jobs`.
 
+use std::time::{Duration, SystemTime};
+
 use reelmill_proto::{
-    transcode::{Job, ListJobsRequest, ListJobsResponse, transcode_service_client::TranscodeServiceClient},
+    transcode::{
+        Job, ListJobsRequest, ListJobsResponse, job, transcode_service_client::TranscodeServiceClient,
+    },
     upload::{
         ListVideosRequest, ListVideosResponse, Video, video::State, video_service_client::VideoServiceClient,
     },
 };
 
 use crate::{
+    args::{JobState, JobsArgs},
     console::{Console, columns},
     error::ClientError,
     rendition::main_rendition_ids,
@@ -64,12 +69,29 @@ fn state_column(video: &Video) -> String {
     }
 }
 
-/// `jobs`: lists all jobs of the caller, newest first.
-pub async fn jobs(server: &Server, console: Console) -> Result<(), ClientError> {
+/// `jobs`: lists the caller's jobs.
+pub async fn jobs(server: &Server, console: Console, args: &JobsArgs) -> Result<(), ClientError> {
+    let states = args.state.iter().map(|state| match state {
+        JobState::Queued => job::State::Queued,
+        JobState::Running => job::State::Running,
+        JobState::Succeeded => job::State::Succeeded,
+        JobState::Failed => job::State::Failed,
+        JobState::Cancelled => job::State::Cancelled,
+    });
+    let hours = args.last_hours.map(|hours| Duration::from_secs(3600 * u64::from(hours)));
+    let created_after = hours.and_then(|hours| SystemTime::now().checked_sub(hours)).map(Into::into);
+    let filter = ListJobsRequest {
+        page_size: PAGE_SIZE,
+        states: states.map(i32::from).collect(),
+        video: args.video.clone().unwrap_or_default(),
+        created_after,
+        order_by: if args.oldest_first { "create_time" } else { "create_time desc" }.to_owned(),
+        ..ListJobsRequest::default()
+    };
     let mut all = ListJobsResponse::default();
     let mut page_token = String::new();
     loop {
-        let request = ListJobsRequest { page_size: PAGE_SIZE, page_token };
+        let request = ListJobsRequest { page_token, ..filter.clone() };
         let page = server
             .call(async |channel| TranscodeServiceClient::new(channel).list_jobs(request.clone()).await)
             .await?;
@@ -91,7 +113,12 @@ fn job_table(jobs: &[Job]) -> String {
             job.name.clone(),
             job.state().as_str_name().to_owned(),
             format!("{:.0}%", progress.percent),
-            text::format_duration(progress.eta.as_ref()),
+            match job.queue_position {
+                0 => text::format_duration(progress.eta.as_ref()),
+                position => {
+                    format!("number {position}, {}", text::format_time(job.estimated_end_time.as_ref()))
+                }
+            },
             text::format_time(job.create_time.as_ref()),
             job.video.clone(),
             failure.unwrap_or_default(),

@@ -201,6 +201,18 @@ async fn begin_exclusive(database: &DatabaseConnection) -> Result<DatabaseTransa
     }
     Ok(transaction)
 }
+
+/// The same for a list that is sorted the oldest first.
+pub fn after_in_ascending_list<C: ColumnTrait>(
+    position: Option<(i64, &str)>,
+    create_time: C,
+    id: C,
+) -> Condition {
+    let Some((time, last_id)) = position else { return Condition::all() };
+    let same_time = Condition::all().add(create_time.eq(time)).add(id.gt(last_id));
+    Condition::any().add(create_time.gt(time)).add(same_time)
+}
+
 /// Selects the rows after a position (creation time in Unix milliseconds, id) in a list that is sorted by both, newest
 /// first; without a position, all rows.
 pub fn after_in_list<C: ColumnTrait>(position: Option<(i64, &str)>, create_time: C, id: C) -> Condition {

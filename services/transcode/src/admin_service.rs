@@ -12,7 +12,7 @@ use reelmill_proto::{
         ListDeadLettersResponse, ListWorkersRequest, ListWorkersResponse, OwnerLoad as OwnerLoadMessage,
         ReconcileRequest, ReconcileResponse, RedriveDeadLettersRequest, RedriveDeadLettersResponse,
         SetPausedRequest, SetPausedResponse, TaskClass as TaskClassMessage, Worker,
-        admin_service_server::AdminService, job::State,
+        admin_service_server::AdminService,
     },
 };
 use tonic::{Request, Response, Status};
@@ -104,7 +104,11 @@ impl AdminRpc {
 
     async fn jobs(&self, request: &ListAllJobsRequest) -> Result<ListAllJobsResponse, TranscodeError> {
         let page = Page::parse(request.page_size, &request.page_token)?;
-        let states = request.states().map(job_state).collect::<Result<Vec<_>, _>>()?;
+        let states = request.states().map(|state| {
+            JobState::requested(state)
+                .ok_or_else(|| TranscodeError::field("states", "must not be unspecified"))
+        });
+        let states = states.collect::<Result<Vec<_>, _>>()?;
         let states = if states.is_empty() { vec![JobState::Queued, JobState::Running] } else { states };
         let mut jobs = self.db.jobs_in_states(&states, page.after.as_ref(), page.query_limit()).await?;
         let next_page_token = page.finish(&mut jobs, |job: &JobDetails| Cursor {
@@ -165,17 +169,6 @@ impl AdminRpc {
             published_jobs: number(published_jobs),
             wake_ups: number(wake_ups),
         })
-    }
-}
-
-fn job_state(state: State) -> Result<JobState, TranscodeError> {
-    match state {
-        State::Unspecified => Err(TranscodeError::field("states", "must not be STATE_UNSPECIFIED")),
-        State::Queued => Ok(JobState::Queued),
-        State::Running => Ok(JobState::Running),
-        State::Succeeded => Ok(JobState::Succeeded),
-        State::Failed => Ok(JobState::Failed),
-        State::Cancelled => Ok(JobState::Cancelled),
     }
 }
 

@@ -5,11 +5,14 @@ use reelmill_mesh::{
     paging::{Cursor, Page},
 };
 use reelmill_platform::{clock::Clock, objects::Objects};
-use reelmill_proto::transcode::TranscodeOptions;
+use reelmill_proto::{
+    timestamp,
+    transcode::{Job, TranscodeOptions},
+};
 
 use crate::{
-    db::{Db, JobDetails, NewJob},
-    domain::{JobEvent, JobState, TaskState, job_id},
+    db::{Db, JobDetails, JobFilter, NewJob},
+    domain::{JobEvent, JobPriority, JobState, RecentJobs, TaskState, job_id},
     error::TranscodeError,
     job_changes::JobChanges,
 };
@@ -45,19 +48,64 @@ impl Jobs {
         details.filter(|details| caller.may_act_for(&details.row.owner)).ok_or_else(not_found)
     }
 
-    /// A page of an owner's jobs, the newest first, and the token of the next page.
+    /// A page of an owner's jobs that match a filter, and the token of the next page.
     pub(crate) async fn list(
         &self,
         owner: &str,
+        filter: &JobFilter,
         page: &Page,
     ) -> Result<(Vec<JobDetails>, String), TranscodeError> {
-        let mut jobs = self.db.jobs_of_owner(owner, page.after.as_ref(), page.query_limit()).await?;
+        let mut jobs = self.db.jobs_of_owner(owner, filter, page.after.as_ref(), page.query_limit()).await?;
         let cursor = |details: &JobDetails| Cursor {
             create_time: details.row.create_time,
             id: details.row.id.clone(),
         };
         let next_page_token = page.finish(&mut jobs, cursor);
         Ok((jobs, next_page_token))
+    }
+
+    /// Adds to a job's message where it is in the queue, if it is QUEUED.
+    pub(crate) async fn add_queue_position(
+        &self,
+        details: &JobDetails,
+        recent: &RecentJobs,
+        message: &mut Job,
+    ) -> Result<(), TranscodeError> {
+        if details.row.state != JobState::Queued {
+            return Ok(());
+        }
+        let Some(position) = self.db.queue_position(&details.row).await? else { return Ok(()) };
+        let now = self.clock.now_millis();
+        let (start, end) = recent.estimate(position, details.row.source_size_bytes, now);
+        message.queue_position = i32::try_from(position).unwrap_or(i32::MAX);
+        message.estimated_start_time = start.map(timestamp);
+        message.estimated_end_time = end.map(timestamp);
+        Ok(())
+    }
+
+    /// The last jobs, for [`Jobs::add_queue_position`].
+    pub(crate) async fn recent(&self) -> Result<RecentJobs, TranscodeError> {
+        self.db.recent_jobs(self.clock.now_millis()).await
+    }
+
+    /// Sets the priority of a job of the caller among the jobs of its owner. An ended job stays as it is.
+    pub(crate) async fn set_priority(
+        &self,
+        caller: &Caller,
+        name: &str,
+        priority: JobPriority,
+    ) -> Result<JobDetails, TranscodeError> {
+        let details = self.get(caller, name).await?;
+        let mut transaction = self.db.lock_job(&details.row.id).await?;
+        if !transaction.is_open() || transaction.job.priority == priority {
+            return Ok(details);
+        }
+        transaction.set_priority(priority).await?;
+        let details = transaction.commit().await?;
+        // Queued tasks get new places in the order.
+        self.db.unqueue_tasks(&details.row.owner).await?;
+        self.changes.announce(&details).await;
+        Ok(details)
     }
 
     /// Transcodes a failed or cancelled job of the caller again, with `options` if there are any. A job that has not ended

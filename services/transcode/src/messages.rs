@@ -6,7 +6,7 @@ use reelmill_proto::{
     duration, seconds, timestamp,
     transcode::{
         Failure, Job, Progress, Rendition, SourceInfo, TranscodeOptions, Waiting, Warning, WatchJobsResponse,
-        job::State,
+        job::{Priority, State},
         rendition::{Kind, State as RenditionState},
         transcode_options::{Preset, Profile},
     },
@@ -48,6 +48,10 @@ pub(crate) fn job_with_watermark(details: &JobDetails) -> Job {
             message: row.waiting_message.clone(),
             since_time: Some(timestamp(since)),
         }),
+        priority: Priority::from(row.priority).into(),
+        queue_position: 0,
+        estimated_start_time: None,
+        estimated_end_time: None,
     }
 }
 

@@ -5,17 +5,20 @@ use std::{pin::Pin, sync::Arc};
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use reelmill_mesh::{Caller, paging::Page};
 use reelmill_platform::clock::Clock;
-use reelmill_proto::transcode::{
-    CancelJobRequest, CancelJobResponse, CreateJobRequest, CreateJobResponse, GetJobRequest, GetJobResponse,
-    Job, ListJobsRequest, ListJobsResponse, RetryJobRequest, RetryJobResponse, WatchJobRequest,
-    WatchJobResponse, WatchJobsRequest, WatchJobsResponse, job::State,
-    transcode_service_server::TranscodeService,
+use reelmill_proto::{
+    transcode::{
+        CancelJobRequest, CancelJobResponse, CreateJobRequest, CreateJobResponse, GetJobRequest,
+        GetJobResponse, Job, ListJobsRequest, ListJobsResponse, RetryJobRequest, RetryJobResponse,
+        SetJobPriorityRequest, SetJobPriorityResponse, WatchJobRequest, WatchJobResponse, WatchJobsRequest,
+        WatchJobsResponse, job::State, transcode_service_server::TranscodeService,
+    },
+    unix_millis,
 };
 use tonic::{Request, Response, Status};
 
 use crate::{
-    db::NewJob,
-    domain::JobPriority,
+    db::{JobFilter, NewJob},
+    domain::{JobPriority, JobState},
     error::TranscodeError,
     feed::{JobChangeStream, JobFeed},
     jobs::Jobs,
@@ -36,8 +39,14 @@ pub(crate) struct TranscodeRpc {
 impl TranscodeRpc {
     async fn list(&self, owner: &str, request: &ListJobsRequest) -> Result<ListJobsResponse, TranscodeError> {
         let page = Page::parse(request.page_size, &request.page_token)?;
-        let (jobs, next_page_token) = self.jobs.list(owner, &page).await?;
-        let jobs = jobs.iter().map(|details| self.progress.job(details)).collect();
+        let (details, next_page_token) = self.jobs.list(owner, &job_filter(request)?, &page).await?;
+        let recent = self.jobs.recent().await?;
+        let mut jobs = Vec::with_capacity(details.len());
+        for details in &details {
+            let mut job = self.progress.job(details);
+            self.jobs.add_queue_position(details, &recent, &mut job).await?;
+            jobs.push(job);
+        }
         Ok(ListJobsResponse { jobs, next_page_token })
     }
 }
@@ -71,6 +80,24 @@ fn new_job(request: CreateJobRequest, now: i64) -> Result<NewJob, TranscodeError
         options: request.options,
         priority: JobPriority::Normal,
         now,
+    })
+}
+
+fn job_filter(request: &ListJobsRequest) -> Result<JobFilter, TranscodeError> {
+    let states = request.states().map(|state| {
+        JobState::requested(state).ok_or_else(|| TranscodeError::field("states", "must not be unspecified"))
+    });
+    let oldest_first = match request.order_by.as_str() {
+        "" | "create_time desc" => false,
+        "create_time" => true,
+        _ => return Err(TranscodeError::field("order_by", "must be create_time or create_time desc")),
+    };
+    Ok(JobFilter {
+        states: states.collect::<Result<_, _>>()?,
+        video: request.video.clone(),
+        created_after: request.created_after.as_ref().map(unix_millis),
+        created_before: request.created_before.as_ref().map(unix_millis),
+        oldest_first,
     })
 }
 
@@ -121,7 +148,10 @@ impl TranscodeService for TranscodeRpc {
 
     async fn get_job(&self, request: Request<GetJobRequest>) -> Result<Response<GetJobResponse>, Status> {
         let details = self.jobs.get(&Caller::of(&request), &request.get_ref().name).await?;
-        Ok(Response::new(GetJobResponse { job: Some(self.progress.job(&details)) }))
+        let mut job = self.progress.job(&details);
+        let recent = self.jobs.recent().await?;
+        self.jobs.add_queue_position(&details, &recent, &mut job).await?;
+        Ok(Response::new(GetJobResponse { job: Some(job) }))
     }
 
     async fn list_jobs(
@@ -138,6 +168,17 @@ impl TranscodeService for TranscodeRpc {
     ) -> Result<Response<CancelJobResponse>, Status> {
         let details = self.jobs.cancel(&Caller::of(&request), &request.get_ref().name).await?;
         Ok(Response::new(CancelJobResponse { job: Some(self.progress.job(&details)) }))
+    }
+
+    async fn set_job_priority(
+        &self,
+        request: Request<SetJobPriorityRequest>,
+    ) -> Result<Response<SetJobPriorityResponse>, Status> {
+        let priority = JobPriority::requested(request.get_ref().priority());
+        let priority = priority.ok_or_else(|| TranscodeError::field("priority", "is required"))?;
+        let name = &request.get_ref().name;
+        let details = self.jobs.set_priority(&Caller::of(&request), name, priority).await?;
+        Ok(Response::new(SetJobPriorityResponse { job: Some(self.progress.job(&details)) }))
     }
 
     async fn retry_job(

@@ -1,4 +1,4 @@
-//! `cancel` and `retry`.
+//! `cancel`, `retry` and `priority`.
 
 use reelmill_proto::{
     transcode::{Waiting, transcode_options::Profile},
@@ -48,4 +48,14 @@ async fn retry_video_without_job_exits_with_4() {
     let client = ClientFixture::signed_in().await;
     client.run("retry 1 --json").await.assert_exit_code(4).assert_only_error("VIDEO_WITHOUT_JOB");
     client.run("cancel 1 --json").await.assert_exit_code(4).assert_only_error("VIDEO_WITHOUT_JOB");
+}
+
+#[tokio::test]
+async fn priority_sets_that_of_the_videos_job() {
+    let client = ClientFixture::signed_in().await;
+    client.server.state().is_encoding = true;
+    let output = client.run("priority 1 high --json").await.assert_exit_code(0);
+    let job = output.json();
+    assert_eq!((&job["name"], &job["priority"]), (&"jobs/1".into(), &"HIGH".into()));
+    client.run("priority 1 urgent").await.assert_exit_code(2);
 }

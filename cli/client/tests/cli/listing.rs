@@ -1,6 +1,6 @@
 //! `videos` and `jobs`.
 
-use reelmill_proto::upload::Video;
+use reelmill_proto::{transcode::job::State, upload::Video};
 
 use crate::support::ClientFixture;
 
@@ -34,4 +34,15 @@ async fn jobs_json_contains_the_jobs() {
     let client = ClientFixture::signed_in().await;
     let list = client.run("jobs --json").await.assert_exit_code(0).json();
     assert_eq!(list["jobs"][0]["state"], "RUNNING");
+}
+
+#[tokio::test]
+async fn jobs_with_filters_requests_them() {
+    let client = ClientFixture::signed_in().await;
+    let line = "jobs --state queued --state running --video abc --last-hours 2 --oldest-first --json";
+    client.run(line).await.assert_exit_code(0);
+    let request = client.server.state().listed_jobs[0].clone();
+    assert_eq!(request.states().collect::<Vec<_>>(), [State::Queued, State::Running]);
+    assert_eq!((request.video.as_str(), request.order_by.as_str()), ("videos/abc", "create_time"));
+    assert!(request.created_after.is_some() && request.created_before.is_none());
 }

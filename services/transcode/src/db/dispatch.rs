@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait as _,
+    ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait as _,
     QueryFilter as _, QuerySelect as _, Statement, TransactionTrait as _, Value,
     sea_query::{Expr, OnConflict},
 };
@@ -65,7 +65,7 @@ impl DispatchSql {
             )
         };
         let (any, own) = (first("''"), first("$4"));
-        let waiting_order = "job_priority, job_id, job_position, id";
+        let waiting_order = "job_priority, stage, job_id, job_position, id";
         Self {
             // Tasks for any build and tasks for this build are two ranges of the index: the one with the lesser head is
             // used.
@@ -94,7 +94,7 @@ impl DispatchSql {
                 "UPDATE tasks SET state = 'QUEUED', virtual_start = $5 + next.cost_before
                  FROM (SELECT id, CAST(COALESCE(SUM(cost) OVER (ORDER BY {waiting_order}
                            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS bigint) AS cost_before
-                       FROM (SELECT id, cost, job_priority, job_id, job_position FROM tasks
+                       FROM (SELECT id, cost, job_priority, stage, job_id, job_position FROM tasks
                              WHERE state = $3 AND owner = $1 AND class = $2 AND ready_time = 0
                              ORDER BY {waiting_order} LIMIT $4 {skip_locked}) AS waiting) AS next
                  WHERE tasks.id = next.id AND tasks.state = $3
@@ -293,6 +293,41 @@ impl Db {
             .await?;
         let queued = queued.into_iter().map(|(class, required_build)| QueuedTask { class, required_build });
         Ok(queued.collect())
+    }
+
+    /// Lets the queued tasks of an owner wait again, so that they are queued in the order that their priorities now have.
+    pub(crate) async fn unqueue_tasks(&self, owner: &str) -> Result<(), TranscodeError> {
+        let transaction = self.connection.begin().await?;
+        for class in TaskClass::ALL {
+            lock_share(&transaction, owner, class).await?;
+            let queued = Condition::all()
+                .add(task::Column::State.eq(TaskState::Queued))
+                .add(task::Column::Owner.eq(owner))
+                .add(task::Column::Class.eq(class));
+            let first: Option<Option<i64>> = task::Entity::find()
+                .select_only()
+                .column_as(task::Column::VirtualStart.min(), "time")
+                .filter(queued.clone())
+                .into_tuple()
+                .one(&transaction)
+                .await?;
+            let Some(first) = first.flatten() else { continue };
+            let starts_job = Condition::all()
+                .add(task::Column::Kind.eq(TaskKind::Prepare))
+                .add(task::Column::FencingToken.eq(0));
+            for (state, condition) in
+                [(TaskState::Held, queued.clone().add(starts_job)), (TaskState::Waiting, queued)]
+            {
+                task::Entity::update_many()
+                    .col_expr(task::Column::State, Expr::value(state))
+                    .filter(condition)
+                    .exec(&transaction)
+                    .await?;
+            }
+            save_share(&transaction, owner, class, first).await?;
+        }
+        transaction.commit().await?;
+        Ok(())
     }
 
     async fn has_waiting_tasks(&self, owner: &str) -> Result<bool, TranscodeError> {

@@ -245,6 +245,8 @@ pub(crate) mod task {
         pub class: TaskClass,
         /// Priority of the job.
         pub job_priority: JobPriority,
+        /// Rank among the tasks of all jobs of one priority: 0 for what makes a video playable or completes it, otherwise 1.
+        pub stage: i32,
         /// Rank among the tasks of its job: lower starts first.
         pub job_position: i32,
         /// What it takes from its owner's share.

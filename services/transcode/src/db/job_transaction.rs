@@ -19,7 +19,7 @@ use super::{
     tasks::{self, TaskCounts, first_task},
 };
 use crate::{
-    domain::{JobEvent, JobState, TaskState},
+    domain::{JobEvent, JobPriority, JobState, TaskState},
     error::TranscodeError,
 };
 
@@ -242,6 +242,18 @@ impl JobTransaction {
         }
         self.add_tasks(vec![first_task(&self.job)]).await?;
         Ok(true)
+    }
+
+    /// Sets the priority of the job and of its tasks.
+    pub(crate) async fn set_priority(&mut self, priority: JobPriority) -> Result<(), TranscodeError> {
+        self.job.priority = priority;
+        task::Entity::update_many()
+            .col_expr(task::Column::JobPriority, Expr::value(priority))
+            .filter(task::Column::JobId.eq(&self.job.id))
+            .filter(task::Column::State.is_in(TaskState::OPEN))
+            .exec(&self.transaction)
+            .await?;
+        Ok(())
     }
 
     /// Whether the job has not ended.

@@ -1,10 +1,12 @@
 //! Queries of jobs.
 
 use reelmill_mesh::paging::Cursor;
-use reelmill_platform::database::{after_in_list, begin_snapshot, is_unique_violation};
+use reelmill_platform::database::{
+    after_in_ascending_list, after_in_list, begin_snapshot, is_unique_violation,
+};
 use reelmill_proto::{seconds, transcode::TranscodeOptions};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, Condition, EntityTrait as _, IntoActiveModel as _,
+    ActiveModelTrait as _, ColumnTrait as _, Condition, EntityTrait as _, IntoActiveModel as _, Order,
     QueryFilter as _, QueryOrder as _, QuerySelect as _, Select, TransactionTrait as _, sea_query::Expr,
 };
 
@@ -35,6 +37,34 @@ pub(crate) struct NewJob {
     pub(crate) options: Option<TranscodeOptions>,
     pub(crate) priority: JobPriority,
     pub(crate) now: i64,
+}
+
+/// Which jobs of an owner are listed, and in which order.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct JobFilter {
+    /// Empty for any.
+    pub(crate) states: Vec<JobState>,
+    /// Empty for any.
+    pub(crate) video: String,
+    /// Unix milliseconds, like the next one.
+    pub(crate) created_after: Option<i64>,
+    pub(crate) created_before: Option<i64>,
+    pub(crate) oldest_first: bool,
+}
+
+impl JobFilter {
+    fn condition(&self) -> Condition {
+        let mut condition = Condition::all();
+        if !self.states.is_empty() {
+            condition = condition.add(job::Column::State.is_in(self.states.iter().copied()));
+        }
+        if !self.video.is_empty() {
+            condition = condition.add(job::Column::Video.eq(&self.video));
+        }
+        condition
+            .add_option(self.created_after.map(|time| job::Column::CreateTime.gte(time)))
+            .add_option(self.created_before.map(|time| job::Column::CreateTime.lt(time)))
+    }
 }
 
 impl NewJob {
@@ -178,18 +208,27 @@ impl Db {
         Ok(self.details(job::Entity::find_by_id(id)).await?.pop())
     }
 
-    /// An owner's jobs after the cursor, the newest first.
+    /// An owner's jobs that match a filter, after the cursor.
     pub(crate) async fn jobs_of_owner(
         &self,
         owner: &str,
+        filter: &JobFilter,
         after: Option<&Cursor>,
         limit: u64,
     ) -> Result<Vec<JobDetails>, TranscodeError> {
+        let order = if filter.oldest_first { Order::Asc } else { Order::Desc };
+        let position = after.map(Cursor::position);
+        let after = if filter.oldest_first {
+            after_in_ascending_list(position, job::Column::CreateTime, job::Column::Id)
+        } else {
+            after_in_list(position, job::Column::CreateTime, job::Column::Id)
+        };
         let jobs = job::Entity::find()
             .filter(job::Column::Owner.eq(owner))
-            .filter(after_in_list(after.map(Cursor::position), job::Column::CreateTime, job::Column::Id))
-            .order_by_desc(job::Column::CreateTime)
-            .order_by_desc(job::Column::Id)
+            .filter(filter.condition())
+            .filter(after)
+            .order_by(job::Column::CreateTime, order.clone())
+            .order_by(job::Column::Id, order)
             .limit(limit);
         self.details(jobs).await
     }

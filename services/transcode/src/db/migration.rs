@@ -37,10 +37,12 @@ impl MigrationTrait for CreateTables {
         for table in tables {
             manager.create_table(table).await?;
         }
-        let indexes: [(&str, &str, &[&str]); 13] = [
+        let indexes: [(&str, &str, &[&str]); 15] = [
             ("jobs", "jobs_by_owner", &["owner", "create_time", "id"]),
             ("jobs", "jobs_by_revision", &["revision"]),
             ("jobs", "jobs_by_state", &["state", "owner"]),
+            ("jobs", "jobs_by_start_time", &["start_time"]),
+            ("jobs", "jobs_by_end_time", &["state", "end_time"]),
             ("jobs", "jobs_by_cleanup_time", &["cleanup_time"]),
             ("job_renditions", "job_renditions_by_position", &["job_id", "position"]),
             ("tasks", "tasks_by_job", &["job_id"]),
@@ -57,7 +59,17 @@ impl MigrationTrait for CreateTables {
             (
                 "tasks",
                 "tasks_by_owner",
-                &["state", "owner", "class", "ready_time", "job_priority", "job_id", "job_position", "id"],
+                &[
+                    "state",
+                    "owner",
+                    "class",
+                    "ready_time",
+                    "job_priority",
+                    "stage",
+                    "job_id",
+                    "job_position",
+                    "id",
+                ],
             ),
             ("owner_shares", "owner_shares_by_virtual_finish", &["class", "virtual_finish"]),
             ("workers", "workers_by_last_seen_time", &["encoder_build", "last_seen_time"]),
@@ -245,6 +257,7 @@ fn tasks() -> TableCreateStatement {
         text("owner"),
         text("class"),
         integer("job_priority"),
+        integer("stage"),
         integer("job_position"),
         bigint("cost"),
         bigint("virtual_start"),

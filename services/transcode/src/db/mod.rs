@@ -9,6 +9,7 @@ mod job_transaction;
 mod jobs;
 pub(crate) mod migration;
 mod outputs;
+mod queue_position;
 mod tasks;
 mod workers;
 
@@ -18,7 +19,7 @@ pub(crate) use self::{
     entity::{JobRow, OutputRow, RenditionRow, TaskRow, WarningRow, WorkerRow},
     job_details::JobDetails,
     job_transaction::JobTransaction,
-    jobs::NewJob,
+    jobs::{JobFilter, NewJob},
     tasks::{TaskCounts, new_task},
 };
 

@@ -40,6 +40,7 @@ pub(crate) fn new_task(job: &JobRow, kind: TaskKind, index: i32) -> TaskRow {
         owner: job.owner.clone(),
         class: TaskClass::Bulk,
         job_priority: job.priority,
+        stage: 0,
         job_position: 0,
         cost: cost_of_kind(kind),
         virtual_start: 0,

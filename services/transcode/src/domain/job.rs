@@ -1,5 +1,6 @@
 //! The state machine of a job.
 
+use reelmill_proto::transcode::job::State;
 use sea_orm::{DeriveActiveEnum, EnumIter};
 
 /// State of a job.
@@ -39,6 +40,18 @@ pub(crate) enum JobEvent {
 }
 
 impl JobState {
+    /// The state of a request; none if it is unspecified.
+    pub(crate) fn requested(state: State) -> Option<Self> {
+        match state {
+            State::Unspecified => None,
+            State::Queued => Some(Self::Queued),
+            State::Running => Some(Self::Running),
+            State::Succeeded => Some(Self::Succeeded),
+            State::Failed => Some(Self::Failed),
+            State::Cancelled => Some(Self::Cancelled),
+        }
+    }
+
     /// Whether the state is terminal.
     pub(crate) fn has_ended(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)

@@ -17,7 +17,9 @@ pub(crate) use self::{
         task_name_ids,
     },
     output::{AllowedOutputs, OutputKind},
-    scheduling::{JobPriority, OwnerLimits, OwnerTasks, TaskClass, VirtualTime, cost, cost_of_kind},
+    scheduling::{
+        JobPriority, OwnerLimits, OwnerTasks, RecentJobs, TaskClass, VirtualTime, cost, cost_of_kind,
+    },
     task::{
         CONFIRMATION_WAIT_MS, Completion, FailureCounts, Lease, LeaseLost, RetryDecision, TaskKind,
         TaskRules, TaskState,

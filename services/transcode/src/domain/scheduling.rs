@@ -9,7 +9,7 @@
 //! a priority can be changed as long as they wait.
 
 use reelmill_media::plan::{Plan, WorkUnit};
-use reelmill_proto::transcode::TaskClass as TaskClassMessage;
+use reelmill_proto::transcode::{TaskClass as TaskClassMessage, job::Priority};
 use sea_orm::{DeriveActiveEnum, EnumIter};
 
 use super::task::TaskKind;
@@ -65,6 +65,48 @@ pub(crate) enum JobPriority {
     /// After the owner's other jobs.
     #[sea_orm(num_value = 2)]
     Low,
+}
+
+impl From<JobPriority> for Priority {
+    fn from(priority: JobPriority) -> Self {
+        match priority {
+            JobPriority::High => Self::High,
+            JobPriority::Normal => Self::Normal,
+            JobPriority::Low => Self::Low,
+        }
+    }
+}
+
+impl JobPriority {
+    /// The priority of a request; none if it is unspecified.
+    pub(crate) fn requested(priority: Priority) -> Option<Self> {
+        match priority {
+            Priority::Unspecified => None,
+            Priority::High => Some(Self::High),
+            Priority::Normal => Some(Self::Normal),
+            Priority::Low => Some(Self::Low),
+        }
+    }
+}
+
+/// What is known of the last jobs, to estimate when the next ones start and end.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct RecentJobs {
+    /// Milliseconds from the start of a job to that of the next one.
+    pub(crate) start_interval_ms: Option<f64>,
+    /// Milliseconds from the start of a job to its end, for each byte of its source.
+    pub(crate) ms_per_byte: Option<f64>,
+}
+
+impl RecentJobs {
+    /// Estimated start and end of a job at a position in the queue, from 1.
+    pub(crate) fn estimate(&self, position: i64, source_bytes: i64, now: i64) -> (Option<i64>, Option<i64>) {
+        #[allow(clippy::cast_possible_truncation)]
+        let after = |time: i64, ms: f64| time.saturating_add(ms as i64);
+        let start = self.start_interval_ms.map(|interval| after(now, interval * position as f64));
+        let end = start.zip(self.ms_per_byte).map(|(start, ms)| after(start, ms * source_bytes as f64));
+        (start, end)
+    }
 }
 
 /// Cost of a work unit: what it takes from its owner's share.
@@ -142,7 +184,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{OwnerLimits, OwnerTasks, VirtualTime};
+    use super::{OwnerLimits, OwnerTasks, RecentJobs, VirtualTime};
 
     const LIMITS: OwnerLimits = OwnerLimits { queued: 16, running: None, started_jobs: 16 };
 
@@ -258,6 +300,14 @@ mod tests {
             let allowed = 200 * (slots as i64 + 2);
             prop_assert!(most - least <= allowed, "{:?}", served);
         }
+    }
+
+    #[test]
+    fn estimate_is_in_proportion_to_position_and_size() {
+        let recent = RecentJobs { start_interval_ms: Some(500.0), ms_per_byte: Some(0.01) };
+        assert_eq!(recent.estimate(4, 100_000, 10_000), (Some(12_000), Some(13_000)));
+        let idle = RecentJobs { start_interval_ms: None, ..recent };
+        assert_eq!(idle.estimate(4, 100_000, 10_000), (None, None));
     }
 
     #[test]

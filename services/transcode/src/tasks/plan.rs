@@ -71,6 +71,8 @@ fn other_tasks(job: &JobRow, plan: &plan::Plan, first: &TaskRow) -> Vec<TaskRow>
     let others = (1..).zip(plan.work_units.iter().skip(1));
     let tasks = others.map(|(index, work_unit)| TaskRow {
         class: TaskClass::of(plan, work_unit),
+        // Sound first: of a long video it is a BULK task, and the video is playable with its first segment.
+        stage: i32::from(work_unit.chunk.is_some()),
         job_position: i32::try_from(work_unit.priority).unwrap_or(i32::MAX),
         cost: cost(plan, work_unit),
         required_build: first.required_build.clone(),

@@ -1,15 +1,18 @@
 //! TranscodeService: jobs as their owners and the upload role see them.
 
+use reelmill_proto::timestamp;
 use reelmill_proto::transcode::{
     CancelJobRequest, FailTaskRequest, Failure, FailureCause, GetJobRequest, ListJobsRequest,
-    RetryJobRequest, TranscodeOptions, WatchJobRequest, WatchJobsRequest, job::State,
+    RetryJobRequest, SetJobPriorityRequest, TranscodeOptions, WatchJobRequest, WatchJobsRequest,
+    job::{Priority, State},
     transcode_options::Preset,
 };
 use rstest::rstest;
 use tokio::time::timeout;
 
 use crate::support::{
-    Backend, EMPTY_QUEUE_WAIT, RESPONSE_TIMEOUT, TestSystem, complete_request, open_report_stream, reason,
+    Backend, EMPTY_QUEUE_WAIT, RESPONSE_TIMEOUT, START_TIME_MS, TestSystem, complete_request, job_name,
+    open_report_stream, reason,
 };
 
 #[rstest]
@@ -62,7 +65,7 @@ async fn list_jobs_returns_pages_newest_first(#[case] backend: Backend) {
     let mut names = Vec::new();
     let mut page_token = String::new();
     loop {
-        let request = ListJobsRequest { page_size: 2, page_token };
+        let request = ListJobsRequest { page_size: 2, page_token, ..ListJobsRequest::default() };
         let page = system.user_client("ann").list_jobs(request).await.unwrap().into_inner();
         assert!(page.jobs.len() <= 2);
         names.extend(page.jobs.into_iter().map(|job| job.video));
@@ -72,7 +75,7 @@ async fn list_jobs_returns_pages_newest_first(#[case] backend: Backend) {
         }
     }
     assert_eq!(names, ["videos/v4", "videos/v3", "videos/v2", "videos/v1", "videos/v0"]);
-    let bad = ListJobsRequest { page_token: "%%%".to_owned(), page_size: 0 };
+    let bad = ListJobsRequest { page_token: "%%%".to_owned(), ..ListJobsRequest::default() };
     assert_eq!(reason(system.user_client("ann").list_jobs(bad).await), "PAGE_TOKEN_INVALID");
 }
 
@@ -207,4 +210,106 @@ async fn retry_job_whose_source_was_deleted_is_rejected(#[case] backend: Backend
     system.put_source("v1").await;
     let retried = system.user_client("ann").retry_job(retry()).await.unwrap().into_inner().job.unwrap();
     assert_eq!(retried.state(), State::Queued);
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn list_jobs_filters_by_state_video_and_time_in_either_order(#[case] backend: Backend) {
+    let system = TestSystem::start(backend).await;
+    let start = START_TIME_MS;
+    let mut names = Vec::new();
+    for video in ["v0", "v1", "v2"] {
+        names.push(system.create_job("ann", video).await.name);
+        system.advance_clock(10);
+    }
+    let cancel = CancelJobRequest { name: names[1].clone() };
+    system.upload_client().cancel_job(cancel).await.unwrap();
+    let list = async |request: ListJobsRequest| -> Vec<String> {
+        let response = system.user_client("ann").list_jobs(request).await.unwrap().into_inner();
+        response.jobs.into_iter().map(|job| job.name).collect()
+    };
+    let any = ListJobsRequest::default;
+    let queued = list(ListJobsRequest { states: vec![State::Queued.into()], ..any() }).await;
+    assert_eq!(queued, [names[2].clone(), names[0].clone()]);
+    let of_video = list(ListJobsRequest { video: "videos/v1".to_owned(), ..any() }).await;
+    assert_eq!(of_video, [names[1].clone()]);
+    let after = Some(timestamp(start + 10_000));
+    assert_eq!(list(ListJobsRequest { created_after: after, ..any() }).await.len(), 2);
+    assert_eq!(list(ListJobsRequest { created_before: after, ..any() }).await, [names[0].clone()]);
+
+    let oldest_first = || ListJobsRequest { order_by: "create_time".to_owned(), page_size: 2, ..any() };
+    let page = system.user_client("ann").list_jobs(oldest_first()).await.unwrap().into_inner();
+    let rest = list(ListJobsRequest { page_token: page.next_page_token, ..oldest_first() }).await;
+    let listed: Vec<_> = page.jobs.into_iter().map(|job| job.name).chain(rest).collect();
+    assert_eq!(listed, names);
+    for bad in [
+        ListJobsRequest { order_by: "size".to_owned(), ..any() },
+        ListJobsRequest { states: vec![State::Unspecified.into()], ..any() },
+    ] {
+        assert_eq!(reason(system.user_client("ann").list_jobs(bad).await), "FIELD_INVALID");
+    }
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn get_job_in_queue_returns_position_and_estimated_times(#[case] backend: Backend) {
+    let system = TestSystem::start(backend).await;
+    for video in ["v0", "v1"] {
+        system.create_job("ann", video).await;
+        let started = system.start_next_task().await;
+        system.advance_clock(10);
+        system.complete_single_task_job(&started).await;
+    }
+    let mut names = Vec::new();
+    for video in 0..20 {
+        names.push(system.create_job("ann", &format!("w{video}")).await.name);
+    }
+    system.transcode.queue_tasks().await.unwrap();
+    let mut jobs = Vec::new();
+    for name in &names {
+        jobs.push(system.get_job(name).await);
+    }
+    let positions: Vec<_> = jobs.iter().map(|job| job.queue_position).collect();
+    assert_eq!(positions, (1..=20).collect::<Vec<_>>(), "sixteen queued, four held back");
+    // A job was started every ten seconds and took ten.
+    let now = (START_TIME_MS + 20_000) / 1000;
+    let (start, end) = (jobs[2].estimated_start_time.unwrap(), jobs[2].estimated_end_time.unwrap());
+    assert_eq!((start.seconds - now, end.seconds - now), (30, 40));
+    system.start_task().await;
+    let running = system.get_job(&names[0]).await;
+    assert_eq!((running.queue_position, running.estimated_start_time), (0, None));
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn set_job_priority_reorders_the_owners_waiting_jobs(#[case] backend: Backend) {
+    let system = TestSystem::start(backend).await;
+    let mut names = Vec::new();
+    for video in 0..20 {
+        names.push(system.create_job("ann", &format!("v{video}")).await.name);
+    }
+    system.transcode.queue_tasks().await.unwrap();
+    let set = |name: &str, priority: Priority| SetJobPriorityRequest {
+        name: name.to_owned(),
+        priority: priority.into(),
+    };
+    let changed = system.user_client("ann").set_job_priority(set(&names[19], Priority::High)).await.unwrap();
+    assert_eq!(changed.into_inner().job.unwrap().priority(), Priority::High);
+    system.user_client("ann").set_job_priority(set(&names[0], Priority::Low)).await.unwrap();
+    let mut order = Vec::new();
+    while let Some(started) = system.try_start_task().await {
+        order.push(job_name(&started.lease.unwrap()));
+    }
+    assert_eq!(order[..2], [names[19].clone(), names[1].clone()]);
+    assert!(!order.contains(&names[0]), "the last one");
+    let other = system.user_client("bob").set_job_priority(set(&names[3], Priority::High)).await;
+    assert_eq!(reason(other), "JOB_NOT_FOUND");
+    let unspecified = system.user_client("ann").set_job_priority(set(&names[3], Priority::Unspecified)).await;
+    assert_eq!(reason(unspecified), "FIELD_INVALID");
 }

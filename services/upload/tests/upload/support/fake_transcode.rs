@@ -8,8 +8,9 @@ use std::{
 use futures::{StreamExt as _, stream::BoxStream};
 use reelmill_proto::transcode::{
     CancelJobRequest, CancelJobResponse, CreateJobRequest, CreateJobResponse, GetJobRequest, GetJobResponse,
-    Job, ListJobsRequest, ListJobsResponse, RetryJobRequest, RetryJobResponse, WatchJobRequest,
-    WatchJobResponse, WatchJobsRequest, WatchJobsResponse, job, transcode_service_server::TranscodeService,
+    Job, ListJobsRequest, ListJobsResponse, RetryJobRequest, RetryJobResponse, SetJobPriorityRequest,
+    SetJobPriorityResponse, WatchJobRequest, WatchJobResponse, WatchJobsRequest, WatchJobsResponse, job,
+    transcode_service_server::TranscodeService,
 };
 use tokio::sync::broadcast;
 use tonic::{Request, Response, Status};
@@ -126,6 +127,13 @@ impl TranscodeService for FakeTranscode {
         drop(state);
         self.send(report);
         Ok(Response::new(CreateJobResponse { job: Some(job) }))
+    }
+
+    async fn set_job_priority(
+        &self,
+        _: Request<SetJobPriorityRequest>,
+    ) -> Result<Response<SetJobPriorityResponse>, Status> {
+        unimplemented()
     }
 
     async fn retry_job(

@@ -9,7 +9,7 @@ use std::{
 };
 
 use reelmill_proto::{
-    transcode::{Rendition, RetryJobRequest, TranscodeOptions},
+    transcode::{ListJobsRequest, Rendition, RetryJobRequest, TranscodeOptions},
     upload::{UploadSession, Video},
 };
 use tokio::sync::{Notify, watch};
@@ -106,6 +106,8 @@ pub struct State {
     pub is_failed: bool,
     /// RetryJob requests.
     pub retried: Vec<RetryJobRequest>,
+    /// ListJobs requests.
+    pub listed_jobs: Vec<ListJobsRequest>,
 
     /// What downloads return.
     pub file: Vec<u8>,

@@ -18,6 +18,7 @@ impl TranscodeService for FakeServer {
     async fn list_jobs(&self, request: Request<ListJobsRequest>) -> RpcResult<ListJobsResponse> {
         self.authenticate(&request)?;
         let job = Job { name: "jobs/1".into(), state: job::State::Running.into(), ..Job::default() };
+        self.state().listed_jobs.push(request.into_inner());
         ok(ListJobsResponse { jobs: vec![job], next_page_token: String::new() })
     }
 
@@ -36,6 +37,15 @@ impl TranscodeService for FakeServer {
         ok(CancelJobResponse {
             job: Some(Job { name, state: job::State::Cancelled.into(), ..Job::default() }),
         })
+    }
+
+    async fn set_job_priority(
+        &self,
+        request: Request<SetJobPriorityRequest>,
+    ) -> RpcResult<SetJobPriorityResponse> {
+        self.authenticate(&request)?;
+        let SetJobPriorityRequest { name, priority } = request.into_inner();
+        ok(SetJobPriorityResponse { job: Some(Job { name, priority, ..Job::default() }) })
     }
 
     async fn retry_job(&self, request: Request<RetryJobRequest>) -> RpcResult<RetryJobResponse> {
