@@ -1,9 +1,9 @@
 //! `reelmill admin`: commands for the operator. They call the transcode service directly, with the mesh key of the
 //! configuration.
 
-use std::{io::Write as _, path::Path};
+use std::{io::Write as _, path::Path, process::ExitCode};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use reelmill_client::{columns, format_table, format_time};
 use reelmill_mesh::{Channel, MeshKey, reason_of};
@@ -66,17 +66,31 @@ pub enum AdminCommand {
     Reconcile,
 }
 
-/// Runs a command; prints its result as a table, or as JSON if `json`.
-pub async fn run(command: AdminCommand, config: &Config, json: bool) -> anyhow::Result<()> {
+/// Exit codes, the same as those of the client's commands.
+const UNREACHABLE: u8 = 3;
+const REFUSED: u8 = 4;
+
+/// Runs a command; prints its result as a table, or as JSON if `json`. Returns the exit code.
+pub async fn run(command: AdminCommand, config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     let address = admin_address(config);
     let channel = channel(config, &address)?;
-    let output = execute(command, AdminServiceClient::new(channel)).await.map_err(|status| {
-        let reason = reason_of(&status).unwrap_or_else(|| format!("{:?}", status.code()));
-        anyhow!("the transcode service at {address}: {} ({reason})", status.message())
-    })?;
+    let output = match execute(command, AdminServiceClient::new(channel)).await {
+        Ok(output) => output,
+        Err(status) => {
+            let reason = reason_of(&status);
+            let shown = reason.clone().unwrap_or_else(|| format!("{:?}", status.code()));
+            let message = status.message();
+            writeln!(std::io::stderr(), "reelmill: the transcode service at {address}: {message} ({shown})")?;
+            return Ok(ExitCode::from(if reason.is_some() { REFUSED } else { UNREACHABLE }));
+        }
+    };
     let text = if json { output.json } else { output.text };
-    writeln!(std::io::stdout(), "{text}")?;
-    Ok(())
+    match writeln!(std::io::stdout(), "{text}") {
+        // A reader such as `head` has read enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+        printed => printed?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn channel(config: &Config, address: &str) -> anyhow::Result<Channel> {

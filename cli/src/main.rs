@@ -52,6 +52,7 @@ enum ServerCommand {
     /// Runs one worker as a process of its own
     Worker(RoleOptions),
     /// Commands for the operator: what waits and runs, workers, dead letters, pause and drain
+    #[command(after_help = reelmill_client::EXIT_CODES)]
     Admin {
         #[command(flatten)]
         role: RoleOptions,
@@ -101,10 +102,7 @@ fn main() -> ExitCode {
         Command::Server(ServerCommand::Admin { role, admin }) => {
             let json = cli.client.json;
             let run = async { admin::run(admin.command, &load(role, Vec::new())?, json).await };
-            match runtime.block_on(run) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => print_error(&error),
-            }
+            runtime.block_on(run).unwrap_or_else(|error| print_error(&error))
         }
         Command::Server(command) => match runtime.block_on(serve(command)) {
             Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,5 @@
-//! The commands that a worker runs for a short video: one ffmpeg for the whole plan, then one remux per rung. Here they
-//! read and write files. The overhead of the worker, its jail and the object store is part of the `job` group.
+//! The commands that a worker runs for a video of one work unit: one ffmpeg for the whole plan, then one remux per rung.
+//! Here they read and write files. The overhead of the worker, its jail and the object store is part of the `job` group.
 
 use std::path::Path;
 
@@ -25,11 +25,17 @@ pub(super) async fn probe(clip: &Path) -> anyhow::Result<Source> {
     probe::parse(&output.stdout).map_err(|failure| anyhow::anyhow!("{}: {failure:?}", clip.display()))
 }
 
-/// The plan of a job with these options. An empty slice means all rungs.
+/// The plan of a job with these options, as for a source of unknown duration: in one work unit. An empty slice means all
+/// rungs.
 pub(super) fn plan(source: &Source, preset: Preset, rungs: &[u32]) -> anyhow::Result<Plan> {
+    let mut source = Source { duration: None, ..source.clone() };
+    if let Some(video) = &mut source.video {
+        video.duration = None;
+    }
+    let source = &source;
     let options = Options { preset, rungs: rungs.to_vec(), threads: ENCODER_THREADS, ..Options::default() };
     let plan = plan::plan(source, &options);
-    ensure!(plan.is_single(), "the clip is so long that it would be split into chunks");
+    ensure!(plan.is_single(), "the plan has several work units");
     Ok(plan)
 }
 

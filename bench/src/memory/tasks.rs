@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Name, size and default length in seconds of each source, and the goal for its ffmpeg, MB. The first is split into
-/// chunks, so that every slot of the worker is busy; the second is one task of six rungs.
+/// chunks, so that every slot of the worker is busy; the largest tasks of the second have all six rungs.
 const SOURCES: [(&str, &str, u32, f64); 2] =
     [("1080p", "1920x1080", 40, 600.0), ("4K", "3840x2160", 8, 2200.0)];
 const WORKER_GOAL_MB: f64 = 100.0;

@@ -101,7 +101,7 @@ pub async fn jobs(server: &Server, console: Console, args: &JobsArgs) -> Result<
             break;
         }
     }
-    let text = if all.jobs.is_empty() { "no jobs yet".to_owned() } else { job_table(&all.jobs) };
+    let text = if all.jobs.is_empty() { "no jobs".to_owned() } else { job_table(&all.jobs) };
     console.result("reelmill.transcode.v1.ListJobsResponse", &all, &text)
 }
 

@@ -106,7 +106,7 @@ async fn check_hls(master: &str) {
     let media = format!("{base}/{}", text.lines().find(|line| *line == "720p.m3u8").unwrap());
     let list = http.get(&media).send().await.unwrap().text().await.unwrap();
     let segment = list.lines().find(|line| line.ends_with(".m4s")).unwrap();
-    assert_eq!(task_and_attempt_of(segment), (0, 1), "the first attempt at the only task");
+    assert_eq!(task_and_attempt_of(segment).1, 1, "the first attempt at its task");
     let segment = format!("{}/{segment}", media.rsplit_once('/').unwrap().0);
     let part = http.get(&segment).header("range", "bytes=4-7").send().await.unwrap();
     assert_eq!(part.status(), 206);

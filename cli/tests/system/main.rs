@@ -4,6 +4,7 @@ mod dependencies;
 mod end_to_end;
 mod faults;
 mod hostile;
+mod operator;
 mod page;
 mod startup;
 mod support;

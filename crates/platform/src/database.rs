@@ -202,7 +202,8 @@ async fn begin_exclusive(database: &DatabaseConnection) -> Result<DatabaseTransa
     Ok(transaction)
 }
 
-/// The same for a list that is sorted the oldest first.
+/// Selects the rows after a position (creation time in Unix milliseconds, id) in a list that is sorted by both, oldest
+/// first; without a position, all rows.
 pub fn after_in_ascending_list<C: ColumnTrait>(
     position: Option<(i64, &str)>,
     create_time: C,

@@ -28,6 +28,9 @@ pub enum TranscodeError {
     /// The worker may not run the task.
     #[error(transparent)]
     LeaseLost(#[from] LeaseLost),
+    /// A job that has ended has no priority.
+    #[error("the job has ended")]
+    JobEnded,
     /// A job that succeeded cannot be retried.
     #[error("the job succeeded")]
     JobSucceeded,
@@ -89,6 +92,9 @@ impl From<TranscodeError> for Status {
                 RpcError::not_found(Reason::WorkerNotFound, "no such worker was seen within the last day")
             }
             TranscodeError::LeaseLost(lease) => RpcError::precondition(Reason::LeaseLost, lease.to_string()),
+            TranscodeError::JobEnded => {
+                RpcError::precondition(Reason::JobEnded, "the job has ended: there is nothing to put first")
+            }
             TranscodeError::JobSucceeded => RpcError::precondition(
                 Reason::JobSucceeded,
                 "the video was transcoded successfully: there is nothing to retry",

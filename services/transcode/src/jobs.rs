@@ -1,4 +1,6 @@
-//! Jobs: create, get, list, retry, cancel.
+//! Jobs: create, get, list, set the priority, retry, cancel.
+
+use std::sync::Arc;
 
 use reelmill_mesh::{
     Caller,
@@ -15,6 +17,7 @@ use crate::{
     domain::{JobEvent, JobPriority, JobState, RecentJobs, TaskState, job_id},
     error::TranscodeError,
     job_changes::JobChanges,
+    scheduler::Scheduler,
 };
 
 /// Jobs as their owners and the upload service use them.
@@ -22,16 +25,23 @@ pub(crate) struct Jobs {
     db: Db,
     objects: Objects,
     changes: JobChanges,
+    scheduler: Arc<Scheduler>,
     clock: Clock,
 }
 
 impl Jobs {
-    pub(crate) fn new(db: Db, objects: Objects, changes: JobChanges, clock: Clock) -> Self {
-        Self { db, objects, changes, clock }
+    pub(crate) fn new(
+        db: Db,
+        objects: Objects,
+        changes: JobChanges,
+        scheduler: Arc<Scheduler>,
+        clock: Clock,
+    ) -> Self {
+        Self { db, objects, changes, scheduler, clock }
     }
 
-    /// Creates a job with its first task. Repeated with the same `request_id`, returns the same job. The sweeper sends
-    /// the task's wake-up, so that an unavailable queue only delays it.
+    /// Creates a job with its first task. Repeated with the same `request_id`, returns the same job. The scheduler queues
+    /// the task, so that an unavailable queue only delays it.
     pub(crate) async fn create(&self, new: NewJob) -> Result<JobDetails, TranscodeError> {
         let id = new.id.clone();
         let details = self.db.create_job(new).await?;
@@ -85,10 +95,10 @@ impl Jobs {
 
     /// The last jobs, for [`Jobs::add_queue_position`].
     pub(crate) async fn recent(&self) -> Result<RecentJobs, TranscodeError> {
-        self.db.recent_jobs(self.clock.now_millis()).await
+        self.db.recent_jobs().await
     }
 
-    /// Sets the priority of a job of the caller among the jobs of its owner. An ended job stays as it is.
+    /// Sets the priority of a job of the caller among the jobs of its owner.
     pub(crate) async fn set_priority(
         &self,
         caller: &Caller,
@@ -97,13 +107,13 @@ impl Jobs {
     ) -> Result<JobDetails, TranscodeError> {
         let details = self.get(caller, name).await?;
         let mut transaction = self.db.lock_job(&details.row.id).await?;
-        if !transaction.is_open() || transaction.job.priority == priority {
-            return Ok(details);
+        if !transaction.is_open() {
+            return Err(TranscodeError::JobEnded);
         }
         transaction.set_priority(priority).await?;
         let details = transaction.commit().await?;
-        // Queued tasks get new places in the order.
-        self.db.unqueue_tasks(&details.row.owner).await?;
+        // Also for a repetition: the first call may have been cut off here.
+        self.scheduler.requeue(&details.row.owner).await?;
         self.changes.announce(&details).await;
         Ok(details)
     }

@@ -4,8 +4,9 @@
 //! The database is authoritative. A queue message only says that there is work, a pub/sub message only that a job
 //! changed.
 //!
-//! Requests read downhill: `job_service` and `worker_service` (RPC) call `jobs` and `tasks`, these ask
-//! `domain` (pure rules) and write through `db`. In the background run `sweeper`, `publisher` and `cleanup`.
+//! Requests read downhill: `transcode_service`, `worker_service` and `admin_service` (RPC) call `jobs`, `tasks` and
+//! `workers`, these ask `domain` (pure rules) and write through `db`. In the background run `scheduler`, which queues
+//! tasks, `sweeper`, `publisher` and `cleanup`.
 
 mod admin_service;
 mod cleanup;
@@ -197,11 +198,18 @@ impl Transcode {
                 changes: changes.clone(),
                 progress: Arc::clone(&progress),
                 publications: Arc::clone(&publications),
+                scheduler: Arc::clone(&scheduler),
             },
             failer,
         };
         let transcode_rpc = TranscodeRpc {
-            jobs: Jobs::new(db.clone(), objects.clone(), changes.clone(), clock.clone()),
+            jobs: Jobs::new(
+                db.clone(),
+                objects.clone(),
+                changes.clone(),
+                Arc::clone(&scheduler),
+                clock.clone(),
+            ),
             feed,
             progress: Arc::clone(&progress),
             clock: clock.clone(),
@@ -225,6 +233,7 @@ impl Transcode {
                 plans,
                 changes,
                 progress: Arc::clone(&progress),
+                scheduler: Arc::clone(&scheduler),
                 replan_after: config.replan_after,
             },
             clock: clock.clone(),

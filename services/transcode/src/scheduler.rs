@@ -1,9 +1,9 @@
 //! Queues waiting tasks, as many of each owner as the limits allow, and wakes workers for them.
 
 use std::{
-    collections::BTreeSet,
+    collections::{HashSet, VecDeque},
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -38,21 +38,58 @@ pub(crate) struct Scheduler {
     express_queued: Notify,
 }
 
-/// Owners whose waiting tasks are to be queued.
+/// Owners whose waiting tasks are to be queued, and queued tasks that are to be announced.
 #[derive(Default)]
 struct Requests {
-    owners: Mutex<BTreeSet<String>>,
-    added: Notify,
+    state: Mutex<RequestState>,
+    owner_added: Notify,
+    task_added: Notify,
+}
+
+#[derive(Default)]
+struct RequestState {
+    /// In the order of their requests.
+    owners: VecDeque<String>,
+    /// Owners whose tasks are being queued.
+    running: HashSet<String>,
+    announcements: Vec<QueuedTask>,
 }
 
 impl Requests {
     fn add(&self, owner: &str) {
-        self.owners.lock().unwrap_or_else(PoisonError::into_inner).insert(owner.to_owned());
-        self.added.notify_one();
+        let mut state = self.state();
+        if !state.owners.iter().any(|known| known == owner) {
+            state.owners.push_back(owner.to_owned());
+        }
+        drop(state);
+        self.owner_added.notify_one();
     }
 
-    fn take(&self) -> Option<String> {
-        self.owners.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
+    /// The next owner that is not running; it is running until [`Requests::finish`].
+    fn start_next(&self) -> Option<String> {
+        let mut state = self.state();
+        let index = state.owners.iter().position(|owner| !state.running.contains(owner))?;
+        let owner = state.owners.remove(index)?;
+        state.running.insert(owner.clone());
+        Some(owner)
+    }
+
+    fn finish(&self, owner: &str) {
+        self.state().running.remove(owner);
+        self.owner_added.notify_one();
+    }
+
+    fn announce(&self, tasks: &[QueuedTask]) {
+        self.state().announcements.extend_from_slice(tasks);
+        self.task_added.notify_one();
+    }
+
+    fn take_announcements(&self) -> Vec<QueuedTask> {
+        std::mem::take(&mut self.state().announcements)
+    }
+
+    fn state(&self) -> MutexGuard<'_, RequestState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -66,17 +103,24 @@ impl Scheduler {
         self.requests.add(owner);
     }
 
-    /// Wakes workers for tasks that were queued.
-    pub(crate) async fn announce(&self, tasks: &[QueuedTask]) {
-        let express = tasks.iter().filter(|task| task.class == TaskClass::Express).count();
-        for _ in 0..express {
+    /// Wakes workers for tasks that were queued: at once those that wait in this process, the others in the background,
+    /// because the queue may be slow.
+    pub(crate) fn announce(&self, tasks: &[QueuedTask]) {
+        for _ in tasks.iter().filter(|task| task.class == TaskClass::Express) {
             self.express_queued.notify_one();
+        }
+        self.requests.announce(tasks);
+    }
+
+    async fn send_announcements(&self) {
+        let tasks = self.requests.take_announcements();
+        for _ in tasks.iter().filter(|task| task.class == TaskClass::Express) {
             // The wake-ups follow; and a waiting call asks again by itself after some seconds.
             if let Err(error) = self.pub_sub.publish(EXPRESS_TOPIC, Bytes::new()).await {
                 tracing::debug!(%error, "other processes were not notified of a queued task");
             }
         }
-        self.wake_ups.send(tasks).await;
+        self.wake_ups.send(&tasks).await;
     }
 
     /// Waits until an EXPRESS task was queued. Create it before looking for a task.
@@ -86,16 +130,22 @@ impl Scheduler {
         queued
     }
 
-    /// Queues tasks as requested, for ever.
+    /// Queues and announces tasks as requested, for ever.
     pub(crate) async fn run(&self) {
-        tokio::join!(self.queue_requested(), self.follow_express_topic());
+        let announce = async {
+            loop {
+                self.requests.task_added.notified().await;
+                self.send_announcements().await;
+            }
+        };
+        tokio::join!(self.queue_requested(), announce, self.follow_express_topic());
     }
 
     async fn queue_requested(&self) {
         let mut running = FuturesUnordered::new();
         loop {
             while running.len() < CONCURRENT_OWNERS
-                && let Some(owner) = self.requests.take()
+                && let Some(owner) = self.requests.start_next()
             {
                 running.push(async move {
                     if let Err(error) = self.queue(&owner).await {
@@ -103,11 +153,12 @@ impl Scheduler {
                         tokio::time::sleep(RETRY_INTERVAL).await;
                         self.request(&owner);
                     }
+                    self.requests.finish(&owner);
                 });
             }
             tokio::select! {
                 Some(()) = running.next(), if !running.is_empty() => {}
-                () = self.requests.added.notified() => {}
+                () = self.requests.owner_added.notified() => {}
             }
         }
     }
@@ -127,11 +178,14 @@ impl Scheduler {
         }
     }
 
-    /// Queues the tasks of all requested owners, now.
+    /// Queues and announces the tasks of all requested owners, now.
     pub(crate) async fn sweep(&self) -> Result<(), TranscodeError> {
-        while let Some(owner) = self.requests.take() {
-            self.queue(&owner).await?;
+        while let Some(owner) = self.requests.start_next() {
+            let queued = self.queue(&owner).await;
+            self.requests.finish(&owner);
+            queued?;
         }
+        self.send_announcements().await;
         Ok(())
     }
 
@@ -156,8 +210,14 @@ impl Scheduler {
     async fn queue(&self, owner: &str) -> Result<(), TranscodeError> {
         let queued = self.db.queue_tasks(owner, self.limits).await?;
         if !queued.is_empty() {
-            self.announce(&queued).await;
+            self.announce(&queued);
         }
         Ok(())
+    }
+
+    /// Queues the queued tasks of an owner again, in the order that their priorities now have. They were announced before.
+    pub(crate) async fn requeue(&self, owner: &str) -> Result<(), TranscodeError> {
+        self.db.unqueue_tasks(owner).await?;
+        self.db.queue_tasks(owner, self.limits).await.map(drop)
     }
 }

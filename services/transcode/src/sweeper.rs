@@ -58,20 +58,28 @@ impl Sweeper {
         if !is_in_grace {
             self.releaser.release_expired(now).await?;
         }
-        self.end_retry_delays().await?;
-        if self.db.claim_backlog_sweep(now, now + BACKLOG_INTERVAL_MS).await? {
-            self.scheduler.request_all().await?;
-            if !is_in_grace {
-                self.stranded_jobs.sweep(now).await?;
-            }
-            if let Err(error) = self.scheduler.replenish_wake_ups().await {
-                tracing::warn!(%error, "lost wake-ups were not replaced: retrying");
-            }
+        // A failure of these does not mean that workers could not renew their leases.
+        if let Err(error) = self.end_retry_delays().await {
+            tracing::warn!(%error, "retry delays were not ended: retrying");
+        }
+        if let Err(error) = self.sweep_backlog_if_due(now, is_in_grace).await {
+            tracing::warn!(%error, "sweeping over the backlog failed: retrying");
         }
         let next = self.db.next_task_time().await?;
         let sleep =
             next.map_or(MAX_SLEEP, |next| Duration::from_millis(u64::try_from(next - now).unwrap_or(0)));
         Ok(sleep.clamp(MIN_SLEEP, MAX_SLEEP))
+    }
+
+    async fn sweep_backlog_if_due(&self, now: i64, is_in_grace: bool) -> Result<(), TranscodeError> {
+        if !self.db.claim_backlog_sweep(now, now + BACKLOG_INTERVAL_MS).await? {
+            return Ok(());
+        }
+        self.scheduler.request_all().await?;
+        if !is_in_grace {
+            self.stranded_jobs.sweep(now).await?;
+        }
+        self.scheduler.replenish_wake_ups().await.map(drop)
     }
 
     /// Releases expired leases and handles jobs whose encoder build is gone, at the operator's request.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 /// Wakes [`crate::sweeper::Sweeper`] before its sleep ends. Call it after a commit that gives it something to do earlier:
-/// a queued task needs a wake-up, a lease has a new expiry.
+/// a retry delay or a lease has a new end.
 #[derive(Clone, Default)]
 pub(crate) struct SweeperSignal(Arc<Notify>);
 

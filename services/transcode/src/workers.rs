@@ -14,6 +14,7 @@ use crate::{
     job_changes::JobChanges,
     plans::Plans,
     progress::ProgressTracker,
+    scheduler::Scheduler,
 };
 
 /// Interval of a worker's calls.
@@ -28,9 +29,10 @@ const MAX_NAME_BYTES: usize = 256;
 const MAX_REPLANS: i32 = 3;
 /// A job of which all is done but a little waits this much longer for its encoder build than one of which nothing is done.
 const DONE_WAIT_FACTOR: f64 = 9.0;
+/// How long the tasks of a job are not queued after no worker with its encoder build was found.
+const STRANDED_DELAY: Duration = Duration::from_secs(60);
 /// Message of a job that waits for an encoder build.
-const BUILD_UNAVAILABLE: &str = "no worker has the encoder build that this video was begun with; \
-                                 it is encoded anew if none comes back";
+const BUILD_UNAVAILABLE: &str = "no worker has the encoder build that this video was begun with";
 
 /// The registered workers.
 pub(crate) struct Workers {
@@ -82,6 +84,7 @@ pub(crate) struct StrandedJobs {
     pub(crate) plans: Arc<Plans>,
     pub(crate) changes: JobChanges,
     pub(crate) progress: Arc<ProgressTracker>,
+    pub(crate) scheduler: Arc<Scheduler>,
     /// How long a job of which nothing is done waits for its build.
     pub(crate) replan_after: Duration,
 }
@@ -129,7 +132,12 @@ impl StrandedJobs {
             message: BUILD_UNAVAILABLE.to_owned(),
         };
         transaction.wait_for(&waiting, now);
-        self.changes.commit_tasks(transaction).await
+        // They would keep other tasks of their owner from being queued.
+        transaction.delay_tasks(build, now + duration_millis(STRANDED_DELAY)).await?;
+        let owner = transaction.job.owner.clone();
+        self.changes.commit_tasks(transaction).await?;
+        self.scheduler.request(&owner);
+        Ok(())
     }
 
     /// How long a job waits for its build: longer, the more of it is done.

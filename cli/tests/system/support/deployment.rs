@@ -22,6 +22,9 @@ pub struct RoleProcess {
     log: PathBuf,
 }
 
+/// The configuration of five processes.
+const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/production.toml");
+
 /// A running system.
 pub struct Deployment {
     pub folder: tempfile::TempDir,
@@ -132,12 +135,23 @@ impl Deployment {
         deployment
     }
 
+    /// The arguments that name the configuration.
+    pub fn config_args(&self) -> Vec<&'static str> {
+        match self.backends {
+            Some(_) => vec!["--config", CONFIG],
+            None => Vec::new(),
+        }
+    }
+
+    /// The variables of the configuration.
+    pub fn variables(&self) -> &[(String, String)] {
+        self.backends.as_ref().map_or(&[], |backends| &backends.variables)
+    }
+
     /// Starts or restarts one role.
     pub async fn start(&mut self, name: &'static str) {
-        let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/production.toml");
-        let backends = self.backends.as_ref().expect("a distributed deployment");
-        let mut role =
-            RoleProcess::start(self.folder.path(), &[name, "--config", config], &backends.variables);
+        assert!(self.backends.is_some(), "a distributed deployment");
+        let mut role = RoleProcess::start(self.folder.path(), &[name, "--config", CONFIG], self.variables());
         if name == "gateway" {
             self.server = role.address().await;
         }

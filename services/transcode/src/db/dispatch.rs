@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sea_orm::{
-    ColumnTrait as _, Condition, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait as _,
+    ColumnTrait as _, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait as _,
     QueryFilter as _, QuerySelect as _, Statement, TransactionTrait as _, Value,
     sea_query::{Expr, OnConflict},
 };
@@ -42,6 +42,7 @@ pub(super) struct DispatchSql {
     shorten: String,
     queue: String,
     delays_over: String,
+    unqueue: String,
 }
 
 impl DispatchSql {
@@ -60,22 +61,18 @@ impl DispatchSql {
             format!("state = 'QUEUED' AND class = $6 AND (excluded_worker <> $3 OR excluded_until <= {now})");
         let first = |build: &str| {
             format!(
-                "SELECT * FROM (SELECT required_build, {order} FROM tasks
-                 WHERE {startable} AND required_build = {build} ORDER BY {order} LIMIT 1)"
+                "SELECT * FROM (SELECT {order} FROM tasks
+                 WHERE {startable} AND required_build = {build} ORDER BY {order} LIMIT 1 {skip_locked})"
             )
         };
         let (any, own) = (first("''"), first("$4"));
         let waiting_order = "job_priority, stage, job_id, job_position, id";
         Self {
-            // Tasks for any build and tasks for this build are two ranges of the index: the one with the lesser head is
-            // used.
+            // Tasks for any build and tasks for this build are two ranges of the index: the lesser of their heads is used.
             lease: format!(
                 "UPDATE tasks SET state = 'RUNNING', fencing_token = fencing_token + 1,
                      lease_expire_time = {now} + $2, worker = $3, encoder_build = $4, start_nonce = $5
-                 WHERE id = (SELECT id FROM tasks WHERE {startable} AND required_build =
-                         (SELECT required_build FROM ({any} AS a UNION ALL {own} AS b) AS heads
-                          ORDER BY {order} LIMIT 1)
-                     ORDER BY {order} LIMIT 1 {skip_locked})
+                 WHERE id = (SELECT id FROM ({any} AS a UNION ALL {own} AS b) AS heads ORDER BY {order} LIMIT 1)
                  AND state = 'QUEUED'
                  AND NOT EXISTS (SELECT 1 FROM dispatch_state WHERE paused)
                  AND NOT EXISTS (SELECT 1 FROM workers WHERE name = $3 AND draining)
@@ -102,7 +99,15 @@ impl DispatchSql {
             ),
             delays_over: format!(
                 "UPDATE tasks SET ready_time = 0
-                 WHERE state = 'WAITING' AND ready_time > 0 AND ready_time <= {now} RETURNING owner"
+                 WHERE id IN (SELECT id FROM tasks WHERE state = 'WAITING' AND ready_time > 0
+                                  AND ready_time <= {now} {skip_locked})
+                 RETURNING owner"
+            ),
+            unqueue: format!(
+                "UPDATE tasks SET state = CASE WHEN kind = 'PREPARE' AND fencing_token = 0 AND job_id IN
+                     (SELECT id FROM jobs WHERE owner = $1 AND state = 'QUEUED') THEN 'HELD' ELSE 'WAITING' END
+                 WHERE id IN (SELECT id FROM tasks WHERE state = 'QUEUED' AND owner = $1 AND class = $2 {skip_locked})
+                 AND state = 'QUEUED' RETURNING virtual_start"
             ),
         }
         .into()
@@ -300,30 +305,13 @@ impl Db {
         let transaction = self.connection.begin().await?;
         for class in TaskClass::ALL {
             lock_share(&transaction, owner, class).await?;
-            let queued = Condition::all()
-                .add(task::Column::State.eq(TaskState::Queued))
-                .add(task::Column::Owner.eq(owner))
-                .add(task::Column::Class.eq(class));
-            let first: Option<Option<i64>> = task::Entity::find()
-                .select_only()
-                .column_as(task::Column::VirtualStart.min(), "time")
-                .filter(queued.clone())
-                .into_tuple()
-                .one(&transaction)
-                .await?;
-            let Some(first) = first.flatten() else { continue };
-            let starts_job = Condition::all()
-                .add(task::Column::Kind.eq(TaskKind::Prepare))
-                .add(task::Column::FencingToken.eq(0));
-            for (state, condition) in
-                [(TaskState::Held, queued.clone().add(starts_job)), (TaskState::Waiting, queued)]
-            {
-                task::Entity::update_many()
-                    .col_expr(task::Column::State, Expr::value(state))
-                    .filter(condition)
-                    .exec(&transaction)
-                    .await?;
+            let statement = self.statement(&self.dispatch_sql.unqueue, vec![owner.into(), text(class)]);
+            let mut first: Option<i64> = None;
+            for row in transaction.query_all_raw(statement).await? {
+                let start: i64 = row.try_get("", "virtual_start")?;
+                first = Some(first.map_or(start, |first| first.min(start)));
             }
+            let Some(first) = first else { continue };
             save_share(&transaction, owner, class, first).await?;
         }
         transaction.commit().await?;
@@ -390,8 +378,8 @@ async fn save_share(
     Ok(())
 }
 
-/// State, class, kind and fencing token of a queued or running task.
-type ActiveTask = (TaskState, TaskClass, TaskKind, i64);
+/// State, class, kind and job of a queued or running task.
+type ActiveTask = (TaskState, TaskClass, TaskKind, String);
 
 /// What an owner has queued and running.
 async fn owner_tasks(
@@ -401,7 +389,8 @@ async fn owner_tasks(
 ) -> Result<OwnerTasks, TranscodeError> {
     let active: Vec<ActiveTask> = task::Entity::find()
         .select_only()
-        .columns([task::Column::State, task::Column::Class, task::Column::Kind, task::Column::FencingToken])
+        .columns([task::Column::State, task::Column::Class, task::Column::Kind])
+        .column(task::Column::JobId)
         .filter(task::Column::State.is_in([TaskState::Queued, TaskState::Running]))
         .filter(task::Column::Owner.eq(owner))
         .into_tuple()
@@ -409,20 +398,20 @@ async fn owner_tasks(
         .await?;
     let running_jobs = job::Entity::find()
         .select_only()
-        .column_as(job::Column::Id.count(), "count")
+        .column(job::Column::Id)
         .filter(job::Column::Owner.eq(owner))
         .filter(job::Column::State.eq(JobState::Running));
-    let running_jobs: Option<i64> = running_jobs.into_tuple().one(transaction).await?;
+    let running_jobs: Vec<String> = running_jobs.into_tuple().all(transaction).await?;
     let count = |selected: &dyn Fn(&ActiveTask) -> bool| {
         i64::try_from(active.iter().filter(|task| selected(task)).count()).unwrap_or(i64::MAX)
     };
-    let starts_job = |&(state, _, kind, fencing_token): &ActiveTask| {
-        state == TaskState::Queued && kind == TaskKind::Prepare && fencing_token == 0
-    };
+    // Also one that was leased just now, while its job is not RUNNING yet.
+    let starts_job =
+        |(_, _, kind, job): &ActiveTask| *kind == TaskKind::Prepare && !running_jobs.contains(job);
     Ok(OwnerTasks {
-        queued: count(&|&(state, of_class, ..)| state == TaskState::Queued && of_class == class),
+        queued: count(&|(state, of_class, ..)| *state == TaskState::Queued && *of_class == class),
         active: count(&|_| true),
-        started_jobs: running_jobs.unwrap_or(0) + count(&starts_job),
+        started_jobs: i64::try_from(running_jobs.len()).unwrap_or(i64::MAX) + count(&starts_job),
     })
 }
 

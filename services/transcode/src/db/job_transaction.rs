@@ -103,8 +103,9 @@ impl JobTransaction {
         Ok(())
     }
 
-    /// Inserts outputs. Those that are recorded already stay unchanged.
-    pub(crate) async fn record_outputs(&self, rows: Vec<OutputRow>) -> Result<(), TranscodeError> {
+    /// Inserts outputs; returns how many. Those that are recorded already stay unchanged.
+    pub(crate) async fn record_outputs(&self, rows: Vec<OutputRow>) -> Result<u64, TranscodeError> {
+        let mut inserted = 0;
         let key = [
             output::Column::JobId,
             output::Column::Generation,
@@ -114,12 +115,12 @@ impl JobTransaction {
         ];
         for batch in rows.chunks(INSERT_BATCH) {
             let batch = batch.iter().cloned().map(|row| row.into_active_model().reset_all());
-            output::Entity::insert_many(batch)
+            inserted += output::Entity::insert_many(batch)
                 .on_conflict(OnConflict::columns(key).do_nothing().to_owned())
                 .exec_without_returning(&self.transaction)
                 .await?;
         }
-        Ok(())
+        Ok(inserted)
     }
 
     /// The job's renditions, by position.
@@ -242,6 +243,23 @@ impl JobTransaction {
         }
         self.add_tasks(vec![first_task(&self.job)]).await?;
         Ok(true)
+    }
+
+    /// Lets the job's tasks that were not started and require an encoder build wait until `ready_time`.
+    pub(crate) async fn delay_tasks(
+        &self,
+        required_build: &str,
+        ready_time: i64,
+    ) -> Result<(), TranscodeError> {
+        task::Entity::update_many()
+            .col_expr(task::Column::State, Expr::value(TaskState::Waiting))
+            .col_expr(task::Column::ReadyTime, Expr::value(ready_time))
+            .filter(task::Column::JobId.eq(&self.job.id))
+            .filter(task::Column::State.is_in([TaskState::Queued, TaskState::Waiting]))
+            .filter(task::Column::RequiredBuild.eq(required_build))
+            .exec(&self.transaction)
+            .await?;
+        Ok(())
     }
 
     /// Sets the priority of the job and of its tasks.

@@ -42,8 +42,11 @@ impl Db {
         Ok(Some(before.saturating_add(1)))
     }
 
-    /// The last jobs that were started, and that succeeded.
-    pub(crate) async fn recent_jobs(&self, now: i64) -> Result<RecentJobs, TranscodeError> {
+    /// The last jobs that were started, and that succeeded; nothing while the dispatcher is paused.
+    pub(crate) async fn recent_jobs(&self) -> Result<RecentJobs, TranscodeError> {
+        if self.is_paused().await? {
+            return Ok(RecentJobs::default());
+        }
         let started: Vec<Option<i64>> = job::Entity::find()
             .select_only()
             .column(job::Column::StartTime)
@@ -53,8 +56,8 @@ impl Db {
             .into_tuple()
             .all(&self.connection)
             .await?;
-        let starts = started.len();
-        let first_start = started.into_iter().flatten().min();
+        let starts: Vec<i64> = started.into_iter().flatten().collect();
+        let span = starts.iter().max().zip(starts.iter().min()).map(|(last, first)| last - first);
         let succeeded: Vec<JobRow> = job::Entity::find()
             .filter(job::Column::State.eq(JobState::Succeeded))
             .order_by_desc(job::Column::EndTime)
@@ -65,9 +68,9 @@ impl Db {
         let total_ms: i64 = succeeded.iter().filter_map(duration).sum();
         let total_bytes: i64 = succeeded.iter().map(|job| job.source_size_bytes).sum();
         Ok(RecentJobs {
-            start_interval_ms: first_start
-                .filter(|_| starts > 1)
-                .map(|first| now.saturating_sub(first).max(0) as f64 / starts as f64),
+            start_interval_ms: span
+                .filter(|_| starts.len() > 1)
+                .map(|span| span as f64 / (starts.len() - 1) as f64),
             ms_per_byte: (total_bytes > 0).then(|| total_ms.max(0) as f64 / total_bytes as f64),
         })
     }

@@ -39,10 +39,10 @@ pub(crate) enum TaskState {
     /// Starts a job that waits for earlier jobs of its owner.
     #[sea_orm(string_value = "HELD")]
     Held,
-    /// Waiting: its owner has enough claimable tasks, or its retry delay has not passed.
+    /// Waiting: its owner has enough queued tasks, or its retry delay has not passed.
     #[sea_orm(string_value = "WAITING")]
     Waiting,
-    /// Claimable by a worker.
+    /// In the fair order: the next worker can lease it.
     #[sea_orm(string_value = "QUEUED")]
     Queued,
     /// Leased to a worker.

@@ -16,6 +16,7 @@ use crate::{
     plans::Plans,
     progress::ProgressTracker,
     publisher::PublicationSchedule,
+    scheduler::Scheduler,
     warnings::not_yet_reported,
 };
 
@@ -31,6 +32,7 @@ pub(crate) struct TaskCompleter {
     pub(crate) changes: JobChanges,
     pub(crate) progress: Arc<ProgressTracker>,
     pub(crate) publications: Arc<PublicationSchedule>,
+    pub(crate) scheduler: Arc<Scheduler>,
 }
 
 impl TaskCompleter {
@@ -67,6 +69,8 @@ impl TaskCompleter {
             self.changes.commit_tasks(transaction).await?;
         }
         self.progress.task_completed(&task);
+        // A waiting task may take its place within its owner's limit.
+        self.scheduler.request(&task.owner);
         Ok(())
     }
 }

@@ -91,7 +91,7 @@ impl TaskFailer {
                 if state == TaskState::Queued {
                     let queued =
                         QueuedTask { class: task.class, required_build: task.required_build.clone() };
-                    self.scheduler.announce(&[queued]).await;
+                    self.scheduler.announce(&[queued]);
                 } else {
                     self.sweeper.wake();
                 }

@@ -9,7 +9,11 @@ use super::{
     output_rows::output_rows,
 };
 use crate::{
-    db::TaskRow, domain::TaskRules, error::TranscodeError, job_changes::JobChanges, plans::Plans,
+    db::TaskRow,
+    domain::{OutputKind, TaskRules},
+    error::TranscodeError,
+    job_changes::JobChanges,
+    plans::Plans,
     publisher::PublicationSchedule,
 };
 
@@ -34,9 +38,10 @@ impl OutputRecorder {
         let (locked, ()) = self.leases.lock(&presented, TaskRules::check).await?;
         let rows = output_rows(&self.plans, &locked, &request.outputs).await?;
         let LockedTask { mut transaction, task } = locked;
-        transaction.record_outputs(rows).await?;
+        let others = rows.iter().filter(|row| row.kind != OutputKind::Segment).count();
+        let has_new_segment = transaction.record_outputs(rows).await? > others as u64;
         transaction.stop_waiting();
-        if task.attempt_failures > 0 {
+        if has_new_segment && task.attempt_failures > 0 {
             // Attempts that make progress are not futile, however many of them are lost.
             transaction.save_task(TaskRow { attempt_failures: 0, ..task }).await?;
         }

@@ -308,6 +308,16 @@ async fn set_job_priority_reorders_the_owners_waiting_jobs(#[case] backend: Back
     }
     assert_eq!(order[..2], [names[19].clone(), names[1].clone()]);
     assert!(!order.contains(&names[0]), "the last one");
+    // Queued tasks were announced before.
+    let mut messages = 0;
+    while system.receive_message(EMPTY_QUEUE_WAIT).await.is_some() {
+        messages += 1;
+    }
+    assert!(messages <= 20, "{messages}");
+    let cancel = CancelJobRequest { name: names[5].clone() };
+    system.user_client("ann").cancel_job(cancel).await.unwrap();
+    let ended = system.user_client("ann").set_job_priority(set(&names[5], Priority::High)).await;
+    assert_eq!(reason(ended), "JOB_ENDED");
     let other = system.user_client("bob").set_job_priority(set(&names[3], Priority::High)).await;
     assert_eq!(reason(other), "JOB_NOT_FOUND");
     let unspecified = system.user_client("ann").set_job_priority(set(&names[3], Priority::Unspecified)).await;

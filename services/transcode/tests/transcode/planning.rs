@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use reelmill_media::probe::Source;
 use reelmill_proto::transcode::{
-    CancelJobRequest, CreateJobRequest, RecordOutputsRequest, StartTaskRequest, TaskClass, TranscodeOptions,
-    rendition, start_task_response::Work, transcode_options::Profile,
+    CancelJobRequest, CreateJobRequest, GetQueueRequest, RecordOutputsRequest, SetJobPriorityRequest,
+    StartTaskRequest, TaskClass, TranscodeOptions, job::Priority, rendition, start_task_response::Work,
+    transcode_options::Profile,
 };
 use rstest::rstest;
 
@@ -205,6 +206,25 @@ async fn start_task_starts_a_bounded_number_of_jobs_of_an_owner(#[case] backend:
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
+async fn start_task_keeps_the_running_tasks_of_an_owner_within_the_limit(#[case] backend: Backend) {
+    let system = TestSystem::start_with(backend, |config| config.max_running_tasks_per_owner = Some(2)).await;
+    let first = system.create_planned_job("v1", &source(60.0, true)).await;
+    let second = system.start_task().await;
+    assert_eq!(system.try_start_task().await, None, "two of six tasks");
+    system.create_job("bob", "w1").await;
+    assert!(system.try_start_task().await.is_some(), "another owner has a limit of its own");
+    system.encode_and_complete(&first, 15).await;
+    assert!(system.try_start_task().await.is_some());
+    assert_eq!(system.try_start_task().await, None);
+    let cancel = CancelJobRequest { name: job_name(&second.lease.unwrap()) };
+    system.upload_client().cancel_job(cancel).await.unwrap();
+    assert_eq!(system.try_start_task().await, None);
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
 async fn start_task_concurrently_leases_each_task_once(#[case] backend: Backend) {
     let system = TestSystem::start(backend).await;
     system.create_planned_job("v1", &source(60.0, true)).await;
@@ -228,7 +248,7 @@ async fn start_task_concurrently_leases_each_task_once(#[case] backend: Backend)
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
 async fn job_is_planned_anew_once_its_encoder_build_is_gone(#[case] backend: Backend) {
-    let system = TestSystem::start(backend).await;
+    let system = TestSystem::start_with(backend, |config| config.max_started_jobs_per_owner = 1).await;
     system.register_worker("w", "ffmpeg test").await;
     let old = system.create_planned_job("v1", &source(60.0, true)).await;
     system.record(&old, vec![init("240p"), segment("240p", 0), init("360p"), segment("360p", 0)]).await;
@@ -248,6 +268,8 @@ async fn job_is_planned_anew_once_its_encoder_build_is_gone(#[case] backend: Bac
     assert_eq!(system.start_as(with_build("new")).await, None);
     let waiting = system.get_job(&name).await.waiting.expect("it waits");
     assert_eq!(waiting.reason, "ENCODER_BUILD_UNAVAILABLE");
+    let queue = system.admin_client().get_queue(GetQueueRequest {}).await.unwrap().into_inner();
+    assert!(queue.classes.iter().all(|load| load.queued_tasks == 0), "its tasks are in nobody's way");
     // It comes, and goes.
     system.register_worker("w2", "ffmpeg test").await;
     system.advance_clock(500);
@@ -260,6 +282,9 @@ async fn job_is_planned_anew_once_its_encoder_build_is_gone(#[case] backend: Bac
     system.advance_clock(300);
     system.transcode.sweep().await.unwrap();
 
+    // A priority does not hold back the task that plans the job anew.
+    let high = SetJobPriorityRequest { name: name.clone(), priority: Priority::High.into() };
+    system.user_client("ann").set_job_priority(high).await.unwrap();
     let started = system.start_as(with_build("new")).await.expect("the job is planned anew");
     assert!(started.output_prefix.ends_with("/1.0.1/"), "{}", started.output_prefix);
     assert_eq!(reason(system.try_record(&old, vec![segment("360p", 0)]).await), "LEASE_LOST");

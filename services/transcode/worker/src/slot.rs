@@ -20,8 +20,9 @@ use crate::{
 const IDLE_POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// How long an EXPRESS slot's call waits for a task.
 const EXPRESS_WAIT: Duration = Duration::from_secs(8);
-/// Delay before a wake-up for another encoder build is received again: time for the workers that have it.
-const OTHER_BUILD_RETURN_DELAY: Duration = Duration::from_secs(5);
+/// Delay before a wake-up for another encoder build is received again: time for the workers that have it, and long enough
+/// that it is not received so often that it becomes a dead letter.
+const OTHER_BUILD_RETURN_DELAY: Duration = Duration::from_secs(20);
 
 /// What every slot of a worker uses.
 pub(crate) struct WorkerContext {

@@ -72,21 +72,31 @@ impl Interceptor for UserCredential {
 impl TestSystem {
     /// Starts the role on a new database.
     pub async fn start(backend: Backend) -> Self {
+        Self::start_with(backend, |_| {}).await
+    }
+
+    /// The same with a changed configuration.
+    pub async fn start_with(backend: Backend, change: fn(&mut TranscodeConfig)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         match backend {
             Backend::Sqlite => {
                 let url = format!("sqlite://{}", folder.path().join("transcode.db").display());
-                Self::start_on(url, folder, None).await
+                Self::start_on(url, folder, None, change).await
             }
             Backend::Postgres => {
                 let postgres = Postgres::start().await.unwrap();
                 let url = postgres.create_database("transcode").await.unwrap();
-                Self::start_on(url, folder, Some(postgres)).await
+                Self::start_on(url, folder, Some(postgres), change).await
             }
         }
     }
 
-    async fn start_on(database_url: String, folder: tempfile::TempDir, postgres: Option<Postgres>) -> Self {
+    async fn start_on(
+        database_url: String,
+        folder: tempfile::TempDir,
+        postgres: Option<Postgres>,
+        change: fn(&mut TranscodeConfig),
+    ) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let stop = CancellationToken::new();
         let objects = objects(folder.path(), &stop).await;
@@ -103,7 +113,8 @@ impl TestSystem {
         let pub_sub =
             shared_state::connect(&format!("memory:{}", folder.path().display())).await.unwrap().pub_sub;
         let clock = Clock::manual(START_TIME_MS);
-        let config = TranscodeConfig::new(&database_url);
+        let mut config = TranscodeConfig::new(&database_url);
+        change(&mut config);
         let (same_queue, same_pub_sub) = (Arc::clone(&queue), Arc::clone(&pub_sub));
         let transcode =
             Transcode::open(config, objects.clone(), same_queue, same_pub_sub, clock.clone()).await.unwrap();
