@@ -35,8 +35,7 @@ async fn run_operator(deployment: Deployment) {
     let ann = CliUser::sign_up(&deployment, "ann").await;
     let bob = CliUser::sign_up(&deployment, "bob").await;
     let file = clip(deployment.folder.path(), "clip.mp4", "320x180", 4).await;
-    let workers = admin(&deployment, &["workers"]).await;
-    let worker = workers["workers"][0]["name"].as_str().expect("a worker").to_owned();
+    let worker = registered_worker(&deployment).await;
 
     admin(&deployment, &["pause"]).await;
     let mut videos = Vec::new();
@@ -60,6 +59,20 @@ async fn run_operator(deployment: Deployment) {
     assert_eq!(admin(&deployment, &["dead-letters"]).await["deadLetters"], Value::Array(Vec::new()));
     admin(&deployment, &["reconcile"]).await;
     deployment.stop().await;
+}
+
+/// Name of the worker, once it is registered.
+async fn registered_worker(deployment: &Deployment) -> String {
+    let registered = async {
+        loop {
+            let workers = admin(deployment, &["workers"]).await;
+            if let Some(name) = workers["workers"][0]["name"].as_str() {
+                return name.to_owned();
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), registered).await.expect("the worker registers")
 }
 
 /// What operator and user see of three jobs of a user and one of another, none of which was started.
