@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use reelmill_platform::{
     database::sqlite_url,
-    queue::{self, Message, Queue, QueueConfig, QueueError},
+    queue::{self, Message, Queue, QueueConfig, QueueDepth, QueueError},
 };
 use reelmill_testkit::{Sqs, shared};
 use rstest::rstest;
@@ -334,4 +334,31 @@ async fn send_to_unavailable_sqs_fails_in_bounded_time() {
     server.restart().await.expect("SQS restarts");
     send(&queue, "work").await;
     assert_eq!(next(&queue, LONG).await.body, "work");
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[case::sqs(Backend::Sqs)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn depth_counts_visible_hidden_and_dead_messages(#[case] backend: Backend) {
+    let Fixture { queue, _folder, .. } = backend.open().await;
+    let depth = async || queue.depth().await.expect("counted");
+    assert_eq!(depth().await, QueueDepth::default());
+    for body in ["one", "two", "three"] {
+        send(&queue, body).await;
+    }
+    next(&queue, LONG).await;
+    assert_eq!(depth().await, QueueDepth { visible: 2, hidden: 1, dead_letters: 0 });
+    // Both others are received too often.
+    for _ in 0..2 * MAX_RECEIVES {
+        let message = next(&queue, LONG).await;
+        queue.extend(&message.receipt, Duration::ZERO).await.expect("returned");
+    }
+    let deadline = Instant::now() + WAIT_LIMIT;
+    while depth().await != (QueueDepth { visible: 0, hidden: 1, dead_letters: 2 }) {
+        // SQS moves them when it would deliver them once more.
+        assert!(is_empty(&queue).await);
+        assert!(Instant::now() < deadline, "{:?}", depth().await);
+    }
 }
