@@ -159,7 +159,7 @@ impl Transcode {
             read_url_ttl: config.address_ttl,
         };
         let worker_rpc = WorkerRpc {
-            workers: Workers { db: db.clone(), clock: clock.clone() },
+            workers: Workers { db: db.clone(), scheduler: Arc::clone(&scheduler), clock: clock.clone() },
             starter: TaskStarter {
                 db: db.clone(),
                 changes: changes.clone(),

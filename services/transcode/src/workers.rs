@@ -37,6 +37,7 @@ const BUILD_UNAVAILABLE: &str = "no worker has the encoder build that this video
 /// The registered workers.
 pub(crate) struct Workers {
     pub(crate) db: Db,
+    pub(crate) scheduler: Arc<Scheduler>,
     pub(crate) clock: Clock,
 }
 
@@ -56,6 +57,8 @@ impl Workers {
             }
         }
         let now = self.clock.now_millis();
+        let build = encoder_build.clone();
+        let build_was_gone = is_gone(self.db.build_last_seen_time(&build).await?.unwrap_or(0), now);
         let row = WorkerRow {
             name,
             host,
@@ -68,6 +71,11 @@ impl Workers {
             draining: false,
         };
         let draining = self.db.register_worker(row).await?;
+        if build_was_gone {
+            for owner in self.db.end_delays_of_build(&build).await? {
+                self.scheduler.request(&owner);
+            }
+        }
         Ok(RegisterWorkerResponse { draining, interval: Some(duration(REGISTER_INTERVAL)) })
     }
 }

@@ -38,8 +38,10 @@ impl OutputRecorder {
         let (locked, ()) = self.leases.lock(&presented, TaskRules::check).await?;
         let rows = output_rows(&self.plans, &locked, &request.outputs).await?;
         let LockedTask { mut transaction, task } = locked;
-        let others = rows.iter().filter(|row| row.kind != OutputKind::Segment).count();
-        let has_new_segment = transaction.record_outputs(rows).await? > others as u64;
+        let (segments, others): (Vec<_>, Vec<_>) =
+            rows.into_iter().partition(|row| row.kind == OutputKind::Segment);
+        transaction.record_outputs(others).await?;
+        let has_new_segment = transaction.record_outputs(segments).await? > 0;
         transaction.stop_waiting();
         if has_new_segment && task.attempt_failures > 0 {
             // Attempts that make progress are not futile, however many of them are lost.

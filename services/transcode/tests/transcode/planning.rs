@@ -272,6 +272,9 @@ async fn job_is_planned_anew_once_its_encoder_build_is_gone(#[case] backend: Bac
     assert!(queue.classes.iter().all(|load| load.queued_tasks == 0), "its tasks are in nobody's way");
     // It comes, and goes.
     system.register_worker("w2", "ffmpeg test").await;
+    system.transcode.queue_tasks().await.unwrap();
+    let queue = system.admin_client().get_queue(GetQueueRequest {}).await.unwrap().into_inner();
+    assert!(queue.classes.iter().any(|load| load.queued_tasks > 0), "it can start them at once");
     system.advance_clock(500);
     system.transcode.sweep().await.unwrap();
     assert_eq!(system.start_as(with_build("new")).await, None, "seen 500 seconds ago");

@@ -199,6 +199,7 @@ async fn sweep_task_lost_on_every_attempt_but_getting_ahead_does_not_fail_job(#[
         system.advance_clock(60);
         system.transcode.sweep().await.unwrap();
         system.advance_clock(60);
+        system.register_worker("w", "ffmpeg test").await;
         task = LeasedEncodeTask::from_response(system.start_next_task().await);
         assert_eq!(task.recorded["360p"], sequence + 1);
     }
