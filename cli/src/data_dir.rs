@@ -5,12 +5,17 @@ use std::{
     io::{Read as _, Seek as _, Write as _},
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
 
 /// Version of the folder layout that this build reads and writes.
 const FORMAT_VERSION: u32 = 1;
+
+/// How long the lock of another process is waited for.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A data folder, locked until this value is dropped or the process ends.
 pub struct DataDir {
@@ -68,10 +73,17 @@ fn lock_folder(dir: &Path, mode: LockMode) -> anyhow::Result<File> {
         .truncate(false)
         .open(&path)
         .with_context(|| format!("data folder {} is not writable", dir.display()))?;
-    let locked = match mode {
+    let try_lock = || match mode {
         LockMode::Exclusive => lock.try_lock(),
         LockMode::Shared => lock.try_lock_shared(),
     };
+    // A process that it was starting when it was killed can hold the lock for a moment longer.
+    let give_up = Instant::now() + LOCK_WAIT;
+    let mut locked = try_lock();
+    while locked.is_err() && Instant::now() < give_up {
+        std::thread::sleep(LOCK_POLL_INTERVAL);
+        locked = try_lock();
+    }
     if locked.is_err() {
         let mut holder = String::new();
         let _ = lock.read_to_string(&mut holder);
