@@ -35,6 +35,14 @@ enum Command {
     Client(ClientCommand),
     #[command(flatten)]
     Server(ServerCommand),
+    /// Commands for the operator: what waits and runs, workers, dead letters, pause and drain
+    #[command(after_help = reelmill_client::EXIT_CODES)]
+    Admin {
+        #[command(flatten)]
+        role: RoleOptions,
+        #[command(flatten)]
+        admin: AdminOptions,
+    },
 }
 
 #[derive(Subcommand)]
@@ -51,14 +59,6 @@ enum ServerCommand {
     Transcode(RoleOptions),
     /// Runs one worker as a process of its own
     Worker(RoleOptions),
-    /// Commands for the operator: what waits and runs, workers, dead letters, pause and drain
-    #[command(after_help = reelmill_client::EXIT_CODES)]
-    Admin {
-        #[command(flatten)]
-        role: RoleOptions,
-        #[command(flatten)]
-        admin: AdminOptions,
-    },
     /// Prints the effective configuration with secrets hidden
     Config(RoleOptions),
 }
@@ -99,7 +99,7 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Command::Client(command) => runtime.block_on(reelmill_client::run(cli.client, command)),
-        Command::Server(ServerCommand::Admin { role, admin }) => {
+        Command::Admin { role, admin } => {
             let json = cli.client.json;
             let run = async { admin::run(admin.command, &load(role, Vec::new())?, json).await };
             runtime.block_on(run).unwrap_or_else(|error| print_error(&error))
@@ -137,8 +137,6 @@ async fn serve(command: ServerCommand) -> anyhow::Result<()> {
         ServerCommand::UploadService(options) => (Some(Role::Upload), options, Vec::new()),
         ServerCommand::Transcode(options) => (Some(Role::Transcode), options, Vec::new()),
         ServerCommand::Worker(options) => (Some(Role::Worker), options, Vec::new()),
-        // Handled by `main`: it is no role.
-        ServerCommand::Admin { .. } => return Ok(()),
         ServerCommand::Config(options) => {
             let config = load(options, Vec::new())?;
             return Ok(std::io::stdout().write_all(config.printable()?.as_bytes())?);

@@ -21,6 +21,7 @@ use crate::{
     db::{Db, JobDetails},
     domain::{JobState, TaskClass, TaskState, task_name},
     error::TranscodeError,
+    messages,
     progress::ProgressTracker,
     publisher::Publisher,
     scheduler::Scheduler,
@@ -104,11 +105,7 @@ impl AdminRpc {
 
     async fn jobs(&self, request: &ListAllJobsRequest) -> Result<ListAllJobsResponse, TranscodeError> {
         let page = Page::parse(request.page_size, &request.page_token)?;
-        let states = request.states().map(|state| {
-            JobState::requested(state)
-                .ok_or_else(|| TranscodeError::field("states", "must not be unspecified"))
-        });
-        let states = states.collect::<Result<Vec<_>, _>>()?;
+        let states = messages::requested_states(request.states())?;
         let states = if states.is_empty() { vec![JobState::Queued, JobState::Running] } else { states };
         let mut jobs = self.db.jobs_in_states(&states, page.after.as_ref(), page.query_limit()).await?;
         let next_page_token = page.finish(&mut jobs, |job: &JobDetails| Cursor {
@@ -159,7 +156,8 @@ impl AdminRpc {
     async fn reconcile(&self) -> Result<ReconcileResponse, TranscodeError> {
         let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
         let owners = self.scheduler.request_all().await?;
-        self.sweeper.sweep_backlog().await?;
+        // Not leases and encoder builds: only the sweeper knows whether workers had time to reconnect.
+        self.sweeper.end_retry_delays().await?;
         self.scheduler.sweep().await?;
         let published_jobs = self.publisher.sweep().await?;
         self.scheduler.sweep().await?;

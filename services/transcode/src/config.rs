@@ -29,8 +29,8 @@ pub struct TranscodeConfig {
     pub max_started_jobs_per_owner: u32,
     /// Tasks of one owner that run at a time; none for no limit.
     pub max_running_tasks_per_owner: Option<u32>,
-    /// How long a job waits for a worker with the encoder build that it was begun with, before it is encoded anew by
-    /// another; up to ten times as long, the more of it is done.
+    /// How long a job waits for a worker with the encoder build that it was started with, before another build
+    /// encodes it from the start; up to ten times as long, in proportion to what is done.
     pub replan_after: Duration,
 }
 

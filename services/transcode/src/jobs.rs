@@ -74,28 +74,28 @@ impl Jobs {
         Ok((jobs, next_page_token))
     }
 
-    /// Adds to a job's message where it is in the queue, if it is QUEUED.
-    pub(crate) async fn add_queue_position(
+    /// Adds to the messages of QUEUED jobs where they are in the queue, and when they will probably start and end.
+    pub(crate) async fn add_queue_positions(
         &self,
-        details: &JobDetails,
-        recent: &RecentJobs,
-        message: &mut Job,
+        jobs: &[JobDetails],
+        messages: &mut [Job],
     ) -> Result<(), TranscodeError> {
-        if details.row.state != JobState::Queued {
-            return Ok(());
+        let mut recent: Option<RecentJobs> = None;
+        for (JobDetails { row, .. }, message) in jobs.iter().zip(messages) {
+            if row.state != JobState::Queued {
+                continue;
+            }
+            let Some(position) = self.db.queue_position(row).await? else { continue };
+            let known = match recent {
+                Some(known) => known,
+                None => *recent.insert(self.db.recent_jobs().await?),
+            };
+            let (start, end) = known.estimate(position, row.source_size_bytes, self.clock.now_millis());
+            message.queue_position = i32::try_from(position).unwrap_or(i32::MAX);
+            message.estimated_start_time = start.map(timestamp);
+            message.estimated_end_time = end.map(timestamp);
         }
-        let Some(position) = self.db.queue_position(&details.row).await? else { return Ok(()) };
-        let now = self.clock.now_millis();
-        let (start, end) = recent.estimate(position, details.row.source_size_bytes, now);
-        message.queue_position = i32::try_from(position).unwrap_or(i32::MAX);
-        message.estimated_start_time = start.map(timestamp);
-        message.estimated_end_time = end.map(timestamp);
         Ok(())
-    }
-
-    /// The last jobs, for [`Jobs::add_queue_position`].
-    pub(crate) async fn recent(&self) -> Result<RecentJobs, TranscodeError> {
-        self.db.recent_jobs().await
     }
 
     /// Sets the priority of a job of the caller among the jobs of its owner.

@@ -15,7 +15,16 @@ use reelmill_proto::{
 use crate::{
     db::{JobDetails, JobRow, RenditionRow, WarningRow},
     domain::{JobState, job_name},
+    error::TranscodeError,
 };
+
+/// The states of a request's filter.
+pub(crate) fn requested_states(states: impl Iterator<Item = State>) -> Result<Vec<JobState>, TranscodeError> {
+    let required = |state| {
+        JobState::requested(state).ok_or_else(|| TranscodeError::field("states", "must not be unspecified"))
+    };
+    states.map(required).collect()
+}
 
 /// The job with its persisted progress, the watermark, which may exceed what was published.
 /// `ProgressTracker::job` replaces it.

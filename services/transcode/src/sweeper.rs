@@ -82,14 +82,6 @@ impl Sweeper {
         self.scheduler.replenish_wake_ups().await.map(drop)
     }
 
-    /// Releases expired leases and handles jobs whose encoder build is gone, at the operator's request.
-    pub(crate) async fn sweep_backlog(&self) -> Result<(), TranscodeError> {
-        let now = self.clock.now_millis();
-        self.releaser.release_expired(now).await?;
-        self.end_retry_delays().await?;
-        self.stranded_jobs.sweep(now).await
-    }
-
     /// Requests the owners of tasks whose retry delay is over.
     pub(crate) async fn end_retry_delays(&self) -> Result<(), TranscodeError> {
         for owner in self.db.end_retry_delays().await? {

@@ -18,11 +18,11 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     db::{JobFilter, NewJob},
-    domain::{JobPriority, JobState},
+    domain::JobPriority,
     error::TranscodeError,
     feed::{JobChangeStream, JobFeed},
     jobs::Jobs,
-    options,
+    messages, options,
     progress::{JobProgress, ProgressTracker},
 };
 
@@ -40,13 +40,8 @@ impl TranscodeRpc {
     async fn list(&self, owner: &str, request: &ListJobsRequest) -> Result<ListJobsResponse, TranscodeError> {
         let page = Page::parse(request.page_size, &request.page_token)?;
         let (details, next_page_token) = self.jobs.list(owner, &job_filter(request)?, &page).await?;
-        let recent = self.jobs.recent().await?;
-        let mut jobs = Vec::with_capacity(details.len());
-        for details in &details {
-            let mut job = self.progress.job(details);
-            self.jobs.add_queue_position(details, &recent, &mut job).await?;
-            jobs.push(job);
-        }
+        let mut jobs: Vec<Job> = details.iter().map(|details| self.progress.job(details)).collect();
+        self.jobs.add_queue_positions(&details, &mut jobs).await?;
         Ok(ListJobsResponse { jobs, next_page_token })
     }
 }
@@ -84,16 +79,13 @@ fn new_job(request: CreateJobRequest, now: i64) -> Result<NewJob, TranscodeError
 }
 
 fn job_filter(request: &ListJobsRequest) -> Result<JobFilter, TranscodeError> {
-    let states = request.states().map(|state| {
-        JobState::requested(state).ok_or_else(|| TranscodeError::field("states", "must not be unspecified"))
-    });
     let oldest_first = match request.order_by.as_str() {
         "" | "create_time desc" => false,
         "create_time" => true,
         _ => return Err(TranscodeError::field("order_by", "must be create_time or create_time desc")),
     };
     Ok(JobFilter {
-        states: states.collect::<Result<_, _>>()?,
+        states: messages::requested_states(request.states())?,
         video: request.video.clone(),
         created_after: request.created_after.as_ref().map(unix_millis),
         created_before: request.created_before.as_ref().map(unix_millis),
@@ -148,9 +140,9 @@ impl TranscodeService for TranscodeRpc {
 
     async fn get_job(&self, request: Request<GetJobRequest>) -> Result<Response<GetJobResponse>, Status> {
         let details = self.jobs.get(&Caller::of(&request), &request.get_ref().name).await?;
-        let mut job = self.progress.job(&details);
-        let recent = self.jobs.recent().await?;
-        self.jobs.add_queue_position(&details, &recent, &mut job).await?;
+        let mut jobs = [self.progress.job(&details)];
+        self.jobs.add_queue_positions(&[details], &mut jobs).await?;
+        let [job] = jobs;
         Ok(Response::new(GetJobResponse { job: Some(job) }))
     }
 

@@ -32,7 +32,7 @@ const DONE_WAIT_FACTOR: f64 = 9.0;
 /// How long the tasks of a job are not queued after no worker with its encoder build was found.
 const STRANDED_DELAY: Duration = Duration::from_secs(60);
 /// Message of a job that waits for an encoder build.
-const BUILD_UNAVAILABLE: &str = "no worker has the encoder build that this video was begun with";
+const BUILD_UNAVAILABLE: &str = "no worker has the encoder build that this video was started with";
 
 /// The registered workers.
 pub(crate) struct Workers {
@@ -86,7 +86,7 @@ pub(crate) fn is_gone(last_seen_time: i64, now: i64) -> bool {
 }
 
 /// Jobs whose tasks wait for an encoder build that no worker has. Segments of two builds must not be mixed, so such a job
-/// is planned and encoded anew if no worker with the build comes back.
+/// is planned and encoded again from the start if no worker with the build registers in time.
 pub(crate) struct StrandedJobs {
     pub(crate) db: Db,
     pub(crate) plans: Arc<Plans>,
@@ -128,7 +128,7 @@ impl StrandedJobs {
         }
         let wait_ms = self.wait_ms(&transaction).await?;
         if unseen_ms >= wait_ms && transaction.job.replans < MAX_REPLANS {
-            tracing::warn!(job, build, "no worker has the encoder build of this job: it is planned anew");
+            tracing::warn!(job, build, "no worker has the encoder build of this job: it is planned again");
             transaction.replan().await?;
             transaction.stop_waiting();
             self.progress.job_restarted(job);

@@ -41,7 +41,8 @@ pub(super) struct DispatchSql {
     renew: String,
     shorten: String,
     queue: String,
-    delays_over: String,
+    end_delays_over: String,
+    end_delays_of_build: String,
     unqueue: String,
 }
 
@@ -66,6 +67,14 @@ impl DispatchSql {
             )
         };
         let (any, own) = (first("''"), first("$4"));
+        let end_delays = |which: &str| {
+            format!(
+                "UPDATE tasks SET ready_time = 0
+                 WHERE id IN (SELECT id FROM tasks WHERE state = 'WAITING' AND ready_time > 0
+                                  AND {which} {skip_locked})
+                 RETURNING owner"
+            )
+        };
         let waiting_order = "job_priority, stage, job_id, job_position, id";
         Self {
             // Tasks for any build and tasks for this build are two ranges of the index: the lesser of their heads is used.
@@ -97,12 +106,8 @@ impl DispatchSql {
                  WHERE tasks.id = next.id AND tasks.state = $3
                  RETURNING tasks.required_build, tasks.virtual_start + tasks.cost AS virtual_finish"
             ),
-            delays_over: format!(
-                "UPDATE tasks SET ready_time = 0
-                 WHERE id IN (SELECT id FROM tasks WHERE state = 'WAITING' AND ready_time > 0
-                                  AND ready_time <= {now} {skip_locked})
-                 RETURNING owner"
-            ),
+            end_delays_over: end_delays(&format!("ready_time <= {now}")),
+            end_delays_of_build: end_delays("required_build = $1"),
             unqueue: format!(
                 "UPDATE tasks SET state = CASE WHEN kind = 'PREPARE' AND fencing_token = 0 AND job_id IN
                      (SELECT id FROM jobs WHERE owner = $1 AND state = 'QUEUED') THEN 'HELD' ELSE 'WAITING' END
@@ -214,7 +219,16 @@ impl Db {
 
     /// Ends the retry delays that are over; returns the owners of the tasks.
     pub(crate) async fn end_retry_delays(&self) -> Result<Vec<String>, TranscodeError> {
-        let statement = self.statement(&self.dispatch_sql.delays_over, vec![self.statement_time().into()]);
+        self.end_delays(&self.dispatch_sql.end_delays_over, self.statement_time().into()).await
+    }
+
+    /// Ends the delays of tasks that require an encoder build, which a worker has again; returns their owners.
+    pub(crate) async fn end_delays_of_build(&self, build: &str) -> Result<Vec<String>, TranscodeError> {
+        self.end_delays(&self.dispatch_sql.end_delays_of_build, build.into()).await
+    }
+
+    async fn end_delays(&self, sql: &str, value: Value) -> Result<Vec<String>, TranscodeError> {
+        let statement = self.statement(sql, vec![value]);
         let rows = self.connection.query_all_raw(statement).await?;
         let owners: Result<Vec<String>, DbErr> = rows.iter().map(|row| row.try_get("", "owner")).collect();
         let mut owners = owners?;

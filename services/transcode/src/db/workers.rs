@@ -1,8 +1,8 @@
 //! Queries of the registered workers, and of jobs whose encoder build no worker has.
 
 use sea_orm::{
-    ColumnTrait as _, Condition, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _,
+    ActiveModelTrait as _, ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _,
     sea_query::{Expr, OnConflict},
 };
 
@@ -22,13 +22,15 @@ impl Db {
     /// Inserts a worker, or updates it; returns whether it shall drain.
     pub(crate) async fn register_worker(&self, row: WorkerRow) -> Result<bool, TranscodeError> {
         let name = row.name.clone();
-        let unchanged = [worker::Column::Name, worker::Column::FirstSeenTime, worker::Column::Draining];
-        let updated = <worker::Column as sea_orm::Iterable>::iter().filter(|column| {
-            !unchanged
-                .iter()
-                .any(|other| sea_orm::IdenStatic::as_str(other) == sea_orm::IdenStatic::as_str(column))
-        });
-        worker::Entity::insert(sea_orm::ActiveModelTrait::reset_all(row.into_active_model()))
+        let updated = [
+            worker::Column::Host,
+            worker::Column::Version,
+            worker::Column::EncoderBuild,
+            worker::Column::BulkSlots,
+            worker::Column::ExpressSlots,
+            worker::Column::LastSeenTime,
+        ];
+        worker::Entity::insert(row.into_active_model().reset_all())
             .on_conflict(OnConflict::column(worker::Column::Name).update_columns(updated).to_owned())
             .exec_without_returning(&self.connection)
             .await?;
@@ -112,23 +114,6 @@ impl Db {
             .order_by_asc(task::Column::JobId)
             .limit(STRANDED_BATCH);
         Ok(jobs.into_tuple().all(&self.connection).await?)
-    }
-
-    /// Ends the delays of tasks that require an encoder build, which a worker has again; returns their owners.
-    pub(crate) async fn end_delays_of_build(&self, build: &str) -> Result<Vec<String>, TranscodeError> {
-        let delayed = Condition::all()
-            .add(task::Column::State.eq(TaskState::Waiting))
-            .add(task::Column::RequiredBuild.eq(build))
-            .add(task::Column::ReadyTime.gt(0));
-        let owners =
-            task::Entity::find().select_only().column(task::Column::Owner).distinct().filter(delayed.clone());
-        let owners = owners.into_tuple().all(&self.connection).await?;
-        task::Entity::update_many()
-            .col_expr(task::Column::ReadyTime, Expr::value(0_i64))
-            .filter(delayed)
-            .exec(&self.connection)
-            .await?;
-        Ok(owners)
     }
 
     /// Claims the sweep over the backlog if it is due at `now`; the next one is due at `next`.

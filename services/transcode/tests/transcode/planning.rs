@@ -247,7 +247,7 @@ async fn start_task_concurrently_leases_each_task_once(#[case] backend: Backend)
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
-async fn job_is_planned_anew_once_its_encoder_build_is_gone(#[case] backend: Backend) {
+async fn job_is_planned_again_once_its_encoder_build_is_gone(#[case] backend: Backend) {
     let system = TestSystem::start_with(backend, |config| config.max_started_jobs_per_owner = 1).await;
     system.register_worker("w", "ffmpeg test").await;
     let old = system.create_planned_job("v1", &source(60.0, true)).await;
@@ -285,10 +285,10 @@ async fn job_is_planned_anew_once_its_encoder_build_is_gone(#[case] backend: Bac
     system.advance_clock(300);
     system.transcode.sweep().await.unwrap();
 
-    // A priority does not hold back the task that plans the job anew.
+    // A priority does not hold back the task that plans the job again.
     let high = SetJobPriorityRequest { name: name.clone(), priority: Priority::High.into() };
     system.user_client("ann").set_job_priority(high).await.unwrap();
-    let started = system.start_as(with_build("new")).await.expect("the job is planned anew");
+    let started = system.start_as(with_build("new")).await.expect("the job is planned again");
     assert!(started.output_prefix.ends_with("/1.0.1/"), "{}", started.output_prefix);
     assert_eq!(reason(system.try_record(&old, vec![segment("360p", 0)]).await), "LEASE_LOST");
     let job = system.get_job(&name).await;

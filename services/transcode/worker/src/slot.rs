@@ -124,7 +124,7 @@ impl Slot<'_> {
         Ok(())
     }
 
-    /// Runs a task that was started without a wake-up. One is taken from the queue and hidden meanwhile, if there is one,
+    /// Runs a task that was started without a wake-up. One is received, if there is one, and hidden until the task ends,
     /// so that the queue has as many visible messages as there are queued tasks.
     async fn run_with_any_wake_up(&self, task: LeasedTask) {
         let received = async {
