@@ -4,7 +4,7 @@ use crate::support::{
     Clip, Event, FIRST_MESSAGE, FakeServices, FileServer, QueuedTask, RunningWorker, count_processes_in,
     duration_seconds, engine, jail, jail_helper, options, stub_encoder, terminate_processes_in, wait_until,
 };
-use reelmill_media::plan::plan;
+use reelmill_media::plan::{Options, Preset, plan};
 use reelmill_proto::transcode::{FailureCause, Output, StartTaskRequest, output};
 use reelmill_worker::engine::Jail;
 use rstest::rstest;
@@ -24,9 +24,13 @@ fn clip(size: &str, seconds: u32) -> Clip {
     )
 }
 
-/// A clip that takes longer to encode than a test waits.
+/// A clip that is one work unit and, with [`slow_services`], takes longer to encode than a test waits.
 fn slow_clip() -> Clip {
-    clip("1280x720", 25)
+    clip("640x480", 31)
+}
+
+fn slow_services() -> FakeServices {
+    FakeServices { options: Options { preset: Preset::Small, ..options(&[]) }, ..FakeServices::default() }
 }
 
 fn names(outputs: &[Output]) -> Vec<&str> {
@@ -141,30 +145,32 @@ async fn second_attempt_uploads_missing_segments_only() {
 #[tokio::test(flavor = "multi_thread")]
 async fn cancelled_task_stops_within_a_second() {
     let clip = slow_clip();
-    let worker = RunningWorker::start(&clip.file, FakeServices::with_rungs(&[]), LONG_DRAIN).await;
+    let worker = RunningWorker::start(&clip.file, slow_services(), LONG_DRAIN).await;
     worker.encoding().await;
     worker.services.cancel.store(true, Ordering::SeqCst);
     let scratch = worker.scratch.path().to_owned();
     wait_until(Duration::from_millis(1500), "the encoder's end", || count_processes_in(&scratch) == 0).await;
     worker.messages_deleted(1).await;
-    assert!(!worker.stop().await.is_settled());
+    let services = worker.stop().await;
+    assert!(!services.is_settled(), "{:?}", services.events().last());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_lease_stops_the_task() {
     let clip = slow_clip();
-    let worker = RunningWorker::start(&clip.file, FakeServices::with_rungs(&[]), LONG_DRAIN).await;
+    let worker = RunningWorker::start(&clip.file, slow_services(), LONG_DRAIN).await;
     worker.encoding().await;
     worker.services.lease_lost.store(true, Ordering::SeqCst);
     worker.messages_deleted(1).await;
-    assert!(!worker.stop().await.is_settled());
+    let services = worker.stop().await;
+    assert!(!services.is_settled(), "{:?}", services.events().last());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stopped_worker_releases_its_task_after_the_drain_period() {
     let clip = slow_clip();
     let worker =
-        RunningWorker::start(&clip.file, FakeServices::with_rungs(&[]), Duration::from_millis(100)).await;
+        RunningWorker::start(&clip.file, slow_services(), Duration::from_millis(100)).await;
     worker.encoding().await;
     let services = worker.stop().await;
     let failed = services.failed().expect("released");
@@ -188,7 +194,7 @@ async fn stopped_worker_completes_its_task_within_the_drain_period() {
 #[tokio::test(flavor = "multi_thread")]
 async fn terminated_encoder_fails_the_task_retryably(#[case] is_stopping: bool, #[case] reason: &str) {
     let clip = slow_clip();
-    let worker = RunningWorker::start(&clip.file, FakeServices::with_rungs(&[]), LONG_DRAIN).await;
+    let worker = RunningWorker::start(&clip.file, slow_services(), LONG_DRAIN).await;
     worker.encoding().await;
     if is_stopping {
         worker.shutdown.cancel();
