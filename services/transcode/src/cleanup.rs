@@ -67,7 +67,7 @@ impl Cleanup {
                 path_generation(path).is_some_and(|generation| generation > job.generation)
             };
             self.objects.delete_unless(&folder, is_of_retry).await?;
-            self.db.delete_outputs(&Generation::of(job)).await?;
+            self.db.delete_work(&Generation::of(job)).await?;
         }
         let is_first = job.cleanup_time.is_some_and(|time| Some(time) == job.end_time);
         self.db.set_cleanup_time(job, is_first.then_some(now + SECOND_CLEANUP_DELAY_MS)).await
@@ -75,8 +75,8 @@ impl Cleanup {
 
     /// The files in a job's folder that are played: the recorded outputs, and the playlists that refer to them.
     async fn referenced_files(&self, details: &JobDetails) -> Result<HashSet<String>, TranscodeError> {
-        let uris = self.db.output_uris(&Generation::of(&details.row)).await?;
-        let mut files: HashSet<String> = uris.into_iter().collect();
+        let outputs = self.db.manifest(&details.row.id).await?;
+        let mut files: HashSet<String> = outputs.into_iter().map(|output| output.uri).collect();
         files.extend([HLS_MASTER_PLAYLIST, DASH_MANIFEST, THUMBNAILS_INDEX].map(str::to_owned));
         for rendition in &details.renditions {
             let id = &rendition.rendition_id;

@@ -3,7 +3,7 @@
 use sea_orm::{DeriveActiveEnum, EnumIter};
 
 pub(crate) use self::{
-    job::Model as JobRow, output::Model as OutputRow, rendition::Model as RenditionRow,
+    job::Model as JobRow, rendition::Model as RenditionRow,
     task::Model as TaskRow, warning::Model as WarningRow, worker::Model as WorkerRow,
 };
 
@@ -72,6 +72,31 @@ pub(crate) mod job {
     #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]
     pub(crate) struct Rungs(pub(crate) Vec<i32>);
 
+    /// A set of indices, as inclusive ranges in order. A JSON array of pairs.
+    #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]
+    pub(crate) struct IndexRanges(Vec<(i32, i32)>);
+
+    impl IndexRanges {
+        /// The indices, in order.
+        pub(crate) fn iter(&self) -> impl Iterator<Item = i32> + '_ {
+            self.0.iter().flat_map(|&(first, last)| first..=last)
+        }
+
+        /// The set with more indices.
+        pub(crate) fn with(&self, added: impl IntoIterator<Item = i32>) -> Self {
+            let mut indices: Vec<i32> = self.iter().chain(added).collect();
+            indices.sort_unstable();
+            let mut ranges: Vec<(i32, i32)> = Vec::new();
+            for index in indices {
+                match ranges.last_mut() {
+                    Some((_, last)) if index <= last.saturating_add(1) => *last = index,
+                    _ => ranges.push((index, index)),
+                }
+            }
+            Self(ranges)
+        }
+    }
+
     /// Row of a job.
     #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
     #[sea_orm(table_name = "jobs")]
@@ -94,6 +119,13 @@ pub(crate) mod job {
         pub replans: i32,
         /// Whether the current generation has a plan.
         pub planned: bool,
+        /// Work units of the plan; 0 before there is one.
+        pub work_units: i32,
+        /// Work units that have or had a task: the first ones. The others get one when there are few unfinished tasks.
+        pub created_work_units: i32,
+        /// Succeeded work units whose tasks were removed.
+        #[sea_orm(column_type = "Json")]
+        pub folded_work_units: IndexRanges,
         pub create_time: i64,
         pub start_time: Option<i64>,
         pub playable_time: Option<i64>,
@@ -384,14 +416,15 @@ pub(crate) mod plan {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// One row per recorded output. Rows never change.
+/// One row per recorded output other than segments and thumbnails. Rows never change, and are folded into the manifest when
+/// the job succeeds.
 pub(crate) mod output {
     use sea_orm::entity::prelude::*;
 
     use crate::domain::OutputKind;
 
     /// Row of a recorded output.
-    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "outputs")]
     pub struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
@@ -403,26 +436,63 @@ pub(crate) mod output {
         pub rendition_id: String,
         #[sea_orm(primary_key, auto_increment = false)]
         pub kind: OutputKind,
-        /// Sequence number within the rendition and kind.
-        #[sea_orm(primary_key, auto_increment = false)]
-        pub sequence: i32,
-        pub task_id: String,
         /// Object key relative to the job's folder: its URI in the playlists.
         pub uri: String,
         pub size_bytes: i64,
-        pub start_seconds: f64,
-        pub duration_seconds: f64,
-        pub frames: i32,
-        /// Bytes up to the end of a segment's first keyframe.
-        pub keyframe_bytes: i64,
         /// RFC 6381 codec string of an init segment.
         pub codec: String,
-        /// Set for a sheet of thumbnails, like the next four.
-        pub thumbnail_interval_seconds: Option<f64>,
-        pub thumbnail_count: Option<i32>,
-        pub thumbnail_columns: Option<i32>,
-        pub thumbnail_width: Option<i32>,
-        pub thumbnail_height: Option<i32>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Recorded segments and sheets of thumbnails, many in a row: a row for each part of a task, and one for each group
+/// of tasks that were removed.
+pub(crate) mod segment_part {
+    use sea_orm::entity::prelude::*;
+
+    /// Row of a part.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "segment_parts")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub job_id: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub generation: i32,
+        /// Index of the task; -1 for tasks that were removed.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub task_index: i32,
+        /// Position among the parts of the task.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub part: i32,
+        /// Number of outputs. They never change; more may follow.
+        pub count: i32,
+        /// An encoded `StoredOutputs`.
+        pub outputs: Vec<u8>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// One row per succeeded job: all its outputs.
+pub(crate) mod manifest {
+    use sea_orm::entity::prelude::*;
+
+    /// Row of a manifest.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "manifests")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub job_id: String,
+        pub generation: i32,
+        /// An encoded `StoredOutputs`.
+        pub outputs: Vec<u8>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -448,4 +518,25 @@ pub(crate) mod revision_counter {
     pub enum Relation {}
 
     impl ActiveModelBehavior for ActiveModel {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::job::IndexRanges;
+
+    proptest! {
+        #[test]
+        fn index_ranges_hold_what_was_added(added in prop::collection::vec(prop::collection::vec(-1..60i32, 0..9), 0..9)) {
+            let mut ranges = IndexRanges::default();
+            for indices in &added {
+                ranges = ranges.with(indices.iter().copied());
+            }
+            let expected: BTreeSet<i32> = added.into_iter().flatten().collect();
+            prop_assert_eq!(ranges.iter().collect::<Vec<_>>(), expected.into_iter().collect::<Vec<_>>());
+        }
+    }
 }

@@ -6,20 +6,20 @@ use reelmill_proto::transcode::{Failure, TranscodeOptions, Warning};
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, DatabaseTransaction, DbErr, EntityTrait as _, ExprTrait as _,
     IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    sea_query::{Expr, OnConflict},
+    sea_query::Expr,
 };
 
 use super::{
     connection::Generation,
     entity::{
-        JobRow, OutputRow, RenditionRow, TaskRow, WarningRow, job, output, plan, rendition, revision_counter,
-        task, warning,
+        JobRow, RenditionRow, TaskRow, WarningRow, job, job::IndexRanges, plan, rendition, revision_counter, task,
+        warning,
     },
     job_details::{JobDetails, load_details},
-    tasks::{self, TaskCounts, first_task},
+    tasks::{self, TaskCounts, first_task, uncreated_work_units},
 };
 use crate::{
-    domain::{JobEvent, JobPriority, JobState, TaskState},
+    domain::{JobEvent, JobPriority, JobState, TaskKind, TaskState},
     error::TranscodeError,
 };
 
@@ -28,7 +28,7 @@ const INSERT_BATCH: usize = 1000;
 
 /// A transaction that locks one job. Dropped without a commit, it is rolled back.
 pub(crate) struct JobTransaction {
-    transaction: DatabaseTransaction,
+    pub(super) transaction: DatabaseTransaction,
     /// The job's row, to be changed in place.
     pub(crate) job: JobRow,
     has_changed_waiting: bool,
@@ -62,12 +62,12 @@ impl JobTransaction {
 
     /// The number of the current generation's tasks by stage.
     pub(crate) async fn task_counts(&self) -> Result<TaskCounts, TranscodeError> {
-        tasks::task_counts(&self.transaction, &Generation::of(&self.job)).await
+        tasks::task_counts(&self.transaction, &Generation::of(&self.job), uncreated_work_units(&self.job)).await
     }
 
     /// Indices of the current generation's work units whose tasks have succeeded.
     pub(crate) async fn completed_work_units(&self) -> Result<Vec<i32>, TranscodeError> {
-        tasks::completed_work_units(&self.transaction, &Generation::of(&self.job)).await
+        tasks::completed_work_units(&self.transaction, &self.job).await
     }
 
     /// Whether one of the current generation's tasks is running.
@@ -94,33 +94,38 @@ impl JobTransaction {
         Ok(plan::Entity::find_by_id(key).one(&self.transaction).await?.map(|row| row.plan))
     }
 
-    /// Inserts the current generation's plan, JSON.
-    pub(crate) async fn insert_plan(&mut self, json: String) -> Result<(), TranscodeError> {
+    /// Inserts the current generation's plan, JSON. The first of its work units has a task.
+    pub(crate) async fn insert_plan(&mut self, json: String, work_units: usize) -> Result<(), TranscodeError> {
         let row = plan::Model { job_id: self.job.id.clone(), generation: self.job.generation, plan: json };
         let insert = plan::Entity::insert(row.into_active_model().reset_all());
         insert.exec_without_returning(&self.transaction).await?;
         self.job.planned = true;
+        self.job.work_units = i32::try_from(work_units).unwrap_or(i32::MAX);
+        self.job.created_work_units = 1;
         Ok(())
     }
 
-    /// Inserts outputs; returns how many. Those that are recorded already stay unchanged.
-    pub(crate) async fn record_outputs(&self, rows: Vec<OutputRow>) -> Result<u64, TranscodeError> {
-        let mut inserted = 0;
-        let key = [
-            output::Column::JobId,
-            output::Column::Generation,
-            output::Column::RenditionId,
-            output::Column::Kind,
-            output::Column::Sequence,
-        ];
-        for batch in rows.chunks(INSERT_BATCH) {
-            let batch = batch.iter().cloned().map(|row| row.into_active_model().reset_all());
-            inserted += output::Entity::insert_many(batch)
-                .on_conflict(OnConflict::columns(key).do_nothing().to_owned())
-                .exec_without_returning(&self.transaction)
-                .await?;
-        }
-        Ok(inserted)
+    /// Notes that the first `count` work units have or had a task.
+    pub(crate) async fn set_created_work_units(&mut self, count: i32) -> Result<(), TranscodeError> {
+        self.job.created_work_units = count;
+        job::Entity::update_many()
+            .col_expr(job::Column::CreatedWorkUnits, Expr::value(count))
+            .filter(job::Column::Id.eq(&self.job.id))
+            .exec(&self.transaction)
+            .await?;
+        Ok(())
+    }
+
+    /// Number of the current generation's ENCODE tasks that have not ended.
+    pub(crate) async fn unfinished_encode_tasks(&self) -> Result<i32, TranscodeError> {
+        let unfinished = task::Entity::find()
+            .select_only()
+            .column_as(task::Column::Id.count(), "tasks")
+            .filter(tasks::of_generation(&Generation::of(&self.job)))
+            .filter(task::Column::Kind.eq(TaskKind::Encode))
+            .filter(task::Column::State.is_in(TaskState::OPEN));
+        let count: Option<i64> = unfinished.into_tuple().one(&self.transaction).await?;
+        Ok(i32::try_from(count.unwrap_or(0)).unwrap_or(i32::MAX))
     }
 
     /// The job's renditions, by position.
@@ -179,12 +184,12 @@ impl JobTransaction {
 
     /// Begins the next generation: without tasks, plan and outputs. The renditions stay until the job is planned again.
     async fn restart(&mut self) -> Result<(), TranscodeError> {
-        let job = &self.job.id;
-        task::Entity::delete_many().filter(task::Column::JobId.eq(job)).exec(&self.transaction).await?;
-        output::Entity::delete_many().filter(output::Column::JobId.eq(job)).exec(&self.transaction).await?;
-        plan::Entity::delete_many().filter(plan::Column::JobId.eq(job)).exec(&self.transaction).await?;
+        self.delete_work().await?;
         self.job.generation += 1;
         self.job.planned = false;
+        self.job.work_units = 0;
+        self.job.created_work_units = 0;
+        self.job.folded_work_units = IndexRanges::default();
         Ok(())
     }
 

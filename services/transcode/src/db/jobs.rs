@@ -11,8 +11,8 @@ use sea_orm::{
 };
 
 use super::{
-    connection::Db,
-    entity::{JobRow, job, task},
+    connection::{Db, Generation},
+    entity::{JobRow, job, plan, task},
     job_details::{JobDetails, load_details},
     job_transaction::{JobTransaction, next_revision},
     tasks::first_task,
@@ -80,6 +80,9 @@ impl NewJob {
             priority: self.priority,
             replans: 0,
             planned: false,
+            work_units: 0,
+            created_work_units: 0,
+            folded_work_units: job::IndexRanges::default(),
             create_time: self.now,
             start_time: None,
             playable_time: None,
@@ -201,6 +204,12 @@ impl Db {
     /// The row of a job.
     pub(crate) async fn job(&self, id: &str) -> Result<Option<JobRow>, TranscodeError> {
         Ok(job::Entity::find_by_id(id).one(&self.connection).await?)
+    }
+
+    /// A generation's plan, JSON.
+    pub(crate) async fn plan(&self, generation: &Generation) -> Result<Option<String>, TranscodeError> {
+        let key = (generation.job.clone(), generation.number);
+        Ok(plan::Entity::find_by_id(key).one(&self.connection).await?.map(|row| row.plan))
     }
 
     /// A job with its child rows.

@@ -32,13 +32,16 @@ impl MigrationTrait for CreateTables {
             dispatch_state(),
             plans(),
             outputs(),
+            segment_parts(),
+            manifests(),
             revision_counter(),
         ];
         for table in tables {
             manager.create_table(table).await?;
         }
-        let indexes: [(&str, &str, &[&str]); 15] = [
+        let indexes: [(&str, &str, &[&str]); 16] = [
             ("jobs", "jobs_by_owner", &["owner", "create_time", "id"]),
+            ("jobs", "jobs_by_video", &["video"]),
             ("jobs", "jobs_by_revision", &["revision"]),
             ("jobs", "jobs_by_state", &["state", "owner"]),
             ("jobs", "jobs_by_start_time", &["start_time"]),
@@ -133,6 +136,12 @@ fn json(name: &'static str) -> ColumnDef {
     column
 }
 
+fn blob(name: &'static str) -> ColumnDef {
+    let mut column = ColumnDef::new(Alias::new(name));
+    column.blob();
+    column
+}
+
 /// A table of required and nullable columns with a primary key.
 fn table(
     name: &'static str,
@@ -168,6 +177,9 @@ fn jobs() -> TableCreateStatement {
         integer("priority"),
         integer("replans"),
         boolean("planned"),
+        integer("work_units"),
+        integer("created_work_units"),
+        json("folded_work_units"),
         bigint("create_time"),
         text("failure_reason"),
         text("failure_message"),
@@ -305,30 +317,32 @@ fn plans() -> TableCreateStatement {
 }
 
 fn outputs() -> TableCreateStatement {
-    let required = [
+    let columns = [
         text("job_id"),
         integer("generation"),
         text("rendition_id"),
         text("kind"),
-        integer("sequence"),
-        text("task_id"),
         text("uri"),
         bigint("size_bytes"),
-        double("start_seconds"),
-        double("duration_seconds"),
-        integer("frames"),
-        bigint("keyframe_bytes"),
         text("codec"),
     ];
-    let nullable = [
-        double("thumbnail_interval_seconds"),
-        integer("thumbnail_count"),
-        integer("thumbnail_columns"),
-        integer("thumbnail_width"),
-        integer("thumbnail_height"),
+    table("outputs", columns, [], &["job_id", "generation", "rendition_id", "kind"])
+}
+
+fn segment_parts() -> TableCreateStatement {
+    let columns = [
+        text("job_id"),
+        integer("generation"),
+        integer("task_index"),
+        integer("part"),
+        integer("count"),
+        blob("outputs"),
     ];
-    let key = ["job_id", "generation", "rendition_id", "kind", "sequence"];
-    table("outputs", required, nullable, &key)
+    table("segment_parts", columns, [], &["job_id", "generation", "task_index", "part"])
+}
+
+fn manifests() -> TableCreateStatement {
+    table("manifests", [text("job_id"), integer("generation"), blob("outputs")], [], &["job_id"])
 }
 
 fn revision_counter() -> TableCreateStatement {

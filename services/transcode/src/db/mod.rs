@@ -8,18 +8,19 @@ mod job_details;
 mod job_transaction;
 mod jobs;
 pub(crate) mod migration;
-mod outputs;
 mod queue_position;
+mod recorded_outputs;
 mod tasks;
 mod workers;
 
 pub(crate) use self::{
     connection::{Db, Generation},
     dispatch::{LeaseRequest, QueuedTask},
-    entity::{JobRow, OutputRow, RenditionRow, TaskRow, WarningRow, WorkerRow},
+    entity::{JobRow, RenditionRow, TaskRow, WarningRow, WorkerRow},
     job_details::JobDetails,
     job_transaction::JobTransaction,
     jobs::{JobFilter, NewJob},
+    recorded_outputs::{ReadParts, RecordedOutput, RecordedSheet},
     tasks::{TaskCounts, new_task},
 };
 
@@ -30,7 +31,7 @@ mod tests {
     use rstest::rstest;
 
     use super::{
-        Db, Generation, LeaseRequest, NewJob, QueuedTask,
+        Db, LeaseRequest, NewJob, QueuedTask,
         entity::{RenditionKind, RenditionState, job::Rungs},
         migration::Migrator,
     };
@@ -111,8 +112,6 @@ mod tests {
         assert_eq!((task.id.as_str(), task.kind, task.fencing_token), ("ag0t0", TaskKind::Prepare, 1));
         assert_eq!((task.state, task.lease_expire_time), (TaskState::Running, NOW + 15_000));
         assert_eq!(test.db.lease(lease_request("n2")).await.unwrap(), None);
-        let generation = Generation::of(&created.row);
-        assert_eq!(test.db.outputs_size(&generation).await.unwrap(), 0);
         assert_eq!(test.db.running_planned_jobs().await.unwrap(), Vec::<String>::new());
         assert_eq!(test.db.job_details("a").await.unwrap(), Some(created));
     }
@@ -151,7 +150,7 @@ mod tests {
         };
         let top = super::RenditionRow { rendition_id: "1080p".to_owned(), position: 1, ..rendition.clone() };
         transaction.replace_renditions(vec![top.clone(), rendition.clone()]).await.unwrap();
-        transaction.insert_plan("{}".to_owned()).await.unwrap();
+        transaction.insert_plan("{}".to_owned(), 1).await.unwrap();
         let committed = transaction.commit().await.unwrap();
         assert_eq!((committed.row.state, committed.row.start_time), (JobState::Running, Some(5)));
         assert_eq!(committed.row.revision, 2);

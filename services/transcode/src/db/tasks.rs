@@ -20,7 +20,7 @@ const EXPIRED_BATCH: u64 = 200;
 /// Number of a generation's tasks by stage.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct TaskCounts {
-    /// PREPARE and ENCODE tasks that have not succeeded.
+    /// PREPARE and ENCODE tasks that have not succeeded, and work units without a task.
     pub(crate) encoding: i64,
     /// PACKAGE tasks that have not succeeded.
     pub(crate) packaging: i64,
@@ -103,15 +103,17 @@ impl Db {
 
     /// The number of a generation's tasks by stage.
     pub(crate) async fn task_counts(&self, generation: &Generation) -> Result<TaskCounts, TranscodeError> {
-        task_counts(&self.connection, generation).await
+        // The job first: a work unit that gets a task meanwhile counts twice instead of never.
+        let uncreated = self.job(&generation.job).await?.map_or(0, |job| uncreated_work_units(&job));
+        task_counts(&self.connection, generation, uncreated).await
     }
 
     /// Indices of the work units whose tasks have succeeded.
     pub(crate) async fn completed_work_units(
         &self,
-        generation: &Generation,
+        job: &JobRow,
     ) -> Result<Vec<i32>, TranscodeError> {
-        completed_work_units(&self.connection, generation).await
+        completed_work_units(&self.connection, job).await
     }
 
     /// Running tasks whose lease has expired.
@@ -135,10 +137,16 @@ impl Db {
     }
 }
 
+/// Number of a job's work units that have no task yet.
+pub(super) fn uncreated_work_units(job: &JobRow) -> i64 {
+    i64::from(job.work_units - job.created_work_units)
+}
+
 /// Counts a generation's tasks by stage, on a connection or within a transaction.
 pub(super) async fn task_counts(
     connection: &impl ConnectionTrait,
     generation: &Generation,
+    uncreated: i64,
 ) -> Result<TaskCounts, TranscodeError> {
     let rows: Vec<(TaskKind, TaskState, i64)> = task::Entity::find()
         .select_only()
@@ -151,7 +159,7 @@ pub(super) async fn task_counts(
         .into_tuple()
         .all(connection)
         .await?;
-    let mut counts = TaskCounts::default();
+    let mut counts = TaskCounts { encoding: uncreated, ..TaskCounts::default() };
     for (kind, state, count) in rows {
         let open = if state == TaskState::Succeeded { 0 } else { count };
         match kind {
@@ -168,13 +176,15 @@ pub(super) async fn task_counts(
 /// Indices of the work units whose tasks have succeeded, on a connection or within a transaction.
 pub(super) async fn completed_work_units(
     connection: &impl ConnectionTrait,
-    generation: &Generation,
+    job: &JobRow,
 ) -> Result<Vec<i32>, TranscodeError> {
-    let succeeded = of_generation(generation)
+    let succeeded = of_generation(&Generation::of(job))
         .add(task::Column::Kind.eq(TaskKind::Encode))
         .add(task::Column::State.eq(TaskState::Succeeded));
     let rows = task::Entity::find().select_only().column(task::Column::TaskIndex).filter(succeeded);
-    Ok(rows.into_tuple().all(connection).await?)
+    let mut completed: Vec<i32> = rows.into_tuple().all(connection).await?;
+    completed.extend(job.folded_work_units.iter());
+    Ok(completed)
 }
 
 pub(super) fn of_generation(generation: &Generation) -> Condition {

@@ -9,24 +9,25 @@ use sea_orm::{DeriveActiveEnum, EnumIter};
 const MAX_SEQUENCE: i32 = 1_000_000;
 
 /// Kind of a recorded output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum, prost::Enumeration)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
+#[repr(i32)]
 pub enum OutputKind {
     /// Init segment of a rendition.
     #[sea_orm(string_value = "INIT")]
-    Init,
+    Init = 0,
     /// Media segment of a rendition.
     #[sea_orm(string_value = "SEGMENT")]
-    Segment,
+    Segment = 1,
     /// Rendition as a progressive MP4.
     #[sea_orm(string_value = "PROGRESSIVE")]
-    Progressive,
+    Progressive = 2,
     /// Poster image of the video.
     #[sea_orm(string_value = "POSTER")]
-    Poster,
+    Poster = 3,
     /// Sheet of thumbnails of the video.
     #[sea_orm(string_value = "THUMBNAILS")]
-    Thumbnails,
+    Thumbnails = 4,
 }
 
 /// The outputs that a task may record.

@@ -58,7 +58,7 @@ impl Watermarks {
         let Some(details) = self.db.job_details(job).await? else { return Ok(None) };
         let generation = Generation::of(&details.row);
         let plan = self.plans.get(&generation).await?;
-        let completed_work_units = self.db.completed_work_units(&generation).await?;
+        let completed_work_units = self.db.completed_work_units(&details.row).await?;
         Ok(Some(Persisted { details, plan, completed_work_units }))
     }
 

@@ -1,6 +1,5 @@
 //! Finishes a job whose work units are all encoded: the final check, the final playlists, PACKAGE tasks, and its end.
 
-use reelmill_media::{geometry::Size, playlists::thumbnails::Sheet};
 use reelmill_platform::clock::Clock;
 use reelmill_proto::transcode::Warning;
 
@@ -53,7 +52,7 @@ impl JobFinisher {
                 return Ok(());
             }
         };
-        let sheets = self.thumbnail_sheets(&tracks.generation).await?;
+        let sheets = tracks.sheets();
         self.playlists.write_final(job, written, &tracks.presentation(true), &sheets).await?;
         let downloads = self.downloads(job, &tracks.generation).await?;
         let unpackaged =
@@ -111,7 +110,6 @@ impl JobFinisher {
         warnings: &[Warning],
     ) -> Result<(), TranscodeError> {
         let poster = self.db.outputs(&tracks.generation, OutputKind::Poster).await?.into_iter().next();
-        let output_size_bytes = self.db.outputs_size(&tracks.generation).await?;
         let Some(mut transaction) = self.lock(job).await? else { return Ok(()) };
         let counts = transaction.task_counts().await?;
         if counts.encoding + counts.packaging > 0 {
@@ -123,7 +121,7 @@ impl JobFinisher {
         let renditions = final_columns::renditions(transaction.renditions().await?, plan, tracks, downloads);
         set_playable(&mut transaction.job, now);
         final_columns::set_job(&mut transaction.job, &renditions, tracks);
-        transaction.job.output_size_bytes = output_size_bytes;
+        transaction.job.output_size_bytes = transaction.write_manifest().await?;
         transaction.job.poster_key = poster.map(|poster| key(&poster.uri)).unwrap_or_default();
         transaction.job.dash_manifest_key = key(DASH_MANIFEST);
         transaction.job.thumbnails_key = if has_thumbnails { key(THUMBNAILS_INDEX) } else { String::new() };
@@ -131,23 +129,6 @@ impl JobFinisher {
         transaction.add_warnings(warnings, not_yet_explained).await?;
         transaction.advance(JobEvent::AllTasksSucceeded, now);
         self.changes.commit(transaction).await.map(drop)
-    }
-
-    /// The recorded sheets of thumbnails, by time.
-    async fn thumbnail_sheets(&self, generation: &Generation) -> Result<Vec<Sheet>, TranscodeError> {
-        let rows = self.db.outputs(generation, OutputKind::Thumbnails).await?;
-        let number = |column: Option<i32>| column.and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
-        let sheets = rows.into_iter().map(|row| Sheet {
-            start: row.start_seconds,
-            interval: row.thumbnail_interval_seconds.unwrap_or(0.0),
-            count: number(row.thumbnail_count),
-            columns: number(row.thumbnail_columns),
-            tile: Size { width: number(row.thumbnail_width), height: number(row.thumbnail_height) },
-            uri: row.uri,
-        });
-        let mut sheets: Vec<_> = sheets.collect();
-        sheets.sort_by(|a, b| a.start.total_cmp(&b.start));
-        Ok(sheets)
     }
 
     async fn downloads(&self, job: &JobRow, generation: &Generation) -> Result<Downloads, TranscodeError> {

@@ -10,7 +10,7 @@ use super::{
     recorded_tracks::{RecordedTrack, RecordedTracks},
 };
 use crate::{
-    db::{Db, JobDetails, entity::RenditionKind},
+    db::{Db, JobDetails, JobRow, entity::RenditionKind},
     domain::{HLS_MASTER_PLAYLIST, OutputKind, job_folder},
     error::TranscodeError,
     job_changes::JobChanges,
@@ -37,7 +37,7 @@ impl GrowingJobs {
         written: &mut WrittenFiles,
     ) -> Result<(), TranscodeError> {
         let presentation = tracks.presentation(false);
-        let is_playable = self.is_playable(plan, tracks).await?;
+        let is_playable = self.is_playable(&details.row, plan, tracks).await?;
         self.playlists.write_hls(&details.row, written, &presentation, is_playable).await?;
         let segment_count = |track: &Track| i64::try_from(track.segments.len()).unwrap_or(i64::MAX);
         let published: Vec<_> =
@@ -72,7 +72,12 @@ impl GrowingJobs {
     }
 
     /// Whether playback that starts now has video, or for an audio file audio, and the default audio track.
-    async fn is_playable(&self, plan: &JobPlan, tracks: &RecordedTracks) -> Result<bool, TranscodeError> {
+    async fn is_playable(
+        &self,
+        job: &JobRow,
+        plan: &JobPlan,
+        tracks: &RecordedTracks,
+    ) -> Result<bool, TranscodeError> {
         let has_listed = |is_kind: fn(&RecordedTrack) -> bool| {
             tracks.tracks.iter().any(|track| track.is_listed() && is_kind(track))
         };
@@ -88,7 +93,7 @@ impl GrowingJobs {
             return Ok(true);
         }
         // Audio that could not be encoded is not waited for.
-        let completed = self.db.completed_work_units(&tracks.generation).await?;
+        let completed = self.db.completed_work_units(job).await?;
         Ok(plan.work_unit_of_audio(audio).is_some_and(|work_unit| completed.contains(&work_unit)))
     }
 

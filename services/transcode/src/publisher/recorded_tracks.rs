@@ -1,24 +1,27 @@
-//! The recorded tracks of a job, cached by this process. Rows of outputs never change, so only new ones are read.
+//! The recorded tracks of a job, cached by this process. Recorded outputs never change, so only new ones are read.
+
+use std::collections::BTreeMap;
 
 use reelmill_media::{
+    geometry::Size,
     plan::{AUDIO_SAMPLE_RATE, Plan},
-    playlists::{Presentation, Segment, Track, TrackKind},
+    playlists::{Presentation, Segment, Track, TrackKind, thumbnails::Sheet},
 };
 
 use crate::{
-    db::{Db, Generation, OutputRow},
+    db::{Db, Generation, ReadParts, RecordedOutput, RecordedSheet},
     domain::{OutputKind, TrackView},
     error::TranscodeError,
     plans::JobPlan,
 };
 
-/// Segments read at once.
-const PAGE_SIZE: u64 = 2000;
-
 /// The tracks of a generation as far as they are recorded.
 pub(super) struct RecordedTracks {
     pub(super) generation: Generation,
     pub(super) tracks: Vec<RecordedTrack>,
+    /// Sheets of thumbnails, by sequence number.
+    sheets: BTreeMap<i32, Sheet>,
+    read: ReadParts,
 }
 
 /// A planned track as far as it is recorded.
@@ -27,8 +30,8 @@ pub(super) struct RecordedTrack {
     pub(super) track: Track,
     /// Number of frames of each segment.
     pub(super) frames: Vec<i32>,
-    /// Whether more segments are recorded behind a gap.
-    pub(super) has_gap: bool,
+    /// Recorded segments behind a gap, by sequence number.
+    behind_gap: BTreeMap<i32, RecordedOutput>,
 }
 
 impl RecordedTrack {
@@ -66,8 +69,10 @@ impl RecordedTracks {
     /// The tracks of a plan, without segments.
     pub(super) fn new(generation: Generation, plan: &JobPlan) -> Self {
         let tracks = planned_tracks(&plan.plan).into_iter();
-        let tracks = tracks.map(|track| RecordedTrack { track, frames: Vec::new(), has_gap: false });
-        Self { generation, tracks: tracks.collect() }
+        let tracks =
+            tracks.map(|track| RecordedTrack { track, frames: Vec::new(), behind_gap: BTreeMap::new() });
+        let tracks = tracks.collect();
+        Self { generation, tracks, sheets: BTreeMap::new(), read: ReadParts::default() }
     }
 
     /// Reads the outputs that were recorded since the last call.
@@ -80,10 +85,23 @@ impl RecordedTracks {
                 }
             }
         }
-        for track in &mut self.tracks {
-            track.refresh(db, &self.generation).await?;
+        for output in db.new_segments(&self.generation, &mut self.read).await? {
+            if let Some(sheet) = output.sheet {
+                self.sheets.insert(output.sequence, as_sheet(output, sheet));
+            } else if let Some(track) =
+                self.tracks.iter_mut().find(|track| track.track.id == output.rendition_id)
+            {
+                track.add(output);
+            }
         }
         Ok(())
+    }
+
+    /// The sheets of thumbnails, by time.
+    pub(super) fn sheets(&self) -> Vec<Sheet> {
+        let mut sheets: Vec<_> = self.sheets.values().cloned().collect();
+        sheets.sort_by(|a, b| a.start.total_cmp(&b.start));
+        sheets
     }
 
     /// The listed tracks as a presentation; `complete` when no segments will follow.
@@ -105,13 +123,13 @@ impl RecordedTracks {
 
     /// The tracks as the final check sees them.
     pub(super) fn views(&self) -> Vec<TrackView<'_>> {
-        let tracks = self.tracks.iter().filter(|track| track.is_listed() || track.has_gap);
+        let tracks = self.tracks.iter().filter(|track| track.is_listed() || track.has_gap());
         tracks
             .map(|track| TrackView {
                 id: &track.track.id,
                 segments: &track.track.segments,
                 frames: &track.frames,
-                has_gap: track.has_gap,
+                has_gap: track.has_gap(),
             })
             .collect()
     }
@@ -134,22 +152,20 @@ impl RecordedTracks {
 }
 
 impl RecordedTrack {
-    async fn refresh(&mut self, db: &Db, generation: &Generation) -> Result<(), TranscodeError> {
-        loop {
-            let first = self.next_sequence();
-            let rows = db.segments(generation, &self.track.id, first, PAGE_SIZE).await?;
-            let read = rows.len() as u64;
-            for row in rows {
-                if row.sequence == self.next_sequence() {
-                    self.frames.push(row.frames);
-                    self.track.segments.push(segment(row));
-                }
-            }
-            let added = i64::from(self.next_sequence()) - i64::from(first);
-            self.has_gap = added < i64::try_from(read).unwrap_or(i64::MAX);
-            if read < PAGE_SIZE || self.has_gap {
-                return Ok(());
-            }
+    /// Whether more segments are recorded behind a gap.
+    fn has_gap(&self) -> bool {
+        !self.behind_gap.is_empty()
+    }
+
+    /// Adds a segment, unless it was added before.
+    fn add(&mut self, output: RecordedOutput) {
+        if output.sequence < self.next_sequence() {
+            return;
+        }
+        self.behind_gap.insert(output.sequence, output);
+        while let Some(next) = self.behind_gap.remove(&self.next_sequence()) {
+            self.frames.push(next.frames);
+            self.track.segments.push(segment(next));
         }
     }
 
@@ -158,14 +174,25 @@ impl RecordedTrack {
     }
 }
 
-fn segment(row: OutputRow) -> Segment {
+fn segment(output: RecordedOutput) -> Segment {
     let bytes = |bytes: i64| u64::try_from(bytes).unwrap_or(0);
     Segment {
-        uri: row.uri,
-        start: row.start_seconds,
-        seconds: row.duration_seconds,
-        bytes: bytes(row.size_bytes),
-        keyframe_bytes: bytes(row.keyframe_bytes),
+        uri: output.uri,
+        start: output.start_seconds,
+        seconds: output.duration_seconds,
+        bytes: bytes(output.size_bytes),
+        keyframe_bytes: bytes(output.keyframe_bytes),
+    }
+}
+
+fn as_sheet(output: RecordedOutput, sheet: RecordedSheet) -> Sheet {
+    Sheet {
+        start: output.start_seconds,
+        interval: sheet.interval_seconds,
+        count: sheet.count,
+        columns: sheet.columns,
+        tile: Size { width: sheet.width, height: sheet.height },
+        uri: output.uri,
     }
 }
 

@@ -6,7 +6,8 @@ use reelmill_proto::transcode::{CompleteTaskRequest, Warning};
 
 use super::{
     lease::{Leases, LockedTask, PresentedLease},
-    output_rows::output_rows,
+    recorded_outputs::recorded_outputs,
+    work_unit_tasks::create_tasks,
 };
 use crate::{
     db::TaskRow,
@@ -57,12 +58,17 @@ impl TaskCompleter {
         if locked.task.kind == TaskKind::Prepare {
             return Err(TranscodeError::field("lease", "is the lease of a task that was not planned"));
         }
-        let rows = output_rows(&self.plans, &locked, &request.outputs).await?;
+        let outputs = recorded_outputs(&self.plans, &locked, &request.outputs).await?;
         let LockedTask { mut transaction, task } = locked;
         transaction.stop_waiting();
-        transaction.record_outputs(rows).await?;
+        transaction.record_outputs(task.task_index, outputs).await?;
         let task = TaskRow { state: TaskState::Succeeded, ..task };
         transaction.save_task(task.clone()).await?;
+        if task.kind == TaskKind::Encode {
+            let plan = self.plans.require_in(&transaction).await?;
+            create_tasks(&mut transaction, &plan.plan, &task.required_build).await?;
+            transaction.fold_tasks().await?;
+        }
         if transaction.add_warnings(&request.warnings, not_yet_reported).await? {
             self.changes.commit(transaction).await?;
         } else {

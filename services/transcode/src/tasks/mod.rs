@@ -18,16 +18,17 @@
 mod complete;
 mod fail;
 mod lease;
-mod output_rows;
 mod plan;
 mod planned_renditions;
 mod record;
+mod recorded_outputs;
 mod release;
 mod renew;
 mod report_stream;
 mod start;
 mod urls;
 mod work;
+mod work_unit_tasks;
 
 pub(crate) use self::{
     complete::TaskCompleter,

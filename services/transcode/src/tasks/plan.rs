@@ -9,10 +9,11 @@ use reelmill_proto::transcode::PlanJobRequest;
 use super::{
     lease::{LeasedTask, Leases, LockedTask, PresentedLease},
     planned_renditions::planned_renditions,
+    work_unit_tasks::create_tasks,
 };
 use crate::{
-    db::{JobRow, TaskRow, new_task},
-    domain::{JobEvent, TaskClass, TaskKind, TaskRules, cost},
+    db::TaskRow,
+    domain::{JobEvent, TaskKind, TaskRules},
     error::TranscodeError,
     job_changes::JobChanges,
     messages,
@@ -50,9 +51,9 @@ impl JobPlanner {
         let requested = messages::requested_options(&transaction.job).unwrap_or_default();
         let plan = plan::plan(&source, &planner_options(&requested, &self.defaults));
         let first = TaskRow { kind: TaskKind::Encode, required_build: task.encoder_build.clone(), ..task };
-        transaction.insert_plan(serde_json::to_string(&plan)?).await?;
+        transaction.insert_plan(serde_json::to_string(&plan)?, plan.work_units.len()).await?;
         transaction.save_task(first.clone()).await?;
-        transaction.add_tasks(other_tasks(&transaction.job, &plan, &first)).await?;
+        create_tasks(&mut transaction, &plan, &first.required_build).await?;
         let previous = transaction.renditions().await?;
         let renditions = planned_renditions(&transaction.job.id, &plan, &previous);
         transaction.replace_renditions(renditions).await?;
@@ -64,21 +65,6 @@ impl JobPlanner {
         self.publications.request(&job.id);
         Ok(LeasedTask { job, task: first })
     }
-}
-
-/// The tasks of the work units after the first.
-fn other_tasks(job: &JobRow, plan: &plan::Plan, first: &TaskRow) -> Vec<TaskRow> {
-    let others = (1..).zip(plan.work_units.iter().skip(1));
-    let tasks = others.map(|(index, work_unit)| TaskRow {
-        class: TaskClass::of(plan, work_unit),
-        // Sound first: of a long video it is a BULK task, and the video is playable with its first segment.
-        stage: i32::from(work_unit.chunk.is_some()),
-        job_position: i32::try_from(work_unit.priority).unwrap_or(i32::MAX),
-        cost: cost(plan, work_unit),
-        required_build: first.required_build.clone(),
-        ..new_task(job, TaskKind::Encode, index)
-    });
-    tasks.collect()
 }
 
 /// Parses a probed source; rejects what cannot be planned.

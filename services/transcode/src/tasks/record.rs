@@ -6,11 +6,11 @@ use reelmill_proto::transcode::RecordOutputsRequest;
 
 use super::{
     lease::{Leases, LockedTask, PresentedLease},
-    output_rows::output_rows,
+    recorded_outputs::recorded_outputs,
 };
 use crate::{
     db::TaskRow,
-    domain::{OutputKind, TaskRules},
+    domain::TaskRules,
     error::TranscodeError,
     job_changes::JobChanges,
     plans::Plans,
@@ -36,14 +36,11 @@ impl OutputRecorder {
         }
         let presented = PresentedLease::parse(request.lease.as_ref())?;
         let (locked, ()) = self.leases.lock(&presented, TaskRules::check).await?;
-        let rows = output_rows(&self.plans, &locked, &request.outputs).await?;
+        let outputs = recorded_outputs(&self.plans, &locked, &request.outputs).await?;
         let LockedTask { mut transaction, task } = locked;
-        let (segments, others): (Vec<_>, Vec<_>) =
-            rows.into_iter().partition(|row| row.kind == OutputKind::Segment);
-        transaction.record_outputs(others).await?;
-        let has_new_segment = transaction.record_outputs(segments).await? > 0;
+        let new_segments = transaction.record_outputs(task.task_index, outputs).await?;
         transaction.stop_waiting();
-        if has_new_segment && task.attempt_failures > 0 {
+        if new_segments > 0 && task.attempt_failures > 0 {
             // Attempts that make progress are not futile, however many of them are lost.
             transaction.save_task(TaskRow { attempt_failures: 0, ..task }).await?;
         }

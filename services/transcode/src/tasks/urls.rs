@@ -12,7 +12,7 @@ use reelmill_proto::{
 
 use super::lease::{Leases, PresentedLease};
 use crate::{
-    db::{Db, Generation, JobRow, OutputRow},
+    db::{Db, Generation, JobRow, RecordedOutput},
     domain::{OutputKind, attempt_path, job_folder, output_key},
     error::TranscodeError,
 };
@@ -20,7 +20,7 @@ use crate::{
 /// Most names of one SignOutputs call.
 const MAX_NAMES: usize = 100;
 /// Most segments of one ListSegments call.
-const MAX_SEGMENTS: u64 = 500;
+const MAX_SEGMENTS: usize = 500;
 /// Lifetime of a URL to upload an output.
 const UPLOAD_URL_TTL: Duration = Duration::from_secs(15 * 60);
 
@@ -84,16 +84,17 @@ impl PresignedUrls {
         let generation = Generation::of(&job);
         let folder = job_folder(&job.output_prefix, &job.id);
         let object =
-            async |row: &OutputRow| self.readable(&format!("{folder}{}", row.uri), row.size_bytes).await;
+            async |output: &RecordedOutput| self.readable(&format!("{folder}{}", output.uri), output.size_bytes).await;
         let inits = self.db.outputs(&generation, OutputKind::Init).await?;
-        let init = match inits.iter().find(|row| row.rendition_id == request.rendition_id) {
+        let init = match inits.iter().find(|init| init.rendition_id == request.rendition_id) {
             Some(init) => Some(object(init).await?),
             None => None,
         };
         let (rendition, from) = (&request.rendition_id, request.from_sequence);
         let mut segments = Vec::new();
-        for row in self.db.segments(&generation, rendition, from, MAX_SEGMENTS).await? {
-            segments.push(object(&row).await?);
+        let recorded = self.db.segments(&generation, rendition).await?;
+        for segment in recorded.iter().filter(|segment| segment.sequence >= from).take(MAX_SEGMENTS) {
+            segments.push(object(segment).await?);
         }
         Ok(ListSegmentsResponse { init, segments })
     }

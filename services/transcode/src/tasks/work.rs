@@ -1,6 +1,9 @@
 //! Describes a leased task to its worker.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use reelmill_proto::{
     timestamp,
@@ -10,7 +13,7 @@ use reelmill_proto::{
 use super::{lease::LeasedTask, urls::PresignedUrls};
 use crate::{
     db::{Db, Generation, TaskRow},
-    domain::{TaskKind, attempt_path, job_folder, task_name},
+    domain::{OutputKind, TaskKind, attempt_path, job_folder, task_name},
     error::TranscodeError,
     plans::{JobPlan, Plans},
 };
@@ -73,11 +76,16 @@ impl WorkMessages {
         plan: &JobPlan,
         task: &TaskRow,
     ) -> Result<HashMap<String, i32>, TranscodeError> {
+        let mut recorded: HashMap<String, BTreeSet<i32>> = HashMap::new();
+        for output in self.db.segments_of_task(generation, task.task_index).await? {
+            if output.kind() == OutputKind::Segment {
+                recorded.entry(output.rendition_id).or_default().insert(output.sequence);
+            }
+        }
         let mut counts = HashMap::new();
         for (rendition, sequences) in plan.allowed_outputs(task).segments() {
-            let recorded = self.db.segment_sequences(generation, rendition, sequences).await?;
-            let expected = sequences.clone();
-            let count = recorded.iter().zip(expected).take_while(|(found, next)| **found == *next).count();
+            let found = recorded.remove(rendition).unwrap_or_default();
+            let count = found.into_iter().zip(sequences.clone()).take_while(|(found, next)| found == next).count();
             if count > 0 {
                 counts.insert(rendition.clone(), i32::try_from(count).unwrap_or(i32::MAX));
             }

@@ -61,6 +61,48 @@ async fn long_video_succeeds_with_all_outputs(#[case] backend: Backend) {
     assert!(system.read_text("v1", &name, "manifest.mpd").await.unwrap().contains("0.0.1/360p/seg_0.m4s"));
 }
 
+/// Two hours: 226 tasks and 5,400 segments.
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn long_video_keeps_few_rows(#[case] backend: Backend) {
+    const SEGMENTS: i32 = 1800;
+    let system = TestSystem::start(backend).await;
+    let mut task = system.create_planned_job("v1", &source(7200.0, true)).await;
+    let (name, mut most_rows, mut tasks) = (job_name(&task.lease), 0, 0);
+    loop {
+        // The second task is the sound: the third one is lost with its worker after it has recorded all.
+        system.encode(&task, SEGMENTS).await;
+        most_rows = most_rows.max(system.job_rows().await);
+        if tasks != 2 {
+            system.complete(&task.lease).await;
+        } else {
+            system.advance_clock(16);
+            system.transcode.sweep().await.unwrap();
+        }
+        tasks += 1;
+        if tasks % 100 == 0 {
+            system.transcode.sweep().await.unwrap();
+            let playlist = system.read_text("v1", &name, "240p.m3u8").await.unwrap();
+            assert!(playlist.matches(".m4s").count() >= 3 * tasks as usize, "{tasks} tasks");
+        }
+        let Some(started) = system.try_start_task().await else { break };
+        task = LeasedEncodeTask::from_response(started);
+    }
+    assert!(tasks > 200, "{tasks} tasks");
+    assert!(most_rows < 250, "{most_rows} rows of {tasks} tasks");
+    system.transcode.sweep().await.unwrap();
+    let playlist = system.read_text("v1", &name, "360p.m3u8").await.unwrap();
+    assert_eq!(playlist.matches(".m4s").count(), SEGMENTS as usize);
+    assert!(playlist.contains("#EXT-X-ENDLIST"));
+    system.run_package_tasks().await;
+    system.transcode.sweep().await.unwrap();
+    assert_eq!(system.get_job(&name).await.state(), State::Succeeded);
+    // The manifest and three renditions.
+    assert_eq!(system.job_rows().await, 4);
+}
+
 #[rstest]
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]

@@ -187,6 +187,12 @@ impl TestSystem {
 
     /// Records all outputs of a task, of a video of `total` segments, and completes it.
     pub async fn encode_and_complete(&self, task: &LeasedEncodeTask, total: i32) {
+        self.encode(task, total).await;
+        self.complete(&task.lease).await;
+    }
+
+    /// Records all outputs of a task, of a video of `total` segments.
+    pub async fn encode(&self, task: &LeasedEncodeTask, total: i32) {
         let mut outputs = Vec::new();
         for rendition in task.renditions() {
             outputs.push(init(&rendition));
@@ -198,8 +204,9 @@ impl TestSystem {
         if task.work_unit.thumbnails && !task.segment_range(total).is_empty() {
             outputs.push(sheet(task.segment_range(total).start));
         }
-        self.record(task, outputs).await;
-        self.complete(&task.lease).await;
+        for batch in outputs.chunks(1000) {
+            self.record(task, batch.to_vec()).await;
+        }
     }
 
     /// Completes a task whose outputs are recorded.

@@ -235,9 +235,30 @@ impl TestSystem {
         self.start_as(start_request()).await
     }
 
-    /// Starts the task that is next for a BULK slot.
+    /// Starts the task that is next for a BULK slot. While the role's background work queues it, this waits.
     pub async fn start_task(&self) -> StartTaskResponse {
-        self.try_start_task().await.expect("there is a task")
+        for _ in 0..100 {
+            if let Some(started) = self.try_start_task().await {
+                return started;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("there is a task");
+    }
+
+    /// Number of rows of all tables that belong to jobs, except the jobs.
+    pub async fn job_rows(&self) -> i64 {
+        let database = Database::connect(&self.database_url).await.unwrap();
+        let mut rows = 0;
+        for table in
+            ["tasks", "plans", "outputs", "segment_parts", "manifests", "job_renditions", "job_warnings"]
+        {
+            let sql = format!("SELECT COUNT(*) AS count FROM {table}");
+            let statement = Statement::from_string(database.get_database_backend(), sql);
+            let row = database.query_one_raw(statement).await.unwrap().unwrap();
+            rows += row.try_get::<i64>("", "count").unwrap();
+        }
+        rows
     }
 
     /// Starts the task that is next for an EXPRESS slot.

@@ -1,10 +1,10 @@
-//! Validates outputs that a worker has uploaded, and converts them into rows.
+//! Validates outputs that a worker has uploaded, and converts them for the database.
 
 use reelmill_proto::transcode::{InitSegment, MediaSegment, Output, ThumbnailSheet, output};
 
 use super::lease::LockedTask;
 use crate::{
-    db::{OutputRow, TaskRow},
+    db::{RecordedOutput, RecordedSheet, TaskRow},
     domain::{AllowedOutputs, OutputKind, attempt_path, output_key},
     error::TranscodeError,
     plans::Plans,
@@ -17,15 +17,15 @@ const MAX_CODEC_LEN: usize = 64;
 /// Most thumbnails of a sheet, in all and in a row, and most pixels of a side of one.
 const MAX_SHEET_NUMBER: i32 = 10_000;
 
-/// The rows of a task's outputs.
+/// The outputs of a task, to be recorded.
 ///
 /// # Errors
 /// An output is invalid, or not one that the task may record.
-pub(super) async fn output_rows(
+pub(super) async fn recorded_outputs(
     plans: &Plans,
     locked: &LockedTask,
     outputs: &[Output],
-) -> Result<Vec<OutputRow>, TranscodeError> {
+) -> Result<Vec<RecordedOutput>, TranscodeError> {
     if outputs.is_empty() {
         return Ok(Vec::new());
     }
@@ -34,77 +34,71 @@ pub(super) async fn output_rows(
     }
     let plan = plans.require_in(&locked.transaction).await?;
     let allowed = plan.allowed_outputs(&locked.task);
-    outputs.iter().map(|output| checked_row(&allowed, &locked.task, output)).collect()
+    outputs.iter().map(|output| checked_output(&allowed, &locked.task, output)).collect()
 }
 
-fn checked_row(
+fn checked_output(
     allowed: &AllowedOutputs,
     task: &TaskRow,
     output: &Output,
-) -> Result<OutputRow, TranscodeError> {
+) -> Result<RecordedOutput, TranscodeError> {
     let invalid = |message: &str| TranscodeError::field("outputs", format!("{}: {message}", output.name));
-    let row = output_row(task, output).map_err(invalid)?;
-    if !allowed.contains(row.kind, &row.rendition_id, row.sequence) {
+    let recorded = recorded_output(task, output).map_err(invalid)?;
+    if !allowed.contains(recorded.kind(), &recorded.rendition_id, recorded.sequence) {
         return Err(invalid("does not belong to this task"));
     }
-    Ok(row)
+    Ok(recorded)
 }
 
-fn output_row(task: &TaskRow, output: &Output) -> Result<OutputRow, &'static str> {
+fn recorded_output(task: &TaskRow, output: &Output) -> Result<RecordedOutput, &'static str> {
     let prefix = attempt_path(task.generation, task.task_index, task.fencing_token);
     let uri = output_key(&prefix, &output.name).ok_or("is not a valid name")?;
     if !(0..=MAX_OBJECT_BYTES).contains(&output.size_bytes) {
         return Err("has an invalid size");
     }
-    let row = |kind: OutputKind| OutputRow {
-        job_id: task.job_id.clone(),
-        generation: task.generation,
+    let recorded = |kind: OutputKind| RecordedOutput {
         rendition_id: output.rendition_id.clone(),
-        kind,
-        sequence: 0,
-        task_id: task.id.clone(),
+        kind: kind.into(),
         uri,
         size_bytes: output.size_bytes,
-        start_seconds: 0.0,
-        duration_seconds: 0.0,
-        frames: 0,
-        keyframe_bytes: 0,
-        codec: String::new(),
-        thumbnail_interval_seconds: None,
-        thumbnail_count: None,
-        thumbnail_columns: None,
-        thumbnail_width: None,
-        thumbnail_height: None,
+        ..RecordedOutput::default()
     };
     match output.kind.as_ref().ok_or("has no kind")? {
         output::Kind::Init(init) if !has_valid_codec(init) => Err("has an invalid codec string"),
-        output::Kind::Init(init) => Ok(OutputRow { codec: init.codec.clone(), ..row(OutputKind::Init) }),
+        output::Kind::Init(init) => Ok(RecordedOutput { codec: init.codec.clone(), ..recorded(OutputKind::Init) }),
         output::Kind::Segment(segment) if !is_valid_segment(segment, output.size_bytes) => {
             Err("is not a valid segment")
         }
-        output::Kind::Segment(segment) => Ok(OutputRow {
+        output::Kind::Segment(segment) => Ok(RecordedOutput {
             sequence: segment.sequence,
             start_seconds: segment.start_seconds,
             duration_seconds: segment.seconds,
             frames: segment.frames,
             keyframe_bytes: segment.keyframe_bytes,
-            ..row(OutputKind::Segment)
+            ..recorded(OutputKind::Segment)
         }),
-        output::Kind::Progressive(_) => Ok(row(OutputKind::Progressive)),
-        output::Kind::Poster(_) => Ok(row(OutputKind::Poster)),
+        output::Kind::Progressive(_) => Ok(recorded(OutputKind::Progressive)),
+        output::Kind::Poster(_) => Ok(recorded(OutputKind::Poster)),
         output::Kind::Thumbnails(sheet) if !is_valid_sheet(sheet) => {
             Err("is not a valid sheet of thumbnails")
         }
-        output::Kind::Thumbnails(sheet) => Ok(OutputRow {
+        output::Kind::Thumbnails(sheet) => Ok(RecordedOutput {
             sequence: sheet.sequence,
             start_seconds: sheet.start_seconds,
-            thumbnail_interval_seconds: Some(sheet.interval_seconds),
-            thumbnail_count: Some(sheet.count),
-            thumbnail_columns: Some(sheet.columns),
-            thumbnail_width: Some(sheet.width),
-            thumbnail_height: Some(sheet.height),
-            ..row(OutputKind::Thumbnails)
+            sheet: Some(recorded_sheet(sheet)),
+            ..recorded(OutputKind::Thumbnails)
         }),
+    }
+}
+
+fn recorded_sheet(sheet: &ThumbnailSheet) -> RecordedSheet {
+    let number = |number: i32| u32::try_from(number).unwrap_or(0);
+    RecordedSheet {
+        interval_seconds: sheet.interval_seconds,
+        count: number(sheet.count),
+        columns: number(sheet.columns),
+        width: number(sheet.width),
+        height: number(sheet.height),
     }
 }
 
