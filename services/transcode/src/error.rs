@@ -60,6 +60,9 @@ pub enum TranscodeError {
     /// A request to the object store timed out.
     #[error("object store: request timed out")]
     ObjectStoreTimeout,
+    /// Another process has written a playlist in the meantime.
+    #[error("another process publishes the job")]
+    PublishedByOther,
     /// A request to the queue failed.
     #[error("queue: {0}")]
     Queue(#[from] QueueError),
@@ -130,6 +133,7 @@ impl From<TranscodeError> for Status {
             | TranscodeError::Database(_)
             | TranscodeError::PublishedMessage(_)
             | TranscodeError::Plan(_)
+            | TranscodeError::PublishedByOther
             | TranscodeError::PlanMissing(_) => RpcError::internal(&error),
         };
         rpc_error.into()

@@ -145,6 +145,26 @@ impl Jobs {
         self.get(caller, name).await
     }
 
+    /// Cancels the jobs of a deleted video and deletes them. Repeated, it deletes what was created meanwhile.
+    pub(crate) async fn delete_of_video(&self, video: &str) -> Result<(), TranscodeError> {
+        for id in self.db.jobs_of_video(video).await? {
+            // Watchers and workers learn of the end before the job is gone.
+            let mut transaction = self.db.lock_job(&id).await?;
+            if transaction.advance(JobEvent::CancelRequested, self.clock.now_millis()) {
+                transaction.end_tasks(TaskState::Cancelled).await?;
+                self.changes.commit(transaction).await?;
+            } else {
+                drop(transaction);
+            }
+            match self.db.lock_job(&id).await {
+                Ok(transaction) => transaction.delete().await?,
+                Err(TranscodeError::JobNotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// Cancels a job that the caller may see, with its tasks. An ended job stays as it is.
     pub(crate) async fn cancel(&self, caller: &Caller, name: &str) -> Result<JobDetails, TranscodeError> {
         let details = self.get(caller, name).await?;

@@ -182,9 +182,9 @@ impl Transcode {
                 plans: Arc::clone(&plans),
                 changes: changes.clone(),
                 publications: Arc::clone(&publications),
+                clock: clock.clone(),
             },
             reports: Arc::new(ReportStreams {
-                leases: leases.clone(),
                 renewer: LeaseRenewer { db: db.clone(), lease_ttl_ms },
                 releaser: Arc::clone(&releaser),
                 progress: Arc::clone(&progress),
@@ -199,10 +199,12 @@ impl Transcode {
                 progress: Arc::clone(&progress),
                 publications: Arc::clone(&publications),
                 scheduler: Arc::clone(&scheduler),
+                clock: clock.clone(),
             },
             failer,
         };
         let transcode_rpc = TranscodeRpc {
+            db: db.clone(),
             jobs: Jobs::new(
                 db.clone(),
                 objects.clone(),

@@ -76,6 +76,7 @@ pub(crate) fn watch_jobs_response(details: &JobDetails, job: Job) -> WatchJobsRe
         dash_manifest_key: row.dash_manifest_key.clone(),
         thumbnails_key: row.thumbnails_key.clone(),
         download_keys: downloads.map(|row| (row.rendition_id.clone(), row.download_key.clone())).collect(),
+        shard: row.shard,
     }
 }
 

@@ -31,12 +31,17 @@ pub(crate) struct Sweeper {
 impl Sweeper {
     /// Sweeps whenever tasks have changed or are due, for ever.
     pub(crate) async fn run(&self) {
+        // Apart: a slow sweep over the backlog does not delay the release of leases.
+        tokio::join!(self.run_tasks(), self.run_backlog());
+    }
+
+    async fn run_tasks(&self) {
         // Leases that expired while this role or its database was unavailable do not mean that their workers are lost:
         // those get the lifetime of a lease to reconnect.
         let mut grace_end = self.clock.now_millis() + self.lease_ttl_ms;
         loop {
             let is_in_grace = self.clock.now_millis() < grace_end;
-            let sleep = match self.sweep(is_in_grace).await {
+            let sleep = match self.sweep_tasks(is_in_grace).await {
                 Ok(sleep) => sleep,
                 Err(error) => {
                     tracing::warn!(%error, "sweeping over the tasks failed: retrying");
@@ -51,19 +56,34 @@ impl Sweeper {
         }
     }
 
-    /// Sweeps once; returns the time until the next lease or delay ends. Workers are not taken for lost while
-    /// `is_in_grace`.
-    pub(crate) async fn sweep(&self, is_in_grace: bool) -> Result<Duration, TranscodeError> {
+    async fn run_backlog(&self) {
+        // Workers had no opportunity to register while this role was unavailable.
+        let mut grace_end = self.clock.now_millis() + self.lease_ttl_ms;
+        loop {
+            let now = self.clock.now_millis();
+            if let Err(error) = self.sweep_backlog_if_due(now, now < grace_end).await {
+                tracing::warn!(%error, "sweeping over the backlog failed: retrying");
+                grace_end = self.clock.now_millis() + self.lease_ttl_ms;
+            }
+            tokio::time::sleep(MAX_SLEEP).await;
+        }
+    }
+
+    /// Sweeps once. Workers are not taken for lost while `is_in_grace`.
+    pub(crate) async fn sweep(&self, is_in_grace: bool) -> Result<(), TranscodeError> {
+        self.sweep_tasks(is_in_grace).await?;
+        self.sweep_backlog_if_due(self.clock.now_millis(), is_in_grace).await
+    }
+
+    /// Releases expired leases and ends retry delays; returns the time until the next lease or delay ends.
+    async fn sweep_tasks(&self, is_in_grace: bool) -> Result<Duration, TranscodeError> {
         let now = self.clock.now_millis();
         if !is_in_grace {
             self.releaser.release_expired(now).await?;
         }
-        // A failure of these does not mean that workers could not renew their leases.
+        // A failure of this does not mean that workers could not renew their leases.
         if let Err(error) = self.end_retry_delays().await {
             tracing::warn!(%error, "retry delays were not ended: retrying");
-        }
-        if let Err(error) = self.sweep_backlog_if_due(now, is_in_grace).await {
-            tracing::warn!(%error, "sweeping over the backlog failed: retrying");
         }
         let next = self.db.next_task_time().await?;
         let sleep =

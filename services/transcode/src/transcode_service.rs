@@ -2,25 +2,25 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use futures::{Stream, StreamExt as _, stream};
 use reelmill_mesh::{Caller, paging::Page};
 use reelmill_platform::clock::Clock;
 use reelmill_proto::{
     transcode::{
-        CancelJobRequest, CancelJobResponse, CreateJobRequest, CreateJobResponse, GetJobRequest,
-        GetJobResponse, Job, ListJobsRequest, ListJobsResponse, RetryJobRequest, RetryJobResponse,
-        SetJobPriorityRequest, SetJobPriorityResponse, WatchJobRequest, WatchJobResponse, WatchJobsRequest,
-        WatchJobsResponse, job::State, transcode_service_server::TranscodeService,
+        CancelJobRequest, CancelJobResponse, CreateJobRequest, CreateJobResponse, DeleteJobsRequest,
+        DeleteJobsResponse, GetJobRequest, GetJobResponse, Job, ListJobsRequest, ListJobsResponse,
+        RetryJobRequest, RetryJobResponse, SetJobPriorityRequest, SetJobPriorityResponse, WatchJobRequest,
+        WatchJobResponse, WatchJobsRequest, WatchJobsResponse, transcode_service_server::TranscodeService,
     },
     unix_millis,
 };
 use tonic::{Request, Response, Status};
 
 use crate::{
-    db::{JobFilter, NewJob},
+    db::{Db, JobFilter, NewJob, ShardRevisions},
     domain::JobPriority,
     error::TranscodeError,
-    feed::{JobChangeStream, JobFeed},
+    feed::{JobChange, JobFeed, JobWatch, has_ended},
     jobs::Jobs,
     messages, options,
     progress::{JobProgress, ProgressTracker},
@@ -30,6 +30,7 @@ type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// TranscodeService.
 pub(crate) struct TranscodeRpc {
+    pub(crate) db: Db,
     pub(crate) jobs: Jobs,
     pub(crate) feed: JobFeed,
     pub(crate) progress: Arc<ProgressTracker>,
@@ -93,39 +94,37 @@ fn job_filter(request: &ListJobsRequest) -> Result<JobFilter, TranscodeError> {
     })
 }
 
-/// The changes of one job, in order, until it has ended.
+/// A job, then its changes, in order, until it has ended.
 fn changes_until_end(
-    name: String,
-    changes: JobChangeStream,
+    first: Option<Job>,
+    last: Job,
+    changes: JobWatch,
 ) -> impl Stream<Item = Result<WatchJobResponse, Status>> + Send {
     struct Watch {
-        changes: JobChangeStream,
-        name: String,
+        first: Option<Job>,
         last: Job,
-        ended: bool,
+        changes: JobWatch,
     }
-    let watch = Watch { changes, name, last: Job::default(), ended: false };
-    stream::try_unfold(watch, |mut watch| async move {
-        while !watch.ended {
-            let Some(change) = watch.changes.try_next().await? else { break };
-            let Some(mut job) = change.job else { continue };
-            if job.name != watch.name || job.revision < watch.last.revision {
+    stream::unfold(Watch { first, last, changes }, |mut watch| async move {
+        if let Some(first) = watch.first.take() {
+            return Some((Ok(WatchJobResponse { job: Some(first) }), watch));
+        }
+        while !has_ended(&watch.last) {
+            watch.changes.changed().await.ok()?;
+            let change = watch.changes.borrow_and_update().clone();
+            let Some(mut job) = change.and_then(|change| change.job.clone()) else { continue };
+            if job.revision < watch.last.revision {
                 continue;
             }
-            watch.ended = has_ended(&job);
-            if !watch.ended {
+            if !has_ended(&job) {
                 // Progress of the same revision may arrive out of order.
                 JobProgress::of(&job).raised(&JobProgress::of(&watch.last)).apply_to(&mut job);
             }
             watch.last.clone_from(&job);
-            return Ok(Some((WatchJobResponse { job: Some(job) }, watch)));
+            return Some((Ok(WatchJobResponse { job: Some(job) }), watch));
         }
-        Ok(None)
+        None
     })
-}
-
-fn has_ended(job: &Job) -> bool {
-    matches!(job.state(), State::Succeeded | State::Failed | State::Cancelled)
 }
 
 #[tonic::async_trait]
@@ -173,6 +172,18 @@ impl TranscodeService for TranscodeRpc {
         Ok(Response::new(SetJobPriorityResponse { job: Some(self.progress.job(&details)) }))
     }
 
+    async fn delete_jobs(
+        &self,
+        request: Request<DeleteJobsRequest>,
+    ) -> Result<Response<DeleteJobsResponse>, Status> {
+        let video = &request.get_ref().video;
+        if video.is_empty() {
+            return Err(TranscodeError::field("video", "is required").into());
+        }
+        self.jobs.delete_of_video(video).await?;
+        Ok(Response::new(DeleteJobsResponse {}))
+    }
+
     async fn retry_job(
         &self,
         request: Request<RetryJobRequest>,
@@ -191,17 +202,14 @@ impl TranscodeService for TranscodeRpc {
         &self,
         request: Request<WatchJobRequest>,
     ) -> Result<Response<Self::WatchJobStream>, Status> {
-        let details = self.jobs.get(&Caller::of(&request), &request.get_ref().name).await?;
-        let revision = details.row.revision;
-        let is_current = request.get_ref().revision == revision;
-        let job = self.progress.job(&details);
-        if is_current && has_ended(&job) {
-            return Ok(Response::new(Box::pin(stream::empty())));
-        }
-        // From the revision below its own, the feed begins with the job itself.
-        let since = if is_current { revision } else { revision - 1 };
-        let changes = self.feed.changes_since(since).await?;
-        Ok(Response::new(Box::pin(changes_until_end(job.name, changes))))
+        let (caller, name) = (Caller::of(&request), &request.get_ref().name);
+        let id = self.jobs.get(&caller, name).await?.row.id;
+        // Watch before reading: duplicates are possible, gaps are not.
+        let changes = self.feed.watch_job(&id);
+        let job = self.progress.job(&self.jobs.get(&caller, name).await?);
+        let is_known = request.get_ref().revision == job.revision;
+        let first = (!is_known).then(|| job.clone());
+        Ok(Response::new(Box::pin(changes_until_end(first, job, changes))))
     }
 
     type WatchJobsStream = ResponseStream<WatchJobsResponse>;
@@ -210,7 +218,10 @@ impl TranscodeService for TranscodeRpc {
         &self,
         request: Request<WatchJobsRequest>,
     ) -> Result<Response<Self::WatchJobsStream>, Status> {
-        let changes = self.feed.running_and_changes_since(request.get_ref().revision).await?;
-        Ok(Response::new(Box::pin(changes.map(|change| change.map_err(Status::from)))))
+        let seen = ShardRevisions::new(&request.get_ref().revisions);
+        self.db.advance_revisions(&seen).await?;
+        let changes = self.feed.watch_all(seen).await?;
+        let response = |change: Result<JobChange, TranscodeError>| Ok(change?.as_ref().clone());
+        Ok(Response::new(Box::pin(changes.map(response))))
     }
 }

@@ -83,7 +83,7 @@ impl WorkerService for WorkerRpc {
         &self,
         request: Request<Streaming<ReportProgressRequest>>,
     ) -> Result<Response<Self::ReportProgressStream>, Status> {
-        Ok(Response::new(self.reports.open(request.into_inner()).await))
+        Ok(Response::new(self.reports.open(request.into_inner())))
     }
 
     async fn complete_task(

@@ -49,7 +49,7 @@ impl Catalogue {
         let id = resource_name::video_id(name).ok_or(UploadError::VideoNotFound)?;
         let video = self.db.video(id).await?.filter(|video| video.owner == owner);
         let video = video.ok_or(UploadError::VideoNotFound)?;
-        if self.db.delete_video(&video.id, self.clock.now_millis()).await? {
+        if self.db.delete_video(&video, self.clock.now_millis()).await? {
             self.changes.publish_row_change(owner, &video.id).await;
             self.sweep.request();
         }

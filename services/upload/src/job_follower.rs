@@ -74,8 +74,8 @@ impl JobFollower {
     }
 
     async fn follow(&mut self, has_received: &mut bool) -> Result<(), UploadError> {
-        let revision = self.db.watch_jobs_revision().await?;
-        let mut job_changes = self.transcode.watch_jobs(revision).await.map_err(UploadError::Transcode)?;
+        let revisions = self.db.applied_revisions().await?;
+        let mut job_changes = self.transcode.watch_jobs(revisions).await.map_err(UploadError::Transcode)?;
         loop {
             match job_changes.message().await {
                 Ok(Some(response)) => {

@@ -47,7 +47,7 @@ impl JobRequests {
         let now = self.clock.now_millis();
         let is_changed = match self.transcode.create_job(request).await {
             // The follower still has to apply this revision of the job and all later ones.
-            Ok(job) => self.db.set_job(&video.id, &job.name, job.revision - 1, now).await?,
+            Ok(job) => self.db.set_job(video, &job.name, job.revision - 1, now).await?,
             // A retry would be rejected again, and a video must not stay PROCESSING.
             Err(status) if status.code() == Code::InvalidArgument => {
                 tracing::error!(video = video.id, %status, "transcode rejected the job of a video");
@@ -55,7 +55,7 @@ impl JobRequests {
                     Reason::JobRejected,
                     "this file could not be queued for transcoding; upload it again",
                 );
-                self.db.fail_without_job(&video.id, failure, now).await?
+                self.db.fail_without_job(video, failure, now).await?
             }
             Err(status) => return Err(UploadError::Transcode(status)),
         };

@@ -9,10 +9,7 @@ use reelmill_platform::{
 
 use crate::{
     db::{Db, VideoRow},
-    domain::{
-        object_key::{output_prefix, source_key, source_prefix},
-        video_state::VideoState,
-    },
+    domain::object_key::{output_prefix, source_key, source_prefix},
     error::UploadError,
     progress_cache::ProgressCache,
     transcode_client::TranscodeClient,
@@ -62,18 +59,15 @@ impl ObjectCleanup {
         Ok(self.db.reschedule_cleanup(video, None).await?)
     }
 
-    /// Deletes the objects of a deleted video and cancels its job, if it still runs. The last cleanup also removes its
-    /// rows.
+    /// Deletes the objects and the jobs of a deleted video. The last cleanup also removes its rows.
     async fn clean_up_deleted(&self, video: &VideoRow, delete_time: i64) -> Result<(), UploadError> {
         // Objects written during this cleanup may be missed: only one that started late enough is the last.
         let started = self.clock.now_millis();
-        let cancelled = match &video.job {
-            Some(job) if video.state == VideoState::Processing => self.transcode.cancel_job(job).await,
-            _ => Ok(()),
-        };
+        // Also without a known job: the answer to its creation may have been lost.
+        let jobs_deleted = self.transcode.delete_jobs(&video.id).await;
         self.delete_objects(video).await?;
-        // Objects are deleted even if the job could not be cancelled, but then the cleanup is repeated.
-        cancelled.map_err(UploadError::Transcode)?;
+        // Objects are deleted even if the jobs could not be, but then the cleanup is repeated.
+        jobs_deleted.map_err(UploadError::Transcode)?;
         let last_cleanup = delete_time.saturating_add(duration_millis(LAST_CLEANUP_DELAY));
         if started < last_cleanup {
             self.db.reschedule_cleanup(video, Some(last_cleanup)).await?;

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use reelmill_mesh::Channel;
 use reelmill_proto::transcode::{
-    CancelJobRequest, CreateJobRequest, Job, WatchJobsRequest, WatchJobsResponse,
+    CreateJobRequest, DeleteJobsRequest, Job, WatchJobsRequest, WatchJobsResponse,
     transcode_service_client::TranscodeServiceClient,
 };
-use tonic::{Code, Request, Status, Streaming};
+use tonic::{Request, Status, Streaming};
+
+use crate::domain::resource_name::video_name;
 
 /// Short: the calling request can succeed without transcode.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -29,18 +31,18 @@ impl TranscodeClient {
         response.job.ok_or_else(|| Status::internal("CreateJobResponse contains no job"))
     }
 
-    /// Cancels a job. An ended or unknown job is not an error.
-    pub(crate) async fn cancel_job(&self, job: &str) -> Result<(), Status> {
-        let request = CancelJobRequest { name: job.to_owned() };
-        match self.client.clone().cancel_job(with_timeout(request)).await {
-            Err(status) if status.code() != Code::NotFound => Err(status),
-            _ => Ok(()),
-        }
+    /// Cancels and deletes the jobs of a video.
+    pub(crate) async fn delete_jobs(&self, video: &str) -> Result<(), Status> {
+        let request = DeleteJobsRequest { video: video_name(video) };
+        self.client.clone().delete_jobs(with_timeout(request)).await.map(drop)
     }
 
-    /// Streams the changes of all jobs after `revision`.
-    pub(crate) async fn watch_jobs(&self, revision: i64) -> Result<Streaming<WatchJobsResponse>, Status> {
-        let request = with_timeout(WatchJobsRequest { revision });
+    /// Streams the changes of all jobs after these revisions, by shard.
+    pub(crate) async fn watch_jobs(
+        &self,
+        revisions: Vec<i64>,
+    ) -> Result<Streaming<WatchJobsResponse>, Status> {
+        let request = with_timeout(WatchJobsRequest { revisions });
         Ok(self.client.clone().watch_jobs(request).await?.into_inner())
     }
 }

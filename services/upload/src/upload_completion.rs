@@ -80,7 +80,7 @@ impl UploadCompletion {
         let deadline = Instant::now() + WAIT_TIMEOUT;
         loop {
             // Subscribe before reading: a change in between is then received.
-            let mut changes = self.changes.subscribe();
+            let mut changes = self.changes.subscribe_to_video(&upload.video_id);
             upload = self.db.upload(&upload.id).await?.ok_or(UploadError::UploadNotFound)?;
             let is_claimed = upload.state == UploadState::Completing && !self.is_abandoned(&upload);
             match upload.state {
@@ -89,7 +89,7 @@ impl UploadCompletion {
                 _ if is_claimed && Instant::now() >= deadline => return Err(UploadError::UploadCompleting),
                 _ if is_claimed => {
                     let next_poll = Instant::now() + WAIT_POLL_INTERVAL;
-                    let _ = timeout_at(next_poll, changes.changed(&upload.video_id)).await;
+                    let _ = timeout_at(next_poll, changes.changed()).await;
                 }
                 UploadState::Open | UploadState::Completing => {
                     let parts = upload.plan().parse_claim(parts)?;

@@ -80,6 +80,15 @@ pub struct ObjectHead {
     pub cache_control: Option<String>,
 }
 
+/// What a conditional write expects to be there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Present {
+    /// No object.
+    Nothing,
+    /// The object with this ETag.
+    ETag(String),
+}
+
 /// Client of one bucket. Clones share the connections.
 #[derive(Clone)]
 pub struct Objects {
@@ -202,6 +211,42 @@ impl Objects {
             .await
             .map_err(|error| ObjectsError::from_sdk("PutObject", error))?;
         Ok(())
+    }
+
+    /// Writes an object if the present one is as expected; returns its ETag, none if it is not. An object store that does
+    /// not implement conditional writes writes it in any case.
+    pub async fn put_if(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        content_type: &str,
+        cache_control: Option<&str>,
+        present: &Present,
+    ) -> Result<Option<String>, ObjectsError> {
+        let put = || {
+            self.client()
+                .put_object()
+                .bucket(self.bucket())
+                .key(key)
+                .content_type(content_type)
+                .set_cache_control(cache_control.map(str::to_owned))
+                .body(ByteStream::from(bytes.clone()))
+        };
+        let conditional = match present {
+            Present::Nothing => put().if_none_match("*"),
+            Present::ETag(etag) => put().if_match(etag),
+        };
+        let mut written = conditional.send().await;
+        if let Err(error) = &written {
+            match error.raw_response().map(|response| response.status().as_u16()) {
+                // Another object, none, or one that is being written at the same time.
+                Some(404 | 409 | 412) => return Ok(None),
+                Some(501) => written = put().send().await,
+                _ => {}
+            }
+        }
+        let written = written.map_err(|error| ObjectsError::from_sdk("PutObject", error))?;
+        Ok(Some(written.e_tag.unwrap_or_default()))
     }
 
     /// Deletes an object. No error if it does not exist.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use reelmill_platform::objects::{Objects, ObjectsConfig, ObjectsError, SignedPut};
+use reelmill_platform::objects::{Objects, ObjectsConfig, ObjectsError, Present, SignedPut};
 use reelmill_s3_server::ObjectServerConfig;
 use reelmill_testkit::shared;
 use reqwest::{
@@ -127,6 +127,28 @@ async fn put_get_and_delete_an_object(#[case] backend: Backend) {
     objects.delete(&key).await.expect("deleted again");
     assert_eq!(objects.head(&key).await.expect("a response"), None);
     assert!(matches!(objects.get(&key, None, None).await, Err(ObjectsError::NotFound)));
+}
+
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::seaweedfs(Backend::SeaweedFs)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn put_if_replaces_the_expected_object_only(#[case] backend: Backend) {
+    let fixture = backend.open().await;
+    let objects = &fixture.objects;
+    let key = fixture.key("object");
+    let put = async |text: &'static str, present: &Present| {
+        objects.put_if(&key, Bytes::from_static(text.as_bytes()), "text/plain", None, present).await
+    };
+    let missing = Present::ETag("\"00000000000000000000000000000000\"".to_owned());
+    assert_eq!(put("one", &missing).await.expect("a response"), None);
+    let one = put("one", &Present::Nothing).await.expect("a response").expect("written");
+    assert_eq!(objects.head(&key).await.expect("a response").expect("the object").etag, one);
+    assert_eq!(put("two", &Present::Nothing).await.expect("a response"), None);
+    let two = put("two", &Present::ETag(one.clone())).await.expect("a response").expect("written");
+    assert_ne!(one, two);
+    assert_eq!(put("three", &Present::ETag(one)).await.expect("a response"), None);
+    assert_eq!(body(objects, &key, None).await, "two");
 }
 
 #[rstest]

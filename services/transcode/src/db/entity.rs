@@ -3,8 +3,8 @@
 use sea_orm::{DeriveActiveEnum, EnumIter};
 
 pub(crate) use self::{
-    job::Model as JobRow, rendition::Model as RenditionRow,
-    task::Model as TaskRow, warning::Model as WarningRow, worker::Model as WorkerRow,
+    job::Model as JobRow, rendition::Model as RenditionRow, task::Model as TaskRow,
+    warning::Model as WarningRow, worker::Model as WorkerRow,
 };
 
 /// Defines a column type for an enum of the contract: stored under the contract's value names, converted both ways.
@@ -109,7 +109,8 @@ pub(crate) mod job {
         #[sea_orm(unique)]
         pub request_id: String,
         pub state: JobState,
-        /// Increases with every announced change, across all jobs.
+        pub shard: i32,
+        /// Increases with every announced change, across all jobs of the shard.
         pub revision: i64,
         /// Number of restarts. Tasks, plan and outputs belong to one generation.
         pub generation: i32,
@@ -174,6 +175,8 @@ pub(crate) mod job {
         pub thumbnails_key: String,
         pub poster_key: String,
         pub output_size_bytes: i64,
+        /// Time of the last change that its playlists do not have; NULL when they have all. Different for each change.
+        pub unpublished_since: Option<i64>,
         /// Id of the process that has claimed the job's playlists; empty before the first claim.
         pub publisher: String,
         /// Expiry of that claim.
@@ -501,16 +504,16 @@ pub(crate) mod manifest {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// The single row that counts revisions.
+/// One row per shard of the jobs: counts revisions.
 pub(crate) mod revision_counter {
     use sea_orm::entity::prelude::*;
 
     /// Row of the counter.
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-    #[sea_orm(table_name = "revision_counter")]
+    #[sea_orm(table_name = "revision_counters")]
     pub struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
-        pub id: i32,
+        pub shard: i32,
         pub revision: i64,
     }
 

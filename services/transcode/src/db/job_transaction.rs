@@ -4,18 +4,17 @@
 
 use reelmill_proto::transcode::{Failure, TranscodeOptions, Warning};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, DatabaseTransaction, DbErr, EntityTrait as _, ExprTrait as _,
-    IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    sea_query::Expr,
+    ActiveModelTrait as _, ColumnTrait as _, DatabaseTransaction, DbErr, EntityTrait as _,
+    IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, sea_query::Expr,
 };
 
 use super::{
     connection::Generation,
     entity::{
-        JobRow, RenditionRow, TaskRow, WarningRow, job, job::IndexRanges, plan, rendition, revision_counter, task,
-        warning,
+        JobRow, RenditionRow, TaskRow, WarningRow, job, job::IndexRanges, plan, rendition, task, warning,
     },
     job_details::{JobDetails, load_details},
+    revisions::next_revision,
     tasks::{self, TaskCounts, first_task, uncreated_work_units},
 };
 use crate::{
@@ -62,7 +61,8 @@ impl JobTransaction {
 
     /// The number of the current generation's tasks by stage.
     pub(crate) async fn task_counts(&self) -> Result<TaskCounts, TranscodeError> {
-        tasks::task_counts(&self.transaction, &Generation::of(&self.job), uncreated_work_units(&self.job)).await
+        tasks::task_counts(&self.transaction, &Generation::of(&self.job), uncreated_work_units(&self.job))
+            .await
     }
 
     /// Indices of the current generation's work units whose tasks have succeeded.
@@ -95,7 +95,11 @@ impl JobTransaction {
     }
 
     /// Inserts the current generation's plan, JSON. The first of its work units has a task.
-    pub(crate) async fn insert_plan(&mut self, json: String, work_units: usize) -> Result<(), TranscodeError> {
+    pub(crate) async fn insert_plan(
+        &mut self,
+        json: String,
+        work_units: usize,
+    ) -> Result<(), TranscodeError> {
         let row = plan::Model { job_id: self.job.id.clone(), generation: self.job.generation, plan: json };
         let insert = plan::Entity::insert(row.into_active_model().reset_all());
         insert.exec_without_returning(&self.transaction).await?;
@@ -110,6 +114,18 @@ impl JobTransaction {
         self.job.created_work_units = count;
         job::Entity::update_many()
             .col_expr(job::Column::CreatedWorkUnits, Expr::value(count))
+            .filter(job::Column::Id.eq(&self.job.id))
+            .exec(&self.transaction)
+            .await?;
+        Ok(())
+    }
+
+    /// Notes that the playlists are to be written: if this process does not, another one will.
+    pub(crate) async fn request_publication(&mut self, now: i64) -> Result<(), TranscodeError> {
+        let since = self.job.unpublished_since.map_or(now, |before| now.max(before + 1));
+        self.job.unpublished_since = Some(since);
+        job::Entity::update_many()
+            .col_expr(job::Column::UnpublishedSince, Expr::value(Some(since)))
             .filter(job::Column::Id.eq(&self.job.id))
             .exec(&self.transaction)
             .await?;
@@ -238,10 +254,7 @@ impl JobTransaction {
         }
         self.restart().await?;
         self.replace_renditions(Vec::new()).await?;
-        warning::Entity::delete_many()
-            .filter(warning::Column::JobId.eq(&self.job.id))
-            .exec(&self.transaction)
-            .await?;
+        self.delete_warnings().await?;
         self.job = self.job.clone().without_results();
         if let Some(options) = options {
             self.job = self.job.clone().with_options(Some(options));
@@ -279,6 +292,22 @@ impl JobTransaction {
         Ok(())
     }
 
+    /// Deletes the job and everything that belongs to it, and commits.
+    pub(crate) async fn delete(self) -> Result<(), TranscodeError> {
+        self.delete_work().await?;
+        self.replace_renditions(Vec::new()).await?;
+        self.delete_warnings().await?;
+        job::Entity::delete_by_id(&self.job.id).exec(&self.transaction).await?;
+        self.transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn delete_warnings(&self) -> Result<(), TranscodeError> {
+        let warnings = warning::Entity::delete_many().filter(warning::Column::JobId.eq(&self.job.id));
+        warnings.exec(&self.transaction).await?;
+        Ok(())
+    }
+
     /// Whether the job has not ended.
     pub(crate) fn is_open(&self) -> bool {
         !self.job.state.has_ended()
@@ -291,6 +320,7 @@ impl JobTransaction {
         if next.has_ended() {
             self.job.end_time = Some(now);
             self.job.cleanup_time = Some(now);
+            self.job.unpublished_since = None;
             self.stop_waiting();
         } else if next == JobState::Running {
             self.job.start_time.get_or_insert(now);
@@ -313,7 +343,7 @@ impl JobTransaction {
 
     /// Commits the job under a new revision.
     pub(crate) async fn commit(mut self) -> Result<JobDetails, TranscodeError> {
-        self.job.revision = next_revision(&self.transaction).await?;
+        self.job.revision = next_revision(&self.transaction, self.job.shard).await?;
         job::Entity::update(self.job.clone().into_active_model().reset_all()).exec(&self.transaction).await?;
         let not_found = || DbErr::RecordNotFound(format!("job {}", self.job.id));
         let details = load_details(&self.transaction, vec![self.job.clone()]).await?;
@@ -321,16 +351,4 @@ impl JobTransaction {
         self.transaction.commit().await?;
         Ok(details)
     }
-}
-
-/// The next revision. The counter's row stays locked until the transaction ends, so that revisions become visible in
-/// order.
-pub(super) async fn next_revision(transaction: &DatabaseTransaction) -> Result<i64, TranscodeError> {
-    revision_counter::Entity::update_many()
-        .col_expr(revision_counter::Column::Revision, Expr::col(revision_counter::Column::Revision).add(1))
-        .filter(revision_counter::Column::Id.eq(1))
-        .exec(transaction)
-        .await?;
-    let row = revision_counter::Entity::find_by_id(1).one(transaction).await?;
-    row.map(|row| row.revision).ok_or_else(|| DbErr::RecordNotFound("the revision counter".to_owned()).into())
 }

@@ -14,7 +14,8 @@ use super::{
     connection::{Db, Generation},
     entity::{JobRow, job, plan, task},
     job_details::{JobDetails, load_details},
-    job_transaction::{JobTransaction, next_revision},
+    job_transaction::JobTransaction,
+    revisions::{next_revision, shard_of},
     tasks::first_task,
 };
 use crate::{
@@ -24,6 +25,8 @@ use crate::{
 
 /// Ended jobs returned at once for cleanup.
 const CLEANUP_BATCH: u64 = 50;
+/// Jobs returned at once for publication.
+const PUBLICATION_BATCH: u64 = 200;
 
 /// Input of [`Db::create_job`].
 pub(crate) struct NewJob {
@@ -68,13 +71,14 @@ impl JobFilter {
 }
 
 impl NewJob {
-    fn into_row(self, revision: i64) -> JobRow {
+    fn into_row(self, shard: i32, revision: i64) -> JobRow {
         let row = JobRow {
             id: self.id,
             video: self.video,
             owner: self.owner,
             request_id: self.request_id,
             state: JobState::Queued,
+            shard,
             revision,
             generation: 0,
             priority: self.priority,
@@ -122,6 +126,7 @@ impl NewJob {
             thumbnails_key: String::new(),
             poster_key: String::new(),
             output_size_bytes: 0,
+            unpublished_since: None,
             publisher: String::new(),
             publisher_expire_time: 0,
             cleanup_time: None,
@@ -164,7 +169,7 @@ impl JobRow {
             option_rungs: self.option_rungs,
             option_keep_hdr: self.option_keep_hdr,
             option_poster_seconds: self.option_poster_seconds,
-            ..new.into_row(self.revision)
+            ..new.into_row(self.shard, self.revision)
         }
     }
 }
@@ -187,7 +192,8 @@ impl Db {
 
     async fn insert_job(&self, new: NewJob) -> Result<JobDetails, TranscodeError> {
         let transaction = self.connection.begin().await?;
-        let row = new.into_row(next_revision(&transaction).await?);
+        let shard = shard_of(&new.id);
+        let row = new.into_row(shard, next_revision(&transaction, shard).await?);
         let insert = job::Entity::insert(row.clone().into_active_model().reset_all());
         insert.exec_without_returning(&transaction).await?;
         let insert = task::Entity::insert(first_task(&row).into_active_model().reset_all());
@@ -242,35 +248,35 @@ impl Db {
         self.details(jobs).await
     }
 
-    /// Jobs with a higher revision than `revision`, in the order of their revisions.
-    pub(crate) async fn jobs_changed_since(
-        &self,
-        revision: i64,
-        limit: u64,
-    ) -> Result<Vec<JobDetails>, TranscodeError> {
-        let jobs = job::Entity::find().filter(job::Column::Revision.gt(revision));
-        self.details(jobs.order_by_asc(job::Column::Revision).limit(limit)).await
-    }
-
-    /// Running jobs that have not changed since `revision`.
-    pub(crate) async fn running_jobs_unchanged_since(
-        &self,
-        revision: i64,
-    ) -> Result<Vec<JobDetails>, TranscodeError> {
-        let running = job::Entity::find()
-            .filter(job::Column::State.eq(JobState::Running))
-            .filter(job::Column::Revision.lte(revision));
-        self.details(running).await
-    }
-
-    /// Ids of the running jobs that have a plan.
-    pub(crate) async fn running_planned_jobs(&self) -> Result<Vec<String>, TranscodeError> {
+    /// Ids of the running jobs that have a plan: a page after an id.
+    pub(crate) async fn running_planned_jobs(&self, after: &str) -> Result<Vec<String>, TranscodeError> {
         let running = job::Entity::find()
             .select_only()
             .column(job::Column::Id)
             .filter(job::Column::State.eq(JobState::Running))
-            .filter(job::Column::Planned.eq(true));
+            .filter(job::Column::Planned.eq(true))
+            .filter(job::Column::Id.gt(after))
+            .order_by_asc(job::Column::Id)
+            .limit(PUBLICATION_BATCH);
         Ok(running.into_tuple().all(&self.connection).await?)
+    }
+
+    /// Ids of jobs with changes that were not published since `before`, the oldest changes first.
+    pub(crate) async fn jobs_to_publish(&self, before: i64) -> Result<Vec<String>, TranscodeError> {
+        let unpublished = job::Entity::find()
+            .select_only()
+            .column(job::Column::Id)
+            .filter(job::Column::UnpublishedSince.lte(before))
+            .order_by_asc(job::Column::UnpublishedSince)
+            .limit(PUBLICATION_BATCH);
+        Ok(unpublished.into_tuple().all(&self.connection).await?)
+    }
+
+    /// Ids of the jobs of a video.
+    pub(crate) async fn jobs_of_video(&self, video: &str) -> Result<Vec<String>, TranscodeError> {
+        let jobs =
+            job::Entity::find().select_only().column(job::Column::Id).filter(job::Column::Video.eq(video));
+        Ok(jobs.into_tuple().all(&self.connection).await?)
     }
 
     /// Begins a transaction that locks a job.
@@ -303,8 +309,32 @@ impl Db {
         Ok(claimed.rows_affected > 0)
     }
 
-    /// Releases a process's claim on a job's playlists.
-    pub(crate) async fn release_publication(&self, job: &str, process: &str) -> Result<(), TranscodeError> {
+    /// Whether a process has a claim on a job's playlists.
+    pub(crate) async fn has_publication_claim(
+        &self,
+        job: &str,
+        process: &str,
+        now: i64,
+    ) -> Result<bool, TranscodeError> {
+        let row = job::Entity::find_by_id(job).one(&self.connection).await?;
+        Ok(row.is_some_and(|row| row.publisher == process && row.publisher_expire_time > now))
+    }
+
+    /// Releases a process's claim on a job's playlists. The changes up to `published` are published.
+    pub(crate) async fn release_publication(
+        &self,
+        job: &str,
+        process: &str,
+        published: Option<i64>,
+    ) -> Result<(), TranscodeError> {
+        if published.is_some() {
+            job::Entity::update_many()
+                .col_expr(job::Column::UnpublishedSince, Expr::value(None::<i64>))
+                .filter(job::Column::Id.eq(job))
+                .filter(job::Column::UnpublishedSince.eq(published))
+                .exec(&self.connection)
+                .await?;
+        }
         job::Entity::update_many()
             .col_expr(job::Column::PublisherExpireTime, Expr::value(0_i64))
             .filter(job::Column::Id.eq(job))
@@ -316,7 +346,10 @@ impl Db {
 
     /// Ended jobs with unreferenced objects to remove.
     pub(crate) async fn jobs_to_clean(&self, now: i64) -> Result<Vec<JobDetails>, TranscodeError> {
-        let due = job::Entity::find().filter(job::Column::CleanupTime.lte(now)).limit(CLEANUP_BATCH);
+        let due = job::Entity::find()
+            .filter(job::Column::CleanupTime.lte(now))
+            .order_by_asc(job::Column::CleanupTime)
+            .limit(CLEANUP_BATCH);
         self.details(due).await
     }
 

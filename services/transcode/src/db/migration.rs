@@ -2,6 +2,8 @@
 
 use sea_orm_migration::prelude::*;
 
+use super::revisions::SHARDS;
+
 /// All migrations, in order.
 pub(crate) struct Migrator;
 
@@ -34,19 +36,20 @@ impl MigrationTrait for CreateTables {
             outputs(),
             segment_parts(),
             manifests(),
-            revision_counter(),
+            revision_counters(),
         ];
         for table in tables {
             manager.create_table(table).await?;
         }
-        let indexes: [(&str, &str, &[&str]); 16] = [
+        let indexes: [(&str, &str, &[&str]); 17] = [
             ("jobs", "jobs_by_owner", &["owner", "create_time", "id"]),
             ("jobs", "jobs_by_video", &["video"]),
-            ("jobs", "jobs_by_revision", &["revision"]),
+            ("jobs", "jobs_by_revision", &["shard", "revision"]),
             ("jobs", "jobs_by_state", &["state", "owner"]),
             ("jobs", "jobs_by_start_time", &["start_time"]),
             ("jobs", "jobs_by_end_time", &["state", "end_time"]),
             ("jobs", "jobs_by_cleanup_time", &["cleanup_time"]),
+            ("jobs", "jobs_by_unpublished_since", &["unpublished_since"]),
             ("job_renditions", "job_renditions_by_position", &["job_id", "position"]),
             ("tasks", "tasks_by_job", &["job_id"]),
             ("tasks", "tasks_by_lease_expire_time", &["state", "lease_expire_time"]),
@@ -85,12 +88,14 @@ impl MigrationTrait for CreateTables {
             }
             manager.create_index(index).await?;
         }
-        let first_revision = Query::insert()
-            .into_table(Alias::new("revision_counter"))
-            .columns([Alias::new("id"), Alias::new("revision")])
-            .values_panic([1.into(), 0_i64.into()])
-            .to_owned();
-        manager.execute(first_revision).await?;
+        let mut counters = Query::insert();
+        counters
+            .into_table(Alias::new("revision_counters"))
+            .columns([Alias::new("shard"), Alias::new("revision")]);
+        for shard in 0..SHARDS {
+            counters.values_panic([shard.into(), 0_i64.into()]);
+        }
+        manager.execute(counters).await?;
         let dispatch_state = Query::insert()
             .into_table(Alias::new("dispatch_state"))
             .columns([Alias::new("id"), Alias::new("paused"), Alias::new("backlog_sweep_time")])
@@ -172,6 +177,7 @@ fn jobs() -> TableCreateStatement {
         text("owner"),
         text("request_id").unique_key().to_owned(),
         text("state"),
+        integer("shard"),
         bigint("revision"),
         integer("generation"),
         integer("priority"),
@@ -224,6 +230,7 @@ fn jobs() -> TableCreateStatement {
         integer("source_audio_tracks"),
         integer("source_subtitle_tracks"),
         bigint("cleanup_time"),
+        bigint("unpublished_since"),
     ];
     table("jobs", required, nullable, &["id"])
 }
@@ -345,6 +352,6 @@ fn manifests() -> TableCreateStatement {
     table("manifests", [text("job_id"), integer("generation"), blob("outputs")], [], &["job_id"])
 }
 
-fn revision_counter() -> TableCreateStatement {
-    table("revision_counter", [integer("id"), bigint("revision")], [], &["id"])
+fn revision_counters() -> TableCreateStatement {
+    table("revision_counters", [integer("shard"), bigint("revision")], [], &["shard"])
 }

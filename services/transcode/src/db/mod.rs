@@ -10,6 +10,7 @@ mod jobs;
 pub(crate) mod migration;
 mod queue_position;
 mod recorded_outputs;
+mod revisions;
 mod tasks;
 mod workers;
 
@@ -21,6 +22,7 @@ pub(crate) use self::{
     job_transaction::JobTransaction,
     jobs::{JobFilter, NewJob},
     recorded_outputs::{ReadParts, RecordedOutput, RecordedSheet},
+    revisions::ShardRevisions,
     tasks::{TaskCounts, new_task},
 };
 
@@ -112,7 +114,7 @@ mod tests {
         assert_eq!((task.id.as_str(), task.kind, task.fencing_token), ("ag0t0", TaskKind::Prepare, 1));
         assert_eq!((task.state, task.lease_expire_time), (TaskState::Running, NOW + 15_000));
         assert_eq!(test.db.lease(lease_request("n2")).await.unwrap(), None);
-        assert_eq!(test.db.running_planned_jobs().await.unwrap(), Vec::<String>::new());
+        assert_eq!(test.db.running_planned_jobs("").await.unwrap(), Vec::<String>::new());
         assert_eq!(test.db.job_details("a").await.unwrap(), Some(created));
     }
 
@@ -122,7 +124,7 @@ mod tests {
     #[tokio::test]
     async fn commit_stores_typed_columns_and_child_rows(#[case] backend: Backend) {
         let test = TestDb::open(backend).await;
-        test.db.create_job(new_job("a")).await.unwrap();
+        let created = test.db.create_job(new_job("a")).await.unwrap();
         let mut transaction = test.db.lock_job("a").await.unwrap();
         assert!(transaction.advance(JobEvent::TaskStarted, 5));
         transaction.job.option_rungs = Some(Rungs(vec![720, 480]));
@@ -156,8 +158,9 @@ mod tests {
         assert_eq!(committed.row.revision, 2);
         assert_eq!(committed.renditions, [rendition, top], "by position");
         assert_eq!(test.db.job_details("a").await.unwrap(), Some(committed));
-        assert_eq!(test.db.running_planned_jobs().await.unwrap(), ["a"]);
-        assert_eq!(test.db.jobs_changed_since(1, 10).await.unwrap().len(), 1);
+        assert_eq!(test.db.running_planned_jobs("").await.unwrap(), ["a"]);
+        let shard = created.row.shard;
+        assert_eq!(test.db.jobs_changed_since(shard, 1, 10).await.unwrap().len(), 1);
     }
 
     #[rstest]
@@ -173,9 +176,9 @@ mod tests {
         assert!(claim("one", 0).await && claim("one", 10).await);
         assert!(!claim("two", 39).await);
         assert!(claim("two", 40).await, "it expired");
-        test.db.release_publication("a", "one").await.unwrap();
+        test.db.release_publication("a", "one", None).await.unwrap();
         assert!(!claim("one", 41).await, "another process's claim is not released");
-        test.db.release_publication("a", "two").await.unwrap();
+        test.db.release_publication("a", "two", None).await.unwrap();
         assert!(claim("one", 41).await);
     }
 

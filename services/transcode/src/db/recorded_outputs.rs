@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use prost::Message as _;
 use sea_orm::{
-    ActiveValue, ColumnTrait as _, Condition, DatabaseTransaction, EntityTrait as _, ExprTrait as _,
-    IntoActiveModel as _, ActiveModelTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ActiveModelTrait as _, ActiveValue, ColumnTrait as _, Condition, DatabaseTransaction, EntityTrait as _,
+    ExprTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
     sea_query::{Expr, OnConflict},
 };
 
@@ -144,7 +144,11 @@ impl Db {
     ) -> Result<Vec<RecordedOutput>, TranscodeError> {
         let parts: Vec<(i32, i32, i32)> = segment_part::Entity::find()
             .select_only()
-            .columns([segment_part::Column::TaskIndex, segment_part::Column::Part, segment_part::Column::Count])
+            .columns([
+                segment_part::Column::TaskIndex,
+                segment_part::Column::Part,
+                segment_part::Column::Count,
+            ])
             .filter(parts_of(generation))
             .into_tuple()
             .all(&self.connection)
@@ -154,9 +158,7 @@ impl Db {
         let mut outputs = Vec::new();
         for page in new.chunks(PARTS_PAGE) {
             let is_one_of = page.iter().fold(Condition::any(), |any, (task, part, _)| {
-                any.add(
-                    segment_part::Column::TaskIndex.eq(*task).and(segment_part::Column::Part.eq(*part)),
-                )
+                any.add(segment_part::Column::TaskIndex.eq(*task).and(segment_part::Column::Part.eq(*part)))
             });
             let rows = segment_part::Entity::find().filter(parts_of(generation)).filter(is_one_of);
             for row in rows.all(&self.connection).await? {
@@ -281,8 +283,7 @@ impl JobTransaction {
         let known = known.map(|row| StoredOutputs::decode(row.outputs.as_slice())).transpose()?;
         let mut all = known.unwrap_or_default().outputs;
         let before = all.len();
-        let identity =
-            |output: &RecordedOutput| (output.kind, output.rendition_id.clone(), output.sequence);
+        let identity = |output: &RecordedOutput| (output.kind, output.rendition_id.clone(), output.sequence);
         let mut recorded: HashSet<_> = all.iter().map(identity).collect();
         all.extend(outputs.into_iter().filter(|output| recorded.insert(identity(output))));
         let new = all.len() - before;
@@ -363,8 +364,8 @@ impl JobTransaction {
 
     /// Reads and deletes the parts of tasks.
     async fn take_parts(&self, tasks: &[i32]) -> Result<Vec<RecordedOutput>, TranscodeError> {
-        let of_tasks =
-            parts_of(&Generation::of(&self.job)).add(segment_part::Column::TaskIndex.is_in(tasks.iter().copied()));
+        let of_tasks = parts_of(&Generation::of(&self.job))
+            .add(segment_part::Column::TaskIndex.is_in(tasks.iter().copied()));
         let outputs = read_parts(&self.transaction, of_tasks.clone()).await?;
         segment_part::Entity::delete_many().filter(of_tasks).exec(&self.transaction).await?;
         Ok(outputs)
@@ -399,7 +400,10 @@ impl JobTransaction {
         let (job, transaction) = (&self.job.id, &self.transaction);
         task::Entity::delete_many().filter(task::Column::JobId.eq(job)).exec(transaction).await?;
         output::Entity::delete_many().filter(output::Column::JobId.eq(job)).exec(transaction).await?;
-        segment_part::Entity::delete_many().filter(segment_part::Column::JobId.eq(job)).exec(transaction).await?;
+        segment_part::Entity::delete_many()
+            .filter(segment_part::Column::JobId.eq(job))
+            .exec(transaction)
+            .await?;
         plan::Entity::delete_many().filter(plan::Column::JobId.eq(job)).exec(transaction).await?;
         manifest::Entity::delete_many().filter(manifest::Column::JobId.eq(job)).exec(transaction).await?;
         Ok(())

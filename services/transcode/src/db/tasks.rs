@@ -109,16 +109,17 @@ impl Db {
     }
 
     /// Indices of the work units whose tasks have succeeded.
-    pub(crate) async fn completed_work_units(
-        &self,
-        job: &JobRow,
-    ) -> Result<Vec<i32>, TranscodeError> {
+    pub(crate) async fn completed_work_units(&self, job: &JobRow) -> Result<Vec<i32>, TranscodeError> {
         completed_work_units(&self.connection, job).await
     }
 
-    /// Running tasks whose lease has expired.
-    pub(crate) async fn expired_tasks(&self, now: i64) -> Result<Vec<TaskRow>, TranscodeError> {
-        let rows = task::Entity::find().filter(expired(now)).limit(EXPIRED_BATCH);
+    /// Running tasks whose lease has expired: a page after an id.
+    pub(crate) async fn expired_tasks(&self, now: i64, after: &str) -> Result<Vec<TaskRow>, TranscodeError> {
+        let rows = task::Entity::find()
+            .filter(expired(now))
+            .filter(task::Column::Id.gt(after))
+            .order_by_asc(task::Column::Id)
+            .limit(EXPIRED_BATCH);
         Ok(rows.all(&self.connection).await?)
     }
 

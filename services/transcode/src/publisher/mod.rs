@@ -17,7 +17,10 @@ use std::{
 };
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
-use reelmill_platform::{clock::Clock, objects::Objects};
+use reelmill_platform::{
+    clock::{Clock, duration_millis},
+    objects::Objects,
+};
 use tokio::time::Instant;
 
 pub(crate) use self::schedule::PublicationSchedule;
@@ -45,8 +48,10 @@ const PUBLICATION_TIMEOUT: Duration = Duration::from_secs(10);
 const CLAIM_TTL_MS: i64 = 30_000;
 /// Pause after a failed publication.
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
-/// Interval at which every running job is published: it repeats what a crash interrupted.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+/// Age of a change after which any process publishes it: the one that received it has crashed.
+const OVERDUE_AFTER: Duration = Duration::from_secs(10);
+/// Interval at which overdue changes are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// The playlists of long videos are large: the interval grows by one second for each this many segments.
 const SEGMENTS_PER_SECOND_OF_PAUSE: f64 = 1000.0;
 
@@ -88,7 +93,9 @@ impl Publisher {
     pub(crate) fn new(inputs: PublisherInputs) -> Self {
         let PublisherInputs { db, plans, schedule, objects, changes, progress, clock, publish_interval } =
             inputs;
-        let playlists = PlaylistWriter { objects };
+        let process = uuid::Uuid::new_v4().simple().to_string();
+        let playlists =
+            PlaylistWriter { objects, db: db.clone(), process: process.clone(), clock: clock.clone() };
         Self {
             growing: GrowingJobs {
                 db: db.clone(),
@@ -103,7 +110,7 @@ impl Publisher {
             schedule,
             clock,
             publish_interval,
-            process: uuid::Uuid::new_v4().simple().to_string(),
+            process,
             jobs: Mutex::default(),
         }
     }
@@ -112,23 +119,32 @@ impl Publisher {
     pub(crate) async fn run(&self) {
         // Concurrently: a publication that is not polled may occupy the database connection that the other loop waits
         // for.
-        tokio::join!(self.request_all_repeatedly(), self.publish_scheduled());
+        tokio::join!(self.request_overdue_repeatedly(), self.publish_scheduled());
     }
 
-    /// Publishes every running job, now; returns how many there are.
+    /// Publishes every running job, now; returns how many there are. A failure for one job is logged.
     pub(crate) async fn sweep(&self) -> Result<usize, TranscodeError> {
-        let jobs = self.db.running_planned_jobs().await?;
-        for job in &jobs {
-            self.publish(job).await?;
+        let (mut count, mut last) = (0, String::new());
+        loop {
+            let jobs = self.db.running_planned_jobs(&last).await?;
+            let Some(last_job) = jobs.last() else { return Ok(count) };
+            last.clone_from(last_job);
+            for job in &jobs {
+                if let Err(error) = self.publish(job).await {
+                    tracing::warn!(job, %error, "playlists could not be written: retrying");
+                    self.schedule.request(job);
+                }
+            }
+            count += jobs.len();
         }
-        Ok(jobs.len())
     }
 
-    async fn request_all_repeatedly(&self) {
+    async fn request_overdue_repeatedly(&self) {
         loop {
-            match self.db.running_planned_jobs().await {
+            let before = self.clock.now_millis() - duration_millis(OVERDUE_AFTER);
+            match self.db.jobs_to_publish(before).await {
                 Ok(jobs) => jobs.iter().for_each(|job| self.schedule.request(job)),
-                Err(error) => tracing::warn!(%error, "running jobs could not be read: retrying"),
+                Err(error) => tracing::warn!(%error, "jobs to publish could not be read: retrying"),
             }
             tokio::time::sleep(SWEEP_INTERVAL).await;
         }
@@ -185,7 +201,8 @@ impl Publisher {
         let mut known = known.lock().await;
         let publication = tokio::time::timeout(PUBLICATION_TIMEOUT, self.write(&details, &mut known));
         let written = publication.await.map_err(|_| TranscodeError::ObjectStoreTimeout)?;
-        self.db.release_publication(id, &self.process).await?;
+        let published = written.is_ok().then_some(details.row.unpublished_since).flatten();
+        self.db.release_publication(id, &self.process, published).await?;
         written.map(Some)
     }
 

@@ -1,4 +1,7 @@
 //! Writes a job's playlists to the object store, each only when it has changed.
+//!
+//! Every write is conditional: it replaces what this process wrote last, or what it found while it had the claim on the
+//! job. So a process that was stopped in the middle of a write and continues much later replaces nothing newer.
 
 use std::{
     collections::{HashMap, hash_map::DefaultHasher},
@@ -6,15 +9,18 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{StreamExt as _, stream};
 use reelmill_media::playlists::{
     Presentation, dash, hls,
     thumbnails::{self, Sheet},
 };
-use reelmill_platform::objects::Objects;
+use reelmill_platform::{
+    clock::Clock,
+    objects::{Objects, Present},
+};
 
 use crate::{
-    db::JobRow,
+    db::{Db, JobRow},
     domain::{DASH_MANIFEST, HLS_MASTER_PLAYLIST, THUMBNAILS_INDEX, job_folder},
     error::TranscodeError,
 };
@@ -27,9 +33,15 @@ const HLS_CONTENT_TYPE: &str = "application/vnd.apple.mpegurl";
 const DASH_CONTENT_TYPE: &str = "application/dash+xml";
 const WEBVTT_CONTENT_TYPE: &str = "text/vtt";
 
-/// What this process wrote last of a job: a hash of the text and its `Cache-Control`, by file name.
+/// What this process wrote last of a job, by file name.
 #[derive(Default)]
-pub(super) struct WrittenFiles(HashMap<String, u64>);
+pub(super) struct WrittenFiles(HashMap<String, WrittenFile>);
+
+struct WrittenFile {
+    /// Hash of the text and its `Cache-Control`.
+    hash: u64,
+    etag: String,
+}
 
 /// A text file in a job's folder.
 struct TextFile {
@@ -51,6 +63,10 @@ impl TextFile {
 #[derive(Clone)]
 pub(super) struct PlaylistWriter {
     pub(super) objects: Objects,
+    pub(super) db: Db,
+    /// Id of this process in claims.
+    pub(super) process: String,
+    pub(super) clock: Clock,
 }
 
 impl PlaylistWriter {
@@ -114,21 +130,58 @@ impl PlaylistWriter {
         written: &mut WrittenFiles,
         files: Vec<TextFile>,
     ) -> Result<(), TranscodeError> {
-        let is_changed = |file: &TextFile| written.0.get(&file.name) != Some(&file.hash());
+        let is_changed =
+            |file: &TextFile| written.0.get(&file.name).is_none_or(|written| written.hash != file.hash());
         let changed: Vec<_> = files.into_iter().filter(is_changed).collect();
-        let folder = &job_folder(&job.output_prefix, &job.id);
-        let mut writes = stream::iter(changed)
-            .map(|file| async move {
-                let (key, bytes) = (format!("{folder}{}", file.name), Bytes::from(file.text.clone()));
-                let write = self.objects.put_cached(&key, bytes, file.content_type, file.cache_control).await;
-                write.map(|()| file)
+        let with_etags = changed.into_iter().map(|file| {
+            let etag = written.0.get(&file.name).map(|written| written.etag.clone());
+            (file, etag)
+        });
+        let with_etags: Vec<_> = with_etags.collect();
+        let mut writes = stream::iter(with_etags)
+            .map(|(file, etag)| async move {
+                let result = self.write(job, &file, etag).await;
+                (file, result)
             })
             .buffer_unordered(CONCURRENT_WRITES);
         // Remembered one by one: an interrupted publication continues from there.
-        while let Some(file) = writes.try_next().await? {
-            let hash = file.hash();
-            written.0.insert(file.name, hash);
+        while let Some((file, result)) = writes.next().await {
+            match result {
+                Ok(etag) => {
+                    let hash = file.hash();
+                    written.0.insert(file.name, WrittenFile { hash, etag });
+                }
+                Err(error) => {
+                    written.0.remove(&file.name);
+                    return Err(error);
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Writes a file; returns its ETag. `known` is the ETag of what this process wrote last.
+    async fn write(
+        &self,
+        job: &JobRow,
+        file: &TextFile,
+        known: Option<String>,
+    ) -> Result<String, TranscodeError> {
+        let key = format!("{}{}", job_folder(&job.output_prefix, &job.id), file.name);
+        let put = async |present: Present| {
+            let bytes = Bytes::from(file.text.clone());
+            self.objects.put_if(&key, bytes, file.content_type, file.cache_control, &present).await
+        };
+        if let Some(etag) = put(known.map_or(Present::Nothing, Present::ETag)).await? {
+            return Ok(etag);
+        }
+        // Another process has published the job since this one did last, or before it.
+        let found = self.objects.head(&key).await?.ok_or(TranscodeError::PublishedByOther)?;
+        // What was found is certainly older than this only if this process still has the claim under which it read the
+        // segments.
+        if !self.db.has_publication_claim(&job.id, &self.process, self.clock.now_millis()).await? {
+            return Err(TranscodeError::PublishedByOther);
+        }
+        put(Present::ETag(found.etag)).await?.ok_or(TranscodeError::PublishedByOther)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use reelmill_platform::clock::Clock;
 use reelmill_proto::transcode::{CompleteTaskRequest, Warning};
 
 use super::{
@@ -33,6 +34,7 @@ pub(crate) struct TaskCompleter {
     pub(crate) changes: JobChanges,
     pub(crate) progress: Arc<ProgressTracker>,
     pub(crate) publications: Arc<PublicationSchedule>,
+    pub(crate) clock: Clock,
     pub(crate) scheduler: Arc<Scheduler>,
 }
 
@@ -69,6 +71,7 @@ impl TaskCompleter {
             create_tasks(&mut transaction, &plan.plan, &task.required_build).await?;
             transaction.fold_tasks().await?;
         }
+        transaction.request_publication(self.clock.now_millis()).await?;
         if transaction.add_warnings(&request.warnings, not_yet_reported).await? {
             self.changes.commit(transaction).await?;
         } else {

@@ -112,7 +112,7 @@ impl TaskFailer {
 
     /// Completes a PACKAGE task without its file: the video plays, but the rendition has no download.
     async fn skip_download(&self, locked: LockedTask) -> Result<(), TranscodeError> {
-        let LockedTask { transaction, task } = locked;
+        let LockedTask { mut transaction, task } = locked;
         tracing::warn!(job = task.job_id, rendition = task.rendition_id, "a rendition has no download");
         let warning = Warning {
             reason: Reason::DownloadFailed.as_str_name().to_owned(),
@@ -124,6 +124,7 @@ impl TaskFailer {
         transaction.add_warnings(&[warning], not_yet_reported).await?;
         let task = TaskRow { state: TaskState::Succeeded, ..task };
         transaction.save_task(task.clone()).await?;
+        transaction.request_publication(self.clock.now_millis()).await?;
         self.changes.commit(transaction).await?;
         self.progress.task_completed(&task);
         self.publications.request(&task.job_id);

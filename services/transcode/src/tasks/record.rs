@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use reelmill_platform::clock::Clock;
 use reelmill_proto::transcode::RecordOutputsRequest;
 
 use super::{
@@ -9,11 +10,7 @@ use super::{
     recorded_outputs::recorded_outputs,
 };
 use crate::{
-    db::TaskRow,
-    domain::TaskRules,
-    error::TranscodeError,
-    job_changes::JobChanges,
-    plans::Plans,
+    db::TaskRow, domain::TaskRules, error::TranscodeError, job_changes::JobChanges, plans::Plans,
     publisher::PublicationSchedule,
 };
 
@@ -26,6 +23,7 @@ pub(crate) struct OutputRecorder {
     pub(crate) plans: Arc<Plans>,
     pub(crate) changes: JobChanges,
     pub(crate) publications: Arc<PublicationSchedule>,
+    pub(crate) clock: Clock,
 }
 
 impl OutputRecorder {
@@ -39,6 +37,7 @@ impl OutputRecorder {
         let outputs = recorded_outputs(&self.plans, &locked, &request.outputs).await?;
         let LockedTask { mut transaction, task } = locked;
         let new_segments = transaction.record_outputs(task.task_index, outputs).await?;
+        transaction.request_publication(self.clock.now_millis()).await?;
         transaction.stop_waiting();
         if new_segments > 0 && task.attempt_failures > 0 {
             // Attempts that make progress are not futile, however many of them are lost.

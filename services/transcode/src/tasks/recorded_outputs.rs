@@ -65,7 +65,9 @@ fn recorded_output(task: &TaskRow, output: &Output) -> Result<RecordedOutput, &'
     };
     match output.kind.as_ref().ok_or("has no kind")? {
         output::Kind::Init(init) if !has_valid_codec(init) => Err("has an invalid codec string"),
-        output::Kind::Init(init) => Ok(RecordedOutput { codec: init.codec.clone(), ..recorded(OutputKind::Init) }),
+        output::Kind::Init(init) => {
+            Ok(RecordedOutput { codec: init.codec.clone(), ..recorded(OutputKind::Init) })
+        }
         output::Kind::Segment(segment) if !is_valid_segment(segment, output.size_bytes) => {
             Err("is not a valid segment")
         }

@@ -31,12 +31,17 @@ impl LeaseReleaser {
     /// Releases every lease that has expired at `now`: each task is retried, or its job fails. A failure for one job is
     /// logged and repeated by the next call.
     pub(crate) async fn release_expired(&self, now: i64) -> Result<(), TranscodeError> {
-        for task in self.db.expired_tasks(now).await? {
-            if let Err(error) = self.release(&task, now).await {
-                tracing::warn!(job = task.job_id, %error, "an expired lease was not released: retrying later");
+        let mut last = String::new();
+        loop {
+            let tasks = self.db.expired_tasks(now, &last).await?;
+            let Some(last_task) = tasks.last() else { return Ok(()) };
+            last.clone_from(&last_task.id);
+            for task in tasks {
+                if let Err(error) = self.release(&task, now).await {
+                    tracing::warn!(job = task.job_id, %error, "an expired lease was not released: retrying later");
+                }
             }
         }
-        Ok(())
     }
 
     async fn release(&self, expired: &TaskRow, now: i64) -> Result<(), TranscodeError> {

@@ -3,27 +3,19 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt as _, stream};
-use prost::Message as _;
-use reelmill_platform::{
-    clock::Clock,
-    shared_state::{Notification, Subscription},
-};
+use reelmill_platform::clock::Clock;
 use reelmill_proto::{
     duration, timestamp,
-    transcode::{Job, ReportProgressRequest, ReportProgressResponse, WatchJobsResponse, job::State},
+    transcode::{ReportProgressRequest, ReportProgressResponse, job::State},
 };
 use tonic::{Status, Streaming};
 
-use super::{
-    lease::{Leases, PresentedLease},
-    release::LeaseReleaser,
-    renew::LeaseRenewer,
-};
+use super::{lease::PresentedLease, release::LeaseReleaser, renew::LeaseRenewer};
 use crate::{
     db::TaskRow,
-    domain::{LeaseLost, job_name},
+    domain::LeaseLost,
     error::TranscodeError,
-    feed::JobFeed,
+    feed::{JobChange, JobFeed, JobWatch},
     progress::{ProgressTracker, TaskReport},
 };
 
@@ -35,7 +27,6 @@ const RENEWAL_MIN_PERCENT: i64 = 75;
 
 /// What all report streams use.
 pub(crate) struct ReportStreams {
-    pub(crate) leases: Leases,
     pub(crate) renewer: LeaseRenewer,
     pub(crate) releaser: Arc<LeaseReleaser>,
     pub(crate) progress: Arc<ProgressTracker>,
@@ -49,11 +40,14 @@ pub(crate) type ReportResponses = Pin<Box<dyn Stream<Item = Result<ReportProgres
 
 impl ReportStreams {
     /// Opens a stream of reports.
-    pub(crate) async fn open(self: &Arc<Self>, reports: Streaming<ReportProgressRequest>) -> ReportResponses {
-        // Without pub/sub, a cancelled job is only noticed at the next renewal.
-        let changes = self.feed.subscribe().await.inspect_err(|error| tracing::warn!(%error)).ok();
-        let stream =
-            ReportStream { shared: Arc::clone(self), reports, changes, reported: None, has_ended: false };
+    pub(crate) fn open(self: &Arc<Self>, reports: Streaming<ReportProgressRequest>) -> ReportResponses {
+        let stream = ReportStream {
+            shared: Arc::clone(self),
+            reports,
+            changes: None,
+            reported: None,
+            has_ended: false,
+        };
         Box::pin(stream::unfold(stream, |mut stream| async move {
             let response = stream.next_response().await?;
             Some((response.map_err(Status::from), stream))
@@ -69,8 +63,8 @@ impl ReportStreams {
 struct ReportStream {
     shared: Arc<ReportStreams>,
     reports: Streaming<ReportProgressRequest>,
-    /// Changes of all jobs; none while pub/sub is unavailable.
-    changes: Option<Subscription>,
+    /// Changes of the job; none before the first report.
+    changes: Option<JobWatch>,
     /// None before the first report.
     reported: Option<ReportedTask>,
     has_ended: bool,
@@ -87,14 +81,19 @@ struct ReportedTask {
 /// What a report stream waits for.
 enum Event {
     Report(Option<Result<ReportProgressRequest, Status>>),
-    JobChange(Option<Notification>),
+    JobStopped,
 }
 
-/// The next notification; pending for ever without a subscription.
-async fn next_notification(changes: &mut Option<Subscription>) -> Option<Notification> {
-    match changes {
-        Some(changes) => changes.next().await,
-        None => std::future::pending().await,
+/// Waits until the job is cancelled or has failed; for ever before the first report.
+async fn job_stopped(changes: &mut Option<JobWatch>) {
+    let Some(changes) = changes else { return std::future::pending().await };
+    let is_stopped = |change: &Option<JobChange>| {
+        let job = change.as_ref().and_then(|change| change.job.as_ref());
+        job.is_some_and(|job| matches!(job.state(), State::Cancelled | State::Failed))
+    };
+    // The watch ends with a job that succeeded.
+    if changes.wait_for(is_stopped).await.is_err() {
+        std::future::pending().await
     }
 }
 
@@ -104,12 +103,14 @@ impl ReportStream {
         while !self.has_ended {
             let event = tokio::select! {
                 report = self.reports.next() => Event::Report(report),
-                change = next_notification(&mut self.changes) => Event::JobChange(change),
+                () = job_stopped(&mut self.changes) => Event::JobStopped,
             };
             let response = match event {
                 Event::Report(Some(Ok(report))) => self.handle_report(report).await,
                 Event::Report(_) => return None,
-                Event::JobChange(notification) => self.handle_job_change(notification).await,
+                Event::JobStopped => {
+                    Ok(Some(ReportProgressResponse { cancel: true, ..ReportProgressResponse::default() }))
+                }
             };
             match response {
                 Ok(None) => {}
@@ -163,34 +164,13 @@ impl ReportStream {
             report_interval: Some(duration(self.shared.renewal_interval())),
             cancel: false,
         };
+        let is_watched =
+            self.reported.as_ref().is_some_and(|reported| reported.presented.job == presented.job);
+        if !is_watched {
+            self.changes = Some(self.shared.feed.watch_job(&presented.job));
+        }
         self.reported = Some(ReportedTask { presented, task, renewal_time: now });
         Ok(response)
-    }
-
-    /// A cancel response if the job was cancelled or has failed.
-    async fn handle_job_change(
-        &mut self,
-        notification: Option<Notification>,
-    ) -> Result<Option<ReportProgressResponse>, TranscodeError> {
-        if notification.is_none() {
-            self.changes = None;
-        }
-        let Some(reported) = &self.reported else { return Ok(None) };
-        match notification {
-            Some(Notification::Payload(bytes)) => {
-                let message = WatchJobsResponse::decode(bytes)?;
-                let name = job_name(&reported.presented.job);
-                let is_stopped = |job: &Job| matches!(job.state(), State::Cancelled | State::Failed);
-                let must_stop = message.job.is_some_and(|job| job.name == name && is_stopped(&job));
-                let stop = ReportProgressResponse { cancel: true, ..ReportProgressResponse::default() };
-                Ok(must_stop.then_some(stop))
-            }
-            Some(Notification::Lagged) => {
-                self.shared.leases.check(&reported.presented).await?;
-                Ok(None)
-            }
-            None => Ok(None),
-        }
     }
 }
 

@@ -83,8 +83,9 @@ impl PresignedUrls {
         let job = self.leases.check(&presented).await?.job;
         let generation = Generation::of(&job);
         let folder = job_folder(&job.output_prefix, &job.id);
-        let object =
-            async |output: &RecordedOutput| self.readable(&format!("{folder}{}", output.uri), output.size_bytes).await;
+        let object = async |output: &RecordedOutput| {
+            self.readable(&format!("{folder}{}", output.uri), output.size_bytes).await
+        };
         let inits = self.db.outputs(&generation, OutputKind::Init).await?;
         let init = match inits.iter().find(|init| init.rendition_id == request.rendition_id) {
             Some(init) => Some(object(init).await?),

@@ -85,7 +85,8 @@ impl WorkMessages {
         let mut counts = HashMap::new();
         for (rendition, sequences) in plan.allowed_outputs(task).segments() {
             let found = recorded.remove(rendition).unwrap_or_default();
-            let count = found.into_iter().zip(sequences.clone()).take_while(|(found, next)| found == next).count();
+            let count =
+                found.into_iter().zip(sequences.clone()).take_while(|(found, next)| found == next).count();
             if count > 0 {
                 counts.insert(rendition.clone(), i32::try_from(count).unwrap_or(i32::MAX));
             }

@@ -2,8 +2,9 @@
 
 use reelmill_proto::timestamp;
 use reelmill_proto::transcode::{
-    CancelJobRequest, FailTaskRequest, Failure, FailureCause, GetJobRequest, ListJobsRequest,
-    RetryJobRequest, SetJobPriorityRequest, TranscodeOptions, WatchJobRequest, WatchJobsRequest,
+    CancelJobRequest, DeleteJobsRequest, FailTaskRequest, Failure, FailureCause, GetJobRequest,
+    ListJobsRequest, RetryJobRequest, SetJobPriorityRequest, TranscodeOptions, WatchJobRequest,
+    WatchJobsRequest,
     job::{Priority, State},
     transcode_options::Preset,
 };
@@ -11,8 +12,8 @@ use rstest::rstest;
 use tokio::time::timeout;
 
 use crate::support::{
-    Backend, EMPTY_QUEUE_WAIT, RESPONSE_TIMEOUT, START_TIME_MS, TestSystem, complete_request, job_name,
-    open_report_stream, reason,
+    Backend, EMPTY_QUEUE_WAIT, RESPONSE_TIMEOUT, START_TIME_MS, TestSystem, complete_request, init, job_name,
+    open_report_stream, reason, segment, source,
 };
 
 #[rstest]
@@ -49,7 +50,7 @@ async fn get_job_of_other_user_returns_not_found(#[case] backend: Backend) {
     let listed = system.user_client("bob").list_jobs(ListJobsRequest::default()).await.unwrap().into_inner();
     assert!(listed.jobs.is_empty());
     // Users cannot watch all jobs, whatever the gateway allows.
-    let feed = system.user_client("ann").watch_jobs(WatchJobsRequest { revision: 0 }).await;
+    let feed = system.user_client("ann").watch_jobs(WatchJobsRequest::default()).await;
     assert_eq!(reason(feed), "METHOD_UNKNOWN");
 }
 
@@ -116,16 +117,88 @@ async fn watch_jobs_resumes_after_revision(#[case] backend: Backend) {
     let system = TestSystem::start(backend).await;
     let first = system.create_job("ann", "v1").await;
     let second = system.create_job("bob", "v2").await;
-    let mut feed =
-        system.upload_client().watch_jobs(WatchJobsRequest { revision: 0 }).await.unwrap().into_inner();
-    for expected in [&first, &second] {
+    let mut feed = system.upload_client().watch_jobs(WatchJobsRequest::default()).await.unwrap().into_inner();
+    // In the order of their shards.
+    let mut revisions = vec![0; 64];
+    let mut names = Vec::new();
+    for _ in 0..2 {
         let change = timeout(RESPONSE_TIMEOUT, feed.message()).await.unwrap().unwrap().unwrap();
-        assert_eq!(change.job.unwrap().name, expected.name);
+        let job = change.job.unwrap();
+        revisions[change.shard as usize] = job.revision;
+        names.push(job.name);
     }
-    let since = WatchJobsRequest { revision: first.revision };
-    let mut resumed = system.upload_client().watch_jobs(since).await.unwrap().into_inner();
+    names.sort();
+    assert_eq!(names, [first.name, second.name.clone()]);
+    let mut resumed =
+        system.upload_client().watch_jobs(WatchJobsRequest { revisions }).await.unwrap().into_inner();
+    let cancel = CancelJobRequest { name: second.name.clone() };
+    system.user_client("bob").cancel_job(cancel).await.unwrap();
     let change = timeout(RESPONSE_TIMEOUT, resumed.message()).await.unwrap().unwrap().unwrap();
-    assert_eq!(change.job.unwrap().name, second.name);
+    let job = change.job.unwrap();
+    assert_eq!((&job.name, job.state()), (&second.name, State::Cancelled));
+}
+
+/// A watcher that has seen more than there is: the database was restored from a backup.
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn watch_jobs_after_restored_backup_sends_jobs_with_new_revisions(#[case] backend: Backend) {
+    let system = TestSystem::start(backend).await;
+    let job = system.create_job("ann", "v1").await;
+    let revisions = vec![1000; 64];
+    let watch = WatchJobsRequest { revisions: revisions.clone() };
+    let mut feed = system.upload_client().watch_jobs(watch).await.unwrap().into_inner();
+    let change = timeout(RESPONSE_TIMEOUT, feed.message()).await.unwrap().unwrap().unwrap();
+    let restored = change.job.unwrap();
+    assert_eq!((restored.name, restored.revision), (job.name.clone(), 1001));
+    // Also the changes that follow, and for other watchers.
+    let cancel = CancelJobRequest { name: job.name };
+    let cancelled = system.user_client("ann").cancel_job(cancel).await.unwrap().into_inner().job.unwrap();
+    assert!(cancelled.revision > 1001);
+    let mut again =
+        system.upload_client().watch_jobs(WatchJobsRequest { revisions }).await.unwrap().into_inner();
+    for feed in [&mut feed, &mut again] {
+        let change = timeout(RESPONSE_TIMEOUT, feed.message()).await.unwrap().unwrap().unwrap();
+        assert_eq!(change.job.unwrap().revision, cancelled.revision);
+    }
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn delete_jobs_stops_watchers_and_workers_and_keeps_nothing(#[case] backend: Backend) {
+    let system = TestSystem::start(backend).await;
+    let task = system.create_planned_job("v1", &source(60.0, true)).await;
+    system.record(&task, vec![init("360p"), segment("360p", 0)]).await;
+    let other = system.create_job("ann", "v2").await;
+    let name = job_name(&task.lease);
+    let mut reports = open_report_stream(&system, &task.lease).await;
+    timeout(RESPONSE_TIMEOUT, reports.response()).await.unwrap().unwrap().unwrap();
+    let watch = WatchJobRequest { name: name.clone(), revision: 0 };
+    let mut changes = system.user_client("ann").watch_job(watch).await.unwrap().into_inner();
+    let delete = || DeleteJobsRequest { video: "videos/v1".to_owned() };
+    for _ in 0..2 {
+        system.upload_client().delete_jobs(delete()).await.unwrap();
+    }
+    assert!(timeout(RESPONSE_TIMEOUT, reports.response()).await.unwrap().unwrap().unwrap().cancel);
+    let mut last = State::Unspecified;
+    while let Some(change) = timeout(RESPONSE_TIMEOUT, changes.message()).await.unwrap().unwrap() {
+        last = change.job.unwrap().state();
+    }
+    assert_eq!(last, State::Cancelled);
+    let get = |name: &str| GetJobRequest { name: name.to_owned() };
+    assert_eq!(reason(system.user_client("ann").get_job(get(&name)).await), "JOB_NOT_FOUND");
+    assert_eq!(
+        reason(system.worker_client().complete_task(complete_request(&task.lease)).await),
+        "LEASE_LOST"
+    );
+    assert!(system.user_client("ann").get_job(get(&other.name)).await.is_ok());
+    // The PREPARE task of the other video.
+    assert_eq!(system.job_rows().await, 1);
+    let denied = system.user_client("ann").delete_jobs(delete()).await;
+    assert_eq!(denied.unwrap_err().code(), tonic::Code::Unimplemented);
 }
 
 #[rstest]

@@ -181,9 +181,11 @@ async fn published_progress_never_decreases_after_restart(#[case] backend: Backe
     let (now, then) = (seen.progress.unwrap(), before.progress.unwrap());
     assert!(now.percent <= then.percent + 1.0 && now.frames <= then.frames + 50, "{now:?} after {then:?}");
     // A watch receives it without a report, although nothing has changed since.
-    let revision = seen.revision;
+    let shard = system.watched_job(&name).await.shard as usize;
+    let mut revisions = vec![0; shard];
+    revisions.push(seen.revision);
     let mut feed =
-        system.upload_client().watch_jobs(WatchJobsRequest { revision }).await.unwrap().into_inner();
+        system.upload_client().watch_jobs(WatchJobsRequest { revisions }).await.unwrap().into_inner();
     let job = timeout(RESPONSE_TIMEOUT, feed.message())
         .await
         .expect("it is published")

@@ -12,6 +12,28 @@ use crate::support::{
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test]
+async fn playlists_are_written_by_processes_in_turn(#[case] backend: Backend) {
+    let system = TestSystem::start(backend).await;
+    let second = system.second_process().await;
+    let first = system.create_planned_job("v1", &source(60.0, true)).await;
+    let name = job_name(&first.lease);
+    let early = system.start_encode_task().await;
+    system.record(&first, vec![init("360p"), segment("360p", 0)]).await;
+    system.transcode.sweep().await.unwrap();
+    system.record(&early, vec![segment("360p", 1)]).await;
+    second.sweep().await.unwrap();
+    let written = system.read_text("v1", &name, "360p.m3u8").await.unwrap();
+    assert_eq!(listed_uris(&written).len(), 2, "{written}");
+    system.record(&early, vec![segment("360p", 2)]).await;
+    system.transcode.sweep().await.unwrap();
+    let written = system.read_text("v1", &name, "360p.m3u8").await.unwrap();
+    assert_eq!(listed_uris(&written).len(), 3, "{written}");
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
 async fn growing_playlists_list_recorded_segments_without_gaps(#[case] backend: Backend) {
     let system = TestSystem::start(backend).await;
     let first = system.create_planned_job("v1", &source(60.0, true)).await;

@@ -200,19 +200,16 @@ pub(crate) mod video_warnings {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// Counters.
-pub(crate) mod counters {
+/// One row per owner: counts the revisions of the owner's videos.
+pub(crate) mod owner_revisions {
     use sea_orm::entity::prelude::*;
 
-    /// Name of the counter of video revisions.
-    pub(crate) const VIDEO_REVISION: &str = "video_revision";
-
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-    #[sea_orm(table_name = "counters")]
+    #[sea_orm(table_name = "owner_revisions")]
     pub(crate) struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
-        pub name: String,
-        pub value: i64,
+        pub owner: String,
+        pub revision: i64,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -221,18 +218,15 @@ pub(crate) mod counters {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// Highest applied revision of another service's changes.
+/// Highest applied revision of each shard of the transcode jobs.
 pub(crate) mod applied_revisions {
     use sea_orm::entity::prelude::*;
-
-    /// The transcode service, whose changes are revisions of jobs.
-    pub(crate) const TRANSCODE: &str = "transcode";
 
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "applied_revisions")]
     pub(crate) struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
-        pub service: String,
+        pub shard: i32,
         pub revision: i64,
     }
 

@@ -2,16 +2,14 @@
 
 use reelmill_proto::{transcode::Failure, unix_millis};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, Condition, DatabaseTransaction, DbErr, EntityTrait as _,
-    IntoActiveModel as _, QueryFilter as _, QuerySelect as _, TransactionTrait as _, sea_query::Expr,
+    ActiveModelTrait as _, ActiveValue, ColumnTrait as _, Condition, DatabaseTransaction, DbErr,
+    EntityTrait as _, ExprTrait as _, IntoActiveModel as _, QueryFilter as _, TransactionTrait as _,
+    sea_query::{Expr, OnConflict},
 };
 
 use super::{
     connection::Db,
-    entity::{
-        applied_revisions::{self, TRANSCODE},
-        videos,
-    },
+    entity::{applied_revisions, videos},
     revision::next_revision,
     video_details::{replace_renditions, replace_warnings},
 };
@@ -32,20 +30,17 @@ pub(crate) enum ApplyOutcome {
 }
 
 impl Db {
-    /// The revision to watch jobs from: at or below every revision that a video still waits for.
-    pub(crate) async fn watch_jobs_revision(&self) -> Result<i64, DbErr> {
-        let applied = applied_revisions::Entity::find_by_id(TRANSCODE).one(&self.connection).await?;
-        let waiting: Option<Option<i64>> = videos::Entity::find()
-            .select_only()
-            .column_as(videos::Column::JobRevision.min(), "min_job_revision")
-            .filter(videos::Column::State.eq(VideoState::Processing))
-            .filter(videos::Column::Job.is_not_null())
-            .filter(videos::Column::DeleteTime.is_null())
-            .into_tuple()
-            .one(&self.connection)
-            .await?;
-        let applied = applied.map_or(0, |row| row.revision);
-        Ok(waiting.flatten().map_or(applied, |waiting| waiting.min(applied)))
+    /// The highest applied revision of each shard of the jobs, by shard.
+    pub(crate) async fn applied_revisions(&self) -> Result<Vec<i64>, DbErr> {
+        let mut revisions = Vec::new();
+        for row in applied_revisions::Entity::find().all(&self.connection).await? {
+            let Ok(shard) = usize::try_from(row.shard) else { continue };
+            if revisions.len() <= shard {
+                revisions.resize(shard + 1, 0);
+            }
+            revisions[shard] = row.revision;
+        }
+        Ok(revisions)
     }
 
     /// Applies a revision of a job to its video exactly once, whatever the order and number of deliveries.
@@ -55,12 +50,7 @@ impl Db {
         now: i64,
     ) -> Result<ApplyOutcome, DbErr> {
         let transaction = self.connection.begin().await?;
-        applied_revisions::Entity::update_many()
-            .col_expr(applied_revisions::Column::Revision, Expr::value(reported.revision))
-            .filter(applied_revisions::Column::Service.eq(TRANSCODE))
-            .filter(applied_revisions::Column::Revision.lt(reported.revision))
-            .exec(&transaction)
-            .await?;
+        raise_applied_revision(&transaction, reported.shard, reported.revision).await?;
         let outcome = apply(&transaction, reported, now).await?;
         transaction.commit().await?;
         Ok(outcome)
@@ -70,15 +60,15 @@ impl Db {
     /// has a job already or was deleted.
     pub(crate) async fn set_job(
         &self,
-        video: &str,
+        video: &videos::Model,
         job: &str,
         before_revision: i64,
         now: i64,
     ) -> Result<bool, DbErr> {
         let transaction = self.connection.begin().await?;
-        let revision = next_revision(&transaction).await?;
+        let revision = next_revision(&transaction, &video.owner).await?;
         let has_no_job =
-            || Condition::all().add(videos::Column::Id.eq(video)).add(videos::Column::Job.is_null());
+            || Condition::all().add(videos::Column::Id.eq(&video.id)).add(videos::Column::Job.is_null());
         let stored = videos::Entity::update_many()
             .col_expr(videos::Column::Job, Expr::value(Some(job.to_owned())))
             .col_expr(videos::Column::JobRevision, Expr::value(before_revision))
@@ -104,14 +94,14 @@ impl Db {
     /// Fails a PROCESSING video whose job was rejected. Returns `false` if it no longer waits for a job.
     pub(crate) async fn fail_without_job(
         &self,
-        video: &str,
+        video: &videos::Model,
         failure: Failure,
         now: i64,
     ) -> Result<bool, DbErr> {
         let failed = VideoState::Processing.on(&VideoEvent::JobFailed(failure.clone()));
         let Ok(failed) = failed else { return Ok(false) };
         let transaction = self.connection.begin().await?;
-        let revision = next_revision(&transaction).await?;
+        let revision = next_revision(&transaction, &video.owner).await?;
         let updated = videos::Entity::update_many()
             .col_expr(videos::Column::State, Expr::value(failed))
             .col_expr(videos::Column::Revision, Expr::value(revision))
@@ -119,7 +109,7 @@ impl Db {
             .col_expr(videos::Column::FailureMessage, Expr::value(Some(failure.message)))
             .col_expr(videos::Column::EndTime, Expr::value(Some(now)))
             .col_expr(videos::Column::CleanupTime, Expr::value(Some(now)))
-            .filter(videos::Column::Id.eq(video))
+            .filter(videos::Column::Id.eq(&video.id))
             .filter(videos::Column::State.eq(VideoState::Processing))
             .filter(videos::Column::Job.is_null())
             .filter(videos::Column::DeleteTime.is_null())
@@ -128,6 +118,27 @@ impl Db {
         transaction.commit().await?;
         Ok(updated.rows_affected == 1)
     }
+}
+
+/// Raises the applied revision of a shard.
+async fn raise_applied_revision(
+    transaction: &DatabaseTransaction,
+    shard: i32,
+    revision: i64,
+) -> Result<(), DbErr> {
+    use applied_revisions::{ActiveModel, Column, Entity};
+    let row = ActiveModel { shard: ActiveValue::Set(shard), revision: ActiveValue::Set(revision) };
+    let is_lower = Expr::col((Entity, Column::Revision)).lt(revision);
+    Entity::insert(row)
+        .on_conflict(
+            OnConflict::column(Column::Shard)
+                .update_column(Column::Revision)
+                .action_and_where(is_lower)
+                .to_owned(),
+        )
+        .exec_without_returning(transaction)
+        .await?;
+    Ok(())
 }
 
 async fn apply(
@@ -142,7 +153,7 @@ async fn apply(
         adopt_orphaned_job(transaction, &seen, reported, next, now).await?;
         return Ok(ApplyOutcome::Unchanged(seen));
     }
-    let revision = next_revision(transaction).await?;
+    let revision = next_revision(transaction, &seen.owner).await?;
     // Read again under the revision lock: another replica may have applied a revision in the meantime.
     let Some(row) = find().one(transaction).await? else { return Ok(ApplyOutcome::VideoNotFound) };
     let Some(next) = next_state(&row, reported) else { return Ok(ApplyOutcome::Unchanged(row)) };

@@ -9,10 +9,7 @@ use sea_orm_migration::{
 };
 
 use super::entity::{
-    applied_revisions::{self, TRANSCODE},
-    claimed_parts,
-    counters::{self, VIDEO_REVISION},
-    uploads, video_renditions, video_warnings, videos,
+    applied_revisions, claimed_parts, owner_revisions, uploads, video_renditions, video_warnings, videos,
 };
 
 const ID_CHARS: u32 = 64;
@@ -45,7 +42,7 @@ impl MigrationTrait for CreateTables {
             videos_table(),
             video_renditions_table(),
             video_warnings_table(),
-            counters_table(),
+            owner_revisions_table(),
             applied_revisions_table(),
         ];
         for table in tables {
@@ -54,18 +51,7 @@ impl MigrationTrait for CreateTables {
         for index in uploads_indexes().into_iter().chain(videos_indexes()) {
             manager.create_index(index).await?;
         }
-        let counter = Query::insert()
-            .into_table(counters::Entity)
-            .columns([counters::Column::Name, counters::Column::Value])
-            .values_panic([VIDEO_REVISION.into(), 0_i64.into()])
-            .to_owned();
-        manager.exec_stmt(counter).await?;
-        let applied = Query::insert()
-            .into_table(applied_revisions::Entity)
-            .columns([applied_revisions::Column::Service, applied_revisions::Column::Revision])
-            .values_panic([TRANSCODE.into(), 0_i64.into()])
-            .to_owned();
-        manager.exec_stmt(applied).await
+        Ok(())
     }
 }
 
@@ -205,19 +191,21 @@ fn video_warnings_table() -> TableCreateStatement {
         .to_owned()
 }
 
-fn counters_table() -> TableCreateStatement {
+fn owner_revisions_table() -> TableCreateStatement {
+    use owner_revisions::{Column, Entity};
     Table::create()
-        .table(counters::Entity)
-        .col(string_len(counters::Column::Name, 32).primary_key())
-        .col(big_integer(counters::Column::Value))
+        .table(Entity)
+        .col(string_len(Column::Owner, ID_CHARS).primary_key())
+        .col(big_integer(Column::Revision))
         .to_owned()
 }
 
 fn applied_revisions_table() -> TableCreateStatement {
+    use applied_revisions::{Column, Entity};
     Table::create()
-        .table(applied_revisions::Entity)
-        .col(string_len(applied_revisions::Column::Service, 32).primary_key())
-        .col(big_integer(applied_revisions::Column::Revision))
+        .table(Entity)
+        .col(integer(Column::Shard).primary_key())
+        .col(big_integer(Column::Revision))
         .to_owned()
 }
 

@@ -1,17 +1,19 @@
 use sea_orm::{
-    ColumnTrait as _, DatabaseTransaction, DbErr, EntityTrait as _, ExprTrait as _, QueryFilter as _,
-    sea_query::Expr,
+    ActiveValue, DatabaseTransaction, DbErr, EntityTrait as _, ExprTrait as _,
+    sea_query::{Expr, OnConflict},
 };
 
-use super::entity::counters::{self, VIDEO_REVISION};
+use super::entity::owner_revisions::{ActiveModel, Column, Entity};
 
-/// Takes the next revision, and with it the lock that orders the transactions that change videos.
-pub(super) async fn next_revision(transaction: &DatabaseTransaction) -> Result<i64, DbErr> {
-    counters::Entity::update_many()
-        .col_expr(counters::Column::Value, Expr::col(counters::Column::Value).add(1))
-        .filter(counters::Column::Name.eq(VIDEO_REVISION))
-        .exec(transaction)
+/// Takes the next revision of an owner's videos, and with it the lock that orders the transactions that change them.
+pub(super) async fn next_revision(transaction: &DatabaseTransaction, owner: &str) -> Result<i64, DbErr> {
+    let first = ActiveModel { owner: ActiveValue::Set(owner.to_owned()), revision: ActiveValue::Set(1) };
+    let next = Expr::col((Entity, Column::Revision)).add(1);
+    Entity::insert(first)
+        .on_conflict(OnConflict::column(Column::Owner).value(Column::Revision, next).to_owned())
+        .exec_without_returning(transaction)
         .await?;
-    let row = counters::Entity::find_by_id(VIDEO_REVISION).one(transaction).await?;
-    row.map(|row| row.value).ok_or_else(|| DbErr::RecordNotFound("the video revision counter".to_owned()))
+    let row = Entity::find_by_id(owner).one(transaction).await?;
+    row.map(|row| row.revision)
+        .ok_or_else(|| DbErr::RecordNotFound(format!("the revision counter of {owner}")))
 }

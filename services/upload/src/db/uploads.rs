@@ -132,7 +132,8 @@ impl Db {
             return Ok(CreateOutcome::Existing(existing));
         }
         let transaction = self.connection.begin().await?;
-        let (upload, video) = new.into_rows(next_revision(&transaction).await?);
+        let revision = next_revision(&transaction, &new.owner).await?;
+        let (upload, video) = new.into_rows(revision);
         let insert = uploads::Entity::insert(upload.clone().into_active_model());
         match insert.exec_without_returning(&transaction).await {
             Err(error) if is_unique_violation(&error) => {
@@ -280,7 +281,7 @@ impl Db {
         let processing = VideoState::Uploading.on(&VideoEvent::Uploaded);
         let (Ok(completed), Ok(processing)) = (completed, processing) else { return Ok(false) };
         let transaction = self.connection.begin().await?;
-        let revision = next_revision(&transaction).await?;
+        let revision = next_revision(&transaction, &upload.owner).await?;
         let finished = uploads::Entity::update_many()
             .col_expr(uploads::Column::State, Expr::value(completed))
             .col_expr(uploads::Column::UpdateTime, Expr::value(now))
@@ -310,7 +311,7 @@ impl Db {
     pub(crate) async fn abort_upload(&self, upload: &uploads::Model, now: i64) -> Result<bool, DbErr> {
         let Ok(next) = upload.state.on(UploadEvent::Abort) else { return Ok(false) };
         let transaction = self.connection.begin().await?;
-        let revision = next_revision(&transaction).await?;
+        let revision = next_revision(&transaction, &upload.owner).await?;
         let aborted = uploads::Entity::update_many()
             .col_expr(uploads::Column::State, Expr::value(next))
             .col_expr(uploads::Column::UpdateTime, Expr::value(now))

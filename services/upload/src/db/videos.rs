@@ -22,10 +22,10 @@ impl Db {
     }
 
     /// Marks a video as deleted and schedules its cleanup. Returns `false` if it was deleted before.
-    pub(crate) async fn delete_video(&self, id: &str, now: i64) -> Result<bool, DbErr> {
+    pub(crate) async fn delete_video(&self, video: &videos::Model, now: i64) -> Result<bool, DbErr> {
         let transaction = self.connection.begin().await?;
-        let revision = next_revision(&transaction).await?;
-        if !mark_deleted(&transaction, id, revision, now).await? {
+        let revision = next_revision(&transaction, &video.owner).await?;
+        if !mark_deleted(&transaction, &video.id, revision, now).await? {
             transaction.rollback().await?;
             return Ok(false);
         }
@@ -34,7 +34,7 @@ impl Db {
             uploads::Entity::update_many()
                 .col_expr(uploads::Column::State, Expr::value(next))
                 .col_expr(uploads::Column::UpdateTime, Expr::value(now))
-                .filter(uploads::Column::VideoId.eq(id))
+                .filter(uploads::Column::VideoId.eq(&video.id))
                 .filter(uploads::Column::State.eq(state))
                 .exec(&transaction)
                 .await?;

@@ -18,8 +18,9 @@ pub(crate) struct JobRevision {
     pub video: String,
     /// `jobs/{job}`
     pub job: String,
-    /// Revision of the job.
+    /// Revision of the job, within its shard.
     pub revision: i64,
+    pub shard: i32,
     pub event: VideoEvent,
     pub source: Option<SourceInfo>,
     pub renditions: Vec<Rendition>,
@@ -38,6 +39,7 @@ impl JobRevision {
             video: video.to_owned(),
             job: job.name.clone(),
             revision: job.revision,
+            shard: response.shard,
             event: event_of(video, response, job),
             source: job.source.clone(),
             renditions: job.renditions.clone(),

@@ -9,7 +9,7 @@ use tonic::Status;
 
 use super::sources::{MIN_UPDATE_INTERVAL, WatchSources, WatchStream};
 use crate::{
-    change_feed::{Change, ChangeReceiver},
+    change_feed::{Change, OwnerChanges},
     db::VideoDetail,
     domain::{resource_name::video_name, video_state::VideoState},
     error::UploadError,
@@ -26,7 +26,7 @@ pub(crate) fn watch_library(
     origin: Option<String>,
 ) -> WatchStream<WatchVideosResponse> {
     let watch = LibraryWatch {
-        changes: sources.changes.subscribe(),
+        changes: sources.changes.subscribe_to_owner(&owner),
         sources,
         owner,
         origin,
@@ -57,7 +57,7 @@ pub(crate) fn watch_library(
 
 struct LibraryWatch {
     sources: WatchSources,
-    changes: ChangeReceiver,
+    changes: OwnerChanges,
     owner: String,
     origin: Option<String>,
     /// Every change up to this revision was queued.
@@ -110,15 +110,14 @@ impl LibraryWatch {
 
     fn record(&mut self, change: Change) {
         match change {
-            Change::Row { owner, .. } if *owner == *self.owner => self.is_stale = true,
-            Change::Progress { owner, video } if *owner == *self.owner => {
+            Change::Row => self.is_stale = true,
+            Change::Progress(video) => {
                 self.progressed.insert(video.as_ref().to_owned());
             }
             Change::Unknown => {
                 self.is_stale = true;
                 self.progressed.extend(self.processing.keys().cloned());
             }
-            _ => {}
         }
     }
 

@@ -5,7 +5,7 @@ use reelmill_proto::upload::{Video, WatchVideoResponse};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::sources::{MIN_UPDATE_INTERVAL, WatchSources, WatchStream};
-use crate::{change_feed::ChangeReceiver, domain::video_progress::VideoProgress, error::UploadError};
+use crate::{change_feed::VideoChanges, domain::video_progress::VideoProgress, error::UploadError};
 
 /// Watches one video, whose owner the caller has checked. `revision` is the last one that the client has seen.
 pub(crate) fn watch_video(
@@ -15,7 +15,7 @@ pub(crate) fn watch_video(
     origin: Option<String>,
 ) -> WatchStream<WatchVideoResponse> {
     let watch = VideoWatch {
-        changes: sources.changes.subscribe(),
+        changes: sources.changes.subscribe_to_video(&id),
         sources,
         id,
         origin,
@@ -39,7 +39,7 @@ pub(crate) fn watch_video(
 
 struct VideoWatch {
     sources: WatchSources,
-    changes: ChangeReceiver,
+    changes: VideoChanges,
     id: String,
     origin: Option<String>,
     /// The video may have changed since it was last read.
@@ -57,10 +57,10 @@ impl VideoWatch {
         while !self.ended {
             if !self.is_due {
                 // After the poll interval the video is read anyway.
-                let _ = timeout(self.sources.poll_interval, self.changes.changed(&self.id)).await;
+                let _ = timeout(self.sources.poll_interval, self.changes.changed()).await;
             }
             sleep_until(self.next_update).await;
-            while self.changes.try_next().is_some() {}
+            self.changes.mark_seen();
             self.is_due = false;
             let detail = self.sources.db.video_detail(&self.id).await?;
             let detail = detail.filter(|detail| detail.video.delete_time.is_none());

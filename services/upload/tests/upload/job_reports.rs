@@ -136,7 +136,7 @@ async fn failed_job_fails_video_and_keeps_its_source(#[case] backend: Backend) {
     assert_eq!(failed.failure.unwrap().reason, "NOT_A_VIDEO");
     deployment.wait_for_cleanup_time(None).await;
     assert_eq!(deployment.keys("sources/").await.len(), 1);
-    assert!(deployment.transcode.cancelled().is_empty());
+    assert!(deployment.transcode.deleted().is_empty());
 
     deployment.videos("ada").delete_video(DeleteVideoRequest { name: uploaded.name }).await.unwrap();
     deployment.wait_for_empty_object_store().await;
@@ -227,13 +227,13 @@ async fn waiting_job_shows_what_it_waits_for_until_it_goes_on(#[case] backend: B
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test(flavor = "multi_thread")]
-async fn delete_video_cancels_its_job_and_deletes_its_objects(#[case] backend: Backend) {
+async fn delete_video_deletes_its_job_and_its_objects(#[case] backend: Backend) {
     let deployment = Deployment::start(backend).await;
     let uploaded = deployment.upload("ada").await;
     deployment.transcode.change(&uploaded.name, set_running);
     put_outputs(&deployment, &uploaded.name).await;
     let delete = || DeleteVideoRequest { name: uploaded.name.clone() };
-    // Objects are deleted at once; a job that cannot be cancelled yet is cancelled later.
+    // Objects are deleted at once; a job that cannot be deleted yet is deleted later.
     deployment.transcode.set_unavailable(true);
     for _ in 0..2 {
         deployment.videos("ada").delete_video(delete()).await.unwrap();
@@ -241,8 +241,8 @@ async fn delete_video_cancels_its_job_and_deletes_its_objects(#[case] backend: B
     assert_eq!(reason(deployment.video("ada", &uploaded.name).await), "VIDEO_NOT_FOUND");
     deployment.wait_for_empty_object_store().await;
     deployment.transcode.set_unavailable(false);
-    let is_cancelled = || async { deployment.transcode.cancelled().contains(&uploaded.job).then_some(()) };
-    eventually("the job is cancelled", is_cancelled).await;
+    let is_deleted = || async { deployment.transcode.deleted().contains(&uploaded.name).then_some(()) };
+    eventually("the job is deleted", is_deleted).await;
 
     // Written by a worker that was not cancelled in time.
     put_outputs(&deployment, &uploaded.name).await;

@@ -193,18 +193,7 @@ impl TestSystem {
 
     /// Records all outputs of a task, of a video of `total` segments.
     pub async fn encode(&self, task: &LeasedEncodeTask, total: i32) {
-        let mut outputs = Vec::new();
-        for rendition in task.renditions() {
-            outputs.push(init(&rendition));
-            outputs.extend(task.segment_range(total).map(|sequence| segment(&rendition, sequence)));
-        }
-        if task.work_unit.poster {
-            outputs.push(poster());
-        }
-        if task.work_unit.thumbnails && !task.segment_range(total).is_empty() {
-            outputs.push(sheet(task.segment_range(total).start));
-        }
-        for batch in outputs.chunks(1000) {
+        for batch in outputs_of(task, total).chunks(1000) {
             self.record(task, batch.to_vec()).await;
         }
     }
@@ -281,4 +270,20 @@ pub fn listed_uris(playlist: &str) -> Vec<&str> {
 /// Name of the job of a lease.
 pub fn job_name(lease: &Lease) -> String {
     lease.task.split("/tasks/").next().unwrap().to_owned()
+}
+
+/// All outputs of a task, of a video of `total` segments.
+pub fn outputs_of(task: &LeasedEncodeTask, total: i32) -> Vec<Output> {
+    let mut outputs = Vec::new();
+    for rendition in task.renditions() {
+        outputs.push(init(&rendition));
+        outputs.extend(task.segment_range(total).map(|sequence| segment(&rendition, sequence)));
+    }
+    if task.work_unit.poster {
+        outputs.push(poster());
+    }
+    if task.work_unit.thumbnails && !task.segment_range(total).is_empty() {
+        outputs.push(sheet(task.segment_range(total).start));
+    }
+    outputs
 }

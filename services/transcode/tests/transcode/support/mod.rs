@@ -6,8 +6,8 @@ mod test_system;
 
 pub use self::{
     fake_worker::{
-        LeasedEncodeTask, complete_request, init, job_folder, job_name, listed_uris, plan_request, poster,
-        progressive, segment, sheet, source,
+        LeasedEncodeTask, complete_request, init, job_folder, job_name, listed_uris, outputs_of,
+        plan_request, poster, progressive, segment, sheet, source,
     },
     report_stream::{OpenReportStream, open_report_stream},
     test_system::{

@@ -148,8 +148,8 @@ impl TestSystem {
 
     /// A job as a new watch of the upload role receives it first.
     pub async fn watched_job(&self, name: &str) -> WatchJobsResponse {
-        let request = WatchJobsRequest { revision: 0 };
-        let mut feed = self.upload_client().watch_jobs(request).await.unwrap().into_inner();
+        let mut feed =
+            self.upload_client().watch_jobs(WatchJobsRequest::default()).await.unwrap().into_inner();
         loop {
             let change = tokio::time::timeout(RESPONSE_TIMEOUT, feed.message()).await;
             let change = change.expect("the job is published").unwrap().expect("the feed does not end");

@@ -169,8 +169,7 @@ async fn lost_lease_stops_the_task() {
 #[tokio::test(flavor = "multi_thread")]
 async fn stopped_worker_releases_its_task_after_the_drain_period() {
     let clip = slow_clip();
-    let worker =
-        RunningWorker::start(&clip.file, slow_services(), Duration::from_millis(100)).await;
+    let worker = RunningWorker::start(&clip.file, slow_services(), Duration::from_millis(100)).await;
     worker.encoding().await;
     let services = worker.stop().await;
     let failed = services.failed().expect("released");

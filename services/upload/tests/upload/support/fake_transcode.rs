@@ -7,10 +7,10 @@ use std::{
 
 use futures::{StreamExt as _, stream::BoxStream};
 use reelmill_proto::transcode::{
-    CancelJobRequest, CancelJobResponse, CreateJobRequest, CreateJobResponse, GetJobRequest, GetJobResponse,
-    Job, ListJobsRequest, ListJobsResponse, RetryJobRequest, RetryJobResponse, SetJobPriorityRequest,
-    SetJobPriorityResponse, WatchJobRequest, WatchJobResponse, WatchJobsRequest, WatchJobsResponse, job,
-    transcode_service_server::TranscodeService,
+    CancelJobRequest, CancelJobResponse, CreateJobRequest, CreateJobResponse, DeleteJobsRequest,
+    DeleteJobsResponse, GetJobRequest, GetJobResponse, Job, ListJobsRequest, ListJobsResponse,
+    RetryJobRequest, RetryJobResponse, SetJobPriorityRequest, SetJobPriorityResponse, WatchJobRequest,
+    WatchJobResponse, WatchJobsRequest, WatchJobsResponse, job, transcode_service_server::TranscodeService,
 };
 use tokio::sync::broadcast;
 use tonic::{Request, Response, Status};
@@ -31,7 +31,7 @@ struct State {
     /// By request id, which is the video's id.
     jobs: HashMap<String, WatchJobsResponse>,
     created: Vec<CreateJobRequest>,
-    cancelled: Vec<String>,
+    deleted: Vec<String>,
     watched_from: Vec<i64>,
 }
 
@@ -54,9 +54,9 @@ impl FakeTranscode {
         self.lock().created.clone()
     }
 
-    /// Names of the cancelled jobs.
-    pub fn cancelled(&self) -> Vec<String> {
-        self.lock().cancelled.clone()
+    /// Names of the videos whose jobs were deleted.
+    pub fn deleted(&self) -> Vec<String> {
+        self.lock().deleted.clone()
     }
 
     /// The revisions of the WatchJobs requests.
@@ -143,20 +143,24 @@ impl TranscodeService for FakeTranscode {
         unimplemented()
     }
 
-    async fn cancel_job(
+    async fn cancel_job(&self, _: Request<CancelJobRequest>) -> Result<Response<CancelJobResponse>, Status> {
+        unimplemented()
+    }
+
+    async fn delete_jobs(
         &self,
-        request: Request<CancelJobRequest>,
-    ) -> Result<Response<CancelJobResponse>, Status> {
+        request: Request<DeleteJobsRequest>,
+    ) -> Result<Response<DeleteJobsResponse>, Status> {
         let mut state = self.available()?;
-        state.cancelled.push(request.into_inner().name);
-        Ok(Response::new(CancelJobResponse { job: None }))
+        state.deleted.push(request.into_inner().video);
+        Ok(Response::new(DeleteJobsResponse {}))
     }
 
     async fn watch_jobs(
         &self,
         request: Request<WatchJobsRequest>,
     ) -> Result<Response<Self::WatchJobsStream>, Status> {
-        let from = request.into_inner().revision;
+        let from = request.into_inner().revisions.first().copied().unwrap_or(0);
         let mut state = self.available()?;
         state.watched_from.push(from);
         let later = self.reports.subscribe();

@@ -30,6 +30,10 @@ impl TranscodeService for FakeServer {
         not_implemented()
     }
 
+    async fn delete_jobs(&self, _: Request<DeleteJobsRequest>) -> RpcResult<DeleteJobsResponse> {
+        not_implemented()
+    }
+
     async fn cancel_job(&self, request: Request<CancelJobRequest>) -> RpcResult<CancelJobResponse> {
         self.authenticate(&request)?;
         let name = request.into_inner().name;
