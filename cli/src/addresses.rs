@@ -5,7 +5,10 @@ use std::{fs, net::SocketAddr, path::Path};
 use anyhow::{Context as _, bail};
 use tokio::net::TcpListener;
 
-use crate::config::{Config, non_empty};
+use crate::{
+    config::{Config, non_empty},
+    data_dir::write_atomically,
+};
 
 /// File in the data folder with the address of the transcode service of a running `reelmill up`.
 const TRANSCODE_ADDRESS_FILE: &str = "transcode.address";
@@ -45,7 +48,7 @@ pub fn admin_address(config: &Config) -> String {
 
 /// Stores the transcode service's address in the data folder, for [`admin_address`].
 pub fn store_transcode_address(data: &Path, address: &str) -> std::io::Result<()> {
-    fs::write(data.join(TRANSCODE_ADDRESS_FILE), address)
+    write_atomically(&data.join(TRANSCODE_ADDRESS_FILE), address)
 }
 
 /// Binds the public port.

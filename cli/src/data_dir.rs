@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{Read as _, Seek as _, Write as _},
+    io::{ErrorKind, Read as _, Seek as _, Write as _},
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -101,9 +101,12 @@ fn lock_folder(dir: &Path, mode: LockMode) -> anyhow::Result<File> {
 
 fn check_format(dir: &Path) -> anyhow::Result<()> {
     let path = dir.join("format");
-    let Ok(text) = fs::read_to_string(&path) else {
-        return fs::write(&path, format!("{FORMAT_VERSION}\n"))
-            .with_context(|| format!("data folder {} is not writable", dir.display()));
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return write_atomically(&path, &format!("{FORMAT_VERSION}\n"))
+                .with_context(|| format!("data folder {} is not writable", dir.display()));
+        }
+        read => read.with_context(|| format!("{} is not readable", path.display()))?,
     };
     match text.trim().parse::<u32>() {
         Ok(format) if format <= FORMAT_VERSION => Ok(()),
@@ -113,6 +116,17 @@ fn check_format(dir: &Path) -> anyhow::Result<()> {
         ),
         Err(_) => bail!("{}: not a format number", path.display()),
     }
+}
+
+/// Writes a file in the data folder, so that other processes, and this one after a crash, find all of it or the file that
+/// was there before.
+pub(crate) fn write_atomically(path: &Path, text: &str) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -127,6 +141,8 @@ mod tests {
         let error = DataDir::open_exclusive(&dir).err().unwrap().to_string();
         assert!(error.contains("in use") && error.contains(&std::process::id().to_string()), "{error}");
         drop(locked);
+        assert_eq!(fs::read_to_string(dir.join("format")).unwrap(), "1\n");
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 2, "the lock and the format");
         fs::write(dir.join("format"), "2\n").unwrap();
         let error = DataDir::open_exclusive(&dir).err().unwrap().to_string();
         assert!(error.contains("newer"), "{error}");

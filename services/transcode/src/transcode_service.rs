@@ -1,30 +1,34 @@
 //! RPC methods of TranscodeService: validate, call, convert.
 
-use std::{pin::Pin, sync::Arc};
+use std::{collections::HashMap, pin::Pin, sync::Arc};
 
 use futures::{Stream, StreamExt as _, stream};
 use reelmill_mesh::{Caller, paging::Page};
 use reelmill_platform::clock::Clock;
 use reelmill_proto::{
     transcode::{
-        CancelJobRequest, CancelJobResponse, CreateJobRequest, CreateJobResponse, DeleteJobsRequest,
-        DeleteJobsResponse, GetJobRequest, GetJobResponse, Job, ListJobsRequest, ListJobsResponse,
-        RetryJobRequest, RetryJobResponse, SetJobPriorityRequest, SetJobPriorityResponse, WatchJobRequest,
-        WatchJobResponse, WatchJobsRequest, WatchJobsResponse, transcode_service_server::TranscodeService,
+        CancelJobRequest, CancelJobResponse, CheckJobsRequest, CheckJobsResponse, CreateJobRequest,
+        CreateJobResponse, DeleteJobsRequest, DeleteJobsResponse, GetJobRequest, GetJobResponse, Job,
+        KnownJob, ListJobsRequest, ListJobsResponse, RetryJobRequest, RetryJobResponse,
+        SetJobPriorityRequest, SetJobPriorityResponse, WatchJobRequest, WatchJobResponse, WatchJobsRequest,
+        WatchJobsResponse, transcode_service_server::TranscodeService,
     },
     unix_millis,
 };
 use tonic::{Request, Response, Status};
 
 use crate::{
-    db::{Db, JobFilter, NewJob, ShardRevisions},
-    domain::JobPriority,
+    db::{Db, JobDetails, JobFilter, NewJob, ShardRevisions},
+    domain::{JobPriority, job_id, job_name},
     error::TranscodeError,
     feed::{JobChange, JobFeed, JobWatch, has_ended},
     jobs::Jobs,
     messages, options,
     progress::{JobProgress, ProgressTracker},
 };
+
+/// Most jobs of one CheckJobs call.
+const MAX_CHECKED_JOBS: usize = 1000;
 
 type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -182,6 +186,32 @@ impl TranscodeService for TranscodeRpc {
         }
         self.jobs.delete_of_video(video).await?;
         Ok(Response::new(DeleteJobsResponse {}))
+    }
+
+    async fn check_jobs(
+        &self,
+        request: Request<CheckJobsRequest>,
+    ) -> Result<Response<CheckJobsResponse>, Status> {
+        let known = request.into_inner().jobs;
+        if known.len() > MAX_CHECKED_JOBS {
+            let message = format!("must be at most {MAX_CHECKED_JOBS}");
+            return Err(TranscodeError::field("jobs", message).into());
+        }
+        let ids: Vec<&str> = known.iter().filter_map(|known| job_id(&known.name)).collect();
+        let rows = self.db.jobs_by_id(&ids).await.map_err(Status::from)?;
+        let rows: HashMap<String, JobDetails> =
+            rows.into_iter().map(|details| (job_name(&details.row.id), details)).collect();
+        let mut response = CheckJobsResponse::default();
+        for KnownJob { name, revision } in known {
+            match rows.get(&name) {
+                None => response.missing.push(name),
+                Some(details) if details.row.revision != revision => {
+                    response.changed.push(self.progress.watch_jobs_response(details));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(Response::new(response))
     }
 
     async fn retry_job(

@@ -15,6 +15,7 @@ mod db;
 mod domain;
 mod error;
 mod job_follower;
+mod job_reconciler;
 mod job_requests;
 mod multipart_uploads;
 mod object_cleanup;
@@ -48,6 +49,7 @@ use catalogue::Catalogue;
 use change_feed::ChangeFeed;
 use db::Db;
 use job_follower::JobFollower;
+use job_reconciler::JobReconciler;
 use job_requests::JobRequests;
 use multipart_uploads::MultipartUploads;
 use object_cleanup::ObjectCleanup;
@@ -75,6 +77,7 @@ pub struct Upload {
     video_rpc: VideoRpc,
     changes: ChangeFeed,
     follower: JobFollower,
+    reconciler: JobReconciler,
     sweeper: Sweeper,
 }
 
@@ -150,6 +153,14 @@ impl Upload {
             failed_source_retention: config.failed_source_retention,
         };
 
+        let reconciler = JobReconciler {
+            db: db.clone(),
+            transcode: transcode.clone(),
+            changes: changes.clone(),
+            sweep: sweep.clone(),
+            clock: clock.clone(),
+            interval: config.reconcile_interval,
+        };
         let work = SweepWork { sessions: sessions.clone(), completion: completion.clone(), jobs, cleanup };
         Ok(Self {
             upload_rpc: UploadRpc {
@@ -163,6 +174,7 @@ impl Upload {
             video_rpc: VideoRpc { catalogue, messages, playback, watch_sources },
             sweeper: Sweeper::new(work, sweep.clone(), config.sweep_interval),
             follower: JobFollower::new(db, transcode, progress, changes.clone(), sweep, clock),
+            reconciler,
             changes,
         })
     }
@@ -174,10 +186,15 @@ impl Upload {
         Routes::new(uploads.max_decoding_message_size(MAX_REQUEST_BYTES)).add_service(videos)
     }
 
-    /// Runs the background work until `shutdown`: follows jobs, sweeps, and forwards changes of other replicas.
+    /// Runs the background work until `shutdown`: follows jobs, compares videos with them, sweeps, and forwards changes of other replicas.
     pub async fn run(self, shutdown: CancellationToken) {
         let work = async {
-            tokio::join!(self.follower.run(), self.sweeper.run(), self.changes.forward_remote());
+            tokio::join!(
+                self.follower.run(),
+                self.reconciler.run(),
+                self.sweeper.run(),
+                self.changes.forward_remote()
+            );
         };
         tokio::select! {
             () = shutdown.cancelled() => {}

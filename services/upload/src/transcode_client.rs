@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use reelmill_mesh::Channel;
 use reelmill_proto::transcode::{
-    CreateJobRequest, DeleteJobsRequest, Job, WatchJobsRequest, WatchJobsResponse,
-    transcode_service_client::TranscodeServiceClient,
+    CheckJobsRequest, CheckJobsResponse, CreateJobRequest, DeleteJobsRequest, Job, KnownJob,
+    WatchJobsRequest, WatchJobsResponse, transcode_service_client::TranscodeServiceClient,
 };
 use tonic::{Request, Status, Streaming};
 
@@ -35,6 +35,12 @@ impl TranscodeClient {
     pub(crate) async fn delete_jobs(&self, video: &str) -> Result<(), Status> {
         let request = DeleteJobsRequest { video: video_name(video) };
         self.client.clone().delete_jobs(with_timeout(request)).await.map(drop)
+    }
+
+    /// Compares jobs with what is known of them.
+    pub(crate) async fn check_jobs(&self, jobs: Vec<KnownJob>) -> Result<CheckJobsResponse, Status> {
+        let request = with_timeout(CheckJobsRequest { jobs });
+        Ok(self.client.clone().check_jobs(request).await?.into_inner())
     }
 
     /// Streams the changes of all jobs after these revisions, by shard.

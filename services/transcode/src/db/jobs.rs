@@ -223,6 +223,11 @@ impl Db {
         Ok(self.details(job::Entity::find_by_id(id)).await?.pop())
     }
 
+    /// The jobs with these ids, in no order.
+    pub(crate) async fn jobs_by_id(&self, ids: &[&str]) -> Result<Vec<JobDetails>, TranscodeError> {
+        self.details(job::Entity::find().filter(job::Column::Id.is_in(ids.iter().copied()))).await
+    }
+
     /// An owner's jobs that match a filter, after the cursor.
     pub(crate) async fn jobs_of_owner(
         &self,

@@ -2,9 +2,9 @@
 
 use reelmill_proto::timestamp;
 use reelmill_proto::transcode::{
-    CancelJobRequest, DeleteJobsRequest, FailTaskRequest, Failure, FailureCause, GetJobRequest,
-    ListJobsRequest, RetryJobRequest, SetJobPriorityRequest, TranscodeOptions, WatchJobRequest,
-    WatchJobsRequest,
+    CancelJobRequest, CheckJobsRequest, DeleteJobsRequest, FailTaskRequest, Failure, FailureCause,
+    GetJobRequest, KnownJob, ListJobsRequest, RetryJobRequest, SetJobPriorityRequest, TranscodeOptions,
+    WatchJobRequest, WatchJobsRequest,
     job::{Priority, State},
     transcode_options::Preset,
 };
@@ -395,4 +395,24 @@ async fn set_job_priority_reorders_the_owners_waiting_jobs(#[case] backend: Back
     assert_eq!(reason(other), "JOB_NOT_FOUND");
     let unspecified = system.user_client("ann").set_job_priority(set(&names[3], Priority::Unspecified)).await;
     assert_eq!(reason(unspecified), "FIELD_INVALID");
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn check_jobs_returns_differences(#[case] backend: Backend) {
+    let system = TestSystem::start(backend).await;
+    let [same, other] = [system.create_job("ann", "v1").await, system.create_job("bob", "v2").await];
+    let known = |name: &str, revision| KnownJob { name: name.to_owned(), revision };
+    let jobs =
+        vec![known(&same.name, same.revision), known(&other.name, other.revision + 1), known("jobs/gone", 1)];
+    let checked = system.upload_client().check_jobs(CheckJobsRequest { jobs }).await.unwrap().into_inner();
+    assert_eq!(checked.missing, ["jobs/gone"]);
+    let changed: Vec<_> = checked.changed.into_iter().filter_map(|report| report.job).collect();
+    assert_eq!((changed.len(), &changed[0].name), (1, &other.name));
+    let jobs = vec![KnownJob::default(); 1001];
+    assert_eq!(reason(system.upload_client().check_jobs(CheckJobsRequest { jobs }).await), "FIELD_INVALID");
+    let denied = system.user_client("ann").check_jobs(CheckJobsRequest::default()).await;
+    assert_eq!(denied.unwrap_err().code(), tonic::Code::Unimplemented);
 }

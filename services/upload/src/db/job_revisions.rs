@@ -3,7 +3,8 @@
 use reelmill_proto::{transcode::Failure, unix_millis};
 use sea_orm::{
     ActiveModelTrait as _, ActiveValue, ColumnTrait as _, Condition, DatabaseTransaction, DbErr,
-    EntityTrait as _, ExprTrait as _, IntoActiveModel as _, QueryFilter as _, TransactionTrait as _,
+    EntityTrait as _, ExprTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, TransactionTrait as _,
     sea_query::{Expr, OnConflict},
 };
 
@@ -54,6 +55,49 @@ impl Db {
         let outcome = apply(&transaction, reported, now).await?;
         transaction.commit().await?;
         Ok(outcome)
+    }
+
+    /// Applies a revision of a job that was asked for. Earlier revisions of other jobs may not have been applied yet.
+    pub(crate) async fn apply_checked_job(
+        &self,
+        reported: &JobRevision,
+        now: i64,
+    ) -> Result<ApplyOutcome, DbErr> {
+        let transaction = self.connection.begin().await?;
+        let outcome = apply(&transaction, reported, now).await?;
+        transaction.commit().await?;
+        Ok(outcome)
+    }
+
+    /// PROCESSING videos with a job: a page after an id.
+    pub(crate) async fn videos_with_running_job(
+        &self,
+        after: &str,
+        limit: u64,
+    ) -> Result<Vec<videos::Model>, DbErr> {
+        videos::Entity::find()
+            .filter(videos::Column::State.eq(VideoState::Processing))
+            .filter(videos::Column::Job.is_not_null())
+            .filter(videos::Column::DeleteTime.is_null())
+            .filter(videos::Column::Id.gt(after))
+            .order_by_asc(videos::Column::Id)
+            .limit(limit)
+            .all(&self.connection)
+            .await
+    }
+
+    /// Forgets the job of a PROCESSING video, so that it gets a new one. Returns `false` if the video has changed.
+    pub(crate) async fn forget_job(&self, video: &videos::Model) -> Result<bool, DbErr> {
+        let updated = videos::Entity::update_many()
+            .col_expr(videos::Column::Job, Expr::value(None::<String>))
+            .col_expr(videos::Column::JobRevision, Expr::value(0_i64))
+            .filter(videos::Column::Id.eq(&video.id))
+            .filter(videos::Column::State.eq(VideoState::Processing))
+            .filter(videos::Column::Job.eq(video.job.clone()))
+            .filter(videos::Column::JobRevision.eq(video.job_revision))
+            .exec(&self.connection)
+            .await?;
+        Ok(updated.rows_affected == 1)
     }
 
     /// Stores the job of a video. Revisions after `before_revision` are still to be applied. Returns `false` if the video

@@ -272,3 +272,36 @@ async fn restarted_server_follows_jobs_from_the_applied_revision(#[case] backend
     deployment.transcode.change(&uploaded.name, set_succeeded);
     deployment.wait_for_video("ada", &uploaded.name, is_ready).await;
 }
+
+/// The transcode database was restored without the job.
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread")]
+async fn video_whose_job_is_gone_gets_a_new_one(#[case] backend: Backend) {
+    let deployment = Deployment::start(backend).await;
+    let uploaded = deployment.upload("ada").await;
+    deployment.transcode.change(&uploaded.name, set_running);
+    deployment.wait_for_renditions("ada", &uploaded.name).await;
+    deployment.transcode.lose(&uploaded.name);
+    let has_new_job = |video: &Video| video.job != uploaded.job && !video.job.is_empty();
+    deployment.wait_for_video("ada", &uploaded.name, has_new_job).await;
+    assert_eq!(deployment.transcode.created().len(), 2);
+    deployment.transcode.change(&uploaded.name, set_succeeded);
+    deployment.wait_for_video("ada", &uploaded.name, is_ready).await;
+}
+
+/// A change that was never delivered, as after the upload database was restored.
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread")]
+async fn missed_change_of_a_job_is_applied(#[case] backend: Backend) {
+    let deployment = Deployment::start(backend).await;
+    let uploaded = deployment.upload("ada").await;
+    deployment.transcode.change(&uploaded.name, set_running);
+    deployment.wait_for_renditions("ada", &uploaded.name).await;
+    deployment.transcode.set_silent();
+    deployment.transcode.change(&uploaded.name, set_succeeded);
+    deployment.wait_for_video("ada", &uploaded.name, is_ready).await;
+}

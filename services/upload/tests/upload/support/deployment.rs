@@ -330,6 +330,7 @@ fn config(database_url: &str) -> UploadConfig {
     let mut config = UploadConfig::new(database_url, PLAYBACK_SECRET);
     config.part_size_bytes = 5 << 20;
     config.sweep_interval = Duration::from_millis(50);
+    config.reconcile_interval = Duration::from_millis(50);
     config
 }
 

@@ -7,10 +7,11 @@ use std::{
 
 use futures::{StreamExt as _, stream::BoxStream};
 use reelmill_proto::transcode::{
-    CancelJobRequest, CancelJobResponse, CreateJobRequest, CreateJobResponse, DeleteJobsRequest,
-    DeleteJobsResponse, GetJobRequest, GetJobResponse, Job, ListJobsRequest, ListJobsResponse,
-    RetryJobRequest, RetryJobResponse, SetJobPriorityRequest, SetJobPriorityResponse, WatchJobRequest,
-    WatchJobResponse, WatchJobsRequest, WatchJobsResponse, job, transcode_service_server::TranscodeService,
+    CancelJobRequest, CancelJobResponse, CheckJobsRequest, CheckJobsResponse, CreateJobRequest,
+    CreateJobResponse, DeleteJobsRequest, DeleteJobsResponse, GetJobRequest, GetJobResponse, Job,
+    ListJobsRequest, ListJobsResponse, RetryJobRequest, RetryJobResponse, SetJobPriorityRequest,
+    SetJobPriorityResponse, WatchJobRequest, WatchJobResponse, WatchJobsRequest, WatchJobsResponse, job,
+    transcode_service_server::TranscodeService,
 };
 use tokio::sync::broadcast;
 use tonic::{Request, Response, Status};
@@ -32,6 +33,7 @@ struct State {
     jobs: HashMap<String, WatchJobsResponse>,
     created: Vec<CreateJobRequest>,
     deleted: Vec<String>,
+    is_silent: bool,
     watched_from: Vec<i64>,
 }
 
@@ -79,9 +81,22 @@ impl FakeTranscode {
         state.revision += 1;
         report.job.as_mut().unwrap().revision = state.revision;
         state.jobs.insert(video.trim_start_matches("videos/").to_owned(), report.clone());
+        let is_silent = state.is_silent;
         drop(state);
-        self.send(report.clone());
+        if !is_silent {
+            self.send(report.clone());
+        }
         report
+    }
+
+    /// Stores changes without sending them.
+    pub fn set_silent(&self) {
+        self.lock().is_silent = true;
+    }
+
+    /// Loses a video's job.
+    pub fn lose(&self, video: &str) {
+        self.lock().jobs.remove(video.trim_start_matches("videos/"));
     }
 
     /// Sends a report without storing it.
@@ -115,7 +130,7 @@ impl TranscodeService for FakeTranscode {
         }
         state.revision += 1;
         let job = Job {
-            name: format!("jobs/j{}", state.jobs.len()),
+            name: format!("jobs/j{}", state.created.len()),
             video: request.video.clone(),
             state: job::State::Queued.into(),
             revision: state.revision,
@@ -145,6 +160,26 @@ impl TranscodeService for FakeTranscode {
 
     async fn cancel_job(&self, _: Request<CancelJobRequest>) -> Result<Response<CancelJobResponse>, Status> {
         unimplemented()
+    }
+
+    async fn check_jobs(
+        &self,
+        request: Request<CheckJobsRequest>,
+    ) -> Result<Response<CheckJobsResponse>, Status> {
+        let state = self.available()?;
+        let mut response = CheckJobsResponse::default();
+        for known in request.into_inner().jobs {
+            let is_known_job =
+                |report: &&WatchJobsResponse| report.job.as_ref().is_some_and(|job| job.name == known.name);
+            match state.jobs.values().find(is_known_job) {
+                None => response.missing.push(known.name),
+                Some(report) if report.job.as_ref().unwrap().revision != known.revision => {
+                    response.changed.push(report.clone());
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(Response::new(response))
     }
 
     async fn delete_jobs(

@@ -30,6 +30,10 @@ impl TranscodeService for FakeServer {
         not_implemented()
     }
 
+    async fn check_jobs(&self, _: Request<CheckJobsRequest>) -> RpcResult<CheckJobsResponse> {
+        not_implemented()
+    }
+
     async fn delete_jobs(&self, _: Request<DeleteJobsRequest>) -> RpcResult<DeleteJobsResponse> {
         not_implemented()
     }

@@ -1,0 +1,80 @@
+//! Compares the PROCESSING videos with their jobs, a page at a time. Usually they agree: the follower applies every change.
+//! They differ after one of the two databases was restored from a backup. Then missed changes are applied, and a video whose
+//! job is gone gets a new one.
+
+use std::time::Duration;
+
+use reelmill_platform::clock::Clock;
+use reelmill_proto::transcode::KnownJob;
+
+use crate::{
+    change_feed::ChangeFeed,
+    db::{ApplyOutcome, Db, VideoRow},
+    domain::job_revision::JobRevision,
+    error::UploadError,
+    sweep_signal::SweepSignal,
+    transcode_client::TranscodeClient,
+};
+
+/// Videos compared at once.
+const PAGE_SIZE: u64 = 500;
+
+/// Compares videos with jobs.
+pub(crate) struct JobReconciler {
+    pub db: Db,
+    pub transcode: TranscodeClient,
+    pub changes: ChangeFeed,
+    pub sweep: SweepSignal,
+    pub clock: Clock,
+    /// Interval between two pages.
+    pub interval: Duration,
+}
+
+impl JobReconciler {
+    /// Compares pages of videos, from the first to the last and again. Never returns.
+    pub(crate) async fn run(self) {
+        let mut after = String::new();
+        loop {
+            tokio::time::sleep(self.interval).await;
+            match self.reconcile_page(&after).await {
+                Ok(last) => after = last.unwrap_or_default(),
+                Err(error) => {
+                    tracing::warn!(%error, "videos could not be compared with their jobs: retrying")
+                }
+            }
+        }
+    }
+
+    /// Compares the videos after an id; returns the last one's id, none after the last page.
+    async fn reconcile_page(&self, after: &str) -> Result<Option<String>, UploadError> {
+        let videos = self.db.videos_with_running_job(after, PAGE_SIZE).await?;
+        let Some(last) = videos.last().map(|video| video.id.clone()) else { return Ok(None) };
+        let known = videos
+            .iter()
+            .filter_map(|video| Some(KnownJob { name: video.job.clone()?, revision: video.job_revision }));
+        let differences = self.transcode.check_jobs(known.collect()).await.map_err(UploadError::Transcode)?;
+        for report in &differences.changed {
+            let Some(reported) = JobRevision::parse(report) else { continue };
+            if let ApplyOutcome::Changed(video) =
+                self.db.apply_checked_job(&reported, self.clock.now_millis()).await?
+            {
+                self.changes.publish_row_change(&video.owner, &video.id).await;
+            }
+        }
+        for video in videos.iter().filter(|video| is_one_of(video, &differences.missing)) {
+            if self.db.forget_job(video).await? {
+                tracing::warn!(
+                    video = video.id,
+                    job = video.job,
+                    "the job of a video is gone: it gets a new one"
+                );
+                self.sweep.request();
+            }
+        }
+        Ok(Some(last))
+    }
+}
+
+fn is_one_of(video: &VideoRow, missing: &[String]) -> bool {
+    video.job.as_ref().is_some_and(|job| missing.contains(job))
+}
