@@ -1,12 +1,12 @@
 //! What roles are built from: configuration, secrets, and connections to the configured backends.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use reelmill_mesh::MeshKey;
 use reelmill_platform::{
     clock::Clock,
-    objects::{Objects, ObjectsConfig},
+    objects::{Objects, ObjectsConfig, ObjectsError},
     queue::{self, Queue, QueueConfig},
     shared_state::{self, SharedState},
 };
@@ -15,6 +15,9 @@ use crate::{
     config::{Config, Secrets, non_empty, without_password},
     data_dir::DataDir,
 };
+
+/// Interval at which an object store that was unavailable at the start is tried again.
+const BUCKET_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What every role of this process is built from.
 pub struct RoleContext {
@@ -76,6 +79,29 @@ impl RoleContext {
             secret_access_key: non_empty(&queue.secret_access_key),
         };
         queue::connect(&config).await.with_context(|| setting("queue.url", &config.url))
+    }
+}
+
+/// Creates the bucket if it does not exist: later, if the object store is unavailable.
+pub async fn ensure_bucket(objects: &Objects) -> anyhow::Result<()> {
+    match objects.ensure_bucket().await {
+        Err(error @ ObjectsError::Unavailable { .. }) => {
+            tracing::warn!(%error, "objects.endpoint: the object store is unavailable: retrying");
+            let objects = objects.clone();
+            tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(BUCKET_RETRY_INTERVAL).await;
+                    match objects.ensure_bucket().await {
+                        Ok(()) => return,
+                        Err(error) => {
+                            tracing::warn!(%error, "objects.endpoint: the bucket is not there: retrying")
+                        }
+                    }
+                }
+            });
+            Ok(())
+        }
+        result => result.context("objects.endpoint"),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use reelmill_mesh::server::Listener;
 
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     config::{Config, Secrets},
     data_dir::DataDir,
     ffmpeg_check,
-    role_context::RoleContext,
+    role_context::{RoleContext, ensure_bucket},
     roles,
     shutdown::{self, ShutdownGroup},
 };
@@ -61,7 +61,7 @@ async fn start(role: Role, config: Config) -> anyhow::Result<(Vec<ShutdownGroup>
         Role::Upload => {
             let listener = Listener::bind(&context.config.upload.listen).await?;
             let objects = context.configured_objects().await?;
-            objects.ensure_bucket().await.context("objects.endpoint")?;
+            ensure_bucket(&objects).await?;
             roles::upload(&context, listener, objects, &addresses, &mut group).await?;
         }
         Role::Transcode => {

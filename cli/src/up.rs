@@ -2,7 +2,6 @@
 
 use std::io::Write as _;
 
-use anyhow::Context as _;
 use reelmill_mesh::server::Listener;
 use reelmill_platform::objects::{Objects, ObjectsConfig};
 use reelmill_s3_server::{ObjectServer, ObjectServerConfig};
@@ -12,7 +11,7 @@ use crate::{
     config::{Config, Secrets},
     data_dir::DataDir,
     ffmpeg_check,
-    role_context::RoleContext,
+    role_context::{RoleContext, ensure_bucket},
     roles,
     shutdown::{self, ShutdownGroup},
 };
@@ -66,7 +65,7 @@ async fn objects(context: &RoleContext, public_url: &str) -> anyhow::Result<(Obj
     let settings = &context.config.objects;
     if !settings.endpoint.is_empty() {
         let objects = context.configured_objects().await?;
-        objects.ensure_bucket().await.context("objects.endpoint")?;
+        ensure_bucket(&objects).await?;
         return Ok((objects, None));
     }
     let access_key_id = "reelmill".to_owned();

@@ -58,7 +58,7 @@ impl Gateway {
         let upstreams = Arc::new(Upstreams::open(contract.roles(), &config.upstreams, &key)?);
         let draining = CancellationToken::new();
         let sessions = Arc::new(Sessions::new(
-            state.session_cache,
+            Arc::clone(&state.session_cache),
             state.pub_sub,
             upstreams.session_client(),
             clock.clone(),
@@ -83,8 +83,8 @@ impl Gateway {
         );
         let pages = Arc::new(Pages::new(&config)?);
         let bucket = objects.bucket().to_owned();
+        let readiness = Readiness::new(upstreams, state.session_cache, objects.clone(), draining.clone());
         let playback = Playback::new(objects, PrefixSigner::new(config.playback_secret.as_bytes()), clock);
-        let readiness = Readiness::new(upstreams, draining.clone());
 
         let router = Router::new()
             .route(

@@ -7,6 +7,7 @@ use tokio::{process::Command, time::timeout};
 use crate::support::{
     cli_user::CliUser,
     deployment::{Deployment, RoleProcess},
+    media::clip,
 };
 
 /// Runs `reelmill ARGS`, which must fail, and returns its single line of output.
@@ -82,18 +83,55 @@ async fn start_with_an_invalid_configuration_is_an_error() {
 }
 
 #[tokio::test]
-async fn start_with_an_unreachable_backend_is_an_error() {
+async fn start_with_an_invalid_backend_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
-    let unreachable = [("REELMILL_SHARED_STATE__URL", "redis://:secret@127.0.0.1:9/0")];
-    let line = start_error(folder.path(), &["auth"], &unreachable).await;
-    assert!(line.contains("shared_state.url (redis://:(hidden)@127.0.0.1:9/0)"), "{line}");
-    let unreachable = [
-        ("REELMILL_OBJECTS__ENDPOINT", "http://127.0.0.1:9"),
-        ("REELMILL_OBJECTS__ACCESS_KEY_ID", "key"),
-        ("REELMILL_OBJECTS__SECRET_ACCESS_KEY", "secret"),
-    ];
-    let line = start_error(folder.path(), &["up", "--listen", "127.0.0.1:0"], &unreachable).await;
-    assert!(line.contains("objects.endpoint") && line.contains("refused"), "{line}");
+    let invalid = [("REELMILL_SHARED_STATE__URL", "radish://:secret@127.0.0.1:9/0")];
+    let line = start_error(folder.path(), &["auth"], &invalid).await;
+    assert!(line.contains("shared_state.url (radish://:(hidden)@127.0.0.1:9/0)"), "{line}");
+}
+
+/// What `/readyz` answers.
+async fn readiness(deployment: &Deployment) -> (u16, String) {
+    let response = reqwest::get(format!("{}/readyz", deployment.server)).await.unwrap();
+    (response.status().as_u16(), response.text().await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_start_while_redis_and_sqs_are_unavailable_and_serve_when_they_come() {
+    let mut deployment = Deployment::backends_only().await;
+    let backends = deployment.backends();
+    backends.redis.stop().await.unwrap();
+    backends.sqs.stop().await.unwrap();
+    deployment.start_all().await;
+    let serving = timeout(Duration::from_secs(30), async {
+        loop {
+            let (status, body) = readiness(&deployment).await;
+            assert_eq!(status, 503, "{body}");
+            if body.contains(r#""unavailable":["shared_state"]"#) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    });
+    serving.await.unwrap_or_else(|_| panic!("the roles start:\n{}", deployment.logs()));
+    let backends = deployment.backends();
+    backends.redis.restart().await.unwrap();
+    backends.sqs.restart().await.unwrap();
+    let ready = timeout(Duration::from_secs(30), async {
+        while readiness(&deployment).await.0 != 200 {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    });
+    ready.await.unwrap_or_else(|_| panic!("all is ready:\n{}", deployment.logs()));
+    let ann = CliUser::sign_up(&deployment, "ann").await;
+    let file = clip(deployment.folder.path(), "clip.mp4", "320x180", 4).await;
+    assert_eq!(ann.upload(&file).await["state"], "READY", "{}", deployment.logs());
+    // A later outage is shown, but what does not need it is served.
+    deployment.backends().redis.stop().await.unwrap();
+    let (status, body) = readiness(&deployment).await;
+    assert_eq!((status, body.contains("shared_state")), (200, true), "{body}");
+    deployment.backends().redis.restart().await.unwrap();
+    deployment.stop().await;
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::{
 use http::{HeaderValue, Request, Response, header::InvalidHeaderValue};
 use tonic::{
     body::Body,
-    transport::{Channel as Transport, Endpoint, Error},
+    transport::{Channel as Transport, Error},
 };
 use tower::{Service, ServiceExt as _};
 
@@ -17,6 +17,7 @@ use crate::{
     deadline, headers,
     identity::{Caller, MeshKey, Origin},
     status::{self, RpcError},
+    transport::transport,
 };
 
 /// Size limit of request headers between roles. Far more than the gateway accepts from clients (32 KiB): HTTP/2 closes
@@ -137,17 +138,4 @@ impl Service<Request<Body>> for Channel {
 
 fn caller_header(caller: &Caller) -> Result<HeaderValue, InvalidHeaderValue> {
     HeaderValue::from_str(&caller.to_header())
-}
-
-fn transport(address: &str) -> Result<Transport, Error> {
-    Ok(Endpoint::from_shared(address.to_owned())?
-        .connect_timeout(Duration::from_secs(5))
-        .http2_keep_alive_interval(Duration::from_secs(20))
-        .keep_alive_timeout(Duration::from_secs(10))
-        .keep_alive_while_idle(true)
-        .initial_connection_window_size(4 << 20)
-        .initial_stream_window_size(1 << 20)
-        .tcp_nodelay(true)
-        .http2_max_header_list_size(MAX_HEADER_BYTES)
-        .connect_lazy())
 }

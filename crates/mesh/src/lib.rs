@@ -7,6 +7,7 @@ mod body;
 mod channel;
 mod server_layer;
 mod status;
+mod transport;
 
 pub mod deadline;
 pub mod headers;

@@ -5,7 +5,7 @@ use std::{collections::HashSet, path::Path, time::Duration};
 pub use sea_orm;
 use sea_orm::{
     ColumnTrait, Condition, ConnectOptions, ConnectionTrait, Database, DatabaseConnection,
-    DatabaseTransaction, DbBackend, DbErr, RuntimeErr, SqlErr, SqliteTransactionMode, SqlxError,
+    DatabaseTransaction, DbBackend, DbErr, RuntimeErr, SqlErr, SqliteTransactionMode, SqlxError, Statement,
     TransactionOptions, TransactionTrait,
     sqlx::{
         self, PgConnection, Row as _,
@@ -43,6 +43,21 @@ const CONNECTION_FAILURE_CLASS: &str = "08";
 /// Key of the advisory lock that serialises the migrations of a database. Arbitrary, but fixed.
 const MIGRATION_LOCK_KEY: i64 = 0x5245_454c_4d49_4c4c;
 
+/// How long a migration waits for the lock on a table.
+const MIGRATION_LOCK_TIMEOUT: Duration = Duration::from_secs(4);
+const MIGRATION_RETRIES: u32 = 20;
+const MIGRATION_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// The table with the number of migrations that a release must know to use the schema.
+const CREATE_MINIMUM_TABLE: &str =
+    "CREATE TABLE IF NOT EXISTS schema_minimum (migrations integer NOT NULL PRIMARY KEY)";
+
+/// The migrations of a service's database. They are applied while replicas of the release before still run: one release
+/// only adds to the schema (*expand*), a later one removes what is no longer used (*contract*) and raises the minimum.
+pub trait Schema: MigratorTrait {
+    /// Number of migrations that a release must know to use the schema after all of these.
+    const MINIMUM_MIGRATIONS: usize = 1;
+}
+
 /// Why a database cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
@@ -52,7 +67,7 @@ pub enum DatabaseError {
     /// The file cannot be opened, or the server is unreachable or rejects the login.
     #[error("the database cannot be opened: {0}")]
     Unreachable(#[source] DbErr),
-    /// A newer build has migrated the database to a schema that this one does not know.
+    /// A newer release has removed something from the schema that this one needs.
     #[error("the database was written by a newer version of Reelmill (migration `{0}`): run that version")]
     Newer(String),
     /// A migration failed and was rolled back.
@@ -60,17 +75,17 @@ pub enum DatabaseError {
     Migration(#[source] DbErr),
 }
 
-/// Opens the database at `url` and applies the migrations of `M`, all in one transaction.
+/// Opens the database at `url` and applies the migrations of `S`, all in one transaction.
 ///
 /// `sqlite:///path/to.db` creates the file (not its folder); `sqlite::memory:` is for tests. SQLite has **one**
 /// connection, so that transactions wait for each other instead of failing as busy. Within a transaction, use only the
 /// transaction: its connection is the only one. Replicas may start concurrently: one migrates, the others wait.
 ///
 /// # Errors
-/// [`DatabaseError::Newer`] if a migration was applied that `M` does not know.
-pub async fn connect<M: MigratorTrait>(url: &str) -> Result<DatabaseConnection, DatabaseError> {
+/// [`DatabaseError::Newer`] if migrations were applied that `S` does not know, and it knows less than their minimum.
+pub async fn connect<S: Schema>(url: &str) -> Result<DatabaseConnection, DatabaseError> {
     let database = Database::connect(options(url)?).await.map_err(DatabaseError::Unreachable)?;
-    migrate::<M>(&database).await?;
+    migrate::<S>(&database).await?;
     Ok(database)
 }
 
@@ -171,16 +186,67 @@ async fn is_outside_transaction(connection: &mut PgConnection) -> Result<bool, S
     Ok(is_outside)
 }
 
-async fn migrate<M: MigratorTrait>(database: &DatabaseConnection) -> Result<(), DatabaseError> {
-    let transaction = begin_exclusive(database).await.map_err(DatabaseError::Migration)?;
-    let applied = M::get_migration_models(&transaction).await.map_err(DatabaseError::Migration)?;
-    let migrations = M::migrations();
-    let known: HashSet<&str> = migrations.iter().map(|migration| migration.name()).collect();
-    if let Some(unknown) = applied.into_iter().find(|model| !known.contains(model.version.as_str())) {
-        return Err(DatabaseError::Newer(unknown.version));
+async fn migrate<S: Schema>(database: &DatabaseConnection) -> Result<(), DatabaseError> {
+    let mut attempts = 0;
+    loop {
+        match try_migrate::<S>(database).await {
+            // Replicas of the release before hold a lock on a table. Waiting for it longer would stop all of them.
+            Err(DatabaseError::Migration(error))
+                if is_unavailable(&error) && attempts < MIGRATION_RETRIES =>
+            {
+                attempts += 1;
+                tracing::warn!(%error, attempts, "the database could not be migrated: retrying");
+                tokio::time::sleep(MIGRATION_RETRY_DELAY).await;
+            }
+            result => return result,
+        }
     }
-    M::up(&transaction, None).await.map_err(DatabaseError::Migration)?;
-    transaction.commit().await.map_err(DatabaseError::Migration)
+}
+
+async fn try_migrate<S: Schema>(database: &DatabaseConnection) -> Result<(), DatabaseError> {
+    let failed = DatabaseError::Migration;
+    let transaction = begin_exclusive(database).await.map_err(failed)?;
+    let applied = S::get_migration_models(&transaction).await.map_err(failed)?;
+    let migrations = S::migrations();
+    let known: HashSet<&str> = migrations.iter().map(|migration| migration.name()).collect();
+    let is_unknown = |version: &String| !known.contains(version.as_str());
+    let applied: Vec<String> = applied.into_iter().map(|model| model.version).collect();
+    if let Some(unknown) = applied.iter().find(|version| is_unknown(version)) {
+        // A newer release is being rolled out, or was. Its schema may still have all that this one needs.
+        let has_all = known.iter().all(|name| applied.iter().any(|version| version == name));
+        let minimum = minimum_migrations(&transaction).await.map_err(failed)?;
+        if has_all && minimum.is_some_and(|minimum| known.len() >= minimum) {
+            tracing::info!(migration = unknown, "the database has the schema of a newer release");
+            return Ok(());
+        }
+        return Err(DatabaseError::Newer(unknown.clone()));
+    }
+    if database.get_database_backend() == DbBackend::Postgres {
+        let timeout = format!("SET LOCAL lock_timeout = {}", MIGRATION_LOCK_TIMEOUT.as_millis());
+        transaction.execute_unprepared(&timeout).await.map_err(failed)?;
+    }
+    S::up(&transaction, None).await.map_err(failed)?;
+    store_minimum_migrations(&transaction, S::MINIMUM_MIGRATIONS).await.map_err(failed)?;
+    transaction.commit().await.map_err(failed)
+}
+
+/// Number of migrations that a release must know to use the schema; none before one has stored it.
+async fn minimum_migrations(transaction: &DatabaseTransaction) -> Result<Option<usize>, DbErr> {
+    transaction.execute_unprepared(CREATE_MINIMUM_TABLE).await?;
+    let select = "SELECT migrations FROM schema_minimum";
+    let statement = Statement::from_string(transaction.get_database_backend(), select);
+    let Some(row) = transaction.query_one_raw(statement).await? else { return Ok(None) };
+    let migrations: i32 = row.try_get("", "migrations")?;
+    Ok(usize::try_from(migrations).ok())
+}
+
+async fn store_minimum_migrations(transaction: &DatabaseTransaction, minimum: usize) -> Result<(), DbErr> {
+    if minimum_migrations(transaction).await?.is_some_and(|stored| stored >= minimum) {
+        return Ok(());
+    }
+    transaction.execute_unprepared("DELETE FROM schema_minimum").await?;
+    let insert = format!("INSERT INTO schema_minimum (migrations) VALUES ({minimum})");
+    transaction.execute_unprepared(&insert).await.map(drop)
 }
 
 /// Begins a transaction that excludes the migrations of other replicas.

@@ -34,10 +34,10 @@ pub struct Deployment {
 }
 
 /// The real servers that the five processes use.
-struct Backends {
+pub struct Backends {
     _postgres: Postgres,
-    _redis: Redis,
-    _sqs: Sqs,
+    pub redis: Redis,
+    pub sqs: Sqs,
     _objects: SeaweedFs,
     variables: Vec<(String, String)>,
 }
@@ -125,14 +125,28 @@ impl Deployment {
 
     /// The five roles as separate processes on Postgres, Redis, SQS and S3, with the configuration in deploy/.
     pub async fn distributed() -> Self {
+        let mut deployment = Self::backends_only().await;
+        deployment.start_all().await;
+        deployment
+    }
+
+    /// The same before its roles are started.
+    pub async fn backends_only() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let backends = Backends::start(folder.path()).await;
-        let mut deployment =
-            Self { folder, server: String::new(), roles: Vec::new(), backends: Some(backends) };
+        Self { folder, server: String::new(), roles: Vec::new(), backends: Some(backends) }
+    }
+
+    /// Starts the five roles.
+    pub async fn start_all(&mut self) {
         for role in ["auth", "transcode", "upload", "gateway", "worker"] {
-            deployment.start(role).await;
+            self.start(role).await;
         }
-        deployment
+    }
+
+    /// The backends of a distributed deployment.
+    pub fn backends(&self) -> &Backends {
+        self.backends.as_ref().expect("a distributed deployment")
     }
 
     /// The arguments that name the configuration.
@@ -215,6 +229,6 @@ impl Backends {
         set("OBJECTS__SECRET_ACCESS_KEY", objects.secret_access_key().to_owned());
         set("WORKER__SCRATCH_DIR", folder.join("scratch").display().to_string());
         set("DATA__DIR", folder.join("data").display().to_string());
-        Self { _postgres: postgres, _redis: redis, _sqs: sqs, _objects: objects, variables }
+        Self { _postgres: postgres, redis, sqs, _objects: objects, variables }
     }
 }

@@ -16,6 +16,8 @@ impl MigratorTrait for Migrator {
     }
 }
 
+impl crate::database::Schema for Migrator {}
+
 struct CreateMessages;
 
 impl MigrationName for CreateMessages {

@@ -106,6 +106,14 @@ pub enum QueueError {
     },
 }
 
+impl QueueError {
+    /// Whether the server is unreachable or temporarily unavailable.
+    fn is_unavailable(&self) -> bool {
+        const CODES: [&str; 4] = ["", "ServiceUnavailable", "InternalFailure", "InternalError"];
+        matches!(self, Self::Sqs { code, .. } if CODES.contains(&code.as_str()))
+    }
+}
+
 /// A queue. All methods may be called concurrently.
 #[async_trait]
 pub trait Queue: Send + Sync {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use reelmill_platform::database::{self, DatabaseError, begin_snapshot, is_unavailable, is_unique_violation};
+use reelmill_platform::database::{
+    self, DatabaseError, Schema, begin_snapshot, is_unavailable, is_unique_violation,
+};
 use reelmill_testkit::shared;
 use rstest::rstest;
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement, TransactionTrait};
@@ -94,16 +96,62 @@ impl MigratorTrait for Old {
     }
 }
 
+impl Schema for Old {}
+
 impl MigratorTrait for New {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         vec![Box::new(First), Box::new(Second)]
     }
 }
 
+impl Schema for New {}
+
 impl MigratorTrait for BrokenBuild {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         vec![Box::new(First), Box::new(Broken)]
     }
+}
+
+impl Schema for BrokenBuild {}
+
+/// Alters a table of `Old`.
+struct Altering;
+
+struct Alter;
+
+impl MigrationName for Alter {
+    fn name(&self) -> &str {
+        "m2_alter"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Alter {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let add = "ALTER TABLE counters ADD COLUMN added integer";
+        manager.get_connection().execute_unprepared(add).await.map(drop)
+    }
+}
+
+impl MigratorTrait for Altering {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(First), Box::new(Alter)]
+    }
+}
+
+impl Schema for Altering {}
+
+/// Like `New`, but `Old` lacks something.
+struct Contracted;
+
+impl MigratorTrait for Contracted {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        New::migrations()
+    }
+}
+
+impl Schema for Contracted {
+    const MINIMUM_MIGRATIONS: usize = 2;
 }
 
 async fn count<C: ConnectionTrait>(database: &C, sql: &str) -> Result<i64, DbErr> {
@@ -112,7 +160,7 @@ async fn count<C: ConnectionTrait>(database: &C, sql: &str) -> Result<i64, DbErr
     row.try_get("", "count")
 }
 
-async fn connect<M: MigratorTrait>(target: &TestDatabase) -> DatabaseConnection {
+async fn connect<M: Schema>(target: &TestDatabase) -> DatabaseConnection {
     database::connect::<M>(&target.url).await.expect("connected")
 }
 
@@ -149,12 +197,35 @@ async fn insert_with_existing_key_is_a_unique_violation(#[case] backend: Backend
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connect_to_a_newer_schema_is_an_error(#[case] backend: Backend) {
+async fn connect_to_a_newer_schema_is_an_error_below_its_minimum_only(#[case] backend: Backend) {
     let target = backend.create().await;
     connect::<New>(&target).await;
+    let old = connect::<Old>(&target).await;
+    assert_eq!(count(&old, "SELECT COUNT(*) AS count FROM more").await, Ok(0));
+    connect::<Contracted>(&target).await;
     let error = database::connect::<Old>(&target.url).await.expect_err("a newer schema");
     assert!(matches!(&error, DatabaseError::Newer(migration) if migration == "m2_more"), "{error:?}");
     assert!(!error.to_string().contains('\n'));
+    // The minimum does not decrease.
+    connect::<New>(&target).await;
+    assert!(database::connect::<Old>(&target.url).await.is_err());
+}
+
+/// A replica of the release before that reads a table for long does not make all others wait behind the migration.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn migration_waits_for_locks_in_short_turns() {
+    let target = Backend::Postgres.create().await;
+    let old = connect::<Old>(&target).await;
+    let reading = old.begin().await.expect("a transaction");
+    reading.execute_unprepared("LOCK TABLE counters IN ACCESS SHARE MODE").await.expect("locked");
+    let url = target.url.clone();
+    let migrating = tokio::spawn(async move { database::connect::<Altering>(&url).await });
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(!migrating.is_finished());
+    reading.rollback().await.expect("released");
+    let migrated = tokio::time::timeout(Duration::from_secs(10), migrating).await.expect("it is tried again");
+    let database = migrated.expect("no panic").expect("connected");
+    assert_eq!(count(&database, "SELECT COUNT(added) AS count FROM counters").await, Ok(0));
 }
 
 #[rstest]

@@ -11,6 +11,8 @@ impl MigratorTrait for Migrator {
     }
 }
 
+impl reelmill_platform::database::Schema for Migrator {}
+
 struct CreateTables;
 
 impl MigrationName for CreateTables {

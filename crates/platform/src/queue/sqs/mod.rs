@@ -26,9 +26,12 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_POLL: Duration = Duration::from_secs(20);
 /// SQS's maximum visibility timeout.
 const MAX_VISIBILITY: Duration = Duration::from_secs(12 * 60 * 60);
+/// Interval at which a server that was unavailable at the start is tried again.
+const ENSURE_INTERVAL: Duration = Duration::from_secs(2);
 /// Prefix of receipts of the dead-letter queue.
 const DEAD_LETTER_PREFIX: &str = "dead:";
 
+#[derive(Clone)]
 pub(super) struct SqsQueue {
     client: Client,
     queue: Address,
@@ -46,8 +49,30 @@ impl SqsQueue {
         };
         let client = client(config, &queue).await?;
         let queue = Self { client, queue, dead, max_receives: config.max_receives };
-        queue.ensure().await?;
+        match queue.ensure().await {
+            Err(error) if error.is_unavailable() => {
+                tracing::warn!(%error, "the queue is unavailable: retrying");
+                let ensuring = queue.clone();
+                tokio::spawn(async move { ensuring.ensure_later().await });
+            }
+            result => result?,
+        }
         Ok(queue)
+    }
+
+    /// Repeats [`SqsQueue::ensure`] until the server is available.
+    async fn ensure_later(&self) {
+        loop {
+            tokio::time::sleep(ENSURE_INTERVAL).await;
+            match self.ensure().await {
+                Ok(()) => return,
+                Err(error) if error.is_unavailable() => tracing::debug!(%error, "the queue is unavailable"),
+                Err(error) => {
+                    tracing::error!(%error, "the queue cannot be used");
+                    return;
+                }
+            }
+        }
     }
 
     /// Creates missing queues (not on AWS) and checks that the queue has a redrive policy.

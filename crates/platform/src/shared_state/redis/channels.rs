@@ -22,6 +22,7 @@ use tokio::{
     task::JoinHandle,
 };
 
+use super::connect;
 use crate::shared_state::{Notification, SharedStateError, Subscription, pub_sub::SUBSCRIBER_BUFFER};
 
 /// Ping interval of an idle connection, to detect a silent disconnect.
@@ -45,7 +46,7 @@ pub(super) struct Channels {
 impl Channels {
     pub(super) async fn open(builder: &Builder) -> Result<Self, SharedStateError> {
         let subscriber = builder.build_subscriber_client()?;
-        subscriber.init().await?;
+        connect(&subscriber).await;
         let senders = Arc::new(Senders::default());
         let forward = forward(
             subscriber.clone(),

@@ -25,6 +25,8 @@ use super::{
 /// Short, because a session check precedes every call.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a starting process waits for the connection.
+const STARTUP_WAIT: Duration = Duration::from_secs(3);
 /// Time without a reply after which a connection is closed and reopened.
 const UNRESPONSIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// First and longest delay between reconnects, milliseconds.
@@ -59,8 +61,8 @@ impl RedisState {
         let config = Config::from_url(url).map_err(|error| SharedStateError::Config(error.to_string()))?;
         let builder = builder(config);
         let client = builder.build()?;
-        client.init().await?;
-        let channels = Channels::open(&builder).await?;
+        let (channels, ()) = tokio::join!(Channels::open(&builder), connect(&client));
+        let channels = channels?;
         Ok(Self { client, channels, take: Script::from_lua(TAKE) })
     }
 
@@ -142,8 +144,19 @@ fn session_key(session: &str) -> String {
     format!("reelmill:session:{session}")
 }
 
+/// Connects, and again whenever the connection is lost. The server may start later: waits for it only a moment.
+pub(super) async fn connect(client: &impl ClientLike) {
+    client.connect();
+    match tokio::time::timeout(STARTUP_WAIT, client.wait_for_connect()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "Redis is unavailable: retrying"),
+        Err(_) => tracing::warn!("Redis is unavailable: retrying"),
+    }
+}
+
 fn builder(mut config: Config) -> Builder {
-    config.fail_fast = true;
+    // An unavailable server is waited for, like one that becomes unavailable later.
+    config.fail_fast = false;
     // With RESP3 a subscribed connection can be pinged like any other.
     config.version = RespVersion::RESP3;
     let mut builder = Builder::from_config(config);
