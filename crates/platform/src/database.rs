@@ -89,6 +89,21 @@ pub async fn connect<S: Schema>(url: &str) -> Result<DatabaseConnection, Databas
     Ok(database)
 }
 
+/// More connections to a database that [`connect`] has opened, for statements that must not wait for others: on Postgres a
+/// pool of their own, on SQLite the same connection.
+pub async fn reserve(
+    database: &DatabaseConnection,
+    url: &str,
+    connections: u32,
+) -> Result<DatabaseConnection, DatabaseError> {
+    if database.get_database_backend() == DbBackend::Sqlite {
+        return Ok(database.clone());
+    }
+    let mut options = options(url)?;
+    options.max_connections(connections);
+    Database::connect(options).await.map_err(DatabaseError::Unreachable)
+}
+
 /// Begins a transaction whose queries all read the same snapshot. It must not write.
 ///
 pub async fn begin_snapshot(database: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {

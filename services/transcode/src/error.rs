@@ -60,6 +60,9 @@ pub enum TranscodeError {
     /// A request to the object store timed out.
     #[error("object store: request timed out")]
     ObjectStoreTimeout,
+    /// Segments of this rendition are not recorded.
+    #[error("segments of {0} are not recorded")]
+    SegmentsMissing(String),
     /// Another process has written a playlist in the meantime.
     #[error("another process publishes the job")]
     PublishedByOther,
@@ -95,6 +98,9 @@ impl From<TranscodeError> for Status {
                 RpcError::not_found(Reason::WorkerNotFound, "no such worker was seen within the last day")
             }
             TranscodeError::LeaseLost(lease) => RpcError::precondition(Reason::LeaseLost, lease.to_string()),
+            TranscodeError::SegmentsMissing(_) => {
+                RpcError::precondition(Reason::SegmentsMissing, error.to_string())
+            }
             TranscodeError::JobEnded => {
                 RpcError::precondition(Reason::JobEnded, "the job has ended: there is nothing to put first")
             }

@@ -76,6 +76,9 @@ use crate::{
 /// Queued tasks of one owner and class. A task that is started makes room for the next one.
 const QUEUED_TASKS_PER_OWNER: i64 = 16;
 
+/// Database connections for leasing tasks and renewing leases.
+const LEASE_CONNECTIONS: u32 = 4;
+
 /// The gRPC services of this role.
 pub const SERVICES: &[&str] = &[
     "reelmill.transcode.v1.TranscodeService",
@@ -110,7 +113,9 @@ impl Transcode {
     ) -> Result<Self, TranscodeError> {
         let connection = database::connect::<db::migration::Migrator>(&config.database_url).await?;
         let clock = database_clock(&connection, clock).await?;
-        let db = Db::new(connection.clone(), clock.clone());
+        let lease_connection =
+            database::reserve(&connection, &config.database_url, LEASE_CONNECTIONS).await?;
+        let db = Db::new(connection.clone(), lease_connection, clock.clone());
         let plans = Arc::new(Plans::new(db.clone()));
         let progress = Arc::new(ProgressTracker::new(db.clone(), Arc::clone(&plans)));
         let feed = JobFeed::new(db.clone(), Arc::clone(&pub_sub), Arc::clone(&progress));

@@ -11,14 +11,20 @@ use super::{dispatch::DispatchSql, entity::JobRow};
 #[derive(Clone)]
 pub(crate) struct Db {
     pub(super) connection: DatabaseConnection,
+    /// For leases: their renewal does not wait for a connection that other statements occupy.
+    pub(super) lease_connection: DatabaseConnection,
     pub(super) dispatch_sql: Arc<DispatchSql>,
     clock: Clock,
 }
 
 impl Db {
-    pub(crate) fn new(connection: DatabaseConnection, clock: Clock) -> Self {
+    pub(crate) fn new(
+        connection: DatabaseConnection,
+        lease_connection: DatabaseConnection,
+        clock: Clock,
+    ) -> Self {
         let dispatch_sql = DispatchSql::of(connection.get_database_backend());
-        Self { connection, dispatch_sql, clock }
+        Self { connection, lease_connection, dispatch_sql, clock }
     }
 
     /// The time of a statement, Unix milliseconds; none if the database's own is used.

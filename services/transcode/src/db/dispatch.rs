@@ -170,7 +170,7 @@ impl Db {
     /// Leases the queued task of a class that is next and that the worker can run.
     pub(crate) async fn lease(&self, request: LeaseRequest<'_>) -> Result<Option<TaskRow>, TranscodeError> {
         let statement = self.statement(&self.dispatch_sql.lease, self.lease_values(request));
-        Ok(task::Entity::find().from_raw_sql(statement).one(&self.connection).await?)
+        Ok(task::Entity::find().from_raw_sql(statement).one(&self.lease_connection).await?)
     }
 
     fn lease_values(&self, request: LeaseRequest<'_>) -> Vec<Value> {
@@ -194,7 +194,7 @@ impl Db {
         let values =
             vec![self.statement_time().into(), ttl_ms.into(), task.into(), lease.fencing_token.into()];
         let statement = self.statement(&self.dispatch_sql.renew, values);
-        Ok(task::Entity::find().from_raw_sql(statement).one(&self.connection).await?)
+        Ok(task::Entity::find().from_raw_sql(statement).one(&self.lease_connection).await?)
     }
 
     /// Shortens a lease to `ttl_ms` from now, unless it was renewed since it expired at `expire_time`; returns whether it
@@ -214,7 +214,7 @@ impl Db {
             expire_time.into(),
         ];
         let statement = self.statement(&self.dispatch_sql.shorten, values);
-        Ok(self.connection.execute_raw(statement).await?.rows_affected() > 0)
+        Ok(self.lease_connection.execute_raw(statement).await?.rows_affected() > 0)
     }
 
     /// Ends the retry delays that are over; returns the owners of the tasks.

@@ -75,10 +75,9 @@ mod tests {
                     (postgres.create_database("transcode").await.unwrap(), Some(postgres))
                 }
             };
-            Self {
-                db: Db::new(connect::<Migrator>(&url).await.unwrap(), Clock::manual(NOW)),
-                _postgres: postgres,
-            }
+            let connection = connect::<Migrator>(&url).await.unwrap();
+            let db = Db::new(connection.clone(), connection, Clock::manual(NOW));
+            Self { db, _postgres: postgres }
         }
     }
 

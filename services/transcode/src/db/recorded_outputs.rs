@@ -87,6 +87,11 @@ struct StoredOutputs {
 }
 
 impl RecordedOutput {
+    /// Rendition and sequence number of a segment; none of another output.
+    pub(crate) fn into_segment(self) -> Option<(String, i32)> {
+        (self.kind() == OutputKind::Segment).then_some((self.rendition_id, self.sequence))
+    }
+
     /// Whether there are many of its kind.
     fn is_numerous(&self) -> bool {
         matches!(self.kind(), OutputKind::Segment | OutputKind::Thumbnails)
@@ -320,6 +325,16 @@ impl JobTransaction {
             .exec_without_returning(&self.transaction)
             .await?;
         Ok(())
+    }
+
+    /// Segments and sheets that a task has recorded, in no order.
+    pub(crate) async fn segments_of_task(
+        &self,
+        task_index: i32,
+    ) -> Result<Vec<RecordedOutput>, TranscodeError> {
+        let of_task =
+            parts_of(&Generation::of(&self.job)).add(segment_part::Column::TaskIndex.eq(task_index));
+        read_parts(&self.transaction, of_task).await
     }
 
     /// Removes the succeeded ENCODE tasks once there are enough of them, and folds their parts into one.

@@ -1,6 +1,9 @@
 //! Which outputs a task may record: those of its work unit, and no others.
 
-use std::ops::Range;
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::Range,
+};
 
 use reelmill_media::plan::{Plan, WorkUnit};
 use sea_orm::{DeriveActiveEnum, EnumIter};
@@ -80,9 +83,25 @@ impl AllowedOutputs {
         Self { progressive: vec![rendition.to_owned()], ..Self::default() }
     }
 
-    /// The renditions of which segments are encoded, with the sequence numbers of these.
-    pub(crate) fn segments(&self) -> &[(String, Range<i32>)] {
-        &self.segments
+    /// Number of recorded segments of each rendition, from the task's first one without gaps.
+    pub(crate) fn recorded_counts(
+        &self,
+        recorded: impl IntoIterator<Item = (String, i32)>,
+    ) -> HashMap<String, i32> {
+        let mut sequences: HashMap<String, BTreeSet<i32>> = HashMap::new();
+        for (rendition, sequence) in recorded {
+            sequences.entry(rendition).or_default().insert(sequence);
+        }
+        let mut counts = HashMap::new();
+        for (rendition, range) in &self.segments {
+            let found = sequences.remove(rendition).unwrap_or_default();
+            let count =
+                found.into_iter().zip(range.clone()).take_while(|(found, next)| found == next).count();
+            if count > 0 {
+                counts.insert(rendition.clone(), i32::try_from(count).unwrap_or(i32::MAX));
+            }
+        }
+        counts
     }
 
     /// Whether the task may record this output.

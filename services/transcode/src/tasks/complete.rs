@@ -1,6 +1,6 @@
 //! CompleteTask: records a task's last outputs and ends it.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use reelmill_platform::clock::Clock;
 use reelmill_proto::transcode::{CompleteTaskRequest, Warning};
@@ -11,7 +11,7 @@ use super::{
     work_unit_tasks::create_tasks,
 };
 use crate::{
-    db::TaskRow,
+    db::{JobTransaction, RecordedOutput, TaskRow},
     domain::{Completion, TaskKind, TaskRules, TaskState},
     error::TranscodeError,
     job_changes::JobChanges,
@@ -52,6 +52,26 @@ impl TaskCompleter {
         Ok(())
     }
 
+    /// Checks that the segments that a worker has encoded are recorded.
+    async fn check_segments(
+        &self,
+        transaction: &JobTransaction,
+        task: &TaskRow,
+        encoded: &HashMap<String, i32>,
+    ) -> Result<(), TranscodeError> {
+        if encoded.is_empty() {
+            return Ok(());
+        }
+        let plan = self.plans.require_in(transaction).await?;
+        let recorded = transaction.segments_of_task(task.task_index).await?;
+        let sequences = recorded.into_iter().filter_map(RecordedOutput::into_segment);
+        let recorded = plan.allowed_outputs(task).recorded_counts(sequences);
+        match incomplete_rendition(encoded, &recorded) {
+            Some(rendition) => Err(TranscodeError::SegmentsMissing(rendition.to_owned())),
+            None => Ok(()),
+        }
+    }
+
     async fn complete_locked(
         &self,
         locked: LockedTask,
@@ -64,6 +84,7 @@ impl TaskCompleter {
         let LockedTask { mut transaction, task } = locked;
         transaction.stop_waiting();
         transaction.record_outputs(task.task_index, outputs).await?;
+        self.check_segments(&transaction, &task, &request.segments).await?;
         let task = TaskRow { state: TaskState::Succeeded, ..task };
         transaction.save_task(task.clone()).await?;
         if task.kind == TaskKind::Encode {
@@ -82,6 +103,16 @@ impl TaskCompleter {
         self.scheduler.request(&task.owner);
         Ok(())
     }
+}
+
+/// The first rendition that lacks segments, by what was encoded and what is recorded.
+fn incomplete_rendition<'a>(
+    encoded: &'a HashMap<String, i32>,
+    recorded: &HashMap<String, i32>,
+) -> Option<&'a str> {
+    let is_incomplete =
+        |(rendition, count): &(&String, &i32)| recorded.get(*rendition).copied().unwrap_or(0) < **count;
+    encoded.iter().filter(is_incomplete).map(|(rendition, _)| rendition.as_str()).min()
 }
 
 fn check_warnings(warnings: &[Warning]) -> Result<(), TranscodeError> {

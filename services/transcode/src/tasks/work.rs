@@ -1,9 +1,6 @@
 //! Describes a leased task to its worker.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use reelmill_proto::{
     timestamp,
@@ -12,8 +9,8 @@ use reelmill_proto::{
 
 use super::{lease::LeasedTask, urls::PresignedUrls};
 use crate::{
-    db::{Db, Generation, TaskRow},
-    domain::{OutputKind, TaskKind, attempt_path, job_folder, task_name},
+    db::{Db, Generation, RecordedOutput, TaskRow},
+    domain::{TaskKind, attempt_path, job_folder, task_name},
     error::TranscodeError,
     plans::{JobPlan, Plans},
 };
@@ -76,21 +73,8 @@ impl WorkMessages {
         plan: &JobPlan,
         task: &TaskRow,
     ) -> Result<HashMap<String, i32>, TranscodeError> {
-        let mut recorded: HashMap<String, BTreeSet<i32>> = HashMap::new();
-        for output in self.db.segments_of_task(generation, task.task_index).await? {
-            if output.kind() == OutputKind::Segment {
-                recorded.entry(output.rendition_id).or_default().insert(output.sequence);
-            }
-        }
-        let mut counts = HashMap::new();
-        for (rendition, sequences) in plan.allowed_outputs(task).segments() {
-            let found = recorded.remove(rendition).unwrap_or_default();
-            let count =
-                found.into_iter().zip(sequences.clone()).take_while(|(found, next)| found == next).count();
-            if count > 0 {
-                counts.insert(rendition.clone(), i32::try_from(count).unwrap_or(i32::MAX));
-            }
-        }
-        Ok(counts)
+        let recorded = self.db.segments_of_task(generation, task.task_index).await?;
+        let sequences = recorded.into_iter().filter_map(RecordedOutput::into_segment);
+        Ok(plan.allowed_outputs(task).recorded_counts(sequences))
     }
 }

@@ -1,8 +1,11 @@
 //! Leases, fencing tokens, lost workers, lost queue messages, and unreferenced objects.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use reelmill_proto::transcode::{
-    FailTaskRequest, Failure, FailureCause, Progress, SignOutputsRequest, StartTaskRequest, job::State,
+    CompleteTaskRequest, FailTaskRequest, Failure, FailureCause, Progress, SignOutputsRequest,
+    StartTaskRequest, job::State,
 };
 use rstest::rstest;
 use tokio::time::timeout;
@@ -341,4 +344,28 @@ async fn sign_outputs_name_outside_prefix_is_rejected(#[case] backend: Backend) 
     let request = SignOutputsRequest { lease, names: vec!["720p/init.mp4".to_owned()] };
     let uris = system.worker_client().sign_outputs(request).await.unwrap().into_inner().uris;
     assert!(uris[0].contains(&format!("{}720p/init.mp4", started.output_prefix)), "{}", uris[0]);
+}
+
+/// What a worker has encoded must be recorded, whichever calls were lost.
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn complete_task_without_all_segments_is_refused(#[case] backend: Backend) {
+    let system = TestSystem::start(backend).await;
+    let task = system.create_planned_job("v1", &source(60.0, true)).await;
+    let early = system.start_encode_task().await;
+    assert_eq!(early.segment_range(15), 1..3);
+    system.record(&early, vec![init("360p"), segment("360p", 2)]).await;
+    let complete = |count: i32| CompleteTaskRequest {
+        segments: HashMap::from([("360p".to_owned(), count)]),
+        ..complete_request(&early.lease)
+    };
+    for count in [1, 2] {
+        assert_eq!(reason(system.worker_client().complete_task(complete(count)).await), "SEGMENTS_MISSING");
+    }
+    system.record(&early, vec![segment("360p", 1)]).await;
+    assert_eq!(reason(system.worker_client().complete_task(complete(3)).await), "SEGMENTS_MISSING");
+    system.worker_client().complete_task(complete(2)).await.unwrap();
+    drop(task);
 }

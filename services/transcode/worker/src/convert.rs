@@ -86,6 +86,11 @@ pub(crate) fn warning(failure: &Failure) -> proto::Warning {
     proto::Warning { reason: reason(failure.kind).as_str_name().to_owned(), message: failure.message.clone() }
 }
 
+/// Number of segments of a rendition.
+pub(crate) fn segment_count((rendition, count): (&String, &u32)) -> (String, i32) {
+    (rendition.clone(), i32::try_from(*count).unwrap_or(i32::MAX))
+}
+
 /// An uploaded output.
 pub(crate) fn output(output: &Output) -> proto::Output {
     let kind = match &output.kind {

@@ -142,6 +142,11 @@ pub(crate) fn is_claim_rejected(status: &Status) -> bool {
     matches!(reason(status), Some(Reason::LeaseLost | Reason::TaskNotFound))
 }
 
+/// Whether the call failed for this reason.
+pub(crate) fn has_reason(status: &Status, expected: Reason) -> bool {
+    reason(status) == Some(expected)
+}
+
 /// Whether a retry of the same call can succeed.
 pub(crate) fn is_transient(status: &Status) -> bool {
     let is_permanent = matches!(

@@ -57,7 +57,7 @@ use crate::{
     dependency_breaker::DependencyBreaker,
     dispatcher_client::DispatcherClient,
     encoder_health::EncoderHealth,
-    engine::{Engine, EngineLimits, Tools},
+    engine::{Admission, Engine, EngineLimits, Tools},
     execute_task::TaskExecutor,
     registration::Registration,
     scratch::Scratch,
@@ -109,6 +109,7 @@ async fn worker_context(
         tools: Tools { ffmpeg: config.ffmpeg, ffprobe: config.ffprobe, jail: config.jail },
         limits: EngineLimits::default(),
         http: http_client()?,
+        admission: Admission::default(),
     };
     let scratch = Arc::new(Scratch::open(&config.scratch_dir)?);
     let health = EncoderHealth::new(engine.clone(), Arc::clone(&scratch), shutdown.clone());

@@ -1,14 +1,17 @@
 //! CompleteTask and FailTask: reports how a task ended.
 
 use reelmill_media::Failure;
-use reelmill_proto::transcode::{self as proto, CompleteTaskRequest, FailTaskRequest, Lease};
+use reelmill_proto::{
+    Reason,
+    transcode::{self as proto, CompleteTaskRequest, FailTaskRequest, Lease},
+};
 use tokio::{sync::watch, time::Instant};
 use tonic::Status;
 
 use crate::{
     convert,
-    dispatcher_client::DispatcherClient,
-    engine::{Completion, Snapshot},
+    dispatcher_client::{DispatcherClient, has_reason},
+    engine::{Completion, Snapshot, worker_failed},
 };
 
 /// How a task ended.
@@ -40,8 +43,15 @@ impl TaskSettler<'_> {
             // The engine has recorded them all.
             outputs: Vec::new(),
             warnings: completion.warnings.iter().map(convert::warning).collect(),
+            segments: completion.segments.iter().map(convert::segment_count).collect(),
         };
-        self.dispatcher.complete_task(request, deadline).await.map(drop)
+        match self.dispatcher.complete_task(request, deadline).await {
+            Err(status) if has_reason(&status, Reason::SegmentsMissing) => {
+                tracing::error!(task = self.lease.task, %status, "segments were not recorded");
+                self.fail(worker_failed(), deadline).await
+            }
+            completed => completed.map(drop),
+        }
     }
 
     async fn fail(&self, failure: Failure, deadline: Instant) -> Result<(), Status> {

@@ -14,6 +14,7 @@
 //! - `progress`: percent, frame rate and remaining time for whoever watches the task.
 
 mod activity;
+mod admission;
 mod encode;
 mod exit_status;
 mod failure;
@@ -28,6 +29,7 @@ mod self_test;
 mod source;
 mod task_io;
 
+pub use admission::Admission;
 pub use limits::EngineLimits;
 pub use output::sink::{Content, Output, OutputKind, OutputSink, SinkError};
 pub use process::jail::{Jail, Tools};
@@ -62,6 +64,8 @@ pub struct Engine {
     pub limits: EngineLimits,
     /// Reads the source.
     pub http: reqwest::Client,
+    /// What the tasks of this worker have reserved.
+    pub admission: Admission,
 }
 
 impl Engine {
@@ -97,6 +101,7 @@ impl Engine {
         recorded: &HashMap<String, u32>,
         io: TaskIo<'_>,
     ) -> Result<Completion, Failure> {
+        let _admitted = self.admission.admit_encoder(admission::encoder_bytes(plan, work_unit)).await?;
         io.progress.start(plan, work_unit);
         let recorder = RecordBatcher::start(Arc::clone(&io.sink), self.limits.retry_window);
         let uploads = UploadContext::new(Arc::clone(&io.sink), recorder.handle(), session.activity().clone());
@@ -118,7 +123,8 @@ impl Engine {
         drop(uploads);
         recorder.finish().await?;
         io.progress.finish();
-        Ok(Completion { warnings })
+        let segments = encoded.segments().map(|(rendition, count)| (rendition.to_owned(), count)).collect();
+        Ok(Completion { warnings, segments })
     }
 
     /// Joins the recorded segments of a rendition with those of the audio into a progressive MP4.
@@ -138,7 +144,7 @@ impl Engine {
         drop(uploads);
         recorder.finish().await?;
         io.progress.finish();
-        Ok(Completion { warnings: warning.into_iter().collect() })
+        Ok(Completion { warnings: warning.into_iter().collect(), ..Completion::default() })
     }
 
     /// Self-test: encodes a second of test images in the jail, and writes to the scratch folder.
@@ -156,6 +162,7 @@ impl Engine {
             http: &self.http,
             scratch: io.scratch,
             uploads,
+            admission: &self.admission,
         }
     }
 }

@@ -9,8 +9,9 @@ use reqwest::Client;
 use tokio::{fs, io::AsyncWriteExt, time::timeout};
 
 use crate::engine::{
+    admission::Admission,
     encode::encoded::Encoded,
-    failure::{crashed, output_failed, source_unreadable},
+    failure::{crashed, host_exhausted, output_failed, scratch_failed, source_unreadable},
     limits::EngineLimits,
     output::{
         local_copy::create_file,
@@ -41,6 +42,7 @@ pub(crate) struct ProgressiveJoin<'a> {
     pub http: &'a Client,
     pub scratch: &'a Path,
     pub uploads: &'a UploadContext,
+    pub admission: &'a Admission,
 }
 
 /// The tracks of one rendition, as names of files in the scratch folder.
@@ -92,6 +94,8 @@ impl ProgressiveJoin<'_> {
         if bytes > self.limits.max_progressive_bytes {
             return Ok(Some(too_large(rendition)));
         }
+        // The fragments, and the file that they are joined into.
+        let _reserved = self.admission.reserve_disk(self.scratch, 2 * bytes + INDEX_BYTES)?;
         let video = self.fetch(video, "video.fragments").await?;
         let audio = self.fetch(audio, "audio.fragments").await?;
         self.join(&JoinInput { rendition, video, audio, bytes }).await
@@ -104,15 +108,15 @@ impl ProgressiveJoin<'_> {
         name: &str,
     ) -> Result<Option<String>, Failure> {
         let Some(segments) = segments else { return Ok(None) };
-        let mut file = create_file(&self.scratch.join(name)).await.map_err(|error| crashed(&error))?;
+        let mut file = create_file(&self.scratch.join(name)).await.map_err(|error| scratch_failed(&error))?;
         let retry_window = self.limits.retry_window;
         let mut reads = stream::iter(segments)
             .map(|segment| fetch_object(self.http, segment.uri, segment.size_bytes, retry_window))
             .buffered(CONCURRENT_READS);
         while let Some(bytes) = reads.try_next().await.map_err(|error| source_unreadable(&error))? {
-            file.write_all(&bytes).await.map_err(|error| crashed(&error))?;
+            file.write_all(&bytes).await.map_err(|error| scratch_failed(&error))?;
         }
-        file.flush().await.map_err(|error| crashed(&error))?;
+        file.flush().await.map_err(|error| scratch_failed(&error))?;
         Ok(Some(name.to_owned()))
     }
 
@@ -129,6 +133,8 @@ impl ProgressiveJoin<'_> {
             let is_permanent = exit.status.code() == Some(1) && !tail.contains("No space left on device");
             return if is_permanent {
                 Ok(Some(join_failed(input.rendition)))
+            } else if tail.contains("No space left on device") {
+                Err(host_exhausted(&"disk space"))
             } else {
                 Err(crashed(&"joining failed"))
             };

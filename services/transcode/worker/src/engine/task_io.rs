@@ -1,6 +1,6 @@
 //! What a task of the engine writes to, and what it returns.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use reelmill_media::Failure;
 
@@ -22,4 +22,6 @@ pub struct TaskIo<'a> {
 pub struct Completion {
     /// Warnings for the uploader.
     pub warnings: Vec<Failure>,
+    /// Number of encoded segments, by rendition.
+    pub segments: HashMap<String, u32>,
 }

@@ -65,6 +65,7 @@ async fn task_completes_despite_failing_calls() {
         completed.outputs.is_empty() && completed.warnings.is_empty(),
         "all outputs are recorded already"
     );
+    assert_eq!(completed.segments, HashMap::from([("180p".to_owned(), 3), ("audio-0".to_owned(), 3)]));
 
     let recorded = services.recorded();
     let unique: BTreeSet<_> = names(&recorded).into_iter().collect();

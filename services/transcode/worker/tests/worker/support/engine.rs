@@ -2,7 +2,7 @@
 
 use super::clip::Clip;
 use reelmill_jail::Mode;
-use reelmill_worker::engine::{Engine, EngineLimits, Jail, Tools};
+use reelmill_worker::engine::{Admission, Engine, EngineLimits, Jail, Tools};
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -44,5 +44,6 @@ pub fn engine() -> Engine {
         tools: Tools { ffmpeg: "ffmpeg".into(), ffprobe: "ffprobe".into(), jail: jail() },
         limits: EngineLimits::default(),
         http: reqwest::Client::new(),
+        admission: Admission::default(),
     }
 }
