@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::support::{
     cli_user::CliUser,
-    deployment::Deployment,
+    deployment::{Deployment, try_admin},
     media::{assert_frames, clip},
     playlists::{Playlist, Playlists, task_and_attempt_of},
 };
@@ -70,6 +70,55 @@ async fn worker_killed_in_a_chunk_is_continued_by_another() {
     assert!(is_shared, "no chunk with segments of both workers: {attempts:?}");
     for rung in ["720p", "480p", "360p"] {
         assert_frames(&playlists.address(&format!("{rung}.m3u8")), 30.0, 1500).await;
+    }
+    deployment.stop().await;
+}
+
+/// Number of running tasks; 0 while the dispatcher starts.
+async fn running_tasks(deployment: &Deployment) -> usize {
+    let Ok(workers) = try_admin(deployment, &["workers"]).await else { return 0 };
+    let workers = workers["workers"].as_array().unwrap();
+    workers.iter().map(|worker| worker["tasks"].as_array().map_or(0, Vec::len)).sum()
+}
+
+async fn wait_for_four_tasks(deployment: &Deployment) {
+    let reached = timeout(WAIT_LIMIT, async {
+        while running_tasks(deployment).await < 4 {
+            sleep(Duration::from_millis(50)).await;
+        }
+    });
+    assert!(reached.await.is_ok(), "four tasks run\n{}", deployment.logs());
+}
+
+/// Four tasks run while the dispatcher is killed and started again, and then its database: no lease is lost, and no attempt
+/// fails.
+#[tokio::test(flavor = "multi_thread")]
+async fn dispatcher_and_database_restarted_under_running_tasks_lose_no_lease() {
+    let mut deployment = Deployment::distributed().await;
+    deployment.start("worker").await;
+    let ann = CliUser::sign_up(&deployment, "ann").await;
+    let file = clip(deployment.folder.path(), "long.mp4", "1280x720", 60).await;
+    let mut names = Vec::new();
+    for _ in 0..2 {
+        names.push(upload(&ann, &file).await);
+    }
+    wait_for_four_tasks(&deployment).await;
+    let killed = deployment.take("transcode");
+    let log_of_first = killed.log();
+    killed.kill().await;
+    sleep(Duration::from_secs(3)).await;
+    deployment.start("transcode").await;
+    wait_for_four_tasks(&deployment).await;
+    deployment.backends().postgres.stop().await.unwrap();
+    sleep(Duration::from_secs(8)).await;
+    deployment.backends().postgres.restart().await.unwrap();
+    for name in &names {
+        let video = ann.run(&["watch", name, "--json"]).await.expect_exit(0).json();
+        assert_eq!(video["state"], "READY", "{video}\n{}", deployment.logs());
+    }
+    let logs = format!("{log_of_first}{}", deployment.logs());
+    for lost in ["a worker was lost", "a task is retried", "the lease was lost"] {
+        assert!(!logs.contains(lost), "{lost}:\n{logs}");
     }
     deployment.stop().await;
 }

@@ -1,11 +1,14 @@
 //! The operator's commands, and the queue as its users see it, on both deployments.
 
-use std::{path::PathBuf, process::Stdio, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use serde_json::Value;
-use tokio::process::Command;
 
-use crate::support::{cli_user::CliUser, deployment::Deployment, media::clip};
+use crate::support::{
+    cli_user::CliUser,
+    deployment::{Deployment, admin},
+    media::clip,
+};
 
 /// How long the system may take to start a task that was not started because no queue message says that there is one.
 const LOST_MESSAGE_LIMIT: Duration = Duration::from_secs(10);
@@ -18,17 +21,6 @@ async fn operator_in_a_single_process() {
 #[tokio::test(flavor = "multi_thread")]
 async fn operator_distributed() {
     run_operator(Deployment::distributed().await).await;
-}
-
-/// Runs `reelmill admin ARGS --json`, which must succeed.
-async fn admin(deployment: &Deployment, args: &[&str]) -> Value {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_reelmill"));
-    command.arg("admin").args(args).arg("--json").args(deployment.config_args());
-    command.envs(deployment.variables().iter().cloned()).current_dir(deployment.folder.path());
-    let output = command.stdin(Stdio::null()).output().await.unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{args:?}: {stderr}\n{}", deployment.logs());
-    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 async fn run_operator(deployment: Deployment) {

@@ -3,7 +3,7 @@
 use std::{path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use tokio::process::Command;
+use tokio::{process::Command, sync::Mutex};
 
 use crate::{
     process::{Server, ServerCommand, User, free_ports},
@@ -25,7 +25,7 @@ const SETTINGS: [&str; 6] = [
 #[derive(Debug)]
 pub struct Postgres {
     port: u16,
-    _server: Server,
+    server: Mutex<Server>,
 }
 
 impl Postgres {
@@ -48,15 +48,21 @@ impl Postgres {
             user,
         };
         let mut server = Server::start(folder, command)?;
-        let pg_isready = postgres_program("pg_isready")?;
-        server
-            .wait_until_ready(Duration::from_secs(30), || async {
-                let mut command = Command::new(&pg_isready);
-                command.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]);
-                command.status().await.is_ok_and(|status| status.success())
-            })
-            .await?;
-        Ok(Self { port, _server: server })
+        wait_until_ready(&mut server, port).await?;
+        Ok(Self { port, server: Mutex::new(server) })
+    }
+
+    /// Kills the server.
+    pub async fn stop(&self) -> Result<()> {
+        self.server.lock().await.stop()
+    }
+
+    /// Kills the server if it is running, and starts it on the same port with the same data.
+    pub async fn restart(&self) -> Result<()> {
+        let mut server = self.server.lock().await;
+        server.stop()?;
+        server.spawn()?;
+        wait_until_ready(&mut server, self.port).await
     }
 
     /// Creates an empty database and returns its URL.
@@ -71,6 +77,17 @@ impl Postgres {
         }
         Ok(format!("postgres://{USER}@127.0.0.1:{port}/{name}"))
     }
+}
+
+async fn wait_until_ready(server: &mut Server, port: u16) -> Result<()> {
+    let pg_isready = postgres_program("pg_isready")?;
+    server
+        .wait_until_ready(Duration::from_secs(30), || async {
+            let mut command = Command::new(&pg_isready);
+            command.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]);
+            command.status().await.is_ok_and(|status| status.success())
+        })
+        .await
 }
 
 async fn initdb(data: &Path, user: Option<User>) -> Result<()> {

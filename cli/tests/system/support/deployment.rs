@@ -7,6 +7,7 @@ use std::{
 };
 
 use reelmill_testkit::{Postgres, Redis, SeaweedFs, Sqs};
+use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::{Child, Command},
@@ -35,7 +36,7 @@ pub struct Deployment {
 
 /// The real servers that the five processes use.
 pub struct Backends {
-    _postgres: Postgres,
+    pub postgres: Postgres,
     pub redis: Redis,
     pub sqs: Sqs,
     _objects: SeaweedFs,
@@ -229,6 +230,24 @@ impl Backends {
         set("OBJECTS__SECRET_ACCESS_KEY", objects.secret_access_key().to_owned());
         set("WORKER__SCRATCH_DIR", folder.join("scratch").display().to_string());
         set("DATA__DIR", folder.join("data").display().to_string());
-        Self { _postgres: postgres, redis, sqs, _objects: objects, variables }
+        Self { postgres, redis, sqs, _objects: objects, variables }
     }
+}
+
+/// Runs `reelmill admin ARGS --json`, which must succeed.
+pub async fn admin(deployment: &Deployment, args: &[&str]) -> Value {
+    let result = try_admin(deployment, args).await;
+    result.unwrap_or_else(|stderr| panic!("{args:?}: {stderr}\n{}", deployment.logs()))
+}
+
+/// Runs `reelmill admin ARGS --json`; its error output if it fails.
+pub async fn try_admin(deployment: &Deployment, args: &[&str]) -> Result<Value, String> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_reelmill"));
+    command.arg("admin").args(args).arg("--json").args(deployment.config_args());
+    command.envs(deployment.variables().iter().cloned()).current_dir(deployment.folder.path());
+    let output = command.stdin(Stdio::null()).output().await.unwrap();
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    Ok(serde_json::from_slice(&output.stdout).unwrap())
 }

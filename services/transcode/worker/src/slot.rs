@@ -20,6 +20,8 @@ use crate::{
 const IDLE_POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// How long an EXPRESS slot's call waits for a task.
 const EXPRESS_WAIT: Duration = Duration::from_secs(8);
+/// How long an open call for a task is waited for after the shutdown has begun.
+const SHUTDOWN_WAIT: Duration = Duration::from_secs(2);
 /// Delay before a wake-up for another encoder build is received again: time for the workers that have it, and long enough
 /// that it is not received so often that it becomes a dead letter.
 const OTHER_BUILD_RETURN_DELAY: Duration = Duration::from_secs(20);
@@ -96,9 +98,21 @@ impl Slot<'_> {
         Ok(())
     }
 
+    /// Starts a task if there is one. A call that is open at the shutdown may have been granted a lease, so it is dropped
+    /// only if it is not answered soon: the dispatcher may be unavailable.
+    async fn start_bulk(&self) -> Result<Option<LeasedTask>, tonic::Status> {
+        let given_up = async {
+            self.context.shutdown.cancelled().await;
+            tokio::time::sleep(SHUTDOWN_WAIT).await;
+        };
+        tokio::select! {
+            started = self.context.starter.start(self.class, Duration::ZERO) => started,
+            () = given_up => Ok(None),
+        }
+    }
+
     async fn run_next_bulk(&self) -> Result<(), SlotError> {
-        let starter = &self.context.starter;
-        if let Some(task) = starter.start(self.class, Duration::ZERO).await? {
+        if let Some(task) = self.start_bulk().await? {
             self.run_with_any_wake_up(task).await;
             return Ok(());
         }
@@ -112,7 +126,7 @@ impl Slot<'_> {
             wake_up.return_after(Duration::ZERO).await;
             return Ok(());
         }
-        match starter.start(self.class, Duration::ZERO).await {
+        match self.start_bulk().await {
             Ok(Some(task)) => self.context.executor.execute(task).await,
             Ok(None) => {}
             Err(error) => {
