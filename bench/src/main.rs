@@ -3,6 +3,7 @@
 
 mod calls;
 mod clips;
+mod dispatch;
 mod distributed;
 mod encode;
 mod ffmpeg;
@@ -39,6 +40,9 @@ async fn main() -> anyhow::Result<()> {
     }
     if options.wants("encode") {
         encode::measure(&mut figures, &options).await?;
+    }
+    if options.wants("dispatch") {
+        dispatch::measure(&mut figures).await?;
     }
     if options.wants("workers") {
         workers::measure(&mut figures, &options).await?;

@@ -13,7 +13,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{StatusCode, header};
-use reelmill_platform::{objects::Objects, shared_state::SessionCache};
+use reelmill_platform::{
+    objects::{Objects, ObjectsError},
+    shared_state::SessionCache,
+};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -53,7 +56,8 @@ impl Readiness {
         let (shared_state, object_store) = tokio::join!(shared_state, object_store);
         let states = [
             ("shared_state", matches!(shared_state, Ok(Ok(_)))),
-            ("object_store", matches!(object_store, Ok(Ok(_)))),
+            // It may be forbidden to ask for an object that does not exist; the answer is enough.
+            ("object_store", matches!(object_store, Ok(Ok(_) | Err(ObjectsError::Rejected { .. })))),
         ];
         states.into_iter().filter(|(_, is_available)| !is_available).map(|(name, _)| name).collect()
     }

@@ -8,7 +8,8 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::mpsc::Sender;
+use futures::future::join_all;
+use tokio::{net::TcpStream, sync::mpsc::Sender};
 use tonic::transport::{Channel, Endpoint, Error, channel::Change};
 
 use crate::channel::MAX_HEADER_BYTES;
@@ -17,6 +18,8 @@ use crate::channel::MAX_HEADER_BYTES;
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(5);
 /// The same while none was found.
 const FIRST_LOOKUP_INTERVAL: Duration = Duration::from_millis(500);
+/// How long a replica may take to accept a connection.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Changes of addresses that may be pending.
 const MAX_ADDRESS_CHANGES: usize = 64;
 
@@ -54,6 +57,7 @@ where
             match lookup().await.map(of_one_family) {
                 // A name server that is unavailable does not mean that the replicas are gone.
                 Ok(found) if !found.is_empty() => {
+                    let found = reachable(found).await;
                     if !announce(&changes, &endpoint, &known, &found).await {
                         return;
                     }
@@ -91,6 +95,16 @@ async fn announce(
         }
     }
     true
+}
+
+/// The addresses that accept connections; all of them if none does. A name server still names replicas that have ended.
+async fn reachable(found: BTreeSet<SocketAddr>) -> BTreeSet<SocketAddr> {
+    let probes = found.iter().map(async |address| {
+        let connecting = tokio::time::timeout(PROBE_TIMEOUT, TcpStream::connect(address)).await;
+        matches!(connecting, Ok(Ok(_))).then_some(*address)
+    });
+    let reached: BTreeSet<SocketAddr> = join_all(probes).await.into_iter().flatten().collect();
+    if reached.is_empty() { found } else { reached }
 }
 
 /// The IPv4 addresses if there are any: a replica with addresses of both families may listen on those only.

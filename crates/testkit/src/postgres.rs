@@ -65,6 +65,20 @@ impl Postgres {
         wait_until_ready(&mut server, self.port).await
     }
 
+    /// Executes SQL in a database.
+    pub async fn execute(&self, database: &str, sql: &str) -> Result<()> {
+        let port = self.port.to_string();
+        let output = Command::new(postgres_program("psql")?)
+            .args(["-h", "127.0.0.1", "-p", &port, "-U", USER, "-d", database, "-q", "-v", "ON_ERROR_STOP=1"])
+            .args(["-c", sql])
+            .output()
+            .await?;
+        if !output.status.success() {
+            bail!("psql: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
+    }
+
     /// Creates an empty database and returns its URL.
     pub async fn create_database(&self, name: &str) -> Result<String> {
         let port = self.port.to_string();

@@ -60,7 +60,8 @@ impl Cleanup {
         let job = &details.row;
         let folder = job_folder(&job.output_prefix, &job.id);
         if job.state == JobState::Succeeded {
-            let outputs = self.db.manifest(&job.id).await?;
+            // Without it, all would count as garbage.
+            let Some(outputs) = self.db.manifest(&job.id).await? else { return Ok(()) };
             let referenced: HashSet<String> = outputs.into_iter().map(|output| output.uri).collect();
             let is_kept = |path: &str| !is_of_attempt(path, job.generation) || referenced.contains(path);
             self.delete_unless(&folder, is_kept).await?;

@@ -73,7 +73,14 @@ struct Hub {
     progress: Arc<ProgressTracker>,
     all: broadcast::Sender<JobChange>,
     /// By job name.
-    jobs: Mutex<HashMap<String, watch::Sender<Option<JobChange>>>>,
+    jobs: Mutex<HashMap<String, WatchedJob>>,
+}
+
+/// A job with watchers.
+struct WatchedJob {
+    /// Highest revision that was seen of it.
+    revision: i64,
+    watchers: watch::Sender<Option<JobChange>>,
 }
 
 impl JobFeed {
@@ -103,7 +110,15 @@ impl JobFeed {
     /// Watches one job. Only its last change is kept for a slow watcher.
     pub(crate) fn watch_job(&self, job: &str) -> JobWatch {
         let mut jobs = self.hub.jobs();
-        jobs.entry(job_name(job)).or_insert_with(|| watch::Sender::new(None)).subscribe()
+        let new = || WatchedJob { revision: 0, watchers: watch::Sender::new(None) };
+        jobs.entry(job_name(job)).or_insert_with(new).watchers.subscribe()
+    }
+
+    /// Ignores earlier changes of a watched job, which was read in this revision.
+    pub(crate) fn ignore_before(&self, job: &str, revision: i64) {
+        if let Some(watched) = self.hub.jobs().get_mut(&job_name(job)) {
+            watched.revision = watched.revision.max(revision);
+        }
     }
 
     /// Every running job, for its progress, then every job changed since `revisions`, then every change and progress.
@@ -128,7 +143,7 @@ impl JobFeed {
 }
 
 impl Hub {
-    fn jobs(&self) -> MutexGuard<'_, HashMap<String, watch::Sender<Option<JobChange>>>> {
+    fn jobs(&self) -> MutexGuard<'_, HashMap<String, WatchedJob>> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -167,7 +182,7 @@ impl Hub {
                 },
                 _ = poll.tick() => {
                     must_read = true;
-                    self.jobs().retain(|_, watchers| watchers.receiver_count() > 0);
+                    self.jobs().retain(|_, watched| watched.watchers.receiver_count() > 0);
                 }
             }
             if must_read && let Err(error) = self.read_missed(&mut seen).await {
@@ -184,6 +199,7 @@ impl Hub {
             return Ok(());
         };
         for (shard, revision) in current.iter() {
+            seen.lower(shard, revision);
             while seen.get(shard) < revision {
                 let changed = self.db.jobs_changed_since(shard, seen.get(shard), PAGE_SIZE).await?;
                 for details in &changed {
@@ -204,8 +220,13 @@ impl Hub {
         let _ = self.all.send(Arc::clone(&change));
         let Some(job) = &change.job else { return };
         let mut jobs = self.jobs();
-        let Some(watchers) = jobs.get(&job.name) else { return };
-        let is_watched = watchers.send(Some(Arc::clone(&change))).is_ok();
+        let Some(watched) = jobs.get_mut(&job.name) else { return };
+        if job.revision < watched.revision {
+            // Late: the job may have been retried since.
+            return;
+        }
+        watched.revision = job.revision;
+        let is_watched = watched.watchers.send(Some(Arc::clone(&change))).is_ok();
         if !is_watched || has_ended(job) {
             jobs.remove(&job.name);
         }
@@ -270,6 +291,7 @@ impl AllJobsWatcher {
     /// Reads a page of changes of the first shard that has any.
     async fn read_backlog(&mut self) -> Result<(), TranscodeError> {
         for (shard, revision) in self.hub.db.revisions().await?.iter() {
+            self.revisions.lower(shard, revision);
             let sent = self.revisions.get(shard);
             if sent >= revision {
                 continue;

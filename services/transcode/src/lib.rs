@@ -190,6 +190,7 @@ impl Transcode {
                 clock: clock.clone(),
             },
             reports: Arc::new(ReportStreams {
+                leases: leases.clone(),
                 renewer: LeaseRenewer { db: db.clone(), lease_ttl_ms },
                 releaser: Arc::clone(&releaser),
                 progress: Arc::clone(&progress),

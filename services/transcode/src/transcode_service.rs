@@ -237,6 +237,7 @@ impl TranscodeService for TranscodeRpc {
         // Watch before reading: duplicates are possible, gaps are not.
         let changes = self.feed.watch_job(&id);
         let job = self.progress.job(&self.jobs.get(&caller, name).await?);
+        self.feed.ignore_before(&id, job.revision);
         let is_known = request.get_ref().revision == job.revision;
         let first = (!is_known).then(|| job.clone());
         Ok(Response::new(Box::pin(changes_until_end(first, job, changes))))

@@ -55,8 +55,9 @@ impl JobReconciler {
         let differences = self.transcode.check_jobs(known.collect()).await.map_err(UploadError::Transcode)?;
         for report in &differences.changed {
             let Some(reported) = JobRevision::parse(report) else { continue };
+            let Some(known) = videos.iter().find(|video| video.id == reported.video) else { continue };
             if let ApplyOutcome::Changed(video) =
-                self.db.apply_checked_job(&reported, self.clock.now_millis()).await?
+                self.db.apply_checked_job(&reported, known, self.clock.now_millis()).await?
             {
                 self.changes.publish_row_change(&video.owner, &video.id).await;
             }

@@ -160,7 +160,7 @@ impl Db {
             .await?;
         let is_new = |(task, part, count): &(i32, i32, i32)| read.0.get(&(*task, *part)) != Some(count);
         let new: Vec<_> = parts.into_iter().filter(is_new).collect();
-        let mut outputs = Vec::new();
+        let (mut outputs, mut read_now) = (Vec::new(), Vec::new());
         for page in new.chunks(PARTS_PAGE) {
             let is_one_of = page.iter().fold(Condition::any(), |any, (task, part, _)| {
                 any.add(segment_part::Column::TaskIndex.eq(*task).and(segment_part::Column::Part.eq(*part)))
@@ -168,9 +168,11 @@ impl Db {
             let rows = segment_part::Entity::find().filter(parts_of(generation)).filter(is_one_of);
             for row in rows.all(&self.connection).await? {
                 outputs.extend(StoredOutputs::decode(row.outputs.as_slice())?.outputs);
-                read.0.insert((row.task_index, row.part), row.count);
+                read_now.push(((row.task_index, row.part), row.count));
             }
         }
+        // Not before all are read: after an error or a timeout the outputs are lost.
+        read.0.extend(read_now);
         Ok(outputs)
     }
 
@@ -204,11 +206,11 @@ impl Db {
         Ok(outputs)
     }
 
-    /// The outputs of a succeeded job; none if it has not succeeded.
-    pub(crate) async fn manifest(&self, job: &str) -> Result<Vec<RecordedOutput>, TranscodeError> {
+    /// The outputs of a succeeded job; none if it has not succeeded or was deleted.
+    pub(crate) async fn manifest(&self, job: &str) -> Result<Option<Vec<RecordedOutput>>, TranscodeError> {
         let row = manifest::Entity::find_by_id(job).one(&self.connection).await?;
         let outputs = row.map(|row| StoredOutputs::decode(row.outputs.as_slice())).transpose()?;
-        Ok(outputs.unwrap_or_default().outputs)
+        Ok(outputs.map(|stored| stored.outputs))
     }
 
     /// Deletes the tasks, the plan and the recorded outputs of a job that did not succeed: those of this generation and

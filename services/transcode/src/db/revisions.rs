@@ -41,6 +41,13 @@ impl ShardRevisions {
         }
     }
 
+    /// Lowers the revision of a shard that has fewer changes than were seen: the database was restored.
+    pub(crate) fn lower(&mut self, shard: i32, revision: i64) {
+        if let Some(known) = usize::try_from(shard).ok().and_then(|shard| self.0.get_mut(shard)) {
+            *known = Ord::min(*known, revision);
+        }
+    }
+
     /// The shards with their revisions.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (i32, i64)> + '_ {
         (0..).zip(self.0.iter().copied())
@@ -122,6 +129,13 @@ impl Db {
                 "jobs were restored: they get new revisions"
             );
             let transaction = self.connection.begin().await?;
+            // In the order of other transactions: jobs first.
+            let jobs = job::Entity::find()
+                .select_only()
+                .column(job::Column::Id)
+                .filter(job::Column::Shard.eq(shard));
+            let _locked: Vec<String> =
+                jobs.order_by_asc(job::Column::Id).lock_exclusive().into_tuple().all(&transaction).await?;
             let next = next_revision(&transaction, shard).await?;
             let offset = seen.get(shard);
             job::Entity::update_many()

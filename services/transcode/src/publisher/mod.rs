@@ -50,6 +50,8 @@ const CLAIM_TTL_MS: i64 = 30_000;
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 /// Age of a change after which any process publishes it: the one that received it has crashed.
 const OVERDUE_AFTER: Duration = Duration::from_secs(10);
+/// Time without a publication after which a job is forgotten: it is read again if there is one.
+const FORGET_AFTER: Duration = Duration::from_secs(120);
 /// Interval at which overdue changes are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// The playlists of long videos are large: the interval grows by one second for each this many segments.
@@ -73,7 +75,12 @@ pub(crate) struct Publisher {
     /// Id of this process in claims.
     process: String,
     /// By job id.
-    jobs: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<PublishedJob>>>>>,
+    jobs: Mutex<HashMap<String, KnownJob>>,
+}
+
+struct KnownJob {
+    known: Arc<tokio::sync::Mutex<Option<PublishedJob>>>,
+    last_use: Instant,
 }
 
 /// What a [`Publisher`] uses.
@@ -146,6 +153,7 @@ impl Publisher {
                 Ok(jobs) => jobs.iter().for_each(|job| self.schedule.request(job)),
                 Err(error) => tracing::warn!(%error, "jobs to publish could not be read: retrying"),
             }
+            self.forget_unused();
             tokio::time::sleep(SWEEP_INTERVAL).await;
         }
     }
@@ -235,7 +243,18 @@ impl Publisher {
 
     fn known(&self, job: &str) -> Arc<tokio::sync::Mutex<Option<PublishedJob>>> {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(jobs.entry(job.to_owned()).or_default())
+        let new = || KnownJob { known: Arc::default(), last_use: Instant::now() };
+        let job = jobs.entry(job.to_owned()).or_insert_with(new);
+        job.last_use = Instant::now();
+        Arc::clone(&job.known)
+    }
+
+    /// Forgets jobs that have ended, or that other processes publish.
+    fn forget_unused(&self) {
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        jobs.retain(|_, job| job.last_use.elapsed() < FORGET_AFTER);
+        drop(jobs);
+        self.schedule.forget_past_pauses();
     }
 }
 

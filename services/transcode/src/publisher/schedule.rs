@@ -62,6 +62,12 @@ impl PublicationSchedule {
         }
     }
 
+    /// Forgets pauses that are over.
+    pub(super) fn forget_past_pauses(&self) {
+        let now = Instant::now();
+        self.state().paused_until.retain(|_, end| *end > now);
+    }
+
     /// The start time of the next requested publication.
     pub(super) fn next_start(&self) -> Option<Instant> {
         let state = self.state();

@@ -21,6 +21,8 @@ use crate::{
     warnings::not_yet_reported,
 };
 
+/// Attempts of a PACKAGE task for which no worker has disk space, apart from the last one: about a quarter of an hour.
+const MAX_JOINS_WITHOUT_ROOM: i32 = 12;
 /// Message of a job that failed after retries: each worker's own message is about that worker.
 const RETRIES_EXHAUSTED: &str = "every attempt to encode this video failed, for a reason that is not the file; \
                                  retry it later, or ask the operator of this system";
@@ -53,7 +55,15 @@ impl TaskFailer {
         if cause == FailureCause::Dependency {
             locked.transaction.wait_for(failure, self.clock.now_millis());
         }
-        let decision = locked.task.rules().decide_failed(cause, self.max_failures, (self.jitter)());
+        let mut decision = locked.task.rules().decide_failed(cause, self.max_failures, (self.jitter)());
+        let has_no_room = failure.reason == Reason::HostResourcesExhausted.as_str_name();
+        if locked.task.kind == TaskKind::Package
+            && has_no_room
+            && locked.task.dependency_failures >= MAX_JOINS_WITHOUT_ROOM
+        {
+            // Perhaps no worker has as much disk space: the video plays without this download.
+            decision = RetryDecision::GiveUp;
+        }
         let message = if cause == FailureCause::File { &failure.message } else { RETRIES_EXHAUSTED };
         self.apply(locked, decision, &failure.reason, message).await
     }

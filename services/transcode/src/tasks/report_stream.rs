@@ -10,7 +10,11 @@ use reelmill_proto::{
 };
 use tonic::{Status, Streaming};
 
-use super::{lease::PresentedLease, release::LeaseReleaser, renew::LeaseRenewer};
+use super::{
+    lease::{Leases, PresentedLease},
+    release::LeaseReleaser,
+    renew::LeaseRenewer,
+};
 use crate::{
     db::TaskRow,
     domain::LeaseLost,
@@ -27,6 +31,7 @@ const RENEWAL_MIN_PERCENT: i64 = 75;
 
 /// What all report streams use.
 pub(crate) struct ReportStreams {
+    pub(crate) leases: Leases,
     pub(crate) renewer: LeaseRenewer,
     pub(crate) releaser: Arc<LeaseReleaser>,
     pub(crate) progress: Arc<ProgressTracker>,
@@ -91,10 +96,13 @@ async fn job_stopped(changes: &mut Option<JobWatch>) {
         let job = change.as_ref().and_then(|change| change.job.as_ref());
         job.is_some_and(|job| matches!(job.state(), State::Cancelled | State::Failed))
     };
-    // The watch ends with a job that succeeded.
-    if changes.wait_for(is_stopped).await.is_err() {
-        std::future::pending().await
+    while changes.changed().await.is_ok() {
+        if is_stopped(&changes.borrow_and_update()) {
+            return;
+        }
     }
+    // The watch ends with a job that succeeded.
+    std::future::pending().await
 }
 
 impl ReportStream {
@@ -108,9 +116,7 @@ impl ReportStream {
             let response = match event {
                 Event::Report(Some(Ok(report))) => self.handle_report(report).await,
                 Event::Report(_) => return None,
-                Event::JobStopped => {
-                    Ok(Some(ReportProgressResponse { cancel: true, ..ReportProgressResponse::default() }))
-                }
+                Event::JobStopped => self.handle_stopped_job().await,
             };
             match response {
                 Ok(None) => {}
@@ -143,6 +149,18 @@ impl ReportStream {
             self.shared.feed.publish_message(&message).await;
         }
         Ok(response)
+    }
+
+    /// A cancel response, unless the change is late and the job was retried since.
+    async fn handle_stopped_job(&mut self) -> Result<Option<ReportProgressResponse>, TranscodeError> {
+        let Some(reported) = &self.reported else { return Ok(None) };
+        match self.shared.leases.check(&reported.presented).await {
+            Ok(_) => Ok(None),
+            Err(TranscodeError::LeaseLost(_)) => {
+                Ok(Some(ReportProgressResponse { cancel: true, ..ReportProgressResponse::default() }))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn must_renew(&self, presented: &PresentedLease, now: i64) -> bool {

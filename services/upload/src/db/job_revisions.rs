@@ -52,19 +52,21 @@ impl Db {
     ) -> Result<ApplyOutcome, DbErr> {
         let transaction = self.connection.begin().await?;
         raise_applied_revision(&transaction, reported.shard, reported.revision).await?;
-        let outcome = apply(&transaction, reported, now).await?;
+        let outcome = apply(&transaction, reported, None, now).await?;
         transaction.commit().await?;
         Ok(outcome)
     }
 
-    /// Applies a revision of a job that was asked for. Earlier revisions of other jobs may not have been applied yet.
+    /// Applies a revision of a job that was asked for, unless the video has changed since it was `known`. It may be lower
+    /// than the video's: the jobs were restored. Earlier revisions of other jobs may not have been applied yet.
     pub(crate) async fn apply_checked_job(
         &self,
         reported: &JobRevision,
+        known: &videos::Model,
         now: i64,
     ) -> Result<ApplyOutcome, DbErr> {
         let transaction = self.connection.begin().await?;
-        let outcome = apply(&transaction, reported, now).await?;
+        let outcome = apply(&transaction, reported, Some(known), now).await?;
         transaction.commit().await?;
         Ok(outcome)
     }
@@ -188,11 +190,12 @@ async fn raise_applied_revision(
 async fn apply(
     transaction: &DatabaseTransaction,
     reported: &JobRevision,
+    known: Option<&videos::Model>,
     now: i64,
 ) -> Result<ApplyOutcome, DbErr> {
     let find = || videos::Entity::find_by_id(&reported.video);
     let Some(seen) = find().one(transaction).await? else { return Ok(ApplyOutcome::VideoNotFound) };
-    let Some(next) = next_state(&seen, reported) else { return Ok(ApplyOutcome::Unchanged(seen)) };
+    let Some(next) = next_state(&seen, reported, known) else { return Ok(ApplyOutcome::Unchanged(seen)) };
     if seen.delete_time.is_some() {
         adopt_orphaned_job(transaction, &seen, reported, next, now).await?;
         return Ok(ApplyOutcome::Unchanged(seen));
@@ -200,7 +203,7 @@ async fn apply(
     let revision = next_revision(transaction, &seen.owner).await?;
     // Read again under the revision lock: another replica may have applied a revision in the meantime.
     let Some(row) = find().one(transaction).await? else { return Ok(ApplyOutcome::VideoNotFound) };
-    let Some(next) = next_state(&row, reported) else { return Ok(ApplyOutcome::Unchanged(row)) };
+    let Some(next) = next_state(&row, reported, known) else { return Ok(ApplyOutcome::Unchanged(row)) };
     let changed = update_video(transaction, &row, reported, next, revision, now).await?;
     Ok(match find().one(transaction).await? {
         Some(row) if changed => ApplyOutcome::Changed(row),
@@ -209,9 +212,18 @@ async fn apply(
     })
 }
 
-/// The state after a revision. `None` if the revision was applied before or the video has ended.
-fn next_state(row: &videos::Model, reported: &JobRevision) -> Option<VideoState> {
-    row.state.on(&reported.event).ok().filter(|_| row.job_revision < reported.revision)
+/// The state after a revision. `None` if the revision was applied before, the video has changed since it was `known`, or it
+/// has ended.
+fn next_state(
+    row: &videos::Model,
+    reported: &JobRevision,
+    known: Option<&videos::Model>,
+) -> Option<VideoState> {
+    let is_new = match known {
+        Some(known) => row.job_revision == known.job_revision && row.job.as_ref() == Some(&reported.job),
+        None => row.job_revision < reported.revision,
+    };
+    row.state.on(&reported.event).ok().filter(|_| is_new)
 }
 
 /// Writes a revision of the job to the video, its renditions and its warnings. Returns `false` if the video was deleted.
@@ -254,7 +266,7 @@ async fn update_video(
         .set(video.into_active_model().reset_all())
         .filter(videos::Column::Id.eq(&row.id))
         .filter(videos::Column::State.eq(row.state))
-        .filter(videos::Column::JobRevision.lt(reported.revision))
+        .filter(videos::Column::JobRevision.eq(row.job_revision))
         .filter(videos::Column::DeleteTime.is_null())
         .exec(transaction)
         .await?;

@@ -40,6 +40,7 @@ pub(crate) fn watch_library(
         queue: VecDeque::new(),
         next_update: Instant::now(),
         failed: false,
+        is_checked: false,
     };
     let stream = futures::stream::unfold(watch, |mut watch| async move {
         if watch.failed {
@@ -77,6 +78,8 @@ struct LibraryWatch {
     /// Earliest time of the next round. A round queues each video at most once, so this limits the rate of each video.
     next_update: Instant,
     failed: bool,
+    /// Whether the cursor was compared with the database.
+    is_checked: bool,
 }
 
 impl LibraryWatch {
@@ -124,6 +127,13 @@ impl LibraryWatch {
     /// Queues changed rows in the order of their revisions, then progress.
     async fn queue_changes(&mut self) -> Result<(), UploadError> {
         let mut progressed = std::mem::take(&mut self.progressed);
+        if !std::mem::replace(&mut self.is_checked, true) {
+            // A client that has seen more than there is: the database was restored.
+            let last = self.sources.db.owner_revision(&self.owner).await?;
+            if last < self.cursor {
+                self.cursor = 0;
+            }
+        }
         if self.is_stale {
             let details = self.sources.db.videos_changed_after(&self.owner, self.cursor, PAGE_SIZE).await?;
             self.is_stale = details.len() as u64 == PAGE_SIZE;

@@ -305,3 +305,19 @@ async fn missed_change_of_a_job_is_applied(#[case] backend: Backend) {
     deployment.transcode.change(&uploaded.name, set_succeeded);
     deployment.wait_for_video("ada", &uploaded.name, is_ready).await;
 }
+
+/// The transcode database was restored, and went on from a lower revision than the upload service has applied.
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread")]
+async fn restored_job_with_lower_revision_is_applied(#[case] backend: Backend) {
+    let deployment = Deployment::start(backend).await;
+    let uploaded = deployment.upload("ada").await;
+    deployment.transcode.change(&uploaded.name, set_running);
+    let running = deployment.transcode.change(&uploaded.name, set_running);
+    assert!(running.job.unwrap().revision > 1);
+    deployment.wait_for_renditions("ada", &uploaded.name).await;
+    deployment.transcode.restore(&uploaded.name, set_succeeded);
+    deployment.wait_for_video("ada", &uploaded.name, is_ready).await;
+}

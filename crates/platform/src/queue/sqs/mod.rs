@@ -28,6 +28,8 @@ const MAX_POLL: Duration = Duration::from_secs(20);
 const MAX_VISIBILITY: Duration = Duration::from_secs(12 * 60 * 60);
 /// Interval at which a server that was unavailable at the start is tried again.
 const ENSURE_INTERVAL: Duration = Duration::from_secs(2);
+/// Interval of warnings while it is unavailable.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 /// Prefix of receipts of the dead-letter queue.
 const DEAD_LETTER_PREFIX: &str = "dead:";
 
@@ -62,11 +64,17 @@ impl SqsQueue {
 
     /// Repeats [`SqsQueue::ensure`] until the server is available.
     async fn ensure_later(&self) {
+        let mut last_warning = Instant::now();
         loop {
             tokio::time::sleep(ENSURE_INTERVAL).await;
             match self.ensure().await {
                 Ok(()) => return,
-                Err(error) if error.is_unavailable() => tracing::debug!(%error, "the queue is unavailable"),
+                Err(error) if error.is_unavailable() => {
+                    if last_warning.elapsed() >= WARNING_INTERVAL {
+                        tracing::warn!(%error, "the queue is unavailable: retrying");
+                        last_warning = Instant::now();
+                    }
+                }
                 Err(error) => {
                     tracing::error!(%error, "the queue cannot be used");
                     return;

@@ -18,8 +18,9 @@ use crate::engine::{failure::host_exhausted, host_memory};
 
 /// Memory of an encoder apart from its pictures, bytes.
 const ENCODER_BASE_BYTES: u64 = 160 << 20;
-/// Pictures that a decoder, the filters and an encoder keep, of the source and of each rung.
-const KEPT_PICTURES: u64 = 64;
+/// Pictures that a decoder, the filters and an encoder keep, of the source and of each rung: as many as make the estimate a
+/// little more than what was measured (docs/BENCHMARKS.md, memory).
+const KEPT_PICTURES: u64 = 36;
 /// Bytes of a pixel (4:2:0): 8 bits and more.
 const BYTES_PER_2_PIXELS: u64 = 3;
 /// Memory that is left free, bytes.

@@ -94,6 +94,14 @@ impl FakeTranscode {
         self.lock().is_silent = true;
     }
 
+    /// Changes a video's job and gives it a lower revision, without sending it, as after a restored backup.
+    pub fn restore(&self, video: &str, change: impl FnOnce(&mut WatchJobsResponse)) {
+        let mut report = self.report_of(video);
+        change(&mut report);
+        report.job.as_mut().unwrap().revision = 1;
+        self.lock().jobs.insert(video.trim_start_matches("videos/").to_owned(), report);
+    }
+
     /// Loses a video's job.
     pub fn lose(&self, video: &str) {
         self.lock().jobs.remove(video.trim_start_matches("videos/"));
