@@ -145,7 +145,8 @@ impl Jobs {
         self.get(caller, name).await
     }
 
-    /// Cancels the jobs of a deleted video and deletes them. Repeated, it deletes what was created meanwhile.
+    /// Cancels the jobs of a deleted video and deletes them. Idempotent: a later call also deletes jobs that were created
+    /// after this one.
     pub(crate) async fn delete_of_video(&self, video: &str) -> Result<(), TranscodeError> {
         for id in self.db.jobs_of_video(video).await? {
             // Watchers and workers learn of the end before the job is gone.

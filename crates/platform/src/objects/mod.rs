@@ -14,6 +14,7 @@ use aws_credential_types::Credentials;
 use aws_sdk_s3::{
     Client,
     config::{RequestChecksumCalculation, ResponseChecksumValidation},
+    operation::put_object::builders::PutObjectFluentBuilder,
     primitives::ByteStream,
     types::{Delete, ObjectIdentifier},
 };
@@ -200,16 +201,8 @@ impl Objects {
         content_type: &str,
         cache_control: Option<&str>,
     ) -> Result<(), ObjectsError> {
-        self.client()
-            .put_object()
-            .bucket(self.bucket())
-            .key(key)
-            .content_type(content_type)
-            .set_cache_control(cache_control.map(str::to_owned))
-            .body(ByteStream::from(bytes))
-            .send()
-            .await
-            .map_err(|error| ObjectsError::from_sdk("PutObject", error))?;
+        let put = self.put_request(key, bytes, content_type, cache_control);
+        put.send().await.map_err(|error| ObjectsError::from_sdk("PutObject", error))?;
         Ok(())
     }
 
@@ -223,15 +216,7 @@ impl Objects {
         cache_control: Option<&str>,
         present: &Present,
     ) -> Result<Option<String>, ObjectsError> {
-        let put = || {
-            self.client()
-                .put_object()
-                .bucket(self.bucket())
-                .key(key)
-                .content_type(content_type)
-                .set_cache_control(cache_control.map(str::to_owned))
-                .body(ByteStream::from(bytes.clone()))
-        };
+        let put = || self.put_request(key, bytes.clone(), content_type, cache_control);
         let conditional = match present {
             Present::Nothing => put().if_none_match("*"),
             Present::ETag(etag) => put().if_match(etag),
@@ -247,6 +232,22 @@ impl Objects {
         }
         let written = written.map_err(|error| ObjectsError::from_sdk("PutObject", error))?;
         Ok(Some(written.e_tag.unwrap_or_default()))
+    }
+
+    fn put_request(
+        &self,
+        key: &str,
+        bytes: Bytes,
+        content_type: &str,
+        cache_control: Option<&str>,
+    ) -> PutObjectFluentBuilder {
+        self.client()
+            .put_object()
+            .bucket(self.bucket())
+            .key(key)
+            .content_type(content_type)
+            .set_cache_control(cache_control.map(str::to_owned))
+            .body(ByteStream::from(bytes))
     }
 
     /// Deletes an object. No error if it does not exist.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use reelmill_platform::clock::Clock;
 use sea_orm::{DatabaseConnection, DbBackend};
 
-use super::{dispatch::DispatchSql, entity::JobRow};
+use super::{dispatch_sql::DispatchSql, entity::JobRow};
 
 /// Queries of the transcode role's database.
 #[derive(Clone)]

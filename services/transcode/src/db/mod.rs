@@ -3,7 +3,9 @@
 mod admin;
 mod connection;
 mod dispatch;
+mod dispatch_sql;
 pub(crate) mod entity;
+mod index_ranges;
 mod job_details;
 mod job_transaction;
 mod jobs;
@@ -11,6 +13,7 @@ pub(crate) mod migration;
 mod queue_position;
 mod recorded_outputs;
 mod revisions;
+mod stored_outputs;
 mod tasks;
 mod workers;
 
@@ -21,8 +24,9 @@ pub(crate) use self::{
     job_details::JobDetails,
     job_transaction::JobTransaction,
     jobs::{JobFilter, NewJob},
-    recorded_outputs::{ReadParts, RecordedOutput, RecordedSheet},
+    recorded_outputs::ReadParts,
     revisions::ShardRevisions,
+    stored_outputs::{RecordedOutput, RecordedSheet},
     tasks::{TaskCounts, new_task},
 };
 

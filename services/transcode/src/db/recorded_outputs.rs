@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use prost::Message as _;
 use sea_orm::{
-    ActiveModelTrait as _, ActiveValue, ColumnTrait as _, Condition, DatabaseTransaction, EntityTrait as _,
+    ActiveModelTrait as _, ActiveValue, ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _,
     ExprTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
     sea_query::{Expr, OnConflict},
 };
@@ -14,6 +14,7 @@ use super::{
     connection::{Db, Generation},
     entity::{job, manifest, output, plan, segment_part, task},
     job_transaction::JobTransaction,
+    stored_outputs::{RecordedOutput, StoredOutputs},
 };
 use crate::{
     domain::{OutputKind, TaskKind, TaskState},
@@ -28,100 +29,6 @@ const FOLDED_TASKS: usize = 64;
 const REMOVED_TASKS: i32 = -1;
 /// Parts read at once.
 const PARTS_PAGE: usize = 50;
-
-/// An uploaded object, as recorded.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct RecordedOutput {
-    /// Empty for outputs of the whole video.
-    #[prost(string, tag = "1")]
-    pub(crate) rendition_id: String,
-    #[prost(enumeration = "OutputKind", tag = "2")]
-    pub(crate) kind: i32,
-    /// Sequence number within the rendition and kind.
-    #[prost(int32, tag = "3")]
-    pub(crate) sequence: i32,
-    /// Object key relative to the job's folder: its URI in the playlists.
-    #[prost(string, tag = "4")]
-    pub(crate) uri: String,
-    #[prost(int64, tag = "5")]
-    pub(crate) size_bytes: i64,
-    #[prost(double, tag = "6")]
-    pub(crate) start_seconds: f64,
-    #[prost(double, tag = "7")]
-    pub(crate) duration_seconds: f64,
-    #[prost(int32, tag = "8")]
-    pub(crate) frames: i32,
-    /// Bytes up to the end of a segment's first keyframe.
-    #[prost(int64, tag = "9")]
-    pub(crate) keyframe_bytes: i64,
-    /// RFC 6381 codec string of an init segment.
-    #[prost(string, tag = "10")]
-    pub(crate) codec: String,
-    /// Set for a sheet of thumbnails.
-    #[prost(message, optional, tag = "11")]
-    pub(crate) sheet: Option<RecordedSheet>,
-}
-
-/// A sheet of thumbnails.
-#[derive(Clone, Copy, PartialEq, prost::Message)]
-pub(crate) struct RecordedSheet {
-    /// Seconds from one thumbnail to the next.
-    #[prost(double, tag = "1")]
-    pub(crate) interval_seconds: f64,
-    #[prost(uint32, tag = "2")]
-    pub(crate) count: u32,
-    #[prost(uint32, tag = "3")]
-    pub(crate) columns: u32,
-    /// Size of a thumbnail, pixels.
-    #[prost(uint32, tag = "4")]
-    pub(crate) width: u32,
-    #[prost(uint32, tag = "5")]
-    pub(crate) height: u32,
-}
-
-/// The value of the `outputs` columns.
-#[derive(Clone, PartialEq, prost::Message)]
-struct StoredOutputs {
-    #[prost(message, repeated, tag = "1")]
-    outputs: Vec<RecordedOutput>,
-}
-
-impl RecordedOutput {
-    /// Rendition and sequence number of a segment; none of another output.
-    pub(crate) fn into_segment(self) -> Option<(String, i32)> {
-        (self.kind() == OutputKind::Segment).then_some((self.rendition_id, self.sequence))
-    }
-
-    /// Whether there are many of its kind.
-    fn is_numerous(&self) -> bool {
-        matches!(self.kind(), OutputKind::Segment | OutputKind::Thumbnails)
-    }
-
-    fn into_row(self, generation: &Generation) -> output::Model {
-        output::Model {
-            job_id: generation.job.clone(),
-            generation: generation.number,
-            kind: self.kind(),
-            rendition_id: self.rendition_id,
-            uri: self.uri,
-            size_bytes: self.size_bytes,
-            codec: self.codec,
-        }
-    }
-}
-
-impl From<output::Model> for RecordedOutput {
-    fn from(row: output::Model) -> Self {
-        Self {
-            rendition_id: row.rendition_id,
-            kind: row.kind.into(),
-            uri: row.uri,
-            size_bytes: row.size_bytes,
-            codec: row.codec,
-            ..Self::default()
-        }
-    }
-}
 
 /// The parts of a generation that a process has read.
 #[derive(Debug, Clone, Default)]
@@ -196,14 +103,8 @@ impl Db {
         generation: &Generation,
         task_index: i32,
     ) -> Result<Vec<RecordedOutput>, TranscodeError> {
-        let parts = segment_part::Entity::find()
-            .filter(parts_of(generation))
-            .filter(segment_part::Column::TaskIndex.eq(task_index));
-        let mut outputs = Vec::new();
-        for row in parts.all(&self.connection).await? {
-            outputs.extend(StoredOutputs::decode(row.outputs.as_slice())?.outputs);
-        }
-        Ok(outputs)
+        let of_task = parts_of(generation).add(segment_part::Column::TaskIndex.eq(task_index));
+        read_parts(&self.connection, of_task).await
     }
 
     /// The outputs of a succeeded job; none if it has not succeeded or was deleted.
@@ -427,12 +328,13 @@ impl JobTransaction {
     }
 }
 
+/// Reads parts, on a connection or within a transaction.
 async fn read_parts(
-    transaction: &DatabaseTransaction,
+    connection: &impl ConnectionTrait,
     parts: Condition,
 ) -> Result<Vec<RecordedOutput>, TranscodeError> {
     let mut outputs = Vec::new();
-    for row in segment_part::Entity::find().filter(parts).all(transaction).await? {
+    for row in segment_part::Entity::find().filter(parts).all(connection).await? {
         outputs.extend(StoredOutputs::decode(row.outputs.as_slice())?.outputs);
     }
     Ok(outputs)

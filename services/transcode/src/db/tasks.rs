@@ -103,7 +103,8 @@ impl Db {
 
     /// The number of a generation's tasks by stage.
     pub(crate) async fn task_counts(&self, generation: &Generation) -> Result<TaskCounts, TranscodeError> {
-        // The job first: a work unit that gets a task meanwhile counts twice instead of never.
+        // Read before the tasks: a work unit that gets a task between the two reads counts twice; the other way round it would
+        // not count at all.
         let uncreated = self.job(&generation.job).await?.map_or(0, |job| uncreated_work_units(&job));
         task_counts(&self.connection, generation, uncreated).await
     }

@@ -75,11 +75,12 @@ pub(crate) struct Publisher {
     /// Id of this process in claims.
     process: String,
     /// By job id.
-    jobs: Mutex<HashMap<String, KnownJob>>,
+    jobs: Mutex<HashMap<String, CachedJob>>,
 }
 
-struct KnownJob {
-    known: Arc<tokio::sync::Mutex<Option<PublishedJob>>>,
+/// A cache entry: dropped when it was not used for [`FORGET_AFTER`].
+struct CachedJob {
+    published: Arc<tokio::sync::Mutex<Option<PublishedJob>>>,
     last_use: Instant,
 }
 
@@ -243,10 +244,10 @@ impl Publisher {
 
     fn known(&self, job: &str) -> Arc<tokio::sync::Mutex<Option<PublishedJob>>> {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || KnownJob { known: Arc::default(), last_use: Instant::now() };
+        let new = || CachedJob { published: Arc::default(), last_use: Instant::now() };
         let job = jobs.entry(job.to_owned()).or_insert_with(new);
         job.last_use = Instant::now();
-        Arc::clone(&job.known)
+        Arc::clone(&job.published)
     }
 
     /// Forgets jobs that have ended, or that other processes publish.
