@@ -90,12 +90,6 @@ async fn start_with_an_invalid_backend_is_an_error() {
     assert!(line.contains("shared_state.url (radish://:(hidden)@127.0.0.1:9/0)"), "{line}");
 }
 
-/// What `/readyz` answers.
-async fn readiness(deployment: &Deployment) -> (u16, String) {
-    let response = reqwest::get(format!("{}/readyz", deployment.server)).await.unwrap();
-    (response.status().as_u16(), response.text().await.unwrap())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn roles_start_while_redis_and_sqs_are_unavailable_and_serve_when_they_come() {
     let mut deployment = Deployment::backends_only().await;
@@ -105,7 +99,7 @@ async fn roles_start_while_redis_and_sqs_are_unavailable_and_serve_when_they_com
     deployment.start_all().await;
     let serving = timeout(Duration::from_secs(30), async {
         loop {
-            let (status, body) = readiness(&deployment).await;
+            let (status, body) = deployment.readiness().await;
             assert_eq!(status, 503, "{body}");
             if body.contains(r#""unavailable":["shared_state"]"#) {
                 return;
@@ -117,18 +111,13 @@ async fn roles_start_while_redis_and_sqs_are_unavailable_and_serve_when_they_com
     let backends = deployment.backends();
     backends.redis.restart().await.unwrap();
     backends.sqs.restart().await.unwrap();
-    let ready = timeout(Duration::from_secs(30), async {
-        while readiness(&deployment).await.0 != 200 {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    });
-    ready.await.unwrap_or_else(|_| panic!("all is ready:\n{}", deployment.logs()));
+    deployment.wait_until_ready().await;
     let ann = CliUser::sign_up(&deployment, "ann").await;
     let file = clip(deployment.folder.path(), "clip.mp4", "320x180", 4).await;
     assert_eq!(ann.upload(&file).await["state"], "READY", "{}", deployment.logs());
     // A later outage is shown, but what does not need it is served.
     deployment.backends().redis.stop().await.unwrap();
-    let (status, body) = readiness(&deployment).await;
+    let (status, body) = deployment.readiness().await;
     assert_eq!((status, body.contains("shared_state")), (200, true), "{body}");
     deployment.backends().redis.restart().await.unwrap();
     deployment.stop().await;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::{Child, Command},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -128,7 +128,24 @@ impl Deployment {
     pub async fn distributed() -> Self {
         let mut deployment = Self::backends_only().await;
         deployment.start_all().await;
+        deployment.wait_until_ready().await;
         deployment
+    }
+
+    /// Waits until all roles serve and reach what they depend on.
+    pub async fn wait_until_ready(&self) {
+        let ready = timeout(START_TIMEOUT, async {
+            while self.readiness().await.0 != 200 {
+                sleep(Duration::from_millis(50)).await;
+            }
+        });
+        ready.await.unwrap_or_else(|_| panic!("not ready in time:\n{}", self.logs()));
+    }
+
+    /// Status and body of `/readyz`.
+    pub async fn readiness(&self) -> (u16, String) {
+        let response = reqwest::get(format!("{}/readyz", self.server)).await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
     }
 
     /// The same before its roles are started.
