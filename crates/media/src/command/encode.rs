@@ -85,6 +85,10 @@ fn thread_args(plan: &Plan, unit: &WorkUnit) -> &'static str {
     match unit.chunk {
         // The only task of a job uses all cores, but scaling is too little work for a second thread.
         Some(_) if plan.is_single() && is_sdr => "-filter_complex_threads 1",
+        // A short video has two or three such tasks; while the last one runs, a core is idle.
+        Some(_) if unit.priority > 0 && !plan.is_single() && plan.is_short() => {
+            "-filter_complex_threads 1 -threads 2"
+        }
         // One of many tasks of a long video: the other tasks use the other cores.
         Some(_) if unit.priority > 0 && !plan.is_single() => "-filter_complex_threads 1 -threads 1",
         _ => "",

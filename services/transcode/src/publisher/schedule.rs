@@ -18,21 +18,39 @@ pub(crate) struct PublicationSchedule {
 /// All by job id.
 #[derive(Default)]
 struct State {
-    /// Start times of requested publications.
-    requested: HashMap<String, Instant>,
+    requested: HashMap<String, Request>,
     /// Ends of pauses after a publication.
     paused_until: HashMap<String, Instant>,
     running: HashSet<String>,
 }
 
+/// A requested publication.
+#[derive(Clone, Copy)]
+struct Request {
+    start: Instant,
+    /// Whether it does not wait for the end of a pause.
+    skips_pause: bool,
+}
+
 impl PublicationSchedule {
     /// Requests a publication of a job: now, or when its pause is over.
     pub(crate) fn request(&self, job: &str) {
+        self.add(job, false);
+    }
+
+    /// Requests a publication of a job now, also in a pause: it is the next step of the job.
+    pub(crate) fn request_now(&self, job: &str) {
+        self.add(job, true);
+    }
+
+    fn add(&self, job: &str, skips_pause: bool) {
         let mut state = self.state();
         let now = Instant::now();
-        let start = state.paused_until.get(job).map_or(now, |end| (*end).max(now));
-        let requested = state.requested.entry(job.to_owned());
-        requested.and_modify(|known| *known = (*known).min(start)).or_insert(start);
+        let pause_end = state.paused_until.get(job).copied().filter(|_| !skips_pause);
+        let start = pause_end.map_or(now, |end| end.max(now));
+        let request = state.requested.entry(job.to_owned()).or_insert(Request { start, skips_pause });
+        request.start = request.start.min(start);
+        request.skips_pause |= skips_pause;
         drop(state);
         self.changed.notify_one();
     }
@@ -41,8 +59,8 @@ impl PublicationSchedule {
     pub(super) fn start_next(&self, now: Instant) -> Option<String> {
         let mut state = self.state();
         let due =
-            state.requested.iter().filter(|(job, start)| **start <= now && !state.running.contains(*job));
-        let job = due.min_by_key(|(_, start)| **start).map(|(job, _)| job.clone())?;
+            state.requested.iter().filter(|(job, request)| request.start <= now && !state.running.contains(*job));
+        let job = due.min_by_key(|(_, request)| request.start).map(|(job, _)| job.clone())?;
         state.requested.remove(&job);
         state.running.insert(job.clone());
         Some(job)
@@ -56,8 +74,8 @@ impl PublicationSchedule {
         if let Some(pause) = pause {
             let end = Instant::now() + pause;
             state.paused_until.insert(job.to_owned(), end);
-            if let Some(start) = state.requested.get_mut(job) {
-                *start = (*start).max(end);
+            if let Some(request) = state.requested.get_mut(job).filter(|request| !request.skips_pause) {
+                request.start = request.start.max(end);
             }
         }
     }
@@ -72,7 +90,7 @@ impl PublicationSchedule {
     pub(super) fn next_start(&self) -> Option<Instant> {
         let state = self.state();
         let waiting = state.requested.iter().filter(|(job, _)| !state.running.contains(*job));
-        waiting.map(|(_, start)| *start).min()
+        waiting.map(|(_, request)| request.start).min()
     }
 
     /// Waits for a request.
@@ -105,5 +123,23 @@ mod tests {
         assert_eq!(schedule.start_next(next).as_deref(), Some("a"));
         schedule.finish("a", None);
         assert_eq!((schedule.start_next(next), schedule.next_start()), (None, None));
+    }
+
+    #[test]
+    fn request_now_does_not_wait_for_a_pause() {
+        let schedule = PublicationSchedule::default();
+        let pause = Some(Duration::from_secs(60));
+        schedule.request("a");
+        schedule.start_next(Instant::now());
+        schedule.request("a");
+        schedule.request_now("a");
+        assert_eq!(schedule.start_next(Instant::now()), None, "it is running");
+        schedule.finish("a", pause);
+        assert_eq!(schedule.start_next(Instant::now()).as_deref(), Some("a"), "requested while it ran");
+        schedule.finish("a", pause);
+        schedule.request("a");
+        assert_eq!(schedule.start_next(Instant::now()), None, "it is paused");
+        schedule.request_now("a");
+        assert_eq!(schedule.start_next(Instant::now()).as_deref(), Some("a"), "requested in its pause");
     }
 }

@@ -44,11 +44,12 @@ impl TaskCompleter {
         let presented = PresentedLease::parse(request.lease.as_ref())?;
         check_warnings(&request.warnings)?;
         let (locked, completion) = self.leases.lock(&presented, TaskRules::may_complete).await?;
-        if completion == Completion::Now {
-            self.complete_locked(locked, request).await?;
-        }
         // Also for a repetition: the first call may have been cut off between its commit and this.
-        self.publications.request(&presented.job);
+        if completion == Completion::Now && self.complete_locked(locked, request).await? {
+            self.publications.request_now(&presented.job);
+        } else {
+            self.publications.request(&presented.job);
+        }
         Ok(())
     }
 
@@ -72,11 +73,12 @@ impl TaskCompleter {
         }
     }
 
+    /// Returns whether the job has no unfinished task left, so that the publisher takes its next step.
     async fn complete_locked(
         &self,
         locked: LockedTask,
         request: &CompleteTaskRequest,
-    ) -> Result<(), TranscodeError> {
+    ) -> Result<bool, TranscodeError> {
         if locked.task.kind == TaskKind::Prepare {
             return Err(TranscodeError::field("lease", "is the lease of a task that was not planned"));
         }
@@ -92,6 +94,7 @@ impl TaskCompleter {
             create_tasks(&mut transaction, &plan.plan, &task.required_build).await?;
             transaction.fold_tasks().await?;
         }
+        let counts = transaction.task_counts().await?;
         transaction.request_publication(self.clock.now_millis()).await?;
         if transaction.add_warnings(&request.warnings, not_yet_reported).await? {
             self.changes.commit(transaction).await?;
@@ -101,7 +104,7 @@ impl TaskCompleter {
         self.progress.task_completed(&task);
         // A waiting task may take its place within its owner's limit.
         self.scheduler.request(&task.owner);
-        Ok(())
+        Ok(counts.encoding + counts.packaging == 0)
     }
 }
 
