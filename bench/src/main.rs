@@ -38,6 +38,9 @@ async fn main() -> anyhow::Result<()> {
     if options.wants("playable") {
         playable::measure(&mut figures, &options).await?;
     }
+    if options.wants("busy") {
+        playable::measure_busy(&mut figures, &options).await?;
+    }
     if options.wants("encode") {
         encode::measure(&mut figures, &options).await?;
     }

@@ -3,12 +3,14 @@
 use anyhow::{Context as _, bail, ensure};
 
 /// The groups, and whether they run by default.
-const GROUPS: [(&str, bool); 7] = [
+const GROUPS: [(&str, bool); 8] = [
     ("memory", true),
     ("calls", true),
     ("job", true),
     ("encode", true),
     ("playable", true),
+    // Takes some minutes.
+    ("busy", false),
     // Takes some minutes: it fills a database with a million jobs.
     ("dispatch", false),
     // Takes about twenty minutes, and needs root.

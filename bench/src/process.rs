@@ -64,11 +64,22 @@ pub fn children(pid: u32, name: &str) -> anyhow::Result<Vec<u32>> {
 
 /// Waits until a process has no child with this program name.
 pub async fn wait_until_childless(pid: u32, name: &str) -> anyhow::Result<()> {
+    wait_until(|| Ok(children(pid, name)?.is_empty())).await.with_context(|| format!("{name} does not end"))
+}
+
+/// Waits until a process has at least `count` children with this program name.
+pub async fn wait_until_children(pid: u32, name: &str, count: usize) -> anyhow::Result<()> {
+    wait_until(|| Ok(children(pid, name)?.len() >= count))
+        .await
+        .with_context(|| format!("{name} does not start"))
+}
+
+async fn wait_until(is_true: impl Fn() -> anyhow::Result<bool>) -> anyhow::Result<()> {
     for _ in 0..600 {
-        if children(pid, name)?.is_empty() {
+        if is_true()? {
             return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    bail!("{name} is still running after a minute")
+    bail!("waited for a minute")
 }

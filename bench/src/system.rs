@@ -17,6 +17,9 @@ pub const EMAIL: &str = "bench@example.org";
 /// Password of the user.
 pub const PASSWORD: &str = "a password for benches";
 
+/// Folder of that user's profile.
+const PROFILE: &str = "profile";
+
 /// A running system in a temporary folder.
 pub struct System {
     /// URL of the gateway.
@@ -41,9 +44,15 @@ impl System {
     pub async fn sign_up(folder: TempDir, server: String, process: Child) -> anyhow::Result<Self> {
         let system = Self { server, folder, program: reelmill::program()?, process };
         std::fs::write(system.path("password"), PASSWORD)?;
-        let password = system.path("password").display().to_string();
-        system.client(&["sign-up", "--json", "--email", EMAIL, "--password-file", &password]).await?;
+        system.add_user(PROFILE, EMAIL).await?;
         Ok(system)
+    }
+
+    /// Signs another user up, whose commands name `profile`.
+    pub async fn add_user(&self, profile: &str, email: &str) -> anyhow::Result<()> {
+        let password = self.path("password").display().to_string();
+        let args = ["sign-up", "--json", "--email", email, "--password-file", &password];
+        self.client_of(profile, &args).await.map(drop)
     }
 
     /// The temporary folder.
@@ -72,15 +81,24 @@ impl System {
 
     /// A client command, not yet started.
     pub fn command(&self, args: &[&str]) -> Command {
+        self.command_of(PROFILE, args)
+    }
+
+    fn command_of(&self, profile: &str, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(["--server", &self.server, "--profile-dir"]).arg(self.path("profile")).args(args);
+        command.args(["--server", &self.server, "--profile-dir"]).arg(self.path(profile)).args(args);
         command.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
         command
     }
 
     /// Runs a client command and returns its JSON output.
     pub async fn client(&self, args: &[&str]) -> anyhow::Result<Value> {
-        let output = self.command(args).output().await?;
+        self.client_of(PROFILE, args).await
+    }
+
+    /// The same of the user of a profile.
+    pub async fn client_of(&self, profile: &str, args: &[&str]) -> anyhow::Result<Value> {
+        let output = self.command_of(profile, args).output().await?;
         ensure!(output.status.success(), "{args:?} ended with {}", output.status);
         Ok(serde_json::from_slice(&output.stdout)?)
     }

@@ -7,7 +7,7 @@ use super::{
     input::{Input, input_args},
 };
 use crate::{
-    plan::{Plan, SEGMENT_SECONDS, WorkUnit},
+    plan::{AudioPart, Plan, SEGMENT_SECONDS, WorkUnit},
     probe::VideoRange,
 };
 
@@ -15,6 +15,10 @@ use crate::{
 const CMAF_FLAGS: &str = "+cmaf+frag_keyframe+empty_moov+default_base_moof+negative_cts_offsets+skip_trailer";
 /// Bit rate of an audio rendition that the plan does not have, bits per second.
 const DEFAULT_AUDIO_BIT_RATE: u32 = 128_000;
+
+/// Frames before a later part of audio that its encoder gets, too, and that are dropped: the first one is silence, and the
+/// encoder's choices for a frame depend on those before it.
+pub(super) const AUDIO_LEAD_FRAMES: u32 = 8;
 
 /// The first file descriptor that carries an output: 0 to 2 are the standard streams.
 pub const FIRST_FD: i32 = 3;
@@ -61,7 +65,7 @@ pub fn encode(plan: &Plan, unit: &WorkUnit, input: &Input<'_>) -> EncodeCommand 
     for &stream in &streams {
         let output = match stream {
             Stream::Rung(index) => rung_args(plan, unit, index),
-            Stream::Audio(index) => audio_args(plan, index),
+            Stream::Audio(index) => audio_args(plan, index, unit.audio_part),
             Stream::Subtitles(index) => subtitle_args(plan, index),
             Stream::Poster => {
                 let images = plan.poster_images();
@@ -129,10 +133,21 @@ fn rung_args(plan: &Plan, unit: &WorkUnit, index: usize) -> Vec<String> {
     args
 }
 
-fn audio_args(plan: &Plan, index: usize) -> Vec<String> {
+fn audio_args(plan: &Plan, index: usize, part: AudioPart) -> Vec<String> {
     let bit_rate = plan.audio.get(index).map_or(DEFAULT_AUDIO_BIT_RATE, |audio| audio.bit_rate);
+    let frames = part.frames().map(|frames| format!("-frames:a {frames}")).unwrap_or_default();
+    let (lead, continued) = if part.first_segment > 0 {
+        let fragment = part.first_segment + 1;
+        (
+            format!("-bsf:a noise=drop=lt(n\\,{AUDIO_LEAD_FRAMES})"),
+            format!("+frag_discont -fragment_index {fragment}"),
+        )
+    } else {
+        Default::default()
+    };
     words(&format!(
-        "-map [a{index}] -c:a aac -b:a {bit_rate} -f mp4 -movflags {CMAF_FLAGS} -frag_duration {SEGMENT_SECONDS}000000"
+        "-map [a{index}] -c:a aac -b:a {bit_rate} {frames} {lead} -f mp4 -movflags {CMAF_FLAGS}{continued} \
+         -frag_duration {SEGMENT_SECONDS}000000"
     ))
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AUDIO_SAMPLE_RATE, FRAME_TOLERANCE,
+    AUDIO_FRAME_SAMPLES, AUDIO_SAMPLE_RATE, AUDIO_SEGMENT_FRAMES, FRAME_TOLERANCE,
     chunks::{Chunk, is_short, segments_of},
     encoding::Encoding,
 };
@@ -15,11 +15,11 @@ use crate::{
 };
 
 /// Work of encoding audio, in pixels of video per second.
-const AUDIO_WORK_PIXELS: f64 = 30_000.0;
+pub(super) const AUDIO_WORK_PIXELS: f64 = 30_000.0;
 /// Pixels per second of the highest rung above which the lowest rung of the first chunk is a task of its own.
 const LARGE_PIXELS_PER_SECOND: f64 = 640.0 * 480.0 * 31.0;
 /// Sound of a video of at most this many seconds takes a few seconds to encode.
-const EXPRESS_SOUND_MAX_SECONDS: f64 = 300.0;
+pub(super) const EXPRESS_SOUND_MAX_SECONDS: f64 = 300.0;
 /// Assumed duration of a source that does not state one, seconds.
 const ASSUMED_SECONDS: f64 = 60.0;
 
@@ -146,8 +146,11 @@ pub struct WorkUnit {
     pub chunk: Option<usize>,
     /// Indices of the rungs to encode.
     pub rungs: Vec<usize>,
-    /// Indices of the audio renditions to encode, in full.
+    /// Indices of the audio renditions to encode.
     pub audio: Vec<usize>,
+    /// The part of them to encode.
+    #[serde(default)]
+    pub audio_part: AudioPart,
     /// Indices of the subtitle renditions to extract, in full.
     pub subtitles: Vec<usize>,
     /// Whether to extract the poster.
@@ -156,6 +159,34 @@ pub struct WorkUnit {
     pub thumbnails: bool,
     /// Lower numbers are needed sooner.
     pub priority: u32,
+}
+
+/// Consecutive segments of audio; by default all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AudioPart {
+    /// Index of its first segment.
+    pub first_segment: u32,
+    /// Number of segments. None: to the end of the audio.
+    pub segments: Option<u32>,
+}
+
+impl AudioPart {
+    /// Index of the encoded frame that it starts with.
+    pub(crate) fn first_frame(self) -> u32 {
+        self.first_segment * AUDIO_SEGMENT_FRAMES
+    }
+
+    /// Number of encoded frames. None: to the end of the audio.
+    pub(crate) fn frames(self) -> Option<u32> {
+        self.segments.map(|segments| segments * AUDIO_SEGMENT_FRAMES)
+    }
+
+    /// Seconds of audio, of a track of `duration` seconds.
+    fn seconds(self, duration: f64) -> f64 {
+        let seconds_of = |frames: u32| f64::from(frames * AUDIO_FRAME_SAMPLES) / f64::from(AUDIO_SAMPLE_RATE);
+        let rest = (duration - seconds_of(self.first_frame())).max(0.0);
+        self.frames().map_or(rest, |frames| seconds_of(frames).min(rest))
+    }
 }
 
 /// Whether encoding has more than a little to do each second: the first rung, the highest, has more pixels per second than
@@ -264,7 +295,8 @@ impl Plan {
     pub fn is_express(&self, unit: &WorkUnit) -> bool {
         let is_first = unit.priority == 0 && !self.is_single();
         let is_short_sound = unit.chunk.is_none()
-            && self.duration().is_some_and(|seconds| seconds <= EXPRESS_SOUND_MAX_SECONDS);
+            && (unit.audio_part.segments.is_some()
+                || self.duration().is_some_and(|seconds| seconds <= EXPRESS_SOUND_MAX_SECONDS));
         is_first || is_short_sound
     }
 
@@ -277,7 +309,7 @@ impl Plan {
     /// Estimated work of a work unit: pixels per second of each rendition, times its duration.
     pub fn work(&self, unit: &WorkUnit) -> f64 {
         let duration = self.source.duration.unwrap_or(ASSUMED_SECONDS);
-        let audio = unit.audio.len() as f64 * AUDIO_WORK_PIXELS * duration;
+        let audio = unit.audio.len() as f64 * AUDIO_WORK_PIXELS * unit.audio_part.seconds(duration);
         let Some((video, chunk)) = self.video.as_ref().zip(unit.chunk) else { return audio };
         let pixels: u64 =
             unit.rungs.iter().filter_map(|&rung| video.rungs.get(rung)).map(|rung| rung.size.pixels()).sum();

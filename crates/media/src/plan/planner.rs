@@ -7,7 +7,7 @@ use super::{
     model::{Plan, Poster, Rung, VideoPlan, is_large},
     renditions::{audio, subtitles},
     stills::{poster, thumbnails},
-    work_units::work_units,
+    work_units::{Tracks, work_units},
 };
 use crate::{
     geometry::Size,
@@ -24,6 +24,8 @@ const HIGH_RATE_ABOVE_FPS: f64 = 31.0;
 const B_FRAMES_MIN_FPS: f64 = 10.0;
 /// Version of the output from which tracks may start after zero.
 const PRESENTATION_OFFSET_VERSION: u32 = 2;
+/// Version of the output from which audio may be encoded in parts.
+const AUDIO_PARTS_VERSION: u32 = 5;
 /// At most this much audio is cut off at the start, seconds. Rather than cutting more, the first frame is moved earlier.
 const MAX_AUDIO_CUT_SECONDS: f64 = 0.045;
 /// ffmpeg's command line states times to the microsecond.
@@ -42,10 +44,15 @@ pub fn plan(source: &Source, options: &Options) -> Plan {
         }
         None => Poster { at_seconds: 0.0, size: Size { width: 640, height: 360 } },
     };
-    let is_duration_known =
-        source.video.as_ref().and_then(|video| video.duration).or(source.duration).is_some();
-    let work_units =
-        work_units(video.as_ref(), audio.len(), subtitles.len(), poster.at_seconds, is_duration_known);
+    let duration = source.video.as_ref().and_then(|video| video.duration).or(source.duration);
+    let work_units = work_units(&Tracks {
+        video: video.as_ref(),
+        audio: audio.len(),
+        subtitles: subtitles.len(),
+        poster_seconds: poster.at_seconds,
+        duration,
+        may_split_audio: source.output_version >= AUDIO_PARTS_VERSION,
+    });
     let reorder_frames = video.iter().flat_map(|video| &video.rungs).map(Rung::reorder_frames).max();
     Plan {
         presentation_offset_frames: reorder_frames

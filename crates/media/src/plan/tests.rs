@@ -2,7 +2,7 @@ use std::collections::HashSet;
 
 use proptest::prelude::*;
 
-use super::{Codec, Options, Plan, WorkUnit, plan};
+use super::{Codec, Options, Plan, WorkUnit, model::AUDIO_WORK_PIXELS, plan};
 use crate::{
     fragments::Shift,
     geometry::{Orientation, Size},
@@ -150,9 +150,19 @@ fn plan_video_of_one_segment_has_its_sound_in_the_first_work_unit() {
 }
 
 #[test]
-fn is_express_of_sound_of_long_video_is_false() {
-    let plan = plan(&source(1920, 1080, (25, 1), Some(400.0)), &options());
-    assert!(plan.is_express(&plan.work_units[0]) && !plan.is_express(&plan.work_units[1]));
+fn plan_long_video_has_its_first_sound_in_an_express_work_unit() {
+    let tracks = |seconds| {
+        let plan = plan(&source(1920, 1080, (25, 1), Some(seconds)), &options());
+        let tracks = plan.work_units.iter().filter(|unit| unit.chunk.is_none());
+        let seconds = |unit: &WorkUnit| plan.work(unit) / AUDIO_WORK_PIXELS;
+        tracks
+            .map(|unit| (unit.audio_part.segments, seconds(unit), plan.is_express(unit)))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(tracks(300.0), [(None, 300.0, true)]);
+    // Four segments of 188 frames of 1024 samples.
+    let first = 4.0 * 188.0 * 1024.0 / 48_000.0;
+    assert_eq!(tracks(400.0), [(Some(4), first, true), (None, 400.0 - first, false)]);
 }
 
 #[test]
@@ -335,7 +345,18 @@ proptest! {
         }
         prop_assert_eq!(covered.len(), video_plan.chunks.len() * video_plan.rungs.len());
         let total = |count: fn(&WorkUnit) -> usize| plan.work_units.iter().map(count).sum::<usize>();
-        prop_assert_eq!(total(|unit| unit.audio.len()), plan.audio.len());
+        let mut audio_parts = plan.work_units.iter().filter(|unit| !unit.audio.is_empty()).map(|unit| {
+            prop_assert_eq!(unit.audio.len(), plan.audio.len());
+            Ok(unit.audio_part)
+        });
+        let mut next = Some(0);
+        audio_parts.try_for_each(|part| {
+            let part = part?;
+            prop_assert_eq!(Some(part.first_segment), next);
+            next = part.segments.map(|segments| part.first_segment + segments);
+            Ok(())
+        })?;
+        prop_assert!(plan.audio.is_empty() || next.is_none(), "the last part has no end");
         prop_assert_eq!(total(|unit| usize::from(unit.poster)), 1);
         // The poster's frame is in the chunk of its work unit.
         let poster = plan.poster.as_ref().expect("poster").at_seconds;

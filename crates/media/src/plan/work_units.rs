@@ -1,18 +1,32 @@
 //! Divides the plan's work into tasks.
 
-use super::model::{VideoPlan, WorkUnit};
+use super::model::{AudioPart, EXPRESS_SOUND_MAX_SECONDS, VideoPlan, WorkUnit};
+
+/// Segments of the first part of long audio: enough to play until the rest is encoded.
+const FIRST_AUDIO_SEGMENTS: u32 = 4;
+
+/// What is divided into work units.
+pub(super) struct Tracks<'a> {
+    pub video: Option<&'a VideoPlan>,
+    /// Number of audio renditions.
+    pub audio: usize,
+    /// Number of subtitle renditions.
+    pub subtitles: usize,
+    /// Time of the poster, seconds.
+    pub poster_seconds: f64,
+    /// Seconds, if known.
+    pub duration: Option<f64>,
+    /// Whether the workers can encode audio in parts.
+    pub may_split_audio: bool,
+}
 
 /// The work units of a plan, in the order in which they are needed.
 ///
-/// They start with what makes the video playable: the first segment of the lowest rung, and the audio, which is never cut.
-/// The chunks follow; of a short video too, so that it is soon playable and all cores work on it. A video of one chunk is one work unit if it is small, or if its duration is not known.
-pub(super) fn work_units(
-    video: Option<&VideoPlan>,
-    audio: usize,
-    subtitles: usize,
-    poster_seconds: f64,
-    is_duration_known: bool,
-) -> Vec<WorkUnit> {
+/// They start with what makes the video playable: the first segment of the lowest rung, and the audio, of a long video its
+/// first segments. The chunks follow; of a short video too, so that it is soon playable and all cores work on it. A video of
+/// one chunk is one work unit if it is small, or if its duration is not known.
+pub(super) fn work_units(planned: &Tracks<'_>) -> Vec<WorkUnit> {
+    let &Tracks { video, audio, subtitles, poster_seconds, duration, may_split_audio } = planned;
     let tracks = WorkUnit {
         audio: (0..audio).collect(),
         subtitles: (0..subtitles).collect(),
@@ -32,7 +46,7 @@ pub(super) fn work_units(
         ..WorkUnit::default()
     };
     let splits_first = rungs.len() > 1 && video.is_large();
-    if video.chunks.len() == 1 && !(splits_first && is_duration_known) {
+    if video.chunks.len() == 1 && !(splits_first && duration.is_some()) {
         return vec![WorkUnit { audio: tracks.audio, subtitles: tracks.subtitles, priority: 0, ..chunk(0) }];
     }
     let mut first = WorkUnit { priority: 0, ..chunk(0) };
@@ -51,11 +65,26 @@ pub(super) fn work_units(
     }
     work_units.push(first);
     if has_own_tracks {
-        work_units.push(tracks);
+        let is_long = may_split_audio && duration.is_some_and(|seconds| seconds > EXPRESS_SOUND_MAX_SECONDS);
+        work_units.extend(if is_long { long_tracks(tracks) } else { vec![tracks] });
     }
     work_units.extend(rest_of_first);
     work_units.extend((1..video.chunks.len()).map(chunk));
     work_units
+}
+
+/// The first segments of long audio, and the rest, which reads the source from its start, too: the sound is as if it were
+/// encoded in one piece. Subtitles take as long as the rest.
+fn long_tracks(tracks: WorkUnit) -> Vec<WorkUnit> {
+    if tracks.audio.is_empty() {
+        return vec![tracks];
+    }
+    let first = AudioPart { first_segment: 0, segments: Some(FIRST_AUDIO_SEGMENTS) };
+    let rest = AudioPart { first_segment: FIRST_AUDIO_SEGMENTS, segments: None };
+    vec![
+        WorkUnit { audio_part: first, subtitles: Vec::new(), ..tracks.clone() },
+        WorkUnit { audio_part: rest, ..tracks },
+    ]
 }
 
 /// Whether the first frame at or after a time is in a chunk.

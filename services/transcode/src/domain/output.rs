@@ -64,8 +64,11 @@ impl AllowedOutputs {
                 allowed.inits.push(rung.id.clone());
             }
         }
+        let part = work_unit.audio_part;
+        let sequence = |segment: u32| i32::try_from(segment).unwrap_or(MAX_SEQUENCE);
+        let end = part.segments.map_or(MAX_SEQUENCE, |segments| sequence(part.first_segment + segments));
         for audio in work_unit.audio.iter().filter_map(|&index| plan.audio.get(index)) {
-            allowed.segments.push((audio.id.clone(), 0..MAX_SEQUENCE));
+            allowed.segments.push((audio.id.clone(), sequence(part.first_segment)..end));
             allowed.inits.push(audio.id.clone());
         }
         // The only task of a job also writes the progressive files: no PACKAGE tasks follow.

@@ -177,10 +177,13 @@ impl Aggregate {
                 renditions.push((rung.id.clone(), percent, frames as i64));
             }
         }
-        // Audio and subtitles are not cut into chunks: one work unit encodes all of a track.
+        // Audio of one or two parts, and subtitles, which one work unit extracts.
         let track = |id: &str, encodes: &dyn Fn(&WorkUnit) -> bool| {
-            let ratios = parts.iter().filter(|part| encodes(part.work_unit)).map(|part| part.ratio);
-            (id.to_owned(), ratios.fold(0.0, f64::max) * 100.0, 0)
+            let work = |work_unit: &WorkUnit| plan.work(work_unit).max(f64::MIN_POSITIVE);
+            let all: f64 = plan.work_units.iter().filter(|unit| encodes(unit)).map(work).sum();
+            let encoded = parts.iter().filter(|part| encodes(part.work_unit));
+            let done: f64 = encoded.map(|part| work(part.work_unit) * part.ratio).sum();
+            (id.to_owned(), if all > 0.0 { (done / all).min(1.0) * 100.0 } else { 0.0 }, 0)
         };
         for (index, audio) in plan.audio.iter().enumerate() {
             renditions.push(track(&audio.id, &|work_unit| work_unit.audio.contains(&index)));

@@ -39,6 +39,8 @@ use crate::{
     progress::ProgressTracker,
 };
 
+/// Pause of a job that is not playable yet: the missing segment is about to follow.
+const PAUSE_BEFORE_PLAYABLE: Duration = Duration::from_millis(100);
 /// Jobs published concurrently.
 const CONCURRENT_PUBLICATIONS: usize = 8;
 /// Timeout of one publication. The claim is then kept until it expires, so that no other process writes a newer
@@ -204,7 +206,7 @@ impl Publisher {
         let now = self.clock.now_millis();
         if !self.db.claim_publication(id, &self.process, now, now + CLAIM_TTL_MS).await? {
             self.schedule.request(id);
-            return Ok(Some(self.publish_interval));
+            return Ok(Some(self.pause(&details, 0)));
         }
         let known = self.known(id);
         let mut known = known.lock().await;
@@ -238,8 +240,16 @@ impl Publisher {
         } else {
             self.growing.publish(details, &plan, tracks, written).await?;
         }
-        let extra_seconds = tracks.max_segments() as f64 / SEGMENTS_PER_SECOND_OF_PAUSE;
-        Ok(self.publish_interval + Duration::from_secs_f64(extra_seconds))
+        Ok(self.pause(details, tracks.max_segments()))
+    }
+
+    /// The pause until the next publication of a job.
+    fn pause(&self, details: &JobDetails, segments: usize) -> Duration {
+        if details.row.playable_time.is_none() {
+            return PAUSE_BEFORE_PLAYABLE.min(self.publish_interval);
+        }
+        let extra_seconds = segments as f64 / SEGMENTS_PER_SECOND_OF_PAUSE;
+        self.publish_interval + Duration::from_secs_f64(extra_seconds)
     }
 
     fn known(&self, job: &str) -> Arc<tokio::sync::Mutex<Option<PublishedJob>>> {

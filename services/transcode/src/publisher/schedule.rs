@@ -58,8 +58,10 @@ impl PublicationSchedule {
     /// The next job whose publication is due at `now`; it counts as running until [`PublicationSchedule::finish`].
     pub(super) fn start_next(&self, now: Instant) -> Option<String> {
         let mut state = self.state();
-        let due =
-            state.requested.iter().filter(|(job, request)| request.start <= now && !state.running.contains(*job));
+        let due = state
+            .requested
+            .iter()
+            .filter(|(job, request)| request.start <= now && !state.running.contains(*job));
         let job = due.min_by_key(|(_, request)| request.start).map(|(job, _)| job.clone())?;
         state.requested.remove(&job);
         state.running.insert(job.clone());

@@ -1,9 +1,14 @@
 //! Graphs of audio renditions, and the poster of a file without video.
 
-use crate::plan::{AUDIO_SAMPLE_RATE, AudioRendition, Plan};
+use crate::{
+    command::encode::AUDIO_LEAD_FRAMES,
+    plan::{AUDIO_FRAME_SAMPLES, AUDIO_SAMPLE_RATE, AudioPart, AudioRendition, Plan},
+};
 
-/// Samples of silence that the AAC encoder writes before the first sample.
-const AAC_PRIMING_SAMPLES: u32 = 1024;
+/// Frames of silence that the AAC encoder writes before the first sample.
+const AAC_PRIMING_FRAMES: u32 = 1;
+/// Frames after a part that its encoder gets, too, to choose the transform lengths of the last ones.
+const LOOKAHEAD_FRAMES: u32 = 8;
 /// Sample rate of the waveform image, samples per second. The filter buffers all samples, so longer files get fewer.
 const WAVEFORM_SAMPLE_RATE: u32 = 8000;
 /// Sample rate of the waveform image of a file that is long or states no duration, samples per second.
@@ -16,19 +21,36 @@ const LONG_WAVEFORM_SECONDS: f64 = 3600.0;
 /// The encoder prepends one frame of silence. The same amount is cut off here, so that audio and video stay in sync
 /// without an edit list.
 ///
+/// A part that is not the first one starts a few frames earlier, which the command drops.
+///
 /// If the audio format changes in mid-stream, ffmpeg rebuilds the graph at each change. Then the graph must not fill up
 /// from zero, and must not cut by sample count.
-pub(super) fn graph(plan: &Plan, index: usize, audio: &AudioRendition, format_changes: bool) -> String {
+pub(super) fn graph(
+    plan: &Plan,
+    index: usize,
+    audio: &AudioRendition,
+    part: AudioPart,
+    format_changes: bool,
+) -> String {
     let layout = match audio.channels {
         1 => "mono",
         2 => "stereo",
         _ => "5.1",
     };
-    let (fill, priming) = if format_changes { ("", "start_pts") } else { (":first_pts=0", "start_sample") };
+    let (fill, unit) = if format_changes { ("", "pts") } else { (":first_pts=0", "sample") };
+    let lead = if part.first_segment > 0 { AUDIO_LEAD_FRAMES } else { 0 };
+    let start = (part.first_frame() + AAC_PRIMING_FRAMES - lead) * AUDIO_FRAME_SAMPLES;
+    let end = part.frames().map_or_else(
+        || format!("end={}", plan.end_seconds),
+        |frames| {
+            let end = part.first_frame() + frames + AAC_PRIMING_FRAMES + LOOKAHEAD_FRAMES;
+            format!("end_{unit}={}", end * AUDIO_FRAME_SAMPLES)
+        },
+    );
     format!(
         "[0:{}]aresample={AUDIO_SAMPLE_RATE}:async=1:min_hard_comp=0.04{fill},aformat=sample_fmts=fltp:channel_layouts={layout},\
-         atrim={priming}={AAC_PRIMING_SAMPLES}:end={}[a{index}]",
-        audio.index, plan.end_seconds
+         atrim=start_{unit}={start}:{end}[a{index}]",
+        audio.index
     )
 }
 

@@ -24,7 +24,7 @@ pub(super) fn graphs(plan: &Plan, unit: &WorkUnit, input: &Input<'_>, progress: 
         graphs.push(audio::poster_graph(plan));
     }
     let audio = unit.audio.iter().filter_map(|&index| {
-        Some(audio::graph(plan, index, plan.audio.get(index)?, input.audio_format_changes))
+        Some(audio::graph(plan, index, plan.audio.get(index)?, unit.audio_part, input.audio_format_changes))
     });
     graphs.extend(audio);
     graphs

@@ -77,7 +77,9 @@ impl LeasedEncodeTask {
     /// Sequence numbers of this work unit's segments, in a video of `total` segments.
     pub fn segment_range(&self, total: i32) -> std::ops::Range<i32> {
         let Some((video_plan, chunk)) = self.plan.video.as_ref().zip(self.work_unit.chunk) else {
-            return 0..total;
+            let part = self.work_unit.audio_part;
+            let end = part.segments.map_or(total, |segments| (part.first_segment + segments) as i32);
+            return (part.first_segment as i32).min(total)..end.min(total);
         };
         let first =
             |chunk: usize| video_plan.chunks.get(chunk).map_or(total, |chunk| chunk.first_segment as i32);

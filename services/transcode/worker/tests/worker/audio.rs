@@ -179,13 +179,16 @@ fn clip_with_broken_audio(seconds: u32) -> Clip {
 #[rstest]
 #[case::single_work_unit(6)]
 #[case::own_work_unit(42)]
+#[case::two_work_units(304)]
 #[tokio::test(flavor = "multi_thread")]
 async fn transcode_undecodable_audio_is_skipped_with_a_warning(#[case] seconds: u32) {
     let clip = clip_with_broken_audio(seconds);
     let job = Job::planned(&clip.file, &options(&[])).await;
     assert_eq!(job.plan.is_single(), seconds == 6);
     let done = job.run().await.expect("completed without audio");
-    assert_eq!(reasons(&done), [FailureKind::TrackSkipped]);
+    let parts = job.plan.work_units.iter().filter(|work_unit| !work_unit.audio.is_empty()).count();
+    // The service keeps one warning of each reason.
+    assert_eq!(reasons(&done), vec![FailureKind::TrackSkipped; parts]);
     assert_eq!(job.frames("72p"), seconds * 25);
     assert!(job.track("audio-0").segments.is_empty());
 }
@@ -236,6 +239,69 @@ async fn transcode_audio_with_broken_cover_plays() {
     let done = job.run().await.expect("done");
     assert_audio_only(&job, 10.0);
     assert!(reasons(&done).iter().all(|reason| *reason == FailureKind::TrackSkipped), "{:?}", reasons(&done));
+}
+
+/// A video of 304 s with a tone of `seconds`, whose first four segments are a part of their own.
+async fn transcoded_long_audio(seconds: u32) -> Job {
+    let clip = Clip::new(
+        "long.mp4",
+        &format!(
+            "-f lavfi -i testsrc2=s=128x72:r=5:d=304 -f lavfi -i sine=440:d={seconds}:r=44100 {ENCODE} -c:a aac -b:a 192k"
+        ),
+    );
+    let job = transcoded(&clip.file, &options(&[])).await;
+    let parts = job.plan.work_units.iter().filter(|work_unit| !work_unit.audio.is_empty());
+    assert_eq!(parts.map(|part| part.audio_part.first_segment).collect::<Vec<_>>(), [0, 4]);
+    job
+}
+
+/// What is left of a tone of 440 Hz, without the tone itself: root mean square over its amplitude.
+fn distortion(samples: &[f32]) -> f64 {
+    let step = TAU * 440.0 / 48_000.0;
+    let waves = |index: usize| (step * index as f64).sin_cos();
+    let scale = 2.0 / samples.len() as f64;
+    let (sin, cos) = samples.iter().enumerate().fold((0.0, 0.0), |(sin, cos), (index, &sample)| {
+        let wave = waves(index);
+        (sin + scale * f64::from(sample) * wave.0, cos + scale * f64::from(sample) * wave.1)
+    });
+    let residual = samples.iter().enumerate().map(|(index, &sample)| {
+        let wave = waves(index);
+        (f64::from(sample) - sin * wave.0 - cos * wave.1).powi(2)
+    });
+    (residual.sum::<f64>() / samples.len() as f64).sqrt() / sin.hypot(cos)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transcode_long_audio_in_two_parts_is_continuous() {
+    let job = transcoded_long_audio(304).await;
+    let track = job.track("audio-0");
+    assert!((duration(&track) - 304.0).abs() < 0.05, "{}", duration(&track));
+    for pair in track.segments.windows(2) {
+        assert!((pair[0].start + pair[0].seconds - pair[1].start).abs() < 0.001, "{pair:?}");
+        assert!((pair[0].seconds - 188.0 * 1024.0 / 48_000.0).abs() < 0.001, "{pair:?}");
+    }
+    let audio = job.joined("audio-0");
+    let samples = decode(&audio, "-map 0:a:0 -t 30 -af pan=mono|c0=c0 -ar 48000 -f f32le -");
+    let samples: Vec<f32> = samples
+        .chunks_exact(4)
+        .map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]))
+        .collect();
+    // 2400 samples are 22 periods.
+    let boundary = 4 * 188 * 1024;
+    let around = |at: usize| distortion(&samples[at - 1200..at + 1200]);
+    // The encoder's noise, in both parts.
+    let noise = (1..25).map(|second| around(48_000 * second)).fold(0.0, f64::max);
+    for at in (boundary - 2048..=boundary + 2048).step_by(512) {
+        assert!(around(at) < noise * 1.5, "{at}: {} {noise}", around(at));
+    }
+    assert!(noise < 0.03, "{noise}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transcode_audio_that_ends_in_its_first_part_is_complete() {
+    let job = transcoded_long_audio(5).await;
+    assert!((duration(&job.track("audio-0")) - 5.0).abs() < 0.05);
+    assert_eq!(job.frames("72p"), 304 * 5);
 }
 
 /// Broadcasts change between stereo and surround, for example for advertisements.

@@ -176,9 +176,10 @@ fn classify(
     encoded: &Encoded,
     request: &EncodeRequest<'_>,
 ) -> Result<ExitStatus, Failure> {
-    // A later chunk is empty if the file ends earlier than its container states.
+    // A later chunk is empty if the file ends earlier than its container states, and a later part of audio if that ends
+    // before the video.
     let has_only_subtitles = request.work_unit.rungs.is_empty() && request.work_unit.audio.is_empty();
-    let may_be_empty = request.is_later_chunk() || has_only_subtitles;
+    let may_be_empty = request.is_later_chunk() || request.is_later_audio() || has_only_subtitles;
     exit_status::classify_encode(exit, is_empty(encoded, request), may_be_empty, host_memory::is_low())
 }
 

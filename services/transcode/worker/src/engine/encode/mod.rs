@@ -25,12 +25,16 @@ pub(crate) async fn encode(
     uploads: &UploadContext,
 ) -> Result<(Encoded, Vec<Failure>), Failure> {
     let plan = request.plan;
+    let is_later_audio = request.is_later_audio();
     let is_first = request.work_unit.priority == 0;
     let (encoded, mut warnings) = fallback::encode_decodable_tracks(request, uploads).await?;
-    if encoded.audio.iter().any(|(_, track)| track.segments == 0) {
+    // Audio that ends before its later part is complete.
+    let is_audio_missing =
+        (!is_later_audio || encoded.is_damaged) && encoded.audio.iter().any(|(_, track)| track.segments == 0);
+    if is_audio_missing {
         warnings.push(warnings::track_skipped("audio"));
     }
-    if encoded.is_damaged {
+    if encoded.is_damaged && !(is_audio_missing && encoded.rungs.is_empty()) {
         warnings.push(warnings::partly_damaged());
     }
     // Once per job, not once per work unit.

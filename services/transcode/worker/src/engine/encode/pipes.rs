@@ -89,6 +89,7 @@ impl PipeReaders<'_> {
         let plan = self.request.plan;
         let id = plan.audio.get(index).map_or("", |audio| &audio.id);
         TrackSpec {
+            first_segment: self.request.work_unit.audio_part.first_segment,
             audio_progress: Some(self.request.progress.clone()),
             // The same for all: any track may replace the default one if that cannot be decoded.
             shift: plan.audio_shift(),

@@ -42,6 +42,11 @@ impl EncodeRequest<'_> {
         self.work_unit.chunk.is_some_and(|chunk| chunk > 0)
     }
 
+    /// Whether the audio is a part that is not the first one.
+    pub(crate) fn is_later_audio(&self) -> bool {
+        self.work_unit.audio_part.first_segment > 0
+    }
+
     /// Whether the chunk is in the middle of the video.
     pub(crate) fn is_middle_chunk(&self) -> bool {
         self.is_later_chunk() && self.chunk().is_some_and(|chunk| chunk.frames.is_some())
