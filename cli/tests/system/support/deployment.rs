@@ -246,6 +246,7 @@ impl Backends {
         set("OBJECTS__ACCESS_KEY_ID", objects.access_key_id().to_owned());
         set("OBJECTS__SECRET_ACCESS_KEY", objects.secret_access_key().to_owned());
         set("WORKER__SCRATCH_DIR", folder.join("scratch").display().to_string());
+        set("WORKER__DRAIN_SECONDS", "5".to_owned());
         set("DATA__DIR", folder.join("data").display().to_string());
         Self { postgres, redis, sqs, _objects: objects, variables }
     }
