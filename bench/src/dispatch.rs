@@ -9,15 +9,16 @@ use std::{
 use anyhow::{Context as _, bail};
 use reelmill_mesh::{Channel, MeshKey};
 use reelmill_proto::transcode::{
-    CompleteTaskRequest, CreateJobRequest, PlanJobRequest, StartTaskRequest, StartTaskResponse, TaskClass,
-    start_task_response::Work, transcode_service_client::TranscodeServiceClient,
-    worker_service_client::WorkerServiceClient,
+    CompleteTaskRequest, CreateJobRequest, PlanJobRequest, RegisterWorkerRequest, StartTaskRequest,
+    StartTaskResponse, TaskClass, start_task_response::Work,
+    transcode_service_client::TranscodeServiceClient, worker_service_client::WorkerServiceClient,
 };
 use reelmill_testkit::Postgres;
 use serde_json::json;
 use tokio::{process::Child, sync::Mutex};
 
 use crate::{
+    database_rows::Rows,
     figures::{Figures, Goal},
     reelmill,
 };
@@ -28,11 +29,17 @@ const CALLERS: usize = 8;
 /// Pairs that are measured, and pairs before them.
 const PAIRS: usize = 3000;
 const WARM_UP_PAIRS: usize = 500;
-const OWNERS: u32 = 1000;
 /// Least rate with the large database, relative to that with the small one.
 const RATE_GOAL: f64 = 0.8;
 /// How long the first task may take to be leased: owners are queued by the sweep over the backlog.
 const START_LIMIT: Duration = Duration::from_secs(120);
+
+/// A kind of database.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Postgres,
+    Sqlite,
+}
 
 /// Rows of a database, and what was measured with it.
 struct Measured {
@@ -41,31 +48,48 @@ struct Measured {
     pair_p99_millis: f64,
 }
 
-/// The dispatcher on Postgres. The rows are copies of those of one job that was planned by its calls.
+/// The dispatcher on Postgres and on SQLite. The rows are copies of those of one job that was planned by its calls.
 pub async fn measure(figures: &mut Figures) -> anyhow::Result<()> {
-    let mut measured_with = async |finished: u32, waiting: u32| {
-        let measured = measure_with(finished, waiting).await?;
-        let name = format!("{finished} finished and {waiting} waiting jobs");
+    measure_database(figures, Kind::Postgres, [(1000, 10_000), (1_000_000, 100_000)]).await?;
+    measure_database(figures, Kind::Sqlite, [(1000, 10_000), (100_000, 100_000)]).await
+}
+
+async fn measure_database(figures: &mut Figures, kind: Kind, sizes: [(u32, u32); 2]) -> anyhow::Result<()> {
+    let mut rates = Vec::new();
+    for (finished, waiting) in sizes {
+        let measured = measure_with(kind, finished, waiting).await?;
+        let name = format!("{kind:?}, {finished} finished and {waiting} waiting jobs");
         figures.record(&format!("claim + complete, {name}"), measured.pairs_per_second, "pairs/s", None)?;
         figures.record(&format!("p99 of a claim, {name}"), measured.lease_p99_millis, "ms", None)?;
         figures.record(&format!("p99 of a pair, {name}"), measured.pair_p99_millis, "ms", None)?;
-        anyhow::Ok(measured)
-    };
-    let small = measured_with(1000, 10_000).await?;
-    let large = measured_with(1_000_000, 100_000).await?;
-    let ratio = large.pairs_per_second / small.pairs_per_second;
-    figures.record("claim + complete: large over small database", ratio, "x", Some(Goal::AtLeast(RATE_GOAL)))
+        rates.push(measured.pairs_per_second);
+    }
+    let ratio = rates[1] / rates[0];
+    let name = format!("claim + complete, {kind:?}: large over small database");
+    figures.record(&name, ratio, "x", Some(Goal::AtLeast(RATE_GOAL)))
 }
 
-async fn measure_with(finished: u32, waiting: u32) -> anyhow::Result<Measured> {
+async fn measure_with(kind: Kind, finished: u32, waiting: u32) -> anyhow::Result<Measured> {
     let folder = tempfile::tempdir()?;
-    let postgres = Postgres::start().await?;
-    let database = postgres.create_database("transcode").await?;
+    let postgres = match kind {
+        Kind::Postgres => Some(Postgres::start().await?),
+        Kind::Sqlite => None,
+    };
+    let database = match &postgres {
+        Some(postgres) => postgres.create_database("transcode").await?,
+        None => format!("sqlite://{}?mode=rwc", folder.path().join("transcode.db").display()),
+    };
     let template = {
         let dispatcher = Dispatcher::start(folder.path(), &database).await?;
-        dispatcher.plan_template().await?
+        let template = dispatcher.plan_template().await?;
+        dispatcher.stop().await?;
+        template
     };
-    postgres.execute("transcode", &fill(&template, finished, waiting)).await?;
+    let rows = Rows { template: &template, finished, waiting, waiting_state: "RUNNING", required_build: "" };
+    match &postgres {
+        Some(postgres) => postgres.execute("transcode", &rows.postgres()).await?,
+        None => rows.insert_into_sqlite(&database).await?,
+    }
     let dispatcher = Dispatcher::start(folder.path(), &database).await?;
     let first = dispatcher.first_task().await?;
     dispatcher.complete(&first).await?;
@@ -83,18 +107,26 @@ fn percentile_99(mut millis: Vec<f64>) -> anyhow::Result<f64> {
 }
 
 /// A transcode role as a process of its own.
-struct Dispatcher {
-    _process: Child,
-    jobs: TranscodeServiceClient<Channel>,
-    tasks: WorkerServiceClient<Channel>,
+pub(crate) struct Dispatcher {
+    process: Child,
+    pub jobs: TranscodeServiceClient<Channel>,
+    pub tasks: WorkerServiceClient<Channel>,
 }
 
 impl Dispatcher {
-    async fn start(folder: &Path, database: &str) -> anyhow::Result<Self> {
-        let address = format!("unix://{}", folder.join("transcode.sock").display());
+    pub async fn start(folder: &Path, database: &str) -> anyhow::Result<Self> {
+        Self::start_with(folder, database, Vec::new()).await
+    }
+
+    /// The same with more environment variables; they replace those with the same names.
+    pub async fn start_with(
+        folder: &Path,
+        database: &str,
+        more: Vec<(&str, String)>,
+    ) -> anyhow::Result<Self> {
         let variables = [
             ("REELMILL_TRANSCODE__DATABASE_URL", database.to_owned()),
-            ("REELMILL_TRANSCODE__LISTEN", address.clone()),
+            ("REELMILL_TRANSCODE__LISTEN", address(folder)),
             ("REELMILL_SECRETS__MESH_KEY", MESH_KEY.to_owned()),
             ("REELMILL_SHARED_STATE__URL", "memory:bench".to_owned()),
             ("REELMILL_DATA__DIR", folder.join("data").display().to_string()),
@@ -103,17 +135,41 @@ impl Dispatcher {
             ("REELMILL_OBJECTS__ACCESS_KEY_ID", "key".to_owned()),
             ("REELMILL_OBJECTS__SECRET_ACCESS_KEY", "secret".to_owned()),
         ];
-        let variables: Vec<_> = variables.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let variables = variables.into_iter().chain(more);
+        let variables: Vec<_> = variables.map(|(key, value)| (key.to_owned(), value)).collect();
         let process = reelmill::spawn(folder, &["transcode"], &variables, &folder.join("transcode.log"))?;
-        let key = MeshKey::new(MESH_KEY)?;
-        let channel = Channel::lazy(&address, &key, "bench")?;
+        let channel = connect(folder)?;
         let jobs = TranscodeServiceClient::new(channel.clone());
         let tasks = WorkerServiceClient::new(channel);
-        Ok(Self { _process: process, jobs, tasks })
+        Ok(Self { process, jobs, tasks })
+    }
+
+    /// Id of the process.
+    pub fn pid(&self) -> anyhow::Result<u32> {
+        self.process.id().context("the transcode role has ended")
+    }
+
+    /// Kills the process, so that its database can be changed.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.process.kill().await?;
+        Ok(())
+    }
+
+    /// Registers a worker of the encoder build that the template was planned for.
+    pub async fn register_worker(&self) -> anyhow::Result<()> {
+        let request = RegisterWorkerRequest {
+            name: "bench".to_owned(),
+            encoder_build: ENCODER_BUILD.to_owned(),
+            bulk_slots: 1,
+            express_slots: 1,
+            ..RegisterWorkerRequest::default()
+        };
+        self.tasks.clone().register_worker(request).await?;
+        Ok(())
     }
 
     /// Creates and plans a job of two work units; returns its id. The first task is left leased.
-    async fn plan_template(&self) -> anyhow::Result<String> {
+    pub async fn plan_template(&self) -> anyhow::Result<String> {
         let request = CreateJobRequest {
             video: "videos/template".to_owned(),
             owner: "users/template".to_owned(),
@@ -132,7 +188,7 @@ impl Dispatcher {
         Ok(job.trim_start_matches("jobs/").to_owned())
     }
 
-    async fn start_task(
+    pub async fn start_task(
         &self,
         class: TaskClass,
         wait: Duration,
@@ -202,8 +258,19 @@ impl Dispatcher {
     }
 }
 
+fn address(folder: &Path) -> String {
+    format!("unix://{}", folder.join("transcode.sock").display())
+}
+
+/// One more connection to the role that was started in this folder.
+pub(crate) fn connect(folder: &Path) -> anyhow::Result<Channel> {
+    Ok(Channel::lazy(&address(folder), &MeshKey::new(MESH_KEY)?, "bench")?)
+}
+
 /// Repeats a call until the role listens.
-async fn retry<T>(call: impl AsyncFn() -> Result<tonic::Response<T>, tonic::Status>) -> anyhow::Result<T> {
+pub(crate) async fn retry<T>(
+    call: impl AsyncFn() -> Result<tonic::Response<T>, tonic::Status>,
+) -> anyhow::Result<T> {
     for _ in 0..300 {
         match call().await {
             Ok(response) => return Ok(response.into_inner()),
@@ -231,77 +298,4 @@ fn source() -> anyhow::Result<Vec<u8>> {
     let probed = json!({ "streams": [video], "format": { "format_name": "mov", "duration": "60" } });
     let source = reelmill_media::probe::parse(probed.to_string().as_bytes());
     Ok(serde_json::to_vec(&source.map_err(|failure| anyhow::anyhow!(failure.message))?)?)
-}
-
-/// SQL that copies the template's rows: finished jobs without anything else, and running jobs of which one task waits.
-/// Another one counts as unfinished, so that completing the task does not finish the job.
-fn fill(template: &str, finished: u32, waiting: u32) -> String {
-    // A column is copied unless it is changed.
-    let copy = |table: &str, changes: &[(&str, &str)], count: u32, condition: &str| {
-        let changes: serde_json::Map<_, _> =
-            changes.iter().map(|(column, sql)| ((*column).to_owned(), json!(sql))).collect();
-        format!(
-            "DO $copy$ BEGIN EXECUTE (SELECT 'INSERT INTO {table} SELECT ' || string_agg(COALESCE(
-                 $json${changes}$json$::jsonb ->> column_name, 't.' || quote_ident(column_name)), ', ' ORDER BY ordinal_position)
-                 || $sql$ FROM {table} t, generate_series(1, {count}) n WHERE {condition}$sql$
-             FROM information_schema.columns WHERE table_name = '{table}'); END $copy$;",
-            changes = serde_json::Value::Object(changes)
-        )
-    };
-    let owner = format!("'owner' || n % {OWNERS}");
-    let job = |name: &'static str, state: &'static str, end_time: &'static str| {
-        [
-            ("id", name),
-            ("request_id", name),
-            ("video", "'videos/' || n"),
-            ("owner", owner.as_str()),
-            ("state", state),
-            ("shard", "n % 64"),
-            ("revision", "n"),
-            ("unpublished_since", "NULL"),
-            ("cleanup_time", "NULL"),
-            ("end_time", end_time),
-        ]
-    };
-    let task = [
-        ("id", "'w' || n || 'g0t1'"),
-        ("job_id", "'w' || n"),
-        ("owner", owner.as_str()),
-        ("state", "'WAITING'"),
-        ("start_nonce", "NULL"),
-        ("fencing_token", "0"),
-        ("lease_expire_time", "0"),
-        ("virtual_start", "0"),
-        ("class", "'BULK'"),
-        ("required_build", "''"),
-    ];
-    let unfinished = [
-        ("id", "'w' || n || 'g0t0'"),
-        ("job_id", "'w' || n"),
-        ("state", "'CANCELLED'"),
-        ("start_nonce", "NULL"),
-    ];
-    let is_template = format!("t.id = '{template}'");
-    let of_template = format!("t.job_id = '{template}'");
-    // Indexes are built at the end, which is faster.
-    let saved = "CREATE TEMP TABLE saved AS SELECT indexname, indexdef FROM pg_indexes
-         WHERE tablename IN ('jobs', 'tasks') AND indexname LIKE ANY ('{jobs_by_%,tasks_by_%}');
-         SET maintenance_work_mem = '256MB';
-         DO $$ DECLARE i record; BEGIN FOR i IN SELECT * FROM saved LOOP EXECUTE 'DROP INDEX ' || i.indexname; END LOOP;
-         END $$;";
-    let restored = "DO $$ DECLARE i record; BEGIN FOR i IN SELECT * FROM saved LOOP EXECUTE i.indexdef; END LOOP; END $$;";
-    let statements = [
-        saved.to_owned(),
-        copy("jobs", &job("'f' || n", "'SUCCEEDED'", "n"), finished, &is_template),
-        copy("jobs", &job("'w' || n", "'RUNNING'", "NULL"), waiting, &is_template),
-        copy("plans", &[("job_id", "'w' || n")], waiting, &of_template),
-        copy("tasks", &task, waiting, &format!("{of_template} AND t.task_index = 1")),
-        copy("tasks", &unfinished, waiting, &format!("{of_template} AND t.task_index = 0")),
-        format!("UPDATE revision_counters SET revision = {};", finished.max(waiting) + 10),
-        format!("DELETE FROM tasks WHERE job_id = '{template}';"),
-        format!("DELETE FROM jobs WHERE id = '{template}';"),
-        restored.to_owned(),
-        "ANALYZE;".to_owned(),
-    ];
-    statements.join("\n")
 }

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, bail};
-use reelmill_testkit::{Redis, SeaweedFs};
+use reelmill_testkit::{Redis, SeaweedFs, Sqs};
 use tokio::process::Child;
 
 use crate::{quota::Quota, reelmill, system::System};
@@ -27,9 +27,25 @@ pub struct Worker {
 impl DistributedSystem {
     /// Starts everything except workers.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_with(Vec::new()).await
+    }
+
+    /// The same with a queue of an SQS server.
+    pub async fn start_with_sqs(sqs: &Sqs) -> anyhow::Result<Self> {
+        let settings = [
+            ("URL", sqs.queue_url("tasks")),
+            ("ACCESS_KEY_ID", sqs.access_key_id().to_owned()),
+            ("SECRET_ACCESS_KEY", sqs.secret_access_key().to_owned()),
+            ("REGION", sqs.region().to_owned()),
+        ];
+        Self::start_with(settings.map(|(key, value)| (format!("REELMILL_QUEUE__{key}"), value)).into()).await
+    }
+
+    async fn start_with(settings: Vec<(String, String)>) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let (redis, object_store) = tokio::try_join!(Redis::start(), SeaweedFs::start())?;
-        let variables = variables(folder.path(), &redis, &object_store);
+        let mut variables = variables(folder.path(), &redis, &object_store);
+        variables.extend(settings);
         let mut roles = Vec::new();
         for name in ["auth", "transcode", "upload-service"] {
             let log = folder.path().join(format!("{name}.log"));

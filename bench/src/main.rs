@@ -3,19 +3,23 @@
 
 mod calls;
 mod clips;
+mod database_rows;
 mod dispatch;
 mod distributed;
 mod encode;
 mod ffmpeg;
 mod figures;
 mod job;
+mod long_video;
 mod memory;
 mod options;
 mod playable;
 mod process;
 mod quota;
 mod reelmill;
+mod start;
 mod system;
+mod watchers;
 mod workers;
 
 use figures::Figures;
@@ -41,11 +45,20 @@ async fn main() -> anyhow::Result<()> {
     if options.wants("busy") {
         playable::measure_busy(&mut figures, &options).await?;
     }
+    if options.wants("start") {
+        start::measure(&mut figures, &options).await?;
+    }
     if options.wants("encode") {
         encode::measure(&mut figures, &options).await?;
     }
     if options.wants("dispatch") {
         dispatch::measure(&mut figures).await?;
+    }
+    if options.wants("long") {
+        long_video::measure(&mut figures).await?;
+    }
+    if options.wants("watchers") {
+        watchers::measure(&mut figures).await?;
     }
     if options.wants("workers") {
         workers::measure(&mut figures, &options).await?;

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, bail, ensure};
 
 /// The groups, and whether they run by default.
-const GROUPS: [(&str, bool); 8] = [
+const GROUPS: [(&str, bool); 11] = [
     ("memory", true),
     ("calls", true),
     ("job", true),
@@ -11,8 +11,13 @@ const GROUPS: [(&str, bool); 8] = [
     ("playable", true),
     // Takes some minutes.
     ("busy", false),
+    ("start", false),
     // Takes some minutes: it fills a database with a million jobs.
     ("dispatch", false),
+    // Takes some minutes: a video of 12 hours.
+    ("long", false),
+    // Takes a minute.
+    ("watchers", false),
     // Takes about twenty minutes, and needs root.
     ("workers", false),
 ];

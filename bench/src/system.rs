@@ -33,7 +33,11 @@ pub struct System {
 impl System {
     /// Starts `reelmill up`: all roles in one process.
     pub async fn start() -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir()?;
+        Self::start_in(tempfile::tempdir()?).await
+    }
+
+    /// The same in a folder that may have data.
+    pub async fn start_in(folder: TempDir) -> anyhow::Result<Self> {
         let log = folder.path().join("log");
         let mut process = reelmill::spawn(folder.path(), &["up", "--listen", "127.0.0.1:0"], &[], &log)?;
         let server = reelmill::server_url(&mut process).await?;

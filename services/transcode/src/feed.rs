@@ -132,9 +132,14 @@ impl JobFeed {
         let hub = Arc::clone(&self.hub);
         // Subscribe before reading the backlog: duplicates are possible, gaps are not.
         let changes = hub.all.subscribe();
-        let mut backlog = hub.db.running_jobs_unchanged_since(&revisions).await?;
-        backlog.reverse();
-        let watcher = AllJobsWatcher { hub, changes, revisions, backlog, is_reading_backlog: true };
+        let watcher = AllJobsWatcher {
+            hub,
+            changes,
+            revisions,
+            backlog: Vec::new(),
+            last_running: Some(String::new()),
+            is_reading_backlog: true,
+        };
         Ok(Box::pin(stream::try_unfold(watcher, |mut watcher| async move {
             let change = watcher.next().await?;
             Ok(change.map(|change| (change, watcher)))
@@ -264,6 +269,8 @@ struct AllJobsWatcher {
     revisions: ShardRevisions,
     /// Read but not sent, the latest first.
     backlog: Vec<JobDetails>,
+    /// Id of the last running job that was read; none when all were read.
+    last_running: Option<String>,
     is_reading_backlog: bool,
 }
 
@@ -273,6 +280,10 @@ impl AllJobsWatcher {
         loop {
             if let Some(details) = self.backlog.pop() {
                 return Ok(Some(Arc::new(self.hub.progress.watch_jobs_response(&details))));
+            }
+            if let Some(last) = self.last_running.take() {
+                self.read_running_jobs(&last).await?;
+                continue;
             }
             if self.is_reading_backlog {
                 self.read_backlog().await?;
@@ -286,6 +297,16 @@ impl AllJobsWatcher {
                 Err(broadcast::error::RecvError::Closed) => return Ok(None),
             }
         }
+    }
+
+    /// Reads the page of running jobs after an id. Those that have changed follow with the other changes.
+    async fn read_running_jobs(&mut self, last: &str) -> Result<(), TranscodeError> {
+        let mut running = self.hub.db.running_jobs(last, PAGE_SIZE).await?;
+        self.last_running = running.last().map(|details| details.row.id.clone());
+        running.retain(|details| details.row.revision <= self.revisions.get(details.row.shard));
+        running.reverse();
+        self.backlog = running;
+        Ok(())
     }
 
     /// Reads a page of changes of the first shard that has any.

@@ -33,7 +33,7 @@ mod warnings;
 mod worker_service;
 mod workers;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 pub use config::TranscodeConfig;
 pub use error::TranscodeError;
@@ -243,6 +243,7 @@ impl Transcode {
                 progress: Arc::clone(&progress),
                 scheduler: Arc::clone(&scheduler),
                 replan_after: config.replan_after,
+                last_jobs: Mutex::default(),
             },
             clock: clock.clone(),
             signal: sweeper_signal,

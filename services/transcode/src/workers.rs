@@ -1,6 +1,10 @@
 //! Registered workers, and the jobs that wait for an encoder build that none of them has.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use reelmill_platform::clock::{Clock, duration_millis};
 use reelmill_proto::{
@@ -95,10 +99,12 @@ pub(crate) struct StrandedJobs {
     pub(crate) scheduler: Arc<Scheduler>,
     /// How long a job of which nothing is done waits for its build.
     pub(crate) replan_after: Duration,
+    /// The last job that was looked at of each build, to continue after it.
+    pub(crate) last_jobs: Mutex<HashMap<String, String>>,
 }
 
 impl StrandedJobs {
-    /// Restarts the jobs that have waited long enough, and notes on the others what they wait for.
+    /// Looks at the next jobs of each build that no worker has, at most a page: there may be very many. Restarts the jobs that have waited long enough, and notes on the others what they wait for.
     pub(crate) async fn sweep(&self, now: i64) -> Result<(), TranscodeError> {
         self.db.delete_workers_before(now - duration_millis(FORGOTTEN_AFTER)).await?;
         for build in self.db.required_builds().await? {
@@ -106,19 +112,30 @@ impl StrandedJobs {
             if !is_gone(last_seen, now) {
                 continue;
             }
-            let mut last = String::new();
-            loop {
-                let jobs = self.db.jobs_of_build(&build, &last).await?;
-                let Some(last_job) = jobs.last() else { break };
-                last.clone_from(last_job);
-                for job in jobs {
-                    if let Err(error) = self.handle(&job, &build, now - last_seen, now).await {
-                        tracing::warn!(job, %error, "a job without its encoder build was not handled");
-                    }
+            for job in self.next_jobs(&build).await? {
+                if let Err(error) = self.handle(&job, &build, now - last_seen, now).await {
+                    tracing::warn!(job, %error, "a job without its encoder build was not handled");
                 }
             }
         }
         Ok(())
+    }
+
+    /// The jobs of a build after those of the last sweep; after the last job the first ones again.
+    async fn next_jobs(&self, build: &str) -> Result<Vec<String>, TranscodeError> {
+        let last = self.last_jobs().remove(build).unwrap_or_default();
+        let mut jobs = self.db.jobs_of_build(build, &last).await?;
+        if jobs.is_empty() && !last.is_empty() {
+            jobs = self.db.jobs_of_build(build, "").await?;
+        }
+        if let Some(last) = jobs.last() {
+            self.last_jobs().insert(build.to_owned(), last.clone());
+        }
+        Ok(jobs)
+    }
+
+    fn last_jobs(&self) -> MutexGuard<'_, HashMap<String, String>> {
+        self.last_jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn handle(&self, job: &str, build: &str, unseen_ms: i64, now: i64) -> Result<(), TranscodeError> {

@@ -104,15 +104,16 @@ impl Db {
         self.details(jobs.order_by_asc(job::Column::Revision).limit(limit)).await
     }
 
-    /// Running jobs that have not changed since `revisions`.
-    pub(crate) async fn running_jobs_unchanged_since(
+    /// Running jobs: a page after an id.
+    pub(crate) async fn running_jobs(
         &self,
-        revisions: &ShardRevisions,
+        after: &str,
+        limit: u64,
     ) -> Result<Vec<JobDetails>, TranscodeError> {
-        let running = job::Entity::find().filter(job::Column::State.eq(JobState::Running));
-        let mut running = self.details(running).await?;
-        running.retain(|details| details.row.revision <= revisions.get(details.row.shard));
-        Ok(running)
+        let running = job::Entity::find()
+            .filter(job::Column::State.eq(JobState::Running))
+            .filter(job::Column::Id.gt(after));
+        self.details(running.order_by_asc(job::Column::Id).limit(limit)).await
     }
 
     /// Gives the jobs of the shards that are behind `seen` new revisions above those. A watcher has seen more than there is

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Jobs returned at once.
-const STRANDED_BATCH: u64 = 100;
+const STRANDED_BATCH: u64 = 200;
 
 impl Db {
     /// Inserts a worker, or updates it; returns whether it shall drain.

@@ -245,11 +245,11 @@ impl Publisher {
 
     /// The pause until the next publication of a job.
     fn pause(&self, details: &JobDetails, segments: usize) -> Duration {
-        if details.row.playable_time.is_none() {
-            return PAUSE_BEFORE_PLAYABLE.min(self.publish_interval);
-        }
-        let extra_seconds = segments as f64 / SEGMENTS_PER_SECOND_OF_PAUSE;
-        self.publish_interval + Duration::from_secs_f64(extra_seconds)
+        let shortest = match details.row.playable_time {
+            Some(_) => self.publish_interval,
+            None => PAUSE_BEFORE_PLAYABLE.min(self.publish_interval),
+        };
+        shortest + Duration::from_secs_f64(segments as f64 / SEGMENTS_PER_SECOND_OF_PAUSE)
     }
 
     fn known(&self, job: &str) -> Arc<tokio::sync::Mutex<Option<PublishedJob>>> {

@@ -138,6 +138,37 @@ async fn watch_jobs_resumes_after_revision(#[case] backend: Backend) {
     assert_eq!((&job.name, job.state()), (&second.name, State::Cancelled));
 }
 
+/// More than a page of them: a watcher that has seen their last changes still gets each one, for its progress.
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test]
+async fn watch_jobs_begins_with_all_running_jobs(#[case] backend: Backend) {
+    const JOBS: usize = 203;
+    let system = TestSystem::start(backend).await;
+    let mut names = Vec::new();
+    for number in 0..JOBS {
+        names.push(system.create_job(&format!("owner{number}"), &format!("v{number}")).await.name);
+        system.start_next_task().await;
+    }
+    names.sort();
+    let mut revisions = vec![0; 64];
+    for is_known in [false, true] {
+        let watch = WatchJobsRequest { revisions: revisions.clone() };
+        let mut feed = system.upload_client().watch_jobs(watch).await.unwrap().into_inner();
+        let mut received = Vec::new();
+        for _ in 0..JOBS {
+            let change = timeout(RESPONSE_TIMEOUT, feed.message()).await.unwrap().unwrap().unwrap();
+            let job = change.job.unwrap();
+            let revision = &mut revisions[change.shard as usize];
+            *revision = job.revision.max(*revision);
+            received.push(job.name);
+        }
+        received.sort();
+        assert_eq!(received, names, "known: {is_known}");
+    }
+}
+
 /// A watcher that has seen more than there is: the database was restored from a backup.
 #[rstest]
 #[case::sqlite(Backend::Sqlite)]

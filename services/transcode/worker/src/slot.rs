@@ -25,6 +25,8 @@ const SHUTDOWN_WAIT: Duration = Duration::from_secs(2);
 /// Delay before a wake-up for another encoder build is received again: time for the workers that have it, and long enough
 /// that it is not received so often that it becomes a dead letter.
 const OTHER_BUILD_RETURN_DELAY: Duration = Duration::from_secs(20);
+/// Pause of a slot after it has received such a wake-up: there may be thousands of them.
+const OTHER_BUILD_PAUSE: Duration = Duration::from_secs(1);
 
 /// What every slot of a worker uses.
 pub(crate) struct WorkerContext {
@@ -67,6 +69,14 @@ pub(crate) async fn run_slot(context: Arc<WorkerContext>, class: TaskClass) {
 struct Slot<'a> {
     context: &'a WorkerContext,
     class: TaskClass,
+}
+
+/// What a slot has received from the queue.
+enum Received {
+    WakeUp(HiddenMessage),
+    /// A wake-up for another encoder build, which was returned.
+    OtherBuild,
+    Nothing,
 }
 
 /// Why a slot has no task to run.
@@ -116,11 +126,21 @@ impl Slot<'_> {
             self.run_with_any_wake_up(task).await;
             return Ok(());
         }
-        let wake_up = tokio::select! {
-            wake_up = self.receive_wake_up(IDLE_POLL_INTERVAL) => wake_up?,
-            () = self.context.shutdown.cancelled() => None,
+        let received = tokio::select! {
+            received = self.receive_wake_up(IDLE_POLL_INTERVAL) => received?,
+            () = self.context.shutdown.cancelled() => Received::Nothing,
         };
-        let Some(wake_up) = wake_up else { return Ok(()) };
+        let wake_up = match received {
+            Received::WakeUp(wake_up) => wake_up,
+            Received::OtherBuild => {
+                tokio::select! {
+                    () = tokio::time::sleep(OTHER_BUILD_PAUSE) => {}
+                    () = self.context.shutdown.cancelled() => {}
+                }
+                return Ok(());
+            }
+            Received::Nothing => return Ok(()),
+        };
         // Another slot's self-test may have failed after this wake-up was requested.
         if !self.context.health.is_healthy() {
             wake_up.return_after(Duration::ZERO).await;
@@ -145,25 +165,25 @@ impl Slot<'_> {
             let wake_up = self.receive_wake_up(Duration::ZERO).await;
             wake_up.unwrap_or_else(|error| {
                 tracing::debug!(%error, "no wake-up was taken from the queue");
-                None
+                Received::Nothing
             })
         };
         let ((), wake_up) = tokio::join!(self.context.executor.execute(task), received);
-        if let Some(wake_up) = wake_up {
+        if let Received::WakeUp(wake_up) = wake_up {
             wake_up.delete().await;
         }
     }
 
     /// Receives a wake-up that this worker can serve.
-    async fn receive_wake_up(&self, wait: Duration) -> Result<Option<HiddenMessage>, QueueError> {
+    async fn receive_wake_up(&self, wait: Duration) -> Result<Received, QueueError> {
         let received = self.context.queue.receive(1, VISIBILITY_TIMEOUT, wait).await?;
-        let Some(message) = received.into_iter().next() else { return Ok(None) };
+        let Some(message) = received.into_iter().next() else { return Ok(Received::Nothing) };
         let is_served = WakeUp::from_body(&message.body).accepts(&self.context.starter.encoder_build);
         let message = HiddenMessage::new(Arc::clone(&self.context.queue), message);
         if is_served {
-            return Ok(Some(message));
+            return Ok(Received::WakeUp(message));
         }
         message.return_after(OTHER_BUILD_RETURN_DELAY).await;
-        Ok(None)
+        Ok(Received::OtherBuild)
     }
 }
