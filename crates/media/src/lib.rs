@@ -23,5 +23,6 @@ pub use failure::{Failure, FailureCause, FailureKind};
 /// Version of the output. Bump when the same plan yields different bytes, for example after a change of ffmpeg arguments.
 ///
 /// It is part of a worker's encoder build, and a plan uses no feature that the probing worker's version lacks: 2 added a
-/// start after zero, 3 repeating the last frame until the stated end, 4 determining that end in the worker that needs it.
+/// start after zero, 3 repeating the last frame until the stated end, 4 determining that end in the worker that needs it,
+/// 5 encoding audio in parts.
 pub const OUTPUT_VERSION: u32 = 5;

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use reelmill_platform::clock::{Clock, duration_millis};
@@ -33,8 +33,10 @@ const MAX_NAME_BYTES: usize = 256;
 const MAX_REPLANS: i32 = 3;
 /// A job of which all is done but a little waits this much longer for its encoder build than one of which nothing is done.
 const DONE_WAIT_FACTOR: f64 = 9.0;
+/// How long a sweep looks at the jobs of one encoder build; the next one continues.
+const BUILD_SWEEP_TIME: Duration = Duration::from_secs(5);
 /// How long the tasks of a job are not queued after no worker with its encoder build was found.
-const STRANDED_DELAY: Duration = Duration::from_secs(60);
+const STRANDED_DELAY: Duration = Duration::from_secs(120);
 /// Message of a job that waits for an encoder build.
 const BUILD_UNAVAILABLE: &str = "no worker has the encoder build that this video was started with";
 
@@ -104,7 +106,7 @@ pub(crate) struct StrandedJobs {
 }
 
 impl StrandedJobs {
-    /// Looks at the next jobs of each build that no worker has, at most a page: there may be very many. Restarts the jobs that have waited long enough, and notes on the others what they wait for.
+    /// Looks at the next jobs of each build that no worker has, for a few seconds: there may be very many. Restarts the jobs that have waited long enough, and notes on the others what they wait for.
     pub(crate) async fn sweep(&self, now: i64) -> Result<(), TranscodeError> {
         self.db.delete_workers_before(now - duration_millis(FORGOTTEN_AFTER)).await?;
         for build in self.db.required_builds().await? {
@@ -112,22 +114,26 @@ impl StrandedJobs {
             if !is_gone(last_seen, now) {
                 continue;
             }
-            for job in self.next_jobs(&build).await? {
-                if let Err(error) = self.handle(&job, &build, now - last_seen, now).await {
-                    tracing::warn!(job, %error, "a job without its encoder build was not handled");
+            let began = Instant::now();
+            while began.elapsed() < BUILD_SWEEP_TIME {
+                let jobs = self.next_jobs(&build).await?;
+                for job in &jobs {
+                    if let Err(error) = self.handle(job, &build, now - last_seen, now).await {
+                        tracing::warn!(job, %error, "a job without its encoder build was not handled");
+                    }
+                }
+                if jobs.is_empty() {
+                    break;
                 }
             }
         }
         Ok(())
     }
 
-    /// The jobs of a build after those of the last sweep; after the last job the first ones again.
+    /// The next page of a build's jobs; empty after the last one, and then the first ones again.
     async fn next_jobs(&self, build: &str) -> Result<Vec<String>, TranscodeError> {
         let last = self.last_jobs().remove(build).unwrap_or_default();
-        let mut jobs = self.db.jobs_of_build(build, &last).await?;
-        if jobs.is_empty() && !last.is_empty() {
-            jobs = self.db.jobs_of_build(build, "").await?;
-        }
+        let jobs = self.db.jobs_of_build(build, &last).await?;
         if let Some(last) = jobs.last() {
             self.last_jobs().insert(build.to_owned(), last.clone());
         }

@@ -4,7 +4,7 @@ use super::{
     SEGMENT_SECONDS,
     chunks::chunks,
     encoding::{Encoding, Options},
-    model::{Plan, Poster, Rung, VideoPlan, is_large},
+    model::{EXPRESS_SOUND_MAX_SECONDS, Plan, Poster, Rung, VideoPlan, is_large},
     renditions::{audio, subtitles},
     stills::{poster, thumbnails},
     work_units::{Tracks, work_units},
@@ -51,7 +51,9 @@ pub fn plan(source: &Source, options: &Options) -> Plan {
         subtitles: subtitles.len(),
         poster_seconds: poster.at_seconds,
         duration,
-        may_split_audio: source.output_version >= AUDIO_PARTS_VERSION,
+        splits_audio: source.output_version >= AUDIO_PARTS_VERSION
+            && source.duration.is_some_and(|seconds| seconds > EXPRESS_SOUND_MAX_SECONDS)
+            && !source.container.starts_with("mpeg"),
     });
     let reorder_frames = video.iter().flat_map(|video| &video.rungs).map(Rung::reorder_frames).max();
     Plan {

@@ -1,6 +1,6 @@
 //! Divides the plan's work into tasks.
 
-use super::model::{AudioPart, EXPRESS_SOUND_MAX_SECONDS, VideoPlan, WorkUnit};
+use super::model::{AudioPart, VideoPlan, WorkUnit};
 
 /// Segments of the first part of long audio: enough to play until the rest is encoded.
 const FIRST_AUDIO_SEGMENTS: u32 = 4;
@@ -16,8 +16,9 @@ pub(super) struct Tracks<'a> {
     pub poster_seconds: f64,
     /// Seconds, if known.
     pub duration: Option<f64>,
-    /// Whether the workers can encode audio in parts.
-    pub may_split_audio: bool,
+    /// Whether long audio is encoded in two parts. Not that of MPEG streams, which may change its format or have gaps in it:
+    /// then frames cannot be counted.
+    pub splits_audio: bool,
 }
 
 /// The work units of a plan, in the order in which they are needed.
@@ -26,7 +27,7 @@ pub(super) struct Tracks<'a> {
 /// first segments. The chunks follow; of a short video too, so that it is soon playable and all cores work on it. A video of
 /// one chunk is one work unit if it is small, or if its duration is not known.
 pub(super) fn work_units(planned: &Tracks<'_>) -> Vec<WorkUnit> {
-    let &Tracks { video, audio, subtitles, poster_seconds, duration, may_split_audio } = planned;
+    let &Tracks { video, audio, subtitles, poster_seconds, duration, splits_audio } = planned;
     let tracks = WorkUnit {
         audio: (0..audio).collect(),
         subtitles: (0..subtitles).collect(),
@@ -65,8 +66,7 @@ pub(super) fn work_units(planned: &Tracks<'_>) -> Vec<WorkUnit> {
     }
     work_units.push(first);
     if has_own_tracks {
-        let is_long = may_split_audio && duration.is_some_and(|seconds| seconds > EXPRESS_SOUND_MAX_SECONDS);
-        work_units.extend(if is_long { long_tracks(tracks) } else { vec![tracks] });
+        work_units.extend(if splits_audio { long_tracks(tracks) } else { vec![tracks] });
     }
     work_units.extend(rest_of_first);
     work_units.extend((1..video.chunks.len()).map(chunk));

@@ -43,11 +43,13 @@ impl MigrationTrait for CreateTables {
         for table in tables {
             manager.create_table(table).await?;
         }
-        let indexes: [(&str, &str, &[&str]); 17] = [
+        let indexes: [(&str, &str, &[&str]); 18] = [
             ("jobs", "jobs_by_owner", &["owner", "create_time", "id"]),
             ("jobs", "jobs_by_video", &["video"]),
             ("jobs", "jobs_by_revision", &["shard", "revision"]),
             ("jobs", "jobs_by_state", &["state", "owner"]),
+            // Pages of running jobs.
+            ("jobs", "jobs_by_state_and_id", &["state", "id"]),
             ("jobs", "jobs_by_start_time", &["start_time"]),
             ("jobs", "jobs_by_end_time", &["state", "end_time"]),
             ("jobs", "jobs_by_cleanup_time", &["cleanup_time"]),

@@ -41,6 +41,8 @@ use crate::{
 
 /// Pause of a job that is not playable yet: the missing segment is about to follow.
 const PAUSE_BEFORE_PLAYABLE: Duration = Duration::from_millis(100);
+/// With more segments than this, what is missing is not about to follow.
+const MAX_SEGMENTS_BEFORE_PLAYABLE: usize = 16;
 /// Jobs published concurrently.
 const CONCURRENT_PUBLICATIONS: usize = 8;
 /// Timeout of one publication. The claim is then kept until it expires, so that no other process writes a newer
@@ -206,7 +208,7 @@ impl Publisher {
         let now = self.clock.now_millis();
         if !self.db.claim_publication(id, &self.process, now, now + CLAIM_TTL_MS).await? {
             self.schedule.request(id);
-            return Ok(Some(self.pause(&details, 0)));
+            return Ok(Some(self.publish_interval));
         }
         let known = self.known(id);
         let mut known = known.lock().await;
@@ -245,11 +247,10 @@ impl Publisher {
 
     /// The pause until the next publication of a job.
     fn pause(&self, details: &JobDetails, segments: usize) -> Duration {
-        let shortest = match details.row.playable_time {
-            Some(_) => self.publish_interval,
-            None => PAUSE_BEFORE_PLAYABLE.min(self.publish_interval),
-        };
-        shortest + Duration::from_secs_f64(segments as f64 / SEGMENTS_PER_SECOND_OF_PAUSE)
+        if details.row.playable_time.is_none() && segments <= MAX_SEGMENTS_BEFORE_PLAYABLE {
+            return PAUSE_BEFORE_PLAYABLE.min(self.publish_interval);
+        }
+        self.publish_interval + Duration::from_secs_f64(segments as f64 / SEGMENTS_PER_SECOND_OF_PAUSE)
     }
 
     fn known(&self, job: &str) -> Arc<tokio::sync::Mutex<Option<PublishedJob>>> {

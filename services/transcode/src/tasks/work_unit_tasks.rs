@@ -38,7 +38,7 @@ fn work_unit_task(job: &JobRow, plan: &Plan, index: i32) -> Option<TaskRow> {
     let work_unit = plan.work_units.get(usize::try_from(index).ok()?)?;
     Some(TaskRow {
         class: TaskClass::of(plan, work_unit),
-        // Sound first: of a long video it is a BULK task, and the video is playable with its first segment.
+        // Sound first: the rest of a long video's sound is a BULK task, and must not fall behind the picture.
         stage: i32::from(work_unit.chunk.is_some()),
         job_position: i32::try_from(work_unit.priority).unwrap_or(i32::MAX),
         cost: cost(plan, work_unit),

@@ -43,7 +43,8 @@ pub(super) fn graph(
     let end = part.frames().map_or_else(
         || format!("end={}", plan.end_seconds),
         |frames| {
-            let end = part.first_frame() + frames + AAC_PRIMING_FRAMES + LOOKAHEAD_FRAMES;
+            let lookahead = if format_changes { 0 } else { LOOKAHEAD_FRAMES };
+            let end = part.first_frame() + frames + AAC_PRIMING_FRAMES + lookahead;
             format!("end_{unit}={}", end * AUDIO_FRAME_SAMPLES)
         },
     );

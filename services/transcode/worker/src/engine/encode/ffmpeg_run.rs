@@ -177,10 +177,18 @@ fn classify(
     request: &EncodeRequest<'_>,
 ) -> Result<ExitStatus, Failure> {
     // A later chunk is empty if the file ends earlier than its container states, and a later part of audio if that ends
-    // before the video.
+    // before it. Audio of which nothing can be decoded is a failure, so that other tracks are tried without it.
     let has_only_subtitles = request.work_unit.rungs.is_empty() && request.work_unit.audio.is_empty();
-    let may_be_empty = request.is_later_chunk() || request.is_later_audio() || has_only_subtitles;
-    exit_status::classify_encode(exit, is_empty(encoded, request), may_be_empty, host_memory::is_low())
+    let is_ended_audio = request.is_later_audio() && exit.status.success();
+    let may_be_empty = request.is_later_chunk() || is_ended_audio || has_only_subtitles;
+    let is_empty = is_empty(encoded, request);
+    match exit_status::classify_encode(exit, is_empty, may_be_empty, host_memory::is_low()) {
+        // The first part reports it, too, if it is more than the end that is missing.
+        Err(failure) if request.is_later_audio() && failure.kind == FailureKind::FileTruncated => {
+            Ok(ExitStatus::Damaged)
+        }
+        classified => classified,
+    }
 }
 
 /// Whether no segment of the work unit's main tracks was encoded.

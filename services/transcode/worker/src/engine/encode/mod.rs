@@ -29,12 +29,10 @@ pub(crate) async fn encode(
     let is_first = request.work_unit.priority == 0;
     let (encoded, mut warnings) = fallback::encode_decodable_tracks(request, uploads).await?;
     // Audio that ends before its later part is complete.
-    let is_audio_missing =
-        (!is_later_audio || encoded.is_damaged) && encoded.audio.iter().any(|(_, track)| track.segments == 0);
-    if is_audio_missing {
+    if !is_later_audio && encoded.audio.iter().any(|(_, track)| track.segments == 0) {
         warnings.push(warnings::track_skipped("audio"));
     }
-    if encoded.is_damaged && !(is_audio_missing && encoded.rungs.is_empty()) {
+    if encoded.is_damaged {
         warnings.push(warnings::partly_damaged());
     }
     // Once per job, not once per work unit.

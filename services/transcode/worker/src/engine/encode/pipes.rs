@@ -90,6 +90,7 @@ impl PipeReaders<'_> {
         let id = plan.audio.get(index).map_or("", |audio| &audio.id);
         TrackSpec {
             first_segment: self.request.work_unit.audio_part.first_segment,
+            max_segments: self.request.work_unit.audio_part.segments,
             audio_progress: Some(self.request.progress.clone()),
             // The same for all: any track may replace the default one if that cannot be decoded.
             shift: plan.audio_shift(),
@@ -104,6 +105,7 @@ impl PipeReaders<'_> {
         TrackSpec {
             rendition: rendition.to_owned(),
             first_segment: 0,
+            max_segments: None,
             recorded_segments: self.recorded.get(rendition).copied().unwrap_or(0),
             expected_start: None,
             shift: Shift::default(),

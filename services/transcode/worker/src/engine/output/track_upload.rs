@@ -33,6 +33,8 @@ pub(crate) struct TrackSpec {
     pub rendition: String,
     /// Index of its first segment in the rendition.
     pub first_segment: u32,
+    /// Most segments; what follows belongs to the next part.
+    pub max_segments: Option<u32>,
     /// Number of its segments that are recorded already.
     pub recorded_segments: u32,
     /// Expected time of its first frame, seconds, if the encoder sought to it.
@@ -120,6 +122,9 @@ impl TrackUpload {
 
     async fn segment(&mut self, fragment: Fragment) -> Result<(), UploadError> {
         let index = self.track.segments;
+        if self.spec.max_segments.is_some_and(|max| index >= max) {
+            return Ok(());
+        }
         let is_late = |expected: f64| fragment.start > expected + MAX_START_DELAY;
         if index == 0 && self.spec.expected_start.is_some_and(is_late) {
             return Err(UploadError::StartsLate);
