@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 use crate::{
     clips::generate,
     database_rows::Rows,
-    dispatch::Dispatcher,
+    dispatcher::Dispatcher,
     distributed::DistributedSystem,
     figures::{Figures, Goal, median},
     options::Options,

@@ -15,20 +15,18 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
-use reelmill_media::probe;
 use reelmill_proto::transcode::{
     CreateJobRequest, Lease, PlanJobRequest, Progress, ReportProgressRequest, SourceInfo, TaskClass,
     WatchJobRequest, WatchJobResponse, start_task_response::Work,
     transcode_service_client::TranscodeServiceClient,
 };
-use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval_at, sleep};
 use tonic::Streaming;
 
 use crate::{
-    dispatch::{Dispatcher, connect, retry},
+    dispatcher::{Dispatcher, connect, retry},
     figures::{Figures, Goal},
-    process,
+    process, sources,
 };
 
 const JOBS: usize = 100;
@@ -123,7 +121,7 @@ async fn plan_jobs(dispatcher: &Dispatcher) -> anyhow::Result<Vec<Job>> {
         let name = lease.task.split_once("/tasks/").context("not the name of a task")?.0.to_owned();
         jobs.push(Job { name, lease, sent: Mutex::default() });
     }
-    let (source, source_info) = (source()?, Some(source_info()));
+    let (source, source_info) = (sources::with_sound(SOURCE_SECONDS)?, Some(source_info()));
     for job in &jobs {
         let request = PlanJobRequest {
             lease: Some(job.lease.clone()),
@@ -135,23 +133,7 @@ async fn plan_jobs(dispatcher: &Dispatcher) -> anyhow::Result<Vec<Job>> {
     Ok(jobs)
 }
 
-/// The probed source: 1080p30 with stereo sound.
-fn source() -> anyhow::Result<Vec<u8>> {
-    let seconds = SOURCE_SECONDS.to_string();
-    let video = json!({
-        "index": 0, "codec_type": "video", "codec_name": "h264", "width": 1920, "height": 1080,
-        "r_frame_rate": "30/1", "avg_frame_rate": "30/1", "pix_fmt": "yuv420p", "duration": seconds,
-    });
-    let audio = json!({
-        "index": 1, "codec_type": "audio", "codec_name": "aac", "channels": 2, "sample_rate": "48000",
-        "tags": { "language": "eng" }, "duration": seconds,
-    });
-    let format = json!({ "format_name": "mov", "duration": seconds });
-    let source = probe::parse(json!({ "streams": [video, audio], "format": format }).to_string().as_bytes());
-    Ok(serde_json::to_vec(&source.map_err(|failure| anyhow::anyhow!(failure.message))?)?)
-}
-
-/// The same for display.
+/// The source for display.
 fn source_info() -> SourceInfo {
     SourceInfo {
         container: "mov,mp4,m4a,3gp,3g2,mj2".to_owned(),

@@ -106,7 +106,8 @@ pub(crate) struct StrandedJobs {
 }
 
 impl StrandedJobs {
-    /// Looks at the next jobs of each build that no worker has, for a few seconds: there may be very many. Restarts the jobs that have waited long enough, and notes on the others what they wait for.
+    /// Looks at the next jobs of each build that no worker has, for a few seconds: there may be very many. Restarts
+    /// those that have waited long enough, and notes on the others what they wait for.
     pub(crate) async fn sweep(&self, now: i64) -> Result<(), TranscodeError> {
         self.db.delete_workers_before(now - duration_millis(FORGOTTEN_AFTER)).await?;
         for build in self.db.required_builds().await? {

@@ -44,13 +44,14 @@ pub fn plan(source: &Source, options: &Options) -> Plan {
         }
         None => Poster { at_seconds: 0.0, size: Size { width: 640, height: 360 } },
     };
-    let duration = source.video.as_ref().and_then(|video| video.duration).or(source.duration);
+    let is_duration_known =
+        source.video.as_ref().and_then(|video| video.duration).or(source.duration).is_some();
     let work_units = work_units(&Tracks {
         video: video.as_ref(),
         audio: audio.len(),
         subtitles: subtitles.len(),
         poster_seconds: poster.at_seconds,
-        duration,
+        is_duration_known,
         splits_audio: source.output_version >= AUDIO_PARTS_VERSION
             && source.duration.is_some_and(|seconds| seconds > EXPRESS_SOUND_MAX_SECONDS)
             && !source.container.starts_with("mpeg"),

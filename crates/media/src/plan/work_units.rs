@@ -14,8 +14,7 @@ pub(super) struct Tracks<'a> {
     pub subtitles: usize,
     /// Time of the poster, seconds.
     pub poster_seconds: f64,
-    /// Seconds, if known.
-    pub duration: Option<f64>,
+    pub is_duration_known: bool,
     /// Whether long audio is encoded in two parts. Not that of MPEG streams, which may change its format or have gaps in it:
     /// then frames cannot be counted.
     pub splits_audio: bool,
@@ -27,7 +26,7 @@ pub(super) struct Tracks<'a> {
 /// first segments. The chunks follow; of a short video too, so that it is soon playable and all cores work on it. A video of
 /// one chunk is one work unit if it is small, or if its duration is not known.
 pub(super) fn work_units(planned: &Tracks<'_>) -> Vec<WorkUnit> {
-    let &Tracks { video, audio, subtitles, poster_seconds, duration, splits_audio } = planned;
+    let &Tracks { video, audio, subtitles, poster_seconds, is_duration_known, splits_audio } = planned;
     let tracks = WorkUnit {
         audio: (0..audio).collect(),
         subtitles: (0..subtitles).collect(),
@@ -47,7 +46,7 @@ pub(super) fn work_units(planned: &Tracks<'_>) -> Vec<WorkUnit> {
         ..WorkUnit::default()
     };
     let splits_first = rungs.len() > 1 && video.is_large();
-    if video.chunks.len() == 1 && !(splits_first && duration.is_some()) {
+    if video.chunks.len() == 1 && !(splits_first && is_duration_known) {
         return vec![WorkUnit { audio: tracks.audio, subtitles: tracks.subtitles, priority: 0, ..chunk(0) }];
     }
     let mut first = WorkUnit { priority: 0, ..chunk(0) };

@@ -5,53 +5,42 @@
 //! It takes a few minutes instead of hours. What depends on time and not on segments is therefore rarer than with workers:
 //! renewals of leases, and writes of progress and of growing playlists.
 
+mod outputs;
+mod sent_bytes;
+mod statistics;
+
 use std::{
-    io,
-    ops::Range,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail, ensure};
 use futures::channel::mpsc;
-use reelmill_media::{
-    plan::{Plan, WorkUnit},
-    probe,
-};
+use reelmill_media::plan::{Plan, WorkUnit};
 use reelmill_proto::transcode::{
-    CompleteTaskRequest, CreateJobRequest, EncodeTask, GetJobRequest, InitSegment, Lease,
-    ListSegmentsRequest, MediaSegment, Output, PackageTask, PlanJobRequest, Poster, Progress,
-    ProgressiveFile, RecordOutputsRequest, ReportProgressRequest, StartTaskResponse, TaskClass,
-    ThumbnailSheet, job::State, output::Kind, start_task_response::Work,
+    CompleteTaskRequest, CreateJobRequest, EncodeTask, GetJobRequest, Lease, ListSegmentsRequest, Output,
+    PackageTask, PlanJobRequest, Progress, ProgressiveFile, RecordOutputsRequest, ReportProgressRequest,
+    StartTaskResponse, TaskClass, job::State, output::Kind, start_task_response::Work,
 };
 use reelmill_testkit::{Postgres, SeaweedFs};
-use sea_orm::{ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, Statement, TryGetable};
-use serde_json::json;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-    sync::Mutex,
-};
+use tokio::sync::Mutex;
 
+use self::{
+    outputs::{output, outputs, renditions, segment_range, total_segments},
+    sent_bytes::count_sent_bytes,
+    statistics::{JobRows, MEASURING_ROLE, Statistics},
+};
 use crate::{
-    dispatch::{Dispatcher, retry},
+    dispatcher::{Dispatcher, retry},
     figures::{Figures, Goal},
+    sources,
 };
 
 const HOURS: f64 = 12.0;
 const SECONDS: f64 = HOURS * 3600.0;
 const FRAME_RATE: f64 = 30.0;
 const VIDEO_SEGMENT_SECONDS: f64 = 4.0;
-/// Of 1024 samples at 48 kHz.
-const AUDIO_SEGMENT_FRAMES: f64 = 188.0;
-const AUDIO_SEGMENT_SECONDS: f64 = AUDIO_SEGMENT_FRAMES * 1024.0 / 48_000.0;
-const AUDIO_SEGMENT_BYTES: i64 = 64_000;
 const DATABASE: &str = "transcode";
-/// Postgres role of the queries that measure: their statements are left out.
-const MEASURING_ROLE: &str = "bench";
 /// Tasks that run at a time.
 const SLOTS: usize = 2;
 const TASKS_PER_SAMPLE: u32 = 20;
@@ -140,30 +129,6 @@ async fn create_job(dispatcher: &Dispatcher) -> anyhow::Result<String> {
     Ok(created.job.context("CreateJob returned no job")?.name)
 }
 
-/// The probed source: 1080p30 with stereo sound.
-fn source() -> anyhow::Result<Vec<u8>> {
-    let seconds = SECONDS.to_string();
-    let video = json!({
-        "index": 0, "codec_type": "video", "codec_name": "h264", "width": 1920, "height": 1080,
-        "r_frame_rate": "30/1", "avg_frame_rate": "30/1", "pix_fmt": "yuv420p", "duration": seconds,
-    });
-    let audio = json!({
-        "index": 1, "codec_type": "audio", "codec_name": "aac", "channels": 2, "sample_rate": "48000",
-        "tags": { "language": "eng" }, "duration": seconds,
-    });
-    let format = json!({ "format_name": "mov", "duration": seconds });
-    let source = probe::parse(json!({ "streams": [video, audio], "format": format }).to_string().as_bytes());
-    Ok(serde_json::to_vec(&source.map_err(|failure| anyhow::anyhow!(failure.message))?)?)
-}
-
-/// Rows that belong to the job.
-#[derive(Clone, Copy, Default)]
-struct JobRows {
-    rows: f64,
-    /// Size of their columns as stored, bytes.
-    bytes: f64,
-}
-
 /// What was done so far.
 #[derive(Default)]
 struct Totals {
@@ -185,7 +150,11 @@ impl FakeWorker {
     async fn encode_job(&self) -> anyhow::Result<()> {
         let started = self.dispatcher.start_task(TaskClass::Express, Duration::from_secs(8)).await?;
         let lease = started.and_then(|started| started.lease).context("the job has no task")?;
-        let request = PlanJobRequest { lease: Some(lease.clone()), source: source()?, source_info: None };
+        let request = PlanJobRequest {
+            lease: Some(lease.clone()),
+            source: sources::with_sound(SECONDS)?,
+            source_info: None,
+        };
         let planned = self.dispatcher.tasks.clone().plan_job(request).await?.into_inner();
         let first = planned.encode.context("PlanJob returned no task")?;
         self.encode(&lease, &first).await?;
@@ -294,87 +263,6 @@ impl FakeWorker {
     }
 }
 
-fn total_segments(seconds: f64) -> i32 {
-    (SECONDS / seconds).ceil() as i32
-}
-
-/// Sequence numbers of a work unit's segments.
-fn segment_range(plan: &Plan, work_unit: &WorkUnit) -> Range<i32> {
-    let Some((video, chunk)) = plan.video.as_ref().zip(work_unit.chunk) else {
-        let (total, part) = (total_segments(AUDIO_SEGMENT_SECONDS), work_unit.audio_part);
-        let end = part.segments.map_or(total, |segments| (part.first_segment + segments) as i32);
-        return part.first_segment as i32..end;
-    };
-    let total = total_segments(VIDEO_SEGMENT_SECONDS);
-    let first = |chunk: usize| video.chunks.get(chunk).map_or(total, |chunk| chunk.first_segment as i32);
-    first(chunk)..first(chunk + 1)
-}
-
-/// Ids of the renditions that a work unit encodes.
-fn renditions(plan: &Plan, work_unit: &WorkUnit) -> Vec<String> {
-    let rungs =
-        plan.video.iter().flat_map(|video| work_unit.rungs.iter().map(|&rung| video.rungs[rung].id.clone()));
-    rungs.chain(work_unit.audio.iter().map(|&audio| plan.audio[audio].id.clone())).collect()
-}
-
-/// The outputs of a work unit in the order in which they are recorded: the rungs of a chunk are encoded together.
-fn outputs(plan: &Plan, work_unit: &WorkUnit, range: &Range<i32>, renditions: &[String]) -> Vec<Output> {
-    let mut outputs = Vec::new();
-    for id in renditions {
-        let is_audio = plan.audio.iter().any(|audio| audio.id == *id);
-        let codec = if is_audio { "mp4a.40.2" } else { "avc1.640028" }.to_owned();
-        outputs.push(output(id, &format!("{id}/init.mp4"), 800, Kind::Init(InitSegment { codec })));
-    }
-    if work_unit.poster {
-        outputs.push(output("", "poster.jpg", 60_000, Kind::Poster(Poster {})));
-    }
-    outputs.extend(
-        range.clone().flat_map(|sequence| renditions.iter().map(move |id| segment(plan, id, sequence))),
-    );
-    outputs.extend(work_unit.thumbnails.then(|| sheet(plan, work_unit, range)).flatten());
-    outputs
-}
-
-fn segment(plan: &Plan, id: &str, sequence: i32) -> Output {
-    let rungs = plan.video.iter().flat_map(|video| &video.rungs);
-    let rung = rungs.into_iter().find(|rung| rung.id == id);
-    // About one byte a pixel: 4 Mbit/s of 1080p.
-    let size = rung.map_or(AUDIO_SEGMENT_BYTES, |rung| rung.size.pixels() as i64);
-    let (seconds, frames) = match rung {
-        Some(_) => (VIDEO_SEGMENT_SECONDS, FRAME_RATE * VIDEO_SEGMENT_SECONDS),
-        None => (AUDIO_SEGMENT_SECONDS, AUDIO_SEGMENT_FRAMES),
-    };
-    let size = size * (700 + i64::from(sequence) * 7919 % 600) / 1000;
-    let segment = MediaSegment {
-        sequence,
-        start_seconds: f64::from(sequence) * seconds,
-        seconds,
-        frames: frames as i32,
-        keyframe_bytes: size / 20,
-    };
-    output(id, &format!("{id}/seg_{:05}.m4s", sequence + 1), size, Kind::Segment(segment))
-}
-
-/// The sheet of thumbnails of a chunk.
-fn sheet(plan: &Plan, work_unit: &WorkUnit, range: &Range<i32>) -> Option<Output> {
-    let (video, chunk) = plan.video.as_ref().zip(work_unit.chunk)?;
-    let interval_seconds = f64::from(video.thumbnails.interval_frames) / FRAME_RATE;
-    let sheet = ThumbnailSheet {
-        sequence: chunk as i32,
-        start_seconds: f64::from(range.start) * VIDEO_SEGMENT_SECONDS,
-        interval_seconds,
-        count: (range.len() as f64 * VIDEO_SEGMENT_SECONDS / interval_seconds).ceil() as i32,
-        columns: video.thumbnails.columns as i32,
-        width: video.thumbnails.size.width as i32,
-        height: video.thumbnails.size.height as i32,
-    };
-    Some(output("", &format!("thumbnails/sheet_{chunk:05}.jpg"), 20_000, Kind::Thumbnails(sheet)))
-}
-
-fn output(rendition: &str, name: &str, size_bytes: i64, kind: Kind) -> Output {
-    Output { name: name.to_owned(), size_bytes, rendition_id: rendition.to_owned(), kind: Some(kind) }
-}
-
 /// A stream of reports of a task, which renews its lease.
 struct Reports {
     lease: Lease,
@@ -407,135 +295,4 @@ impl Reports {
         let _ended = self.sender.unbounded_send(report);
         self.last = Instant::now();
     }
-}
-
-/// Counters of the role's use of the database.
-struct Counters {
-    time: Instant,
-    /// Without BEGIN, COMMIT and ROLLBACK.
-    statements: f64,
-    transactions: f64,
-    /// Position in the WAL.
-    wal_bytes: f64,
-}
-
-/// Difference of two [`Counters`].
-struct Used {
-    seconds: f64,
-    statements: f64,
-    wal_bytes: f64,
-}
-
-impl Counters {
-    fn since(&self, before: &Self) -> Used {
-        Used {
-            seconds: self.time.duration_since(before.time).as_secs_f64(),
-            statements: self.statements - before.statements,
-            wal_bytes: self.wal_bytes - before.wal_bytes,
-        }
-    }
-}
-
-/// Queries of Postgres's statistics.
-struct Statistics {
-    connection: DatabaseConnection,
-    /// Counts the rows of all tables that belong to jobs, and their bytes.
-    rows_sql: String,
-}
-
-impl Statistics {
-    async fn connect(url: &str) -> anyhow::Result<Self> {
-        let authority = url.split_once('@').context("a URL without a user")?.1;
-        let mut options = ConnectOptions::new(format!("postgres://{MEASURING_ROLE}@{authority}"));
-        options.max_connections(1);
-        let connection = Database::connect(options).await?;
-        let tables_sql = "SELECT string_agg(format(
-                 'SELECT COUNT(*) AS rows, SUM(%s) AS bytes FROM %I', bytes, table_name), ' UNION ALL ')
-             FROM (SELECT table_name, string_agg(format('COALESCE(pg_column_size(%I), 0)', column_name), ' + ') AS bytes
-                   FROM information_schema.columns WHERE table_schema = 'public' GROUP BY table_name
-                   HAVING table_name = 'jobs' OR bool_or(column_name = 'job_id')) AS tables";
-        let tables: String = value(&connection, tables_sql).await?;
-        let rows_sql =
-            format!("SELECT SUM(rows)::float8, COALESCE(SUM(bytes), 0)::float8 FROM ({tables}) AS tables");
-        Ok(Self { connection, rows_sql })
-    }
-
-    async fn counters(&self) -> anyhow::Result<Counters> {
-        let statements = format!(
-            "SELECT COALESCE(SUM(calls), 0)::float8 FROM pg_stat_statements
-             WHERE userid <> '{MEASURING_ROLE}'::regrole AND query !~* '^(BEGIN|COMMIT|ROLLBACK)'
-               AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())"
-        );
-        let position = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::float8";
-        Ok(Counters {
-            time: Instant::now(),
-            statements: value(&self.connection, &statements).await?,
-            transactions: self.transactions().await?,
-            wal_bytes: value(&self.connection, position).await?,
-        })
-    }
-
-    /// Committed transactions without those that measure. A connection reports its own with some delay.
-    async fn transactions(&self) -> anyhow::Result<f64> {
-        let sql = format!(
-            "SELECT (xact_commit - (SELECT COALESCE(SUM(calls), 0) FROM pg_stat_statements
-                 WHERE userid = '{MEASURING_ROLE}'::regrole))::float8
-             FROM pg_stat_database WHERE datname = current_database()"
-        );
-        value(&self.connection, &sql).await
-    }
-
-    async fn job_rows(&self) -> anyhow::Result<JobRows> {
-        let row = query(&self.connection, &self.rows_sql).await?;
-        Ok(JobRows { rows: row.try_get_by_index(0)?, bytes: row.try_get_by_index(1)? })
-    }
-
-    /// Size of all tables with their indexes.
-    async fn table_bytes(&self) -> anyhow::Result<f64> {
-        let sql = "SELECT SUM(pg_total_relation_size(oid))::float8 FROM pg_class
-             WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace";
-        value(&self.connection, sql).await
-    }
-}
-
-async fn query(connection: &DatabaseConnection, sql: &str) -> anyhow::Result<sea_orm::QueryResult> {
-    let statement = Statement::from_string(connection.get_database_backend(), sql);
-    connection.query_one_raw(statement).await?.context("no row")
-}
-
-async fn value<T: TryGetable>(connection: &DatabaseConnection, sql: &str) -> anyhow::Result<T> {
-    Ok(query(connection, sql).await?.try_get_by_index(0)?)
-}
-
-/// Starts a proxy to an object store that counts the bytes sent to it; returns its endpoint and the counter.
-async fn count_sent_bytes(object_store: &SeaweedFs) -> anyhow::Result<(String, Arc<AtomicU64>)> {
-    let server = object_store.endpoint().trim_start_matches("http://").to_owned();
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let endpoint = format!("http://{}", listener.local_addr()?);
-    let sent = Arc::new(AtomicU64::new(0));
-    let counter = Arc::clone(&sent);
-    tokio::spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            tokio::spawn(forward(client, server.clone(), Arc::clone(&counter)));
-        }
-    });
-    Ok((endpoint, sent))
-}
-
-async fn forward(client: TcpStream, server: String, counter: Arc<AtomicU64>) -> io::Result<()> {
-    let server = TcpStream::connect(server).await?;
-    let (mut from_client, mut to_client) = client.into_split();
-    let (mut from_server, mut to_server) = server.into_split();
-    let requests = async {
-        let mut buffer = vec![0; 64 * 1024];
-        loop {
-            let read = from_client.read(&mut buffer).await?;
-            if read == 0 {
-                return to_server.shutdown().await;
-            }
-            counter.fetch_add(read as u64, Ordering::Relaxed);
-            to_server.write_all(&buffer[..read]).await?;
-        }
-    };
-    tokio::try_join!(requests, tokio::io::copy(&mut from_server, &mut to_client)).map(drop)
 }
