@@ -176,12 +176,13 @@ impl Db {
         owner: &str,
         limits: OwnerLimits,
     ) -> Result<Vec<QueuedTask>, TranscodeError> {
-        if !self.has_waiting_tasks(owner).await? {
+        let classes = self.classes_to_queue(owner, limits).await?;
+        if classes.is_empty() {
             return Ok(Vec::new());
         }
         let transaction = self.connection.begin().await?;
         let mut all_queued = Vec::new();
-        for class in TaskClass::ALL {
+        for class in classes {
             let mut queued = Vec::new();
             let finish = lock_share(&transaction, owner, class).await?;
             let tasks = owner_tasks(&transaction, owner, class).await?;
@@ -246,20 +247,35 @@ impl Db {
         Ok(())
     }
 
-    async fn has_waiting_tasks(&self, owner: &str) -> Result<bool, TranscodeError> {
-        for state in [TaskState::Waiting, TaskState::Held] {
-            let waiting = task::Entity::find()
-                .select_only()
-                .column(task::Column::Id)
-                .filter(task::Column::State.eq(state))
-                .filter(task::Column::Owner.eq(owner))
-                .filter(task::Column::ReadyTime.eq(0));
-            let found: Option<String> = waiting.limit(1).into_tuple().one(&self.connection).await?;
-            if found.is_some() {
-                return Ok(true);
+    /// The classes in which the owner has waiting tasks, and few queued ones.
+    async fn classes_to_queue(
+        &self,
+        owner: &str,
+        limits: OwnerLimits,
+    ) -> Result<Vec<TaskClass>, TranscodeError> {
+        let mut classes = Vec::new();
+        for class in TaskClass::ALL {
+            let ids = |states: &[TaskState], limit: i64| {
+                task::Entity::find()
+                    .select_only()
+                    .column(task::Column::Id)
+                    .filter(task::Column::State.is_in(states.iter().copied()))
+                    .filter(task::Column::Owner.eq(owner))
+                    .filter(task::Column::Class.eq(class))
+                    .filter(task::Column::ReadyTime.eq(0))
+                    .limit(u64::try_from(limit).unwrap_or(0))
+                    .into_tuple::<String>()
+            };
+            let waiting = ids(&[TaskState::Waiting, TaskState::Held], 1).one(&self.connection).await?;
+            if waiting.is_none() {
+                continue;
+            }
+            let queued = ids(&[TaskState::Queued], limits.queued).all(&self.connection).await?;
+            if limits.has_few_queued(i64::try_from(queued.len()).unwrap_or(i64::MAX)) {
+                classes.push(class);
             }
         }
-        Ok(false)
+        Ok(classes)
     }
 }
 

@@ -139,6 +139,12 @@ pub(crate) struct OwnerTasks {
 }
 
 impl OwnerLimits {
+    /// Whether so few tasks of a class are queued that others are queued, too: many at once, because each time is a
+    /// transaction.
+    pub(crate) fn has_few_queued(&self, queued: i64) -> bool {
+        queued <= self.queued / 2
+    }
+
     /// Number of waiting tasks of a class that may be queued.
     pub(crate) fn tasks_to_queue(&self, owner: OwnerTasks) -> i64 {
         let by_limit = self.running.map_or(i64::MAX, |limit| limit - owner.active);
@@ -209,6 +215,9 @@ mod tests {
 
         fn queue(&mut self, owner: usize) {
             let queued = self.queued.iter().filter(|task| task.3 == owner).count() as i64;
+            if !LIMITS.has_few_queued(queued) {
+                return;
+            }
             let count = LIMITS.tasks_to_queue(OwnerTasks { queued, ..OwnerTasks::default() });
             for _ in 0..count {
                 let time = VirtualTime {
