@@ -43,6 +43,9 @@ have_postgres() {
     compgen -G '/usr/local/opt/postgresql@*/bin/initdb' >/dev/null
 }
 
+# Changes the clock of single processes, for `make chaos`.
+have_faketime() { compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || [ -e /usr/lib/faketime/libfaketime.so.1 ]; }
+
 have_venv() { have python3 && python3 -c 'import ensurepip, venv' >/dev/null 2>&1; }
 
 # True when version $1 is at least version $2.
@@ -78,6 +81,7 @@ missing_for_test() {
     apt)
       have_postgres || echo postgresql
       have redis-server || echo redis-server
+      have_faketime || echo libfaketime
       # Without fonts, screenshots have no text.
       have_chrome || printf '%s\n' chromium fonts-liberation
       have_venv || printf '%s\n' python3 python3-venv

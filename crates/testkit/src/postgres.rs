@@ -67,16 +67,22 @@ impl Postgres {
 
     /// Executes SQL in a database.
     pub async fn execute(&self, database: &str, sql: &str) -> Result<()> {
+        self.query(database, sql).await.map(drop)
+    }
+
+    /// Executes SQL in a database and returns the rows, their columns separated by `|`.
+    pub async fn query(&self, database: &str, sql: &str) -> Result<Vec<String>> {
         let port = self.port.to_string();
         let output = Command::new(postgres_program("psql")?)
-            .args(["-h", "127.0.0.1", "-p", &port, "-U", USER, "-d", database, "-q", "-v", "ON_ERROR_STOP=1"])
-            .args(["-c", sql])
+            .args(["-h", "127.0.0.1", "-p", &port, "-U", USER, "-d", database, "-v", "ON_ERROR_STOP=1"])
+            .args(["-q", "-A", "-t", "-c", sql])
             .output()
             .await?;
         if !output.status.success() {
             bail!("psql: {}", String::from_utf8_lossy(&output.stderr));
         }
-        Ok(())
+        let rows = String::from_utf8(output.stdout)?;
+        Ok(rows.lines().map(str::to_owned).collect())
     }
 
     /// Creates an empty database and returns its URL.

@@ -21,7 +21,8 @@ const SECRET_ACCESS_KEY: &str = "reelmill-test-secret";
 #[derive(Debug)]
 pub struct SeaweedFs {
     port: u16,
-    _server: Mutex<Server>,
+    master_port: u16,
+    server: Mutex<Server>,
 }
 
 impl SeaweedFs {
@@ -82,7 +83,20 @@ impl SeaweedFs {
         };
         let mut server = Server::start(folder, command)?;
         server.wait_until_ready(START_TIMEOUT, || accepts_writes(master, s3)).await?;
-        Ok(Self { port: s3, _server: Mutex::new(server) })
+        Ok(Self { port: s3, master_port: master, server: Mutex::new(server) })
+    }
+
+    /// Kills the server.
+    pub async fn stop(&self) -> Result<()> {
+        self.server.lock().await.stop()
+    }
+
+    /// Kills the server if it is running, and starts it on the same ports with the same objects.
+    pub async fn restart(&self) -> Result<()> {
+        let mut server = self.server.lock().await;
+        server.stop()?;
+        server.spawn()?;
+        server.wait_until_ready(START_TIMEOUT, || accepts_writes(self.master_port, self.port)).await
     }
 
     /// `http://127.0.0.1:PORT`

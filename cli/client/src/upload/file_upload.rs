@@ -12,7 +12,7 @@ use tonic::Request;
 use super::{
     part_layout::{PartLayout, StoredPart},
     part_sender::PartSender,
-    resume::ResumeFile,
+    resume::{ResumeFile, Unfinished},
     source::Source,
 };
 use crate::{
@@ -44,15 +44,11 @@ pub struct FileUpload<'a> {
 impl FileUpload<'_> {
     /// Uploads one file, or the parts of it that the object store lacks, and returns its video.
     pub async fn run(&self, source: &Source) -> Result<Video, ClientError> {
-        let unfinished = if self.args.no_resume { None } else { self.unfinished_session(source).await? };
-        let (session, requested) = match unfinished {
-            Some(session) if session.state() == State::Completed => {
-                self.resume_file.remove(source.fingerprint()).await?;
-                return video::get(self.server, &session.video).await;
-            }
-            Some(session) => (session, Vec::new()),
-            None => self.create_session(source).await?,
-        };
+        let (session, requested) = self.session(source).await?;
+        if session.state() == State::Completed {
+            self.resume_file.remove(source.fingerprint()).await?;
+            return video::get(self.server, &session.video).await;
+        }
         let layout = PartLayout::new(&session, source.size())?;
         let mut parts = self.verified_parts(source, layout, &session).await?;
         let stored: HashSet<i32> = parts.iter().map(|part| part.part_number).collect();
@@ -93,13 +89,33 @@ impl FileUpload<'_> {
         sent
     }
 
-    /// The session of an earlier run for this file with the same options, if it can still be used. Waits for
-    /// a session that is being completed.
-    async fn unfinished_session(&self, source: &Source) -> Result<Option<UploadSession>, ClientError> {
-        let Some(name) = self.resume_file.find(source.fingerprint())? else { return Ok(None) };
+    /// The session of an earlier run for this file with the same options, or a new one; and the numbers of missing parts, if
+    /// known, in the order that the server requests them.
+    async fn session(&self, source: &Source) -> Result<(UploadSession, Vec<i32>), ClientError> {
+        let found = self.resume_file.find(source.fingerprint())?.filter(|_| !self.args.no_resume);
+        let name = match found {
+            // Perhaps it was created: the same request id then returns it.
+            Some(Unfinished::Requested(id)) => Some(self.create_session(source, &id).await?.0.name),
+            Some(Unfinished::Created(name)) => Some(name),
+            None => None,
+        };
+        if let Some(name) = name
+            && let Some(session) = self.unfinished_session(source, &name).await?
+        {
+            return Ok((session, Vec::new()));
+        }
+        self.create_session(source, &uuid::Uuid::new_v4().simple().to_string()).await
+    }
+
+    /// A session of an earlier run, if it can still be used. Waits for one that is being completed.
+    async fn unfinished_session(
+        &self,
+        source: &Source,
+        name: &str,
+    ) -> Result<Option<UploadSession>, ClientError> {
         let mut backoff = Backoff::new();
         for _ in 0..MAX_COMPLETING_POLLS {
-            let session = self.get_session(&name).await?;
+            let session = self.get_session(name).await?;
             match resume_decision(&session, source.size()) {
                 ResumeDecision::Resume => return Ok(Some(session)),
                 ResumeDecision::Wait => tokio::time::sleep(backoff.next_delay()).await,
@@ -129,13 +145,20 @@ impl FileUpload<'_> {
         }
     }
 
-    /// Creates a session; returns it and the part numbers in the order that the server requests them.
-    async fn create_session(&self, source: &Source) -> Result<(UploadSession, Vec<i32>), ClientError> {
+    /// Creates a session, or returns the one that was created with the same request id; and the part numbers in the order
+    /// that the server requests them.
+    async fn create_session(
+        &self,
+        source: &Source,
+        request_id: &str,
+    ) -> Result<(UploadSession, Vec<i32>), ClientError> {
+        // Saved before the call: its response may be lost.
+        self.resume_file.add(source.fingerprint(), request_id, "").await?;
         let request = CreateUploadSessionRequest {
             display_name: self.args.title.clone().unwrap_or_default(),
             file_name: source.file_name(),
             size_bytes: i64::try_from(source.size()).unwrap_or(i64::MAX),
-            request_id: uuid::Uuid::new_v4().simple().to_string(),
+            request_id: request_id.to_owned(),
             options: self.args.encoding.options(),
         };
         let response = self
@@ -145,7 +168,7 @@ impl FileUpload<'_> {
             })
             .await?;
         let session = response.upload_session.unwrap_or_default();
-        self.resume_file.add(source.fingerprint(), &session.name).await?;
+        self.resume_file.add(source.fingerprint(), request_id, &session.name).await?;
         Ok((session, response.signed_parts.iter().map(|part| part.part_number).collect()))
     }
 

@@ -27,7 +27,20 @@ struct Entry {
     /// The requested TranscodeOptions, Protobuf in base64; empty if there are none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     options: String,
+    /// `request_id` of the call that creates the session.
+    request_id: String,
+    /// Its name; empty until the response to that call.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     upload: String,
+}
+
+/// An upload that an earlier run began.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unfinished {
+    /// The session was requested with this `request_id`, but the response is unknown.
+    Requested(String),
+    /// The session `uploads/ID` was created.
+    Created(String),
 }
 
 /// The unfinished uploads of one user at one server with the same encoding options.
@@ -55,19 +68,29 @@ impl ResumeFile {
         }
     }
 
-    /// The unfinished upload of this file, `uploads/{upload}`.
-    pub fn find(&self, file: &FileFingerprint) -> Result<Option<String>, ClientError> {
+    /// The unfinished upload of this file.
+    pub fn find(&self, file: &FileFingerprint) -> Result<Option<Unfinished>, ClientError> {
         let content: Content = self.profile_dir.read(FILE_NAME)?;
-        Ok(content.uploads.into_iter().rfind(|entry| self.matches(entry, file)).map(|entry| entry.upload))
+        let entry = content.uploads.into_iter().rfind(|entry| self.matches(entry, file));
+        Ok(entry.map(|entry| match entry.upload.as_str() {
+            "" => Unfinished::Requested(entry.request_id),
+            _ => Unfinished::Created(entry.upload),
+        }))
     }
 
-    /// Adds an upload of the file; replaces an earlier one.
-    pub async fn add(&self, file: &FileFingerprint, upload: &str) -> Result<(), ClientError> {
+    /// Adds an upload of the file, before its session is created and again when its name is known; replaces an earlier one.
+    pub async fn add(
+        &self,
+        file: &FileFingerprint,
+        request_id: &str,
+        upload: &str,
+    ) -> Result<(), ClientError> {
         let entry = Entry {
             server: self.server.clone(),
             user: self.user.clone(),
             file: file.clone(),
             options: self.options.clone(),
+            request_id: request_id.to_owned(),
             upload: upload.to_owned(),
         };
         self.replace(file, Some(entry)).await
@@ -105,6 +128,10 @@ mod tests {
         FileFingerprint { path: "/a.mp4".into(), size, modified_seconds: 1, modified_nanos: 2, inode: 3 }
     }
 
+    fn created(upload: &str) -> Option<Unfinished> {
+        Some(Unfinished::Created(upload.to_owned()))
+    }
+
     fn profile_dir(temp: &tempfile::TempDir) -> ProfileDir {
         let profile_dir = Some(temp.path().to_owned());
         let options = ClientOptions { server: String::new(), profile_dir, json: false };
@@ -116,9 +143,9 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let profile_dir = profile_dir(&temp);
         let resume_file = ResumeFile::new(profile_dir.clone(), "http://one", "users/a", None);
-        resume_file.add(&fingerprint(1), "uploads/1").await.unwrap();
-        resume_file.add(&fingerprint(2), "uploads/2").await.unwrap();
-        assert_eq!(resume_file.find(&fingerprint(1)).unwrap().as_deref(), Some("uploads/1"));
+        resume_file.add(&fingerprint(1), "r1", "uploads/1").await.unwrap();
+        resume_file.add(&fingerprint(2), "r2", "uploads/2").await.unwrap();
+        assert_eq!(resume_file.find(&fingerprint(1)).unwrap(), created("uploads/1"));
         assert_eq!(resume_file.find(&fingerprint(3)).unwrap(), None);
         let small = TranscodeOptions { rungs: vec![480], ..TranscodeOptions::default() };
         for other in [
@@ -134,19 +161,28 @@ mod tests {
     async fn add_same_file_replaces_the_earlier_upload() {
         let temp = tempfile::tempdir().unwrap();
         let resume_file = ResumeFile::new(profile_dir(&temp), "http://one", "users/a", None);
-        resume_file.add(&fingerprint(1), "uploads/1").await.unwrap();
-        resume_file.add(&fingerprint(1), "uploads/3").await.unwrap();
-        assert_eq!(resume_file.find(&fingerprint(1)).unwrap().as_deref(), Some("uploads/3"));
+        resume_file.add(&fingerprint(1), "r1", "uploads/1").await.unwrap();
+        resume_file.add(&fingerprint(1), "r3", "uploads/3").await.unwrap();
+        assert_eq!(resume_file.find(&fingerprint(1)).unwrap(), created("uploads/3"));
     }
 
     #[tokio::test]
     async fn remove_keeps_the_uploads_of_other_files() {
         let temp = tempfile::tempdir().unwrap();
         let resume_file = ResumeFile::new(profile_dir(&temp), "http://one", "users/a", None);
-        resume_file.add(&fingerprint(1), "uploads/1").await.unwrap();
-        resume_file.add(&fingerprint(2), "uploads/2").await.unwrap();
+        resume_file.add(&fingerprint(1), "r1", "uploads/1").await.unwrap();
+        resume_file.add(&fingerprint(2), "r2", "uploads/2").await.unwrap();
         resume_file.remove(&fingerprint(1)).await.unwrap();
         assert_eq!(resume_file.find(&fingerprint(1)).unwrap(), None);
-        assert_eq!(resume_file.find(&fingerprint(2)).unwrap().as_deref(), Some("uploads/2"));
+        assert_eq!(resume_file.find(&fingerprint(2)).unwrap(), created("uploads/2"));
+    }
+
+    #[tokio::test]
+    async fn find_returns_the_request_of_a_session_without_a_name() {
+        let temp = tempfile::tempdir().unwrap();
+        let resume_file = ResumeFile::new(profile_dir(&temp), "http://one", "users/a", None);
+        resume_file.add(&fingerprint(1), "r1", "").await.unwrap();
+        let found = resume_file.find(&fingerprint(1)).unwrap();
+        assert_eq!(found, Some(Unfinished::Requested("r1".to_owned())));
     }
 }

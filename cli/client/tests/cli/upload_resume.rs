@@ -48,6 +48,17 @@ async fn upload_interrupted_by_ctrl_c_sends_only_missing_and_wrong_parts_again()
 }
 
 #[tokio::test]
+async fn upload_whose_creation_was_not_answered_uses_the_created_upload() {
+    let client = ClientFixture::signed_in().await;
+    client.write_file("a.mp4", &bytes(70_000));
+    client.server.state().lost_creations = 1;
+    client.run("upload a.mp4").await.assert_exit_code(1);
+    let video = client.run("upload a.mp4 --json").await.assert_exit_code(0).json();
+    assert_eq!(video["name"], "videos/1");
+    assert_eq!(client.server.state().uploads.len(), 1);
+}
+
+#[tokio::test]
 async fn upload_no_resume_creates_a_new_upload() {
     let client = client_with_unfinished_upload().await;
     let video = client.run("upload a.mp4 --no-resume --json").await.assert_exit_code(0).json();

@@ -80,6 +80,10 @@ pub struct State {
     /// Whether signed parts are returned in reverse order.
     pub reverses_parts: bool,
     pub uploads: HashMap<String, Upload>,
+    /// Names of upload sessions, by the request id that created them.
+    pub request_ids: HashMap<String, String>,
+    /// Responses to CreateUploadSession that are replaced by an error after the session was created.
+    pub lost_creations: u32,
     /// Number of signed addresses.
     pub signatures: u64,
     /// Signatures that are no longer accepted.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use reelmill_proto::upload::{upload_service_server::UploadService, *};
-use tonic::{Code, Request, async_trait};
+use tonic::{Code, Request, Status, async_trait};
 
 use super::{
     object_store::etag,
@@ -42,8 +42,10 @@ impl UploadService for FakeServer {
         assert!(!request.request_id.is_empty() && !request.file_name.contains('/'));
         let session = {
             let mut state = self.state();
-            let name = format!("uploads/{}", state.uploads.len() + 1);
-            let session = UploadSession {
+            let new = format!("uploads/{}", state.uploads.len() + 1);
+            let name = state.request_ids.entry(request.request_id).or_insert(new).clone();
+            let existing = state.uploads.get(&name).map(|upload| upload.session.clone());
+            let session = existing.unwrap_or_else(|| UploadSession {
                 name: name.clone(),
                 video: format!("videos/{}", state.uploads.len() + 1),
                 state: upload_session::State::Open.into(),
@@ -53,9 +55,13 @@ impl UploadService for FakeServer {
                 part_count: i32::try_from(request.size_bytes.div_euclid(state.part_size)).unwrap()
                     + i32::from(request.size_bytes % state.part_size > 0),
                 ..UploadSession::default()
-            };
+            });
             state.options.push(request.options);
-            state.uploads.insert(name, Upload { session: session.clone(), ..Upload::default() });
+            state.uploads.entry(name).or_default().session = session.clone();
+            if state.lost_creations > 0 {
+                state.lost_creations -= 1;
+                return Err(Status::internal("the response was lost"));
+            }
             session
         };
         let first =

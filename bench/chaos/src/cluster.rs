@@ -1,0 +1,223 @@
+//! The system under test: five roles apart, on real servers.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use tokio::{
+    process::Command,
+    sync::{Mutex, MutexGuard},
+    time::{Instant, sleep},
+};
+
+use crate::{
+    gate::Gate,
+    roles::{RoleProcess, config_file},
+    servers::Servers,
+};
+
+/// The shipped configuration of five processes.
+const CONFIG: &str = include_str!("../../../deploy/production.toml");
+/// Each role, the command that starts it, and its replicas.
+pub const ROLES: [(&str, &str, usize); 5] = [
+    ("auth", "auth", 2),
+    ("transcode", "transcode", 2),
+    ("upload", "upload-service", 2),
+    ("gateway", "gateway", 2),
+    ("worker", "worker", 3),
+];
+/// Size of the scratch folder of the worker whose disk can be filled.
+const SCRATCH_SIZE: &str = "size=96m";
+const START_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// A running system.
+pub struct Cluster {
+    pub servers: Servers,
+    /// In front of the replicas of auth, transcode, upload and gateway.
+    pub gates: Vec<(&'static str, Gate)>,
+    processes: Vec<Mutex<RoleProcess>>,
+    /// The scratch folder of the first worker, if it has a file system of its own.
+    small_disk: Option<PathBuf>,
+    folder: PathBuf,
+}
+
+impl Cluster {
+    /// Starts everything in a folder.
+    pub async fn start(folder: &Path) -> Result<Self> {
+        std::fs::write(config_file(folder), CONFIG)?;
+        let servers = Servers::start().await?;
+        let mut variables = servers.variables();
+        variables.extend(secrets(folder)?);
+        let small_disk = mount_small_disk(&folder.join("small-disk")).await;
+        let mut gates = Vec::new();
+        let mut replicas = Vec::new();
+        for (role, command, count) in ROLES {
+            let ports = free_ports(count)?;
+            let addresses: Vec<SocketAddr> =
+                ports.iter().map(|port| SocketAddr::from(([127, 0, 0, 1], *port))).collect();
+            if role != "worker" {
+                let gate = Gate::start(addresses.clone()).await?;
+                variables.push((format!("REELMILL_{}__ADDRESS", role.to_uppercase()), gate.url()));
+                gates.push((role, gate));
+            }
+            replicas.push((role, command, addresses));
+        }
+        // The gateway has no address: other roles do not call it.
+        variables.retain(|(key, _)| key != "REELMILL_GATEWAY__ADDRESS");
+        let mut processes = Vec::new();
+        for (role, command, addresses) in replicas {
+            for (index, address) in addresses.iter().enumerate() {
+                let name = format!("{role}-{}", index + 1);
+                let mut own = variables.clone();
+                let mut set = |key: &str, value: String| own.push((format!("REELMILL_{key}"), value));
+                set("DATA__DIR", folder.join(&name).display().to_string());
+                if role == "worker" {
+                    set("WORKER__NAME", name.clone());
+                    set("WORKER__SLOTS", "1".to_owned());
+                    set("WORKER__EXPRESS_SLOTS", "1".to_owned());
+                    let scratch = small_disk.clone().filter(|_| index == 0);
+                    let scratch = scratch.unwrap_or_else(|| folder.join(format!("{name}-scratch")));
+                    set("WORKER__SCRATCH_DIR", scratch.display().to_string());
+                    let ffmpeg = folder.join(format!("{name}-ffmpeg"));
+                    std::os::unix::fs::symlink(ffmpeg_path()?, &ffmpeg)?;
+                    set("WORKER__FFMPEG", ffmpeg.display().to_string());
+                } else {
+                    set(&format!("{}__LISTEN", role.to_uppercase()), address.to_string());
+                }
+                processes.push(Mutex::new(RoleProcess::new(name, command, folder, own)));
+            }
+        }
+        let cluster = Self { servers, gates, processes, small_disk, folder: folder.to_owned() };
+        for process in &cluster.processes {
+            process.lock().await.start(&[])?;
+        }
+        cluster.wait_until_ready().await?;
+        Ok(cluster)
+    }
+
+    /// URL of the gateway.
+    pub fn url(&self) -> String {
+        self.gate("gateway").map(Gate::url).unwrap_or_default()
+    }
+
+    /// The proxy in front of a role.
+    pub fn gate(&self, role: &str) -> Option<&Gate> {
+        self.gates.iter().find(|(name, _)| *name == role).map(|(_, gate)| gate)
+    }
+
+    /// A replica of a role, from 1.
+    pub async fn replica(&self, role: &str, replica: usize) -> Result<MutexGuard<'_, RoleProcess>> {
+        let name = format!("{role}-{replica}");
+        for process in &self.processes {
+            let process = process.lock().await;
+            if process.name == name {
+                return Ok(process);
+            }
+        }
+        bail!("there is no {name}")
+    }
+
+    /// The scratch folder that can be filled.
+    pub fn small_disk(&self) -> Option<&Path> {
+        self.small_disk.as_deref()
+    }
+
+    /// The symbolic link to a worker's ffmpeg.
+    pub fn ffmpeg_link(&self, replica: usize) -> PathBuf {
+        self.folder.join(format!("worker-{replica}-ffmpeg"))
+    }
+
+    /// Waits until the gateway says that everything that it needs is there.
+    pub async fn wait_until_ready(&self) -> Result<()> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        let url = format!("{}/readyz", self.url());
+        loop {
+            if reqwest::get(&url).await.is_ok_and(|response| response.status().is_success()) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("the system was not ready in time; logs are in {}", self.folder.display());
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Processes that ended by themselves, and how.
+    pub async fn ended(&self) -> Vec<String> {
+        let mut ended = Vec::new();
+        for process in &self.processes {
+            let mut process = process.lock().await;
+            if let Some(status) = process.ended() {
+                ended.push(format!("{} {status}", process.name));
+            }
+        }
+        ended
+    }
+
+    /// Kills all processes, and removes the small disk.
+    pub async fn stop(&self) -> Result<()> {
+        for process in &self.processes {
+            process.lock().await.kill().await?;
+        }
+        if let Some(disk) = &self.small_disk {
+            run("umount", &[disk]).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Path of ffmpeg.
+pub fn ffmpeg_path() -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").context("PATH is not set")?;
+    let found = std::env::split_paths(&path).map(|folder| folder.join("ffmpeg")).find(|path| path.is_file());
+    found.context("ffmpeg is not installed")
+}
+
+/// Mounts a small file system, if this process may.
+async fn mount_small_disk(folder: &Path) -> Option<PathBuf> {
+    std::fs::create_dir(folder).ok()?;
+    let options =
+        ["-t".as_ref(), "tmpfs".as_ref(), "-o".as_ref(), SCRATCH_SIZE.as_ref(), "tmpfs".as_ref(), folder];
+    run("mount", &options).await.ok()?;
+    Some(folder.to_owned())
+}
+
+async fn run(program: &str, args: &[&Path]) -> Result<()> {
+    let mut command = Command::new(program);
+    let output = command.args(args).stdin(Stdio::null()).output().await?;
+    anyhow::ensure!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+/// Distinct ports that were free at the time of the call.
+fn free_ports(count: usize) -> Result<Vec<u16>> {
+    let listeners: std::io::Result<Vec<_>> =
+        (0..count).map(|_| TcpListener::bind(("127.0.0.1", 0))).collect();
+    listeners?.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
+}
+
+/// New secrets, as configuration.
+fn secrets(folder: &Path) -> Result<Vec<(String, String)>> {
+    let random = aws_lc_rs::rand::SystemRandom::new();
+    let key = aws_lc_rs::signature::Ed25519KeyPair::generate_pkcs8(&random)?;
+    let pem = format!(
+        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+        STANDARD.encode(key.as_ref())
+    );
+    let path = folder.join("signing-key.pem");
+    std::fs::write(&path, pem)?;
+    let variables = [
+        ("SECRETS__SIGNING_KEY_FILE", path.display().to_string()),
+        ("SECRETS__MESH_KEY", "a-mesh-key-for-the-chaos-suite".to_owned()),
+        ("SECRETS__MESH_KEY_FILE", String::new()),
+        ("SECRETS__PLAYBACK_KEY", "a-playback-key-for-the-chaos-suite".to_owned()),
+        ("SECRETS__PLAYBACK_KEY_FILE", String::new()),
+        ("GATEWAY__PUBLIC_URL", String::new()),
+    ];
+    Ok(variables.map(|(key, value)| (format!("REELMILL_{key}"), value)).into())
+}
