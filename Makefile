@@ -14,7 +14,7 @@ DIST := web/dist/index.html
 PROTOS := $(shell find proto -name '*.proto')
 PAGE := web/build.mjs web/tsconfig.json LICENSE $(shell find web/src -path web/src/gen -prune -o -type f -print)
 
-.PHONY: help run build web test lint bench bootstrap bootstrap-test
+.PHONY: help run build web test lint bench chaos bootstrap bootstrap-test
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -47,6 +47,10 @@ lint: bootstrap $(STUBS) ## Check format, lints, contract, types, scripts, workf
 bench: bootstrap-test $(DIST) ## Measure speed and memory; writes target/bench/figures.json
 	cargo build --release --locked -p reelmill -p reelmill-bench
 	"$(TARGET)/release/reelmill-bench" $(ARGS)
+
+chaos: bootstrap-test $(DIST) ## Inject faults into a running system: ARGS="seed=1 jobs=60 faults=35"
+	cargo build --release --locked --workspace --bin reelmill --bin reelmill-chaos
+	"$(TARGET)/release/reelmill-chaos" $(ARGS)
 
 bootstrap:
 	@deploy/bootstrap.sh run

@@ -24,6 +24,8 @@ mod plans;
 mod progress;
 mod publisher;
 mod scheduler;
+#[cfg(any(test, feature = "simulation"))]
+pub mod simulation;
 mod sweeper;
 mod sweeper_signal;
 mod tasks;

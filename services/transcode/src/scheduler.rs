@@ -24,7 +24,7 @@ const EXPRESS_TOPIC: &str = "express-tasks";
 /// Owners whose tasks are queued at the same time.
 const CONCURRENT_OWNERS: usize = 8;
 /// Pause before tasks of an owner are queued after that failed.
-const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+pub(crate) const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause before a new subscription after the last one ended.
 const SUBSCRIBE_INTERVAL: Duration = Duration::from_secs(1);
 

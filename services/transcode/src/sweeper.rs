@@ -3,19 +3,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use reelmill_platform::clock::Clock;
+use reelmill_platform::clock::{Clock, duration_millis};
 
 use crate::{
-    db::Db, error::TranscodeError, scheduler::Scheduler, sweeper_signal::SweeperSignal, tasks::LeaseReleaser,
-    workers::StrandedJobs,
+    db::Db, domain::Grace, error::TranscodeError, scheduler::Scheduler, sweeper_signal::SweeperSignal,
+    tasks::LeaseReleaser, workers::StrandedJobs,
 };
 
 /// Longest sleep: leases and delays of other processes are seen within it.
-const MAX_SLEEP: Duration = Duration::from_secs(5);
+pub(crate) const MAX_SLEEP: Duration = Duration::from_secs(5);
 /// Shortest sleep.
-const MIN_SLEEP: Duration = Duration::from_millis(50);
+pub(crate) const MIN_SLEEP: Duration = Duration::from_millis(50);
 /// Interval of the sweeps over the backlog, by one process at a time, milliseconds.
-const BACKLOG_INTERVAL_MS: i64 = 30_000;
+pub(crate) const BACKLOG_INTERVAL_MS: i64 = 30_000;
 
 /// Sweeps over the tasks.
 pub(crate) struct Sweeper {
@@ -36,19 +36,18 @@ impl Sweeper {
     }
 
     async fn run_tasks(&self) {
-        // Leases that expired while this role or its database was unavailable do not mean that their workers are lost:
-        // those get the lifetime of a lease to reconnect.
-        let mut grace_end = self.clock.now_millis() + self.lease_ttl_ms;
+        let mut grace = Grace::begin(self.clock.now_millis(), self.lease_ttl_ms);
         loop {
-            let is_in_grace = self.clock.now_millis() < grace_end;
+            let is_in_grace = grace.is_running(self.clock.now_millis());
             let sleep = match self.sweep_tasks(is_in_grace).await {
                 Ok(sleep) => sleep,
                 Err(error) => {
                     tracing::warn!(%error, "sweeping over the tasks failed: retrying");
-                    grace_end = self.clock.now_millis() + self.lease_ttl_ms;
+                    grace.restart(self.clock.now_millis());
                     MAX_SLEEP
                 }
             };
+            grace.sleeps(self.clock.now_millis(), duration_millis(sleep));
             tokio::select! {
                 () = self.signal.woken() => {}
                 () = tokio::time::sleep(sleep) => {}
@@ -58,13 +57,14 @@ impl Sweeper {
 
     async fn run_backlog(&self) {
         // Workers had no opportunity to register while this role was unavailable.
-        let mut grace_end = self.clock.now_millis() + self.lease_ttl_ms;
+        let mut grace = Grace::begin(self.clock.now_millis(), self.lease_ttl_ms);
         loop {
             let now = self.clock.now_millis();
-            if let Err(error) = self.sweep_backlog_if_due(now, now < grace_end).await {
+            if let Err(error) = self.sweep_backlog_if_due(now, grace.is_running(now)).await {
                 tracing::warn!(%error, "sweeping over the backlog failed: retrying");
-                grace_end = self.clock.now_millis() + self.lease_ttl_ms;
+                grace.restart(self.clock.now_millis());
             }
+            grace.sleeps(self.clock.now_millis(), duration_millis(MAX_SLEEP));
             tokio::time::sleep(MAX_SLEEP).await;
         }
     }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Wake-ups that are replenished at most.
-const MAX_REPLENISHED: u64 = 100;
+pub(crate) const MAX_REPLENISHED: u64 = 100;
 /// Wake-ups sent concurrently.
 const CONCURRENT_SENDS: usize = 8;
 

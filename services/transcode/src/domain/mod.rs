@@ -1,5 +1,6 @@
 //! The rules of jobs, tasks and outputs: pure functions without I/O.
 
+mod grace;
 mod job;
 mod names;
 mod output;
@@ -10,6 +11,7 @@ mod task;
 mod tracks;
 
 pub(crate) use self::{
+    grace::Grace,
     job::{JobEvent, JobState},
     names::{
         DASH_MANIFEST, HLS_MASTER_PLAYLIST, THUMBNAILS_INDEX, attempt_path, iframe_playlist_name, job_folder,
@@ -19,10 +21,11 @@ pub(crate) use self::{
     output::{AllowedOutputs, OutputKind},
     scheduling::{
         JobPriority, OwnerLimits, OwnerTasks, RecentJobs, TaskClass, VirtualTime, cost, cost_of_kind,
+        work_units_to_create,
     },
     task::{
-        CONFIRMATION_WAIT_MS, Completion, FailureCounts, Lease, LeaseLost, RetryDecision, TaskKind,
-        TaskRules, TaskState,
+        Completion, FailureCounts, Lease, LeaseLost, RetryDecision, RetryPlacement, TaskKind, TaskRules,
+        TaskState,
     },
     tracks::{TrackView, check_tracks},
 };

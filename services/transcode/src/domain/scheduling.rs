@@ -8,6 +8,8 @@
 //! Only a few tasks of an owner are queued at a time. The others wait in the order of their job's priority and age, so that
 //! a priority can be changed as long as they wait.
 
+use std::ops::Range;
+
 use reelmill_media::plan::{Plan, WorkUnit};
 use reelmill_proto::transcode::{TaskClass as TaskClassMessage, job::Priority};
 use sea_orm::{DeriveActiveEnum, EnumIter};
@@ -20,6 +22,11 @@ pub(crate) const PREPARE_COST: i64 = 2000;
 pub(crate) const PACKAGE_COST: i64 = 500;
 /// Pixels per second times seconds, for a cost of 1: about a millisecond of a CPU.
 const WORK_PER_COST: f64 = 2000.0;
+
+/// Most unfinished ENCODE tasks of a job: it can keep as many slots busy.
+const MAX_UNFINISHED_TASKS: i32 = 128;
+/// More are created when this many are left.
+const MIN_UNFINISHED_TASKS: i32 = 96;
 
 /// Class of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
@@ -174,6 +181,15 @@ impl VirtualTime {
         let now = self.running.max(self.queued).or(self.finish).unwrap_or(0);
         now.max(owner_finish)
     }
+}
+
+/// The work units of a job that get a task next: of the first `created` ones every one has or had a task, and
+/// `unfinished` of these tasks have not ended.
+pub(crate) fn work_units_to_create(created: i32, work_units: i32, unfinished: i32) -> Range<i32> {
+    if unfinished > MIN_UNFINISHED_TASKS {
+        return created..created;
+    }
+    created..created.saturating_add(MAX_UNFINISHED_TASKS - unfinished).min(work_units).max(created)
 }
 
 /// Cost of a task that is not an ENCODE task.

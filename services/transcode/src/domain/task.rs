@@ -15,7 +15,7 @@ const DEPENDENCY_BACKOFF_MAX_MS: i64 = 120_000;
 const FILE_FAILURES_TO_FAIL: i32 = 2;
 /// Time in which only other workers can start a task whose file was found faulty: longer than an idle worker needs to
 /// receive its wake-up.
-pub(crate) const CONFIRMATION_WAIT_MS: i64 = 2000;
+const CONFIRMATION_WAIT_MS: i64 = 2000;
 
 /// Kind of work of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
@@ -112,6 +112,26 @@ pub(crate) enum RetryDecision {
     },
     /// It has failed permanently.
     GiveUp,
+}
+
+/// How a task waits for its next attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RetryPlacement {
+    pub(crate) state: TaskState,
+    /// End of its retry delay; 0 without one.
+    pub(crate) ready_time: i64,
+    /// Until when its last worker is excluded; 0 if it is not.
+    pub(crate) excluded_until: i64,
+}
+
+impl RetryPlacement {
+    /// The placement after [`RetryDecision::Retry`]. Without a delay the task keeps its place in the order.
+    pub(crate) fn of(delay_ms: i64, excludes_worker: bool, now: i64) -> Self {
+        let (state, ready_time) =
+            if delay_ms == 0 { (TaskState::Queued, 0) } else { (TaskState::Waiting, now + delay_ms) };
+        let excluded_until = if excludes_worker { now + CONFIRMATION_WAIT_MS } else { 0 };
+        Self { state, ready_time, excluded_until }
+    }
 }
 
 /// Decision about a call that completes a task.

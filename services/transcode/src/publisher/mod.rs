@@ -49,15 +49,15 @@ const CONCURRENT_PUBLICATIONS: usize = 8;
 /// playlist before a delayed request of this one arrives.
 const PUBLICATION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Lifetime of a claim, milliseconds.
-const CLAIM_TTL_MS: i64 = 30_000;
+pub(crate) const CLAIM_TTL_MS: i64 = 30_000;
 /// Pause after a failed publication.
-const RETRY_INTERVAL: Duration = Duration::from_secs(2);
+pub(crate) const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 /// Age of a change after which any process publishes it: the one that received it has crashed.
-const OVERDUE_AFTER: Duration = Duration::from_secs(10);
+pub(crate) const OVERDUE_AFTER: Duration = Duration::from_secs(10);
 /// Time without a publication after which a job is forgotten: it is read again if there is one.
 const FORGET_AFTER: Duration = Duration::from_secs(120);
 /// Interval at which overdue changes are looked for.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// The playlists of long videos are large: the interval grows by one second for each this many segments.
 const SEGMENTS_PER_SECOND_OF_PAUSE: f64 = 1000.0;
 

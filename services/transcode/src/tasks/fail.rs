@@ -11,7 +11,7 @@ use reelmill_proto::{
 use super::lease::{Leases, LockedTask, PresentedLease};
 use crate::{
     db::{QueuedTask, TaskRow},
-    domain::{CONFIRMATION_WAIT_MS, RetryDecision, TaskKind, TaskRules, TaskState},
+    domain::{RetryDecision, RetryPlacement, TaskKind, TaskRules, TaskState},
     error::TranscodeError,
     job_changes::JobChanges,
     progress::ProgressTracker,
@@ -81,14 +81,10 @@ impl TaskFailer {
             RetryDecision::Retry { failures, delay_ms, excludes_worker } => {
                 tracing::info!(job = locked.task.job_id, reason, ?failures, delay_ms, "a task is retried");
                 let now = self.clock.now_millis();
-                let (excluded_worker, excluded_until) = if excludes_worker {
-                    (locked.task.worker.clone(), now + CONFIRMATION_WAIT_MS)
-                } else {
-                    (String::new(), 0)
-                };
-                // Without a delay it keeps its place in the order.
-                let (state, ready_time) =
-                    if delay_ms == 0 { (TaskState::Queued, 0) } else { (TaskState::Waiting, now + delay_ms) };
+                let RetryPlacement { state, ready_time, excluded_until } =
+                    RetryPlacement::of(delay_ms, excludes_worker, now);
+                let excluded_worker =
+                    if excludes_worker { locked.task.worker.clone() } else { String::new() };
                 let task = TaskRow {
                     state,
                     ready_time,

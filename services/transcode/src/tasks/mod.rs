@@ -25,7 +25,7 @@ mod recorded_outputs;
 mod release;
 mod renew;
 mod report_stream;
-mod start;
+pub(crate) mod start;
 mod urls;
 mod work;
 mod work_unit_tasks;

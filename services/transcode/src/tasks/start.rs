@@ -26,7 +26,7 @@ const MAX_NAME_BYTES: usize = 256;
 /// Longest wait of a call.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 /// Interval at which a waiting call asks again without having been woken.
-const POLL_INTERVAL: Duration = Duration::from_secs(4);
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(4);
 
 /// Starts tasks.
 pub(crate) struct TaskStarter {

@@ -4,14 +4,9 @@ use reelmill_media::plan::Plan;
 
 use crate::{
     db::{JobRow, JobTransaction, TaskRow, new_task},
-    domain::{TaskClass, TaskKind, cost},
+    domain::{TaskClass, TaskKind, cost, work_units_to_create},
     error::TranscodeError,
 };
-
-/// Most unfinished ENCODE tasks of a job: it can keep as many slots busy.
-const MAX_UNFINISHED_TASKS: i32 = 128;
-/// More are created when this many are left.
-const MIN_UNFINISHED_TASKS: i32 = 96;
 
 /// Creates tasks of the next work units if few are left.
 pub(super) async fn create_tasks(
@@ -24,11 +19,12 @@ pub(super) async fn create_tasks(
         return Ok(());
     }
     let unfinished = transaction.unfinished_encode_tasks().await?;
-    if unfinished > MIN_UNFINISHED_TASKS {
+    let new = work_units_to_create(created, transaction.job.work_units, unfinished);
+    if new.is_empty() {
         return Ok(());
     }
-    let end = created.saturating_add(MAX_UNFINISHED_TASKS - unfinished).min(transaction.job.work_units);
-    let tasks = (created..end).filter_map(|index| work_unit_task(&transaction.job, plan, index));
+    let end = new.end;
+    let tasks = new.filter_map(|index| work_unit_task(&transaction.job, plan, index));
     let tasks = tasks.map(|task| TaskRow { required_build: required_build.to_owned(), ..task }).collect();
     transaction.add_tasks(tasks).await?;
     transaction.set_created_work_units(end).await
