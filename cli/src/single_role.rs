@@ -2,15 +2,16 @@
 
 use std::io::Write as _;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use reelmill_mesh::server::Listener;
+use reelmill_platform::database;
 
 use crate::{
     addresses::{Addresses, bind_public},
     config::{Config, Secrets},
     data_dir::DataDir,
     ffmpeg_check,
-    role_context::{RoleContext, ensure_bucket},
+    role_context::{RoleContext, ensure_bucket, setting},
     roles,
     shutdown::{self, ShutdownGroup},
 };
@@ -46,6 +47,16 @@ async fn start(role: Role, config: Config) -> anyhow::Result<(Vec<ShutdownGroup>
     let secrets = Secrets::of(&config, data.path());
     let addresses = Addresses::configured(&config);
     let context = RoleContext::open(config, secrets, data, "memory:single-role").await?;
+    // Before it listens: a replica that cannot serve must not accept calls.
+    let database = match role {
+        Role::Auth => Some(("auth.database_url", &context.config.auth.database_url)),
+        Role::Upload => Some(("upload.database_url", &context.config.upload.database_url)),
+        Role::Transcode => Some(("transcode.database_url", &context.config.transcode.database_url)),
+        Role::Gateway | Role::Worker => None,
+    };
+    if let Some((key, url)) = database.filter(|(_, url)| !url.is_empty()) {
+        database::wait_until_available(url).await.with_context(|| setting(key, url))?;
+    }
     let mut group = ShutdownGroup::default();
     match role {
         Role::Gateway => {

@@ -123,6 +123,23 @@ async fn roles_start_while_redis_and_sqs_are_unavailable_and_serve_when_they_com
     deployment.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_start_while_postgres_is_unavailable_and_serve_when_it_comes() {
+    let mut deployment = Deployment::backends_only().await;
+    deployment.backends().postgres.stop().await.unwrap();
+    deployment.start_all().await;
+    let waiting = timeout(Duration::from_secs(30), async {
+        while deployment.logs().matches("waiting for it").count() < 3 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    waiting.await.unwrap_or_else(|_| panic!("three roles wait:\n{}", deployment.logs()));
+    deployment.backends().postgres.restart().await.unwrap();
+    deployment.wait_until_ready().await;
+    CliUser::sign_up(&deployment, "ann").await;
+    deployment.stop().await;
+}
+
 #[tokio::test]
 async fn up_after_a_restart_keeps_sessions() {
     let mut deployment = Deployment::single_process().await;

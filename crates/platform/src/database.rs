@@ -14,6 +14,10 @@ use sea_orm::{
 };
 use sea_orm_migration::MigratorTrait;
 
+/// Time limit of an attempt to reach a server when the process starts.
+const WAIT_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Pause between two attempts to reach a server that is unavailable when the process starts.
+const WAIT_INTERVAL: Duration = Duration::from_secs(1);
 /// Time limit for getting a connection, including the wait for a free one.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long SQLite waits for a lock that another process holds.
@@ -89,6 +93,28 @@ pub async fn connect<S: Schema>(url: &str) -> Result<DatabaseConnection, Databas
     Ok(database)
 }
 
+/// Waits until the server of a Postgres database accepts connections: it may be restarting, or start later than this process.
+///
+/// # Errors
+/// [`DatabaseError::Unreachable`] if the server rejects the login, or does not know the database.
+pub async fn wait_until_available(url: &str) -> Result<(), DatabaseError> {
+    let mut options = options(url)?;
+    if !url.starts_with("postgres") {
+        return Ok(());
+    }
+    options.max_connections(1).acquire_timeout(WAIT_ACQUIRE_TIMEOUT);
+    loop {
+        match Database::connect(options.clone()).await {
+            Ok(connection) => return connection.close().await.map_err(DatabaseError::Unreachable),
+            Err(DbErr::Conn(RuntimeErr::SqlxError(cause))) if is_server_unavailable(&cause) => {
+                tracing::warn!(error = %cause, "the database is unavailable: waiting for it");
+                tokio::time::sleep(WAIT_INTERVAL).await;
+            }
+            Err(error) => return Err(DatabaseError::Unreachable(error)),
+        }
+    }
+}
+
 /// More connections to a database that [`connect`] has opened, for statements that must not wait for others: on Postgres a
 /// pool of their own, on SQLite the same connection.
 pub async fn reserve(
@@ -136,6 +162,10 @@ pub fn is_unavailable(error: &DbErr) -> bool {
         }
         _ => return false,
     };
+    is_server_unavailable(cause)
+}
+
+fn is_server_unavailable(cause: &SqlxError) -> bool {
     match cause {
         SqlxError::Io(_)
         | SqlxError::Tls(_)
