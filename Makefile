@@ -14,7 +14,7 @@ DIST := web/dist/index.html
 PROTOS := $(shell find proto -name '*.proto')
 PAGE := web/build.mjs web/tsconfig.json LICENSE $(shell find web/src -path web/src/gen -prune -o -type f -print)
 
-.PHONY: help run build web test lint bench chaos bootstrap bootstrap-test
+.PHONY: help run build web test lint bench simulate chaos soak bootstrap bootstrap-test
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -48,9 +48,17 @@ bench: bootstrap-test $(DIST) ## Measure speed and memory; writes target/bench/f
 	cargo build --release --locked -p reelmill -p reelmill-bench
 	"$(TARGET)/release/reelmill-bench" $(ARGS)
 
+simulate: bootstrap ## Simulate the dispatcher: ARGS="seeds=1000"
+	cargo build --release --locked --workspace --features reelmill-transcode/simulation --bin reelmill-simulate
+	"$(TARGET)/release/reelmill-simulate" $(ARGS)
+
 chaos: bootstrap-test $(DIST) ## Inject faults into a running system: ARGS="seed=1 jobs=60 faults=35"
 	cargo build --release --locked --workspace --bin reelmill --bin reelmill-chaos
 	"$(TARGET)/release/reelmill-chaos" $(ARGS)
+
+soak: bootstrap-test $(DIST) ## Use a system for hours and measure what grows: ARGS="hours=2"
+	cargo build --release --locked --workspace --bin reelmill --bin reelmill-chaos
+	"$(TARGET)/release/reelmill-chaos" soak $(ARGS)
 
 bootstrap:
 	@deploy/bootstrap.sh run

@@ -147,6 +147,16 @@ impl Cluster {
         }
     }
 
+    /// Names and ids of the processes.
+    pub async fn pids(&self) -> Vec<(String, u32)> {
+        let mut pids = Vec::new();
+        for process in &self.processes {
+            let process = process.lock().await;
+            pids.extend(process.pid().map(|pid| (process.name.clone(), pid)));
+        }
+        pids
+    }
+
     /// Processes that ended by themselves, and how.
     pub async fn ended(&self) -> Vec<String> {
         let mut ended = Vec::new();

@@ -1,4 +1,6 @@
-//! `make chaos`: injects faults into a running system and counts what they cost.
+//! `make chaos` injects faults into a running system and counts what they cost; `make soak` uses one for hours.
+//! docs/RELIABILITY.md describes both.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is its result")]
 
 mod audit;
 mod client;
@@ -12,17 +14,24 @@ mod report;
 mod roles;
 mod schedule;
 mod servers;
+mod soak;
 mod sqs_proxy;
 mod suite;
 mod timeline;
+mod usage;
 
 use std::{path::Path, process::ExitCode};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 
 use crate::{
-    cluster::Cluster, fault::Fault, options::Options, report::Report, suite::Suite, timeline::Timeline,
+    cluster::Cluster,
+    fault::Fault,
+    options::{Command, Options},
+    report::Report,
+    suite::Suite,
+    timeline::Timeline,
 };
 
 #[tokio::main]
@@ -40,7 +49,7 @@ async fn main() -> ExitCode {
 /// Returns whether nothing was wrong.
 async fn run() -> Result<bool> {
     let options = Options::parse(std::env::args().skip(1))?;
-    if options.lists {
+    if options.command == Command::List {
         for fault in Fault::all() {
             println!("{}", fault.name());
         }
@@ -50,10 +59,23 @@ async fn run() -> Result<bool> {
     let folder = tempfile::Builder::new().prefix("reelmill-chaos-").tempdir()?;
     let timeline = Timeline::new();
     let report = {
-        let clips = clips::make(folder.path(), options.seed).await?;
+        let mut clips = clips::make(folder.path(), options.seed).await?;
+        clips.retain(|clip| options.clips.is_empty() || options.clips.contains(&clip.name));
+        ensure!(!clips.is_empty(), "clips: there are none of these names");
         timeline.add(format!("seed {}: starting", options.seed));
         let cluster = Cluster::start(folder.path()).await?;
         timeline.add("the system is up");
+        if options.command == Command::Serve {
+            timeline.add(format!("gateway at {}, logs in {}", cluster.url(), folder.path().display()));
+            tokio::signal::ctrl_c().await?;
+            cluster.stop().await?;
+            return Ok(true);
+        }
+        if options.command == Command::Soak {
+            let is_clean = soak::run(&options, &cluster, &clips, folder.path(), &timeline).await;
+            cluster.stop().await?;
+            return is_clean;
+        }
         let suite = Suite {
             options: &options,
             cluster: &cluster,
@@ -97,10 +119,7 @@ fn finish(options: &Options, timeline: &Timeline, report: &Report, logs: &Path) 
             }
         }
         println!("the logs of all processes are in {}", results.display());
-        println!(
-            "replay: make chaos ARGS=\"seed={} jobs={} faults={}\"",
-            options.seed, options.jobs, options.faults
-        );
+        println!("replay: make chaos ARGS=\"{}\"", options.args);
     }
     println!("{}", report.line());
     Ok(report.is_clean())

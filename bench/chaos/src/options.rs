@@ -15,16 +15,39 @@ pub struct Options {
     pub faults: usize,
     /// Time in which they are injected.
     pub period: Duration,
+    /// Time before the first fault, in which videos are uploaded already.
+    pub after: Duration,
     /// Longest fault.
     pub longest: Duration,
+    /// Duration of each fault; none for random ones.
+    pub exactly: Option<Duration>,
     /// Time after the last fault in which everything must have ended.
     pub settle: Duration,
     /// Names of the only faults; empty for all.
     pub only: Vec<String>,
     /// Names of faults that are left out.
     pub without: Vec<String>,
-    /// Whether to print the names of the faults and end.
-    pub lists: bool,
+    /// Names of the only clips; empty for all.
+    pub clips: Vec<String>,
+    /// Length of a soak.
+    pub soak: Duration,
+    /// What to do.
+    pub command: Command,
+    /// All arguments, to repeat the run.
+    pub args: String,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Inject faults.
+    Run,
+    /// Print the names of the faults.
+    List,
+    /// Start the system without faults, and run it until Ctrl-C.
+    Serve,
+    /// Upload, watch, delete and restart for hours, and measure what grows.
+    Soak,
 }
 
 /// Mean time between two faults, unless `seconds` is set.
@@ -38,31 +61,48 @@ impl Options {
             jobs: 60,
             faults: 35,
             period: Duration::ZERO,
+            after: Duration::ZERO,
             longest: Duration::from_secs(20),
+            exactly: None,
             settle: Duration::from_secs(240),
             only: Vec::new(),
             without: Vec::new(),
-            lists: false,
+            clips: Vec::new(),
+            soak: Duration::from_secs(2 * 3600),
+            command: Command::Run,
+            args: String::new(),
         };
         for arg in args {
+            options.args.push_str(if options.args.is_empty() { "" } else { " " });
+            options.args.push_str(&arg);
             let Some((name, value)) = arg.split_once('=') else {
-                ensure!(
-                    arg == "list",
-                    "{arg}: unknown; use seed=N jobs=N faults=N seconds=N longest=N \
-                                        settle=N only=NAMES without=NAMES, or list"
-                );
-                options.lists = true;
+                options.command = match arg.as_str() {
+                    "list" => Command::List,
+                    "serve" => Command::Serve,
+                    "soak" => Command::Soak,
+                    _ => bail!(
+                        "{arg}: unknown; use list, serve, soak hours=N, or seed=N jobs=N faults=N seconds=N after=N longest=N \
+                         exactly=N settle=N only=NAMES without=NAMES clips=NAMES"
+                    ),
+                };
                 continue;
             };
+            let seconds =
+                || value.parse().map(Duration::from_secs).with_context(|| format!("{arg}: not a number"));
             let number = || value.parse::<u64>().with_context(|| format!("{arg}: not a number"));
             let names = || value.split(',').map(str::to_owned).collect();
             match name {
                 "seed" => options.seed = number()?,
                 "jobs" => options.jobs = usize::try_from(number()?)?,
                 "faults" => options.faults = usize::try_from(number()?)?,
-                "seconds" => options.period = Duration::from_secs(number()?),
-                "longest" => options.longest = Duration::from_secs(number()?),
-                "settle" => options.settle = Duration::from_secs(number()?),
+                "seconds" => options.period = seconds()?,
+                "longest" => options.longest = seconds()?,
+                "settle" => options.settle = seconds()?,
+                "after" => options.after = seconds()?,
+                "exactly" => options.exactly = Some(seconds()?),
+                "hours" => options.soak = seconds()? * 3600,
+                "minutes" => options.soak = seconds()? * 60,
+                "clips" => options.clips = names(),
                 "only" => options.only = names(),
                 "without" => options.without = names(),
                 _ => bail!("{arg}: unknown setting"),
@@ -74,6 +114,11 @@ impl Options {
             options.period = FAULT_INTERVAL * u32::try_from(options.faults.max(1))?;
         }
         Ok(options)
+    }
+
+    /// Longest time from the start to the end of the last fault.
+    pub fn end_of_faults(&self) -> Duration {
+        self.after + self.period + self.exactly.unwrap_or(self.longest)
     }
 
     /// Whether a fault is to be injected.

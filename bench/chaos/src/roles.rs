@@ -76,9 +76,23 @@ impl RoleProcess {
         Ok(())
     }
 
+    /// Sends SIGTERM and waits until it has ended.
+    pub async fn terminate(&mut self) -> Result<()> {
+        self.signal(Signal::TERM)?;
+        if let Some(mut child) = self.child.take() {
+            child.wait().await?;
+        }
+        Ok(())
+    }
+
+    /// Its process id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().and_then(Child::id)
+    }
+
     /// Sends a signal, for example SIGSTOP.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = self.child.as_ref().and_then(Child::id).context("the process has ended")?;
+        let pid = self.pid().context("the process has ended")?;
         let pid = Pid::from_raw(i32::try_from(pid)?).context("a process id")?;
         Ok(kill_process(pid, signal)?)
     }

@@ -56,10 +56,12 @@ impl Schedule {
                 // Short ones are more frequent than long ones.
                 let share = random.random::<f64>().powi(2);
                 let duration = SHORTEST + (options.longest - SHORTEST).mul_f64(share);
-                faults.push(PlannedFault { at, fault, replica, duration });
+                let duration = options.exactly.unwrap_or(duration);
+                faults.push(PlannedFault { at: options.after + at, fault, replica, duration });
             }
         }
-        let uploads = draw_times(&mut random, options.jobs, options.period * UPLOAD_PERCENT / 100);
+        let upload_period = (options.after + options.period) * UPLOAD_PERCENT / 100;
+        let uploads = draw_times(&mut random, options.jobs, upload_period);
         let uploads = uploads.into_iter().enumerate().map(|(index, at)| PlannedUpload {
             at,
             // Each clip at least once, if there are enough.

@@ -72,10 +72,12 @@ impl Suite<'_> {
         let weights: Vec<u32> = self.clips.iter().map(|clip| clip.weight).collect();
         let schedule = Schedule::draw(self.options, &available, &weights, users.len());
         let begin = Instant::now();
-        let deadline = begin + self.options.period + self.options.longest + self.options.settle;
+        let deadline = begin + self.options.end_of_faults() + self.options.settle;
         let uploads = self.upload_all(&users, &schedule.uploads, begin, deadline);
         let (uploaded, ()) = join(uploads, self.inject_all(&schedule.faults, begin)).await;
         self.timeline.add("all faults have ended");
+        // A fault may have begun late, because another one hit the same.
+        let deadline = Instant::now() + self.options.settle;
         let ended = self.wait_until_ended(&users, deadline).await?;
         self.timeline.add("waiting for videos has ended");
         let mut report = self.compare(&schedule.uploads, &uploaded, &ended, &references, deadline).await?;

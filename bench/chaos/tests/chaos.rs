@@ -3,7 +3,8 @@
 use std::process::Command;
 
 /// One of each kind: a worker, a service, the database, the queue, the object store, a clock.
-const FAULTS: &str = "kill-worker,pause-transcode,restart-postgres,queue-purged,objects-500,clock-ahead-upload";
+const FAULTS: &str =
+    "kill-worker,pause-transcode,restart-postgres,queue-purged,objects-500,clock-ahead-upload";
 
 #[test]
 fn chaos_with_six_faults_loses_nothing() {

@@ -6,5 +6,6 @@ mod faults;
 mod hostile;
 mod operator;
 mod page;
+mod restore;
 mod startup;
 mod support;

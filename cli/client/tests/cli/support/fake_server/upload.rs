@@ -7,7 +7,7 @@ use tonic::{Code, Request, Status, async_trait};
 
 use super::{
     object_store::etag,
-    state::{FakeServer, RpcResult, Upload, error, not_implemented, ok},
+    state::{FakeServer, RpcResult, error, not_implemented, ok},
 };
 
 impl FakeServer {
