@@ -5,10 +5,11 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message as _;
 use prost_reflect::DescriptorPool;
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "reelmill/error/v1/reason.proto",
     "reelmill/policy/v1/policy.proto",
     "reelmill/auth/v1/auth.proto",
+    "reelmill/upload/v1/maintenance.proto",
     "reelmill/upload/v1/upload.proto",
     "reelmill/upload/v1/video.proto",
     "reelmill/transcode/v1/transcode.proto",

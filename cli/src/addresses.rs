@@ -10,8 +10,9 @@ use crate::{
     data_dir::write_atomically,
 };
 
-/// File in the data folder with the address of the transcode service of a running `reelmill up`.
+/// Files in the data folder with the addresses of services of a running `reelmill up`.
 const TRANSCODE_ADDRESS_FILE: &str = "transcode.address";
+const UPLOAD_ADDRESS_FILE: &str = "upload.address";
 
 /// Addresses of the other roles.
 #[derive(Debug, Clone)]
@@ -37,18 +38,26 @@ impl Addresses {
     }
 }
 
-/// Where `reelmill admin` reaches the transcode service: the configured address, the one of a `reelmill up` on the same
-/// data folder, or the default.
-pub fn admin_address(config: &Config) -> String {
-    let of_up = || fs::read_to_string(config.data.dir.join(TRANSCODE_ADDRESS_FILE)).ok();
-    non_empty(&config.transcode.address)
-        .or_else(|| of_up().map(|address| address.trim().to_owned()))
-        .unwrap_or_else(|| Addresses::configured(config).transcode)
+/// Where `reelmill admin` reaches the transcode and the upload service: the configured address, the one of a `reelmill up` on
+/// the same data folder, or the default.
+pub fn admin_addresses(config: &Config) -> (String, String) {
+    let of_up = |file: &str| fs::read_to_string(config.data.dir.join(file)).ok();
+    let address = |configured: &str, file: &str, default: String| {
+        non_empty(configured)
+            .or_else(|| of_up(file).map(|address| address.trim().to_owned()))
+            .unwrap_or(default)
+    };
+    let defaults = Addresses::configured(config);
+    (
+        address(&config.transcode.address, TRANSCODE_ADDRESS_FILE, defaults.transcode),
+        address(&config.upload.address, UPLOAD_ADDRESS_FILE, defaults.upload),
+    )
 }
 
-/// Stores the transcode service's address in the data folder, for [`admin_address`].
-pub fn store_transcode_address(data: &Path, address: &str) -> std::io::Result<()> {
-    write_atomically(&data.join(TRANSCODE_ADDRESS_FILE), address)
+/// Stores the services' addresses in the data folder, for [`admin_addresses`].
+pub fn store_addresses(data: &Path, addresses: &Addresses) -> std::io::Result<()> {
+    write_atomically(&data.join(TRANSCODE_ADDRESS_FILE), &addresses.transcode)?;
+    write_atomically(&data.join(UPLOAD_ADDRESS_FILE), &addresses.upload)
 }
 
 /// Binds the public port.

@@ -12,14 +12,19 @@ use reelmill_proto::{
     transcode::{
         ClassLoad, DrainWorkerRequest, GetQueueRequest, GetQueueResponse, JobDetails, ListAllJobsRequest,
         ListAllJobsResponse, ListDeadLettersRequest, ListDeadLettersResponse, ListWorkersRequest,
-        ListWorkersResponse, ReconcileRequest, RedriveDeadLettersRequest, SetPausedRequest, Worker,
-        admin_service_client::AdminServiceClient, job::State,
+        ListWorkersResponse, ReconcileRequest, ReconcileResponse, RedriveDeadLettersRequest,
+        SetPausedRequest, Worker, admin_service_client::AdminServiceClient, job::State,
+    },
+    upload::{
+        CompareStorageRequest, CompareStorageResponse, ReconcileJobsRequest, ReconcileJobsResponse,
+        maintenance_service_client::MaintenanceServiceClient,
     },
 };
+use serde_json::Value;
 use tonic::Status;
 
 use crate::{
-    addresses::admin_address,
+    addresses::admin_addresses,
     config::{Config, Secrets},
 };
 
@@ -62,8 +67,14 @@ pub enum AdminCommand {
         #[arg(long)]
         undo: bool,
     },
-    /// Repeats now what the dispatcher does every few seconds to repair what a fault interrupted
-    Reconcile,
+    /// Repeats now what the roles do by themselves to repair what a fault interrupted, and compares videos with the object
+    /// store
+    Reconcile {
+        /// Deletes objects that belong to no video. After an older upload database was restored these are what was uploaded
+        /// since
+        #[arg(long)]
+        delete_unknown: bool,
+    },
 }
 
 /// Exit codes, the same as those of the client's commands.
@@ -72,15 +83,23 @@ const REFUSED: u8 = 4;
 
 /// Runs a command; prints its result as a table, or as JSON if `json`. Returns the exit code.
 pub async fn run(command: AdminCommand, config: &Config, json: bool) -> anyhow::Result<ExitCode> {
-    let address = admin_address(config);
-    let channel = channel(config, &address)?;
-    let output = match execute(command, AdminServiceClient::new(channel)).await {
+    let (address, upload_address) = admin_addresses(config);
+    let client = AdminServiceClient::new(channel(config, &address)?);
+    let maintenance = MaintenanceServiceClient::new(channel(config, &upload_address)?);
+    // Only this command calls the upload service.
+    let is_of_both = matches!(command, AdminCommand::Reconcile { .. });
+    let output = match execute(command, client, maintenance).await {
         Ok(output) => output,
         Err(status) => {
             let reason = reason_of(&status);
             let shown = reason.clone().unwrap_or_else(|| format!("{:?}", status.code()));
             let message = status.message();
-            writeln!(std::io::stderr(), "reelmill: the transcode service at {address}: {message} ({shown})")?;
+            let service = if is_of_both {
+                format!("the transcode service at {address} or the upload service at {upload_address}")
+            } else {
+                format!("the transcode service at {address}")
+            };
+            writeln!(std::io::stderr(), "reelmill: {service}: {message} ({shown})")?;
             return Ok(ExitCode::from(if reason.is_some() { REFUSED } else { UNREACHABLE }));
         }
     };
@@ -111,7 +130,11 @@ impl Output {
     }
 }
 
-async fn execute(command: AdminCommand, mut client: AdminServiceClient<Channel>) -> Result<Output, Status> {
+async fn execute(
+    command: AdminCommand,
+    mut client: AdminServiceClient<Channel>,
+    mut maintenance: MaintenanceServiceClient<Channel>,
+) -> Result<Output, Status> {
     match command {
         AdminCommand::Queue => {
             let queue = client.get_queue(GetQueueRequest {}).await?.into_inner();
@@ -148,13 +171,35 @@ async fn execute(command: AdminCommand, mut client: AdminServiceClient<Channel>)
             };
             Ok(Output::of("DrainWorkerResponse", &response, text))
         }
-        AdminCommand::Reconcile => {
+        AdminCommand::Reconcile { delete_unknown } => {
             let response = client.reconcile(ReconcileRequest {}).await?.into_inner();
-            let text = format!(
-                "owners with waiting tasks: {}, running jobs published: {}, wake-ups replaced: {}",
-                response.owners, response.published_jobs, response.wake_ups
-            );
-            Ok(Output::of("ReconcileResponse", &response, text))
+            let jobs = maintenance.reconcile_jobs(ReconcileJobsRequest {}).await?.into_inner();
+            let storage = compare_storage(maintenance, delete_unknown).await?;
+            let texts = [
+                reconcile_text(&response),
+                reconciled_jobs_text(&jobs),
+                storage_text(&storage, delete_unknown),
+            ];
+            Ok(Output { text: texts.join("\n"), json: reconcile_json(&response, &jobs, &storage) })
+        }
+    }
+}
+
+/// Compares all pages.
+async fn compare_storage(
+    mut client: MaintenanceServiceClient<Channel>,
+    delete_unknown: bool,
+) -> Result<CompareStorageResponse, Status> {
+    let mut all = CompareStorageResponse::default();
+    loop {
+        let request = CompareStorageRequest { page_token: all.next_page_token.clone(), delete_unknown };
+        let page = client.compare_storage(request).await?.into_inner();
+        all.compared_videos = all.compared_videos.saturating_add(page.compared_videos);
+        all.unknown_prefixes.extend(page.unknown_prefixes);
+        all.missing.extend(page.missing);
+        all.next_page_token = page.next_page_token;
+        if all.next_page_token.is_empty() {
+            return Ok(all);
         }
     }
 }
@@ -283,4 +328,47 @@ fn dead_letters_text(response: &ListDeadLettersResponse) -> String {
         .map(|letter| vec![letter.receive_count.to_string(), letter.body.clone()])
         .collect();
     format_table(&["RECEIVED", "ENCODER BUILD"], &rows, columns())
+}
+
+fn reconcile_text(response: &ReconcileResponse) -> String {
+    format!(
+        "owners with waiting tasks: {}, running jobs published: {}, wake-ups replaced: {}",
+        response.owners, response.published_jobs, response.wake_ups
+    )
+}
+
+fn storage_text(compared: &CompareStorageResponse, deleted: bool) -> String {
+    let mut text = format!(
+        "videos whose objects are missing: {}, folders that belong to no video: {}",
+        compared.missing.len(),
+        compared.unknown_prefixes.len()
+    );
+    for missing in &compared.missing {
+        text.push_str(&format!("\n{}: there is nothing in {}", missing.video, missing.prefix));
+    }
+    for prefix in &compared.unknown_prefixes {
+        let hint = if deleted { "deleted" } else { "belongs to no video; --delete-unknown deletes it" };
+        text.push_str(&format!("\n{prefix}: {hint}"));
+    }
+    text
+}
+
+fn reconciled_jobs_text(response: &ReconcileJobsResponse) -> String {
+    format!(
+        "videos compared with their jobs: {}, with a missed change: {}, with a new job: {}",
+        response.compared_videos, response.changed_videos, response.videos_without_job
+    )
+}
+
+/// All responses as one JSON object: those of the upload service in `videos` and `storage`.
+fn reconcile_json(
+    response: &ReconcileResponse,
+    jobs: &ReconcileJobsResponse,
+    storage: &CompareStorageResponse,
+) -> String {
+    let parse = |json: String| serde_json::from_str::<Value>(&json).unwrap_or_default();
+    let mut json = parse(to_json("reelmill.transcode.v1.ReconcileResponse", response));
+    json["videos"] = parse(to_json("reelmill.upload.v1.ReconcileJobsResponse", jobs));
+    json["storage"] = parse(to_json("reelmill.upload.v1.CompareStorageResponse", storage));
+    json.to_string()
 }

@@ -7,7 +7,7 @@ use reelmill_platform::objects::{Objects, ObjectsConfig};
 use reelmill_s3_server::{ObjectServer, ObjectServerConfig};
 
 use crate::{
-    addresses::{Addresses, bind_public, local_url, store_transcode_address},
+    addresses::{Addresses, bind_public, local_url, store_addresses},
     config::{Config, Secrets},
     data_dir::DataDir,
     ffmpeg_check,
@@ -39,7 +39,7 @@ async fn start(config: Config) -> anyhow::Result<(Vec<ShutdownGroup>, RoleContex
     let transcode = Listener::bind(ANY_LOOPBACK_PORT).await?;
     let addresses =
         Addresses { auth: auth.address()?, upload: upload.address()?, transcode: transcode.address()? };
-    store_transcode_address(context.data.path(), &addresses.transcode)?;
+    store_addresses(context.data.path(), &addresses)?;
     tracing::debug!(
         auth = addresses.auth,
         upload = addresses.upload,

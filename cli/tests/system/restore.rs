@@ -60,7 +60,8 @@ async fn transcode_database_restored_to_an_earlier_state_loses_no_video() {
     let ready_since = ann.upload(&file).await;
     let processing = ann.upload_until_playable(&long).await;
     replace_database(&mut deployment, "backup", "transcode").await;
-    admin(&deployment, &["reconcile"]).await;
+    let reconciled = admin(&deployment, &["reconcile"]).await;
+    assert_eq!(reconciled["videos"]["videosWithoutJob"], 1, "{reconciled}\n{}", deployment.logs());
     let name = processing["name"].as_str().unwrap();
     let ended = ann.run(&["watch", name, "--json"]).await.expect_exit(0).json();
     assert_eq!(ended["state"], "READY", "{ended}\n{}", deployment.logs());
@@ -82,9 +83,12 @@ async fn upload_database_restored_to_an_earlier_state_keeps_earlier_videos() {
     let file = clip(deployment.folder.path(), "clip.mp4", "320x180", 4).await;
     let earlier = ann.upload(&file).await;
     replace_database(&mut deployment, "upload", "backup").await;
-    ann.upload(&file).await;
+    let lost = ann.upload(&file).await;
     replace_database(&mut deployment, "backup", "upload").await;
-    admin(&deployment, &["reconcile"]).await;
+    let reconciled = admin(&deployment, &["reconcile"]).await;
+    let id = lost["name"].as_str().unwrap().trim_start_matches("videos/");
+    let unknown = [format!("outputs/{id}/"), format!("sources/{id}/")];
+    assert_eq!(reconciled["storage"]["unknownPrefixes"], serde_json::json!(unknown), "{reconciled}");
     let name = earlier["name"].as_str().unwrap().to_owned();
     assert_eq!(states(&ann).await, [(name.clone(), "READY".to_owned())]);
     let video = ann.run(&["watch", &name, "--json"]).await.expect_exit(0).json();

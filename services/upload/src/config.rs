@@ -23,6 +23,8 @@ pub struct UploadConfig {
     pub sweep_interval: Duration,
     /// Interval at which a page of the PROCESSING videos is compared with their jobs.
     pub reconcile_interval: Duration,
+    /// Interval at which a page of the videos is compared with the object store.
+    pub storage_interval: Duration,
     /// Time after which the source of a FAILED video is deleted; `None` keeps it.
     pub failed_source_retention: Option<Duration>,
     /// Interval at which a watch reads the database without a notification, since notifications of other replicas may
@@ -43,6 +45,7 @@ impl UploadConfig {
             playback_url_ttl: Duration::from_secs(6 * 3600),
             sweep_interval: Duration::from_secs(15),
             reconcile_interval: Duration::from_secs(30),
+            storage_interval: Duration::from_secs(300),
             failed_source_retention: None,
             watch_poll_interval: Duration::from_secs(30),
         }

@@ -19,7 +19,18 @@ use crate::{
 /// Videos compared at once.
 const PAGE_SIZE: u64 = 500;
 
+/// What a comparison found.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reconciled {
+    pub compared: usize,
+    /// Videos of which a change was missed.
+    pub changed: usize,
+    /// Videos whose job was gone.
+    pub without_job: usize,
+}
+
 /// Compares videos with jobs.
+#[derive(Clone)]
 pub(crate) struct JobReconciler {
     pub db: Db,
     pub transcode: TranscodeClient,
@@ -36,7 +47,7 @@ impl JobReconciler {
         let mut after = String::new();
         loop {
             tokio::time::sleep(self.interval).await;
-            match self.reconcile_page(&after).await {
+            match self.reconcile_page(&after, &mut Reconciled::default()).await {
                 Ok(last) => after = last.unwrap_or_default(),
                 Err(error) => {
                     tracing::warn!(%error, "videos could not be compared with their jobs: retrying")
@@ -45,10 +56,25 @@ impl JobReconciler {
         }
     }
 
+    /// Compares all videos once.
+    pub(crate) async fn reconcile_all(&self) -> Result<Reconciled, UploadError> {
+        let mut reconciled = Reconciled::default();
+        let mut after = String::new();
+        while let Some(last) = self.reconcile_page(&after, &mut reconciled).await? {
+            after = last;
+        }
+        Ok(reconciled)
+    }
+
     /// Compares the videos after an id; returns the last one's id, none after the last page.
-    async fn reconcile_page(&self, after: &str) -> Result<Option<String>, UploadError> {
+    async fn reconcile_page(
+        &self,
+        after: &str,
+        reconciled: &mut Reconciled,
+    ) -> Result<Option<String>, UploadError> {
         let videos = self.db.videos_with_running_job(after, PAGE_SIZE).await?;
         let Some(last) = videos.last().map(|video| video.id.clone()) else { return Ok(None) };
+        reconciled.compared += videos.len();
         let known = videos
             .iter()
             .filter_map(|video| Some(KnownJob { name: video.job.clone()?, revision: video.job_revision }));
@@ -59,11 +85,13 @@ impl JobReconciler {
             if let ApplyOutcome::Changed(video) =
                 self.db.apply_checked_job(&reported, known, self.clock.now_millis()).await?
             {
+                reconciled.changed += 1;
                 self.changes.publish_row_change(&video.owner, &video.id).await;
             }
         }
         for video in videos.iter().filter(|video| is_one_of(video, &differences.missing)) {
             if self.db.forget_job(video).await? {
+                reconciled.without_job += 1;
                 tracing::warn!(
                     video = video.id,
                     job = video.job,

@@ -17,11 +17,13 @@ mod error;
 mod job_follower;
 mod job_reconciler;
 mod job_requests;
+mod maintenance_service;
 mod multipart_uploads;
 mod object_cleanup;
 mod playback_urls;
 mod progress_cache;
 mod session_messages;
+mod storage_comparison;
 mod sweep_signal;
 mod sweeper;
 mod transcode_client;
@@ -37,7 +39,8 @@ use std::sync::Arc;
 use reelmill_mesh::Channel;
 use reelmill_platform::{clock::Clock, objects::Objects, shared_state::PubSub, signed_path::PrefixSigner};
 use reelmill_proto::upload::{
-    upload_service_server::UploadServiceServer, video_service_server::VideoServiceServer,
+    maintenance_service_server::MaintenanceServiceServer, upload_service_server::UploadServiceServer,
+    video_service_server::VideoServiceServer,
 };
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -51,10 +54,12 @@ use db::Db;
 use job_follower::JobFollower;
 use job_reconciler::JobReconciler;
 use job_requests::JobRequests;
+use maintenance_service::MaintenanceRpc;
 use multipart_uploads::MultipartUploads;
 use object_cleanup::ObjectCleanup;
 use playback_urls::PlaybackUrls;
 use progress_cache::ProgressCache;
+use storage_comparison::{StorageComparison, StorageWatch};
 use sweep_signal::SweepSignal;
 use sweeper::{SweepWork, Sweeper};
 use transcode_client::TranscodeClient;
@@ -66,7 +71,11 @@ use video_service::VideoRpc;
 use watch::WatchSources;
 
 /// Full names of the services in [`Upload::routes`].
-pub const SERVICES: &[&str] = &["reelmill.upload.v1.UploadService", "reelmill.upload.v1.VideoService"];
+pub const SERVICES: &[&str] = &[
+    "reelmill.upload.v1.UploadService",
+    "reelmill.upload.v1.VideoService",
+    "reelmill.upload.v1.MaintenanceService",
+];
 
 /// Largest request, bytes. CompleteUploadSession with 10,000 parts has about half a megabyte.
 const MAX_REQUEST_BYTES: usize = 4 << 20;
@@ -75,6 +84,8 @@ const MAX_REQUEST_BYTES: usize = 4 << 20;
 pub struct Upload {
     upload_rpc: UploadRpc,
     video_rpc: VideoRpc,
+    maintenance_rpc: MaintenanceRpc,
+    storage_watch: StorageWatch,
     changes: ChangeFeed,
     follower: JobFollower,
     reconciler: JobReconciler,
@@ -144,6 +155,7 @@ impl Upload {
             messages: messages.clone(),
             poll_interval: config.watch_poll_interval,
         };
+        let comparison = StorageComparison { db: db.clone(), objects: objects.clone() };
         let cleanup = ObjectCleanup {
             db: db.clone(),
             objects,
@@ -172,6 +184,11 @@ impl Upload {
                 changes: changes.clone(),
             },
             video_rpc: VideoRpc { catalogue, messages, playback, watch_sources },
+            maintenance_rpc: MaintenanceRpc {
+                reconciler: reconciler.clone(),
+                comparison: comparison.clone(),
+            },
+            storage_watch: StorageWatch { comparison, interval: config.storage_interval },
             sweeper: Sweeper::new(work, sweep.clone(), config.sweep_interval),
             follower: JobFollower::new(db, transcode, progress, changes.clone(), sweep, clock),
             reconciler,
@@ -183,7 +200,9 @@ impl Upload {
     pub fn routes(&self) -> Routes {
         let uploads = UploadServiceServer::new(self.upload_rpc.clone());
         let videos = VideoServiceServer::new(self.video_rpc.clone());
-        Routes::new(uploads.max_decoding_message_size(MAX_REQUEST_BYTES)).add_service(videos)
+        Routes::new(uploads.max_decoding_message_size(MAX_REQUEST_BYTES))
+            .add_service(videos)
+            .add_service(MaintenanceServiceServer::new(self.maintenance_rpc.clone()))
     }
 
     /// Runs the background work until `shutdown`: follows jobs, compares videos with them, sweeps, and forwards changes of other replicas.
@@ -192,6 +211,7 @@ impl Upload {
             tokio::join!(
                 self.follower.run(),
                 self.reconciler.run(),
+                self.storage_watch.run(),
                 self.sweeper.run(),
                 self.changes.forward_remote()
             );

@@ -333,4 +333,49 @@ impl Objects {
         }
         Ok(found)
     }
+
+    /// Names of folders directly under `prefix`, which ends with `/`: at most `limit`, the first ones after `after`, sorted.
+    ///
+    /// A folder is what has objects with keys `PREFIX NAME/…`. The names must be of equal length: object stores differ in the
+    /// order of names of which one begins with another.
+    pub async fn folders(
+        &self,
+        prefix: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<String>, ObjectsError> {
+        // After all keys in that folder: `0` follows `/`.
+        let start_after = (!after.is_empty()).then(|| format!("{prefix}{after}0"));
+        let mut pages = self
+            .client()
+            .list_objects_v2()
+            .bucket(self.bucket())
+            .prefix(prefix)
+            .delimiter("/")
+            .set_start_after(start_after)
+            .into_paginator()
+            .send();
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| ObjectsError::from_sdk("ListObjectsV2", error))?;
+            let prefixes =
+                page.common_prefixes.unwrap_or_default().into_iter().filter_map(|found| found.prefix);
+            let name =
+                |found: String| found.strip_prefix(prefix).map(|name| name.trim_end_matches('/').to_owned());
+            // Some object stores return the folder of `after` again.
+            found.extend(prefixes.filter_map(name).filter(|name| name.as_str() > after));
+            if found.len() >= limit {
+                found.truncate(limit);
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Key of an object under `prefix`; none if there is no such object.
+    pub async fn find_under(&self, prefix: &str) -> Result<Option<String>, ObjectsError> {
+        let request = self.client().list_objects_v2().bucket(self.bucket()).prefix(prefix).max_keys(1);
+        let page = request.send().await.map_err(|error| ObjectsError::from_sdk("ListObjectsV2", error))?;
+        Ok(page.contents.unwrap_or_default().into_iter().find_map(|object| object.key))
+    }
 }

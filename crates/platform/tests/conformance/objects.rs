@@ -200,6 +200,30 @@ async fn list_and_delete_prefix_cover_all_pages(#[case] backend: Backend) {
 #[case::embedded(Backend::Embedded)]
 #[case::seaweedfs(Backend::SeaweedFs)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn folders_are_the_names_after_a_name(#[case] backend: Backend) {
+    let fixture = backend.open().await;
+    let objects = &fixture.objects;
+    for name in ["a1/1", "a1/2/3", "b1/1", "b2/1", "c1/1", "file"] {
+        objects
+            .put(&fixture.key(&format!("all/{name}")), Bytes::from_static(b"x"), "text/plain")
+            .await
+            .expect("written");
+    }
+    let prefix = fixture.key("all/");
+    let folders =
+        async |after: &str, limit: usize| objects.folders(&prefix, after, limit).await.expect("listed");
+    assert_eq!(folders("", 10).await, ["a1", "b1", "b2", "c1"]);
+    assert_eq!(folders("a1", 2).await, ["b1", "b2"]);
+    assert_eq!(folders("b1", 10).await, ["b2", "c1"]);
+    assert!(folders("c1", 10).await.is_empty());
+    assert!(objects.find_under(&fixture.key("all/b1/")).await.expect("listed").is_some());
+    assert_eq!(objects.find_under(&fixture.key("all/d1/")).await.expect("listed"), None);
+}
+
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::seaweedfs(Backend::SeaweedFs)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn delete_prefix_of_an_empty_prefix_is_an_error(#[case] backend: Backend) {
     let fixture = backend.open().await;
     assert!(matches!(fixture.objects.delete_prefix("").await, Err(ObjectsError::Config(_))));

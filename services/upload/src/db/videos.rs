@@ -21,6 +21,16 @@ impl Db {
         videos::Entity::find_by_id(id).one(&self.connection).await
     }
 
+    /// Lists videos after an id, deleted or not, by their ids.
+    pub(crate) async fn videos_by_id(&self, after: &str, limit: u64) -> Result<Vec<videos::Model>, DbErr> {
+        videos::Entity::find()
+            .filter(videos::Column::Id.gt(after))
+            .order_by_asc(videos::Column::Id)
+            .limit(limit)
+            .all(&self.connection)
+            .await
+    }
+
     /// Marks a video as deleted and schedules its cleanup. Returns `false` if it was deleted before.
     pub(crate) async fn delete_video(&self, video: &videos::Model, now: i64) -> Result<bool, DbErr> {
         let transaction = self.connection.begin().await?;

@@ -1,5 +1,10 @@
 //! Object keys. They consist of ids only: names given by users never become part of a key.
 
+/// Folder of all source files.
+pub(crate) const SOURCES: &str = "sources";
+/// Folder of all outputs.
+pub(crate) const OUTPUTS: &str = "outputs";
+
 /// Key of an uploaded source file.
 pub(crate) fn source_key(video: &str, upload: &str) -> String {
     format!("{}{upload}", source_prefix(video))
@@ -7,12 +12,12 @@ pub(crate) fn source_key(video: &str, upload: &str) -> String {
 
 /// Key prefix of a video's source files.
 pub(crate) fn source_prefix(video: &str) -> String {
-    format!("sources/{video}/")
+    format!("{SOURCES}/{video}/")
 }
 
 /// Key prefix of a video's outputs.
 pub(crate) fn output_prefix(video: &str) -> String {
-    format!("outputs/{video}/")
+    format!("{OUTPUTS}/{video}/")
 }
 
 /// The part of an output key below the video's prefix. `None` if the key is not an output of the video.

@@ -7,6 +7,7 @@ mod job_reports;
 mod ownership;
 mod playback;
 mod progress;
+mod storage;
 mod support;
 mod upload_sessions;
 mod watch;

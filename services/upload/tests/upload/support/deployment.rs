@@ -17,7 +17,8 @@ use reelmill_proto::{
     upload::{
         CompleteUploadSessionRequest, CompletedPart, CreateUploadSessionRequest, CreateUploadSessionResponse,
         GetUploadSessionRequest, GetVideoRequest, SignedPart, UploadSession, Video,
-        upload_service_client::UploadServiceClient, video_service_client::VideoServiceClient,
+        maintenance_service_client::MaintenanceServiceClient, upload_service_client::UploadServiceClient,
+        video_service_client::VideoServiceClient,
     },
 };
 use reelmill_upload::{SERVICES, Upload, UploadConfig};
@@ -79,6 +80,7 @@ impl Interceptor for GatewayHeaders {
 
 /// A running upload service. Stops when it is dropped.
 pub struct UploadServer {
+    address: String,
     transport: Transport,
     _stop: DropGuard,
 }
@@ -98,8 +100,8 @@ impl UploadServer {
         let address = serve(upload.routes(), SERVICES, &shutdown).await;
         let stop = shutdown.clone();
         tokio::spawn(async move { upload.run(stop).await });
-        let transport = Endpoint::from_shared(address).unwrap().connect_lazy();
-        Self { transport, _stop: shutdown.drop_guard() }
+        let transport = Endpoint::from_shared(address.clone()).unwrap().connect_lazy();
+        Self { address, transport, _stop: shutdown.drop_guard() }
     }
 
     pub fn uploads(&self, user: &str) -> UploadClient {
@@ -184,6 +186,12 @@ impl Deployment {
     async fn start_server(&self, config: UploadConfig, shared_state_url: &str) -> UploadServer {
         let objects = &self.object_store.objects;
         UploadServer::start(config, objects, &self.transcode_address, shared_state_url, &self.clock).await
+    }
+
+    /// The operator's client.
+    pub fn maintenance(&self) -> MaintenanceServiceClient<Channel> {
+        let key = MeshKey::new(MESH_KEY).unwrap();
+        MaintenanceServiceClient::new(Channel::lazy(&self.server.address, &key, "admin").unwrap())
     }
 
     /// A connection to the upload database.
