@@ -175,7 +175,8 @@ impl Cluster {
             process.lock().await.kill().await?;
         }
         if let Some(disk) = &self.small_disk {
-            run("umount", &[disk]).await?;
+            // Lazily: killed encoders may not have ended yet.
+            run("umount", &["-l".as_ref(), disk]).await?;
         }
         Ok(())
     }

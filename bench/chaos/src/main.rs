@@ -22,7 +22,7 @@ mod usage;
 
 use std::{path::Path, process::ExitCode};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use serde_json::json;
 
 use crate::{
@@ -46,6 +46,13 @@ async fn main() -> ExitCode {
     }
 }
 
+/// What a run found.
+enum Outcome {
+    Chaos(Report),
+    /// Whether nothing has grown.
+    Soak(bool),
+}
+
 /// Returns whether nothing was wrong.
 async fn run() -> Result<bool> {
     let options = Options::parse(std::env::args().skip(1))?;
@@ -65,28 +72,40 @@ async fn run() -> Result<bool> {
         timeline.add(format!("seed {}: starting", options.seed));
         let cluster = Cluster::start(folder.path()).await?;
         timeline.add("the system is up");
-        if options.command == Command::Serve {
-            timeline.add(format!("gateway at {}, logs in {}", cluster.url(), folder.path().display()));
-            tokio::signal::ctrl_c().await?;
-            cluster.stop().await?;
-            return Ok(true);
-        }
-        if options.command == Command::Soak {
-            let is_clean = soak::run(&options, &cluster, &clips, folder.path(), &timeline).await;
-            cluster.stop().await?;
-            return is_clean;
-        }
-        let suite = Suite {
-            options: &options,
-            cluster: &cluster,
-            clips: &clips,
-            folder: folder.path(),
-            timeline: &timeline,
-            http: reqwest::Client::new(),
+        let run = async {
+            match options.command {
+                Command::Serve => {
+                    let (url, logs) = (cluster.url(), folder.path().display());
+                    timeline.add(format!("gateway at {url}, logs in {logs}; Ctrl-C ends it"));
+                    std::future::pending().await
+                }
+                Command::Soak => {
+                    let is_clean = soak::run(&options, &cluster, &clips, folder.path(), &timeline).await?;
+                    Ok(Outcome::Soak(is_clean))
+                }
+                Command::Run | Command::List => {
+                    let suite = Suite {
+                        options: &options,
+                        cluster: &cluster,
+                        clips: &clips,
+                        folder: folder.path(),
+                        timeline: &timeline,
+                        http: reqwest::Client::new(),
+                    };
+                    Ok(Outcome::Chaos(suite.run().await?))
+                }
+            }
         };
-        let report = suite.run().await;
+        let outcome = tokio::select! {
+            outcome = run => outcome,
+            _ = tokio::signal::ctrl_c() => Err(anyhow!("interrupted")),
+        };
+        // Also after an error: a file system is mounted.
         cluster.stop().await?;
-        report?
+        match outcome? {
+            Outcome::Soak(is_clean) => return Ok(is_clean),
+            Outcome::Chaos(report) => report,
+        }
     };
     finish(&options, &timeline, &report, folder.path())
 }

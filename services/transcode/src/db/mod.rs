@@ -15,6 +15,8 @@ mod recorded_outputs;
 mod revisions;
 mod stored_outputs;
 mod tasks;
+#[cfg(test)]
+pub(crate) mod test_db;
 mod workers;
 
 pub(crate) use self::{
@@ -32,14 +34,12 @@ pub(crate) use self::{
 
 #[cfg(test)]
 mod tests {
-    use reelmill_platform::{clock::Clock, database::connect};
-    use reelmill_testkit::Postgres;
     use rstest::rstest;
 
     use super::{
-        Db, LeaseRequest, NewJob, QueuedTask,
+        LeaseRequest, NewJob, QueuedTask,
         entity::{RenditionKind, RenditionState, job::Rungs},
-        migration::Migrator,
+        test_db::{Backend, TestDb},
     };
     use crate::domain::{
         JobEvent, JobPriority, JobState, Lease, OwnerLimits, TaskClass, TaskKind, TaskState,
@@ -55,33 +55,6 @@ mod tests {
             encoder_build: "any build",
             nonce,
             lease_ttl_ms: 15_000,
-        }
-    }
-
-    /// A migrated database that lasts as long as the value.
-    struct TestDb {
-        db: Db,
-        _postgres: Option<Postgres>,
-    }
-
-    #[derive(Clone, Copy)]
-    enum Backend {
-        Sqlite,
-        Postgres,
-    }
-
-    impl TestDb {
-        async fn open(backend: Backend) -> Self {
-            let (url, postgres) = match backend {
-                Backend::Sqlite => ("sqlite::memory:".to_owned(), None),
-                Backend::Postgres => {
-                    let postgres = Postgres::start().await.unwrap();
-                    (postgres.create_database("transcode").await.unwrap(), Some(postgres))
-                }
-            };
-            let connection = connect::<Migrator>(&url).await.unwrap();
-            let db = Db::new(connection.clone(), connection, Clock::manual(NOW));
-            Self { db, _postgres: postgres }
         }
     }
 
@@ -105,7 +78,7 @@ mod tests {
     #[case::postgres(Backend::Postgres)]
     #[tokio::test]
     async fn create_job_inserts_queued_job_with_prepare_task(#[case] backend: Backend) {
-        let test = TestDb::open(backend).await;
+        let test = TestDb::open(backend, NOW).await;
         let created = test.db.create_job(new_job("a")).await.unwrap();
         assert_eq!(created.row.state, JobState::Queued);
         assert!(!created.row.planned && created.row.generation == 0 && created.row.playable_time.is_none());
@@ -126,7 +99,7 @@ mod tests {
     #[case::postgres(Backend::Postgres)]
     #[tokio::test]
     async fn commit_stores_typed_columns_and_child_rows(#[case] backend: Backend) {
-        let test = TestDb::open(backend).await;
+        let test = TestDb::open(backend, NOW).await;
         let created = test.db.create_job(new_job("a")).await.unwrap();
         let mut transaction = test.db.lock_job("a").await.unwrap();
         assert!(transaction.advance(JobEvent::TaskStarted, 5));
@@ -171,7 +144,7 @@ mod tests {
     #[case::postgres(Backend::Postgres)]
     #[tokio::test]
     async fn claim_publication_excludes_other_processes_until_release_or_expiry(#[case] backend: Backend) {
-        let test = TestDb::open(backend).await;
+        let test = TestDb::open(backend, NOW).await;
         test.db.create_job(new_job("a")).await.unwrap();
         let claim = async |process: &str, now: i64| {
             test.db.claim_publication("a", process, now, now + 30).await.unwrap()
@@ -190,7 +163,7 @@ mod tests {
     #[case::postgres(Backend::Postgres)]
     #[tokio::test]
     async fn renew_and_shorten_change_the_current_lease_only(#[case] backend: Backend) {
-        let test = TestDb::open(backend).await;
+        let test = TestDb::open(backend, NOW).await;
         test.db.create_job(new_job("a")).await.unwrap();
         test.db.queue_tasks("ann", LIMITS).await.unwrap();
         let task = test.db.lease(lease_request("n1")).await.unwrap().unwrap();
@@ -213,7 +186,7 @@ mod tests {
     #[case::postgres(Backend::Postgres)]
     #[tokio::test]
     async fn lease_reads_the_index_of_its_order(#[case] backend: Backend) {
-        let test = TestDb::open(backend).await;
+        let test = TestDb::open(backend, NOW).await;
         test.db.create_job(new_job("a")).await.unwrap();
         test.db.multiply_tasks(20_000).await;
         let plan = test.db.explain_lease(lease_request("n1")).await;

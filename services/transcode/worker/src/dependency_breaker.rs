@@ -7,7 +7,10 @@ use std::{
 };
 
 use reelmill_media::FailureCause;
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, Semaphore, SemaphorePermit},
+    time::{Instant, sleep_until},
+};
 
 use crate::{backoff::Backoff, settle_task::TaskOutcome};
 
@@ -18,10 +21,12 @@ const TRIAL_DELAY_MIN: Duration = Duration::from_secs(1);
 const TRIAL_DELAY_MAX: Duration = Duration::from_secs(30);
 
 /// The circuit breaker of a worker, shared by its slots.
-#[derive(Default)]
 pub(crate) struct DependencyBreaker {
     state: Mutex<State>,
     changed: Notify,
+    /// One permit, which is given in the order of the requests: a slot that made a trial without finding a task is behind
+    /// the others. The next task may be one that only they run.
+    trials: Semaphore,
 }
 
 #[derive(Default)]
@@ -34,13 +39,17 @@ struct State {
 struct Open {
     delays: Backoff,
     next_trial: Instant,
-    is_trial_running: bool,
 }
 
 /// The permission to start a task. If it is dropped before the task ended, another slot may make the trial.
 pub(crate) struct Admission<'a> {
-    breaker: &'a DependencyBreaker,
-    is_trial: bool,
+    _trial: Option<SemaphorePermit<'a>>,
+}
+
+impl Default for DependencyBreaker {
+    fn default() -> Self {
+        Self { state: Mutex::default(), changed: Notify::new(), trials: Semaphore::new(1) }
+    }
 }
 
 impl DependencyBreaker {
@@ -48,16 +57,15 @@ impl DependencyBreaker {
     pub(crate) async fn admit(&self) -> Admission<'_> {
         loop {
             let changed = self.changed.notified();
-            let wait = self.lock().try_admit(Instant::now());
-            match wait {
-                Wait::No { is_trial } => return Admission { breaker: self, is_trial },
-                Wait::Until(time) => {
-                    tokio::select! {
-                        () = tokio::time::sleep_until(time) => {}
-                        () = changed => {}
-                    }
-                }
-                Wait::ForTrial => changed.await,
+            let Some(next_trial) = self.lock().next_trial() else { return Admission { _trial: None } };
+            let trial = async {
+                let permit = self.trials.acquire().await.ok();
+                sleep_until(next_trial).await;
+                permit
+            };
+            tokio::select! {
+                permit = trial => return Admission { _trial: permit },
+                () = changed => {}
             }
         }
     }
@@ -88,37 +96,10 @@ impl DependencyBreaker {
     }
 }
 
-impl Drop for Admission<'_> {
-    fn drop(&mut self) {
-        if !self.is_trial {
-            return;
-        }
-        if let Some(open) = &mut self.breaker.lock().open {
-            open.is_trial_running = false;
-        }
-        self.breaker.changed.notify_waiters();
-    }
-}
-
-/// How long a slot has to wait before it starts a task.
-#[derive(Debug, PartialEq, Eq)]
-enum Wait {
-    No { is_trial: bool },
-    Until(Instant),
-    ForTrial,
-}
-
 impl State {
-    fn try_admit(&mut self, now: Instant) -> Wait {
-        let Some(open) = &mut self.open else { return Wait::No { is_trial: false } };
-        if open.is_trial_running {
-            return Wait::ForTrial;
-        }
-        if now < open.next_trial {
-            return Wait::Until(open.next_trial);
-        }
-        open.is_trial_running = true;
-        Wait::No { is_trial: true }
+    /// When a task may be started as a trial; none while the breaker is closed.
+    fn next_trial(&self) -> Option<Instant> {
+        self.open.as_ref().map(|open| open.next_trial)
     }
 
     fn record_failure(&mut self, now: Instant) {
@@ -129,7 +110,7 @@ impl State {
         let open = self.open.get_or_insert_with(|| {
             tracing::warn!("a dependency of tasks is unavailable: tasks are started one at a time");
             let delays = Backoff::between(TRIAL_DELAY_MIN, TRIAL_DELAY_MAX);
-            Open { delays, next_trial: now, is_trial_running: false }
+            Open { delays, next_trial: now }
         });
         open.next_trial = now + open.delays.next_delay();
     }
@@ -139,21 +120,35 @@ impl State {
 mod tests {
     use std::time::Duration;
 
+    use futures::FutureExt as _;
     use reelmill_media::{Failure, FailureKind};
     use tokio::time::Instant;
 
-    use super::{DependencyBreaker, State, TRIAL_DELAY_MAX, TRIAL_DELAY_MIN, Wait};
+    use super::{Admission, DependencyBreaker, State, TRIAL_DELAY_MAX, TRIAL_DELAY_MIN};
     use crate::{engine::Completion, settle_task::TaskOutcome};
-
-    const IMMEDIATE: Wait = Wait::No { is_trial: false };
-    const TRIAL: Wait = Wait::No { is_trial: true };
 
     fn outcome(kind: FailureKind) -> TaskOutcome {
         Err(Failure::new(kind, "failed"))
     }
 
-    fn wait_of(breaker: &DependencyBreaker) -> Wait {
-        breaker.lock().try_admit(Instant::now())
+    fn is_open(breaker: &DependencyBreaker) -> bool {
+        breaker.lock().next_trial().is_some()
+    }
+
+    /// An open breaker whose next trial is due.
+    fn due_breaker() -> DependencyBreaker {
+        let breaker = DependencyBreaker::default();
+        for _ in 0..3 {
+            breaker.task_ended(&outcome(FailureKind::SourceUnreadable));
+        }
+        if let Some(open) = &mut breaker.lock().open {
+            open.next_trial = Instant::now();
+        }
+        breaker
+    }
+
+    fn is_trial(admission: &Admission<'_>) -> bool {
+        admission._trial.is_some()
     }
 
     #[test]
@@ -163,59 +158,62 @@ mod tests {
             breaker.task_ended(&outcome(FailureKind::SourceUnreadable));
             breaker.task_ended(&outcome(FailureKind::FileNotVideo));
         }
-        assert_eq!(wait_of(&breaker), IMMEDIATE);
+        assert!(!is_open(&breaker));
         breaker.task_ended(&outcome(FailureKind::SourceUnreadable));
         breaker.task_ended(&outcome(FailureKind::WorkerStopped));
         breaker.task_ended(&outcome(FailureKind::ObjectStoreUnavailable));
-        assert!(matches!(wait_of(&breaker), Wait::Until(_)));
+        assert!(is_open(&breaker));
     }
 
     #[test]
-    fn try_admit_while_open_allows_one_trial_after_growing_delays() {
+    fn next_trial_is_after_growing_delays() {
         let mut now = Instant::now();
         let mut state = State::default();
         state.record_failure(now);
         for round in 0..10_u32 {
             state.record_failure(now);
-            let Wait::Until(time) = state.try_admit(now) else { panic!("open") };
+            let next_trial = state.next_trial().expect("open");
             let min = (TRIAL_DELAY_MIN * (1 << round.min(5))).min(TRIAL_DELAY_MAX);
-            let delay = time - now;
+            let delay = next_trial - now;
             assert!((min..=2 * TRIAL_DELAY_MAX).contains(&delay), "{round}: {delay:?}");
-            now = time;
-            assert_eq!(state.try_admit(now), TRIAL);
-            assert_eq!(state.try_admit(now + Duration::from_secs(3600)), Wait::ForTrial);
-            state.open.as_mut().expect("open").is_trial_running = false;
+            now = next_trial;
         }
+    }
+
+    #[tokio::test]
+    async fn admit_while_open_allows_one_trial_when_it_is_due() {
+        let breaker = due_breaker();
+        let trial = breaker.admit().await;
+        assert!(is_trial(&trial));
+        assert!(breaker.admit().now_or_never().is_none(), "a trial is running");
+        drop(trial);
+        if let Some(open) = &mut breaker.lock().open {
+            open.next_trial = Instant::now() + Duration::from_secs(3600);
+        }
+        assert!(breaker.admit().now_or_never().is_none(), "it is not due");
     }
 
     #[tokio::test]
     async fn admit_after_successful_trial_is_immediate_for_all_slots() {
-        let breaker = DependencyBreaker::default();
-        for _ in 0..3 {
-            breaker.task_ended(&outcome(FailureKind::SourceUnreadable));
-        }
-        if let Some(open) = &mut breaker.lock().open {
-            open.next_trial = Instant::now();
-        }
+        let breaker = due_breaker();
         let trial = breaker.admit().await;
-        let waiting = async { breaker.admit().await.is_trial };
+        let waiting = async { is_trial(&breaker.admit().await) };
         let succeed = async { breaker.task_ended(&Ok(Completion::default())) };
         let (is_second_trial, ()) = tokio::join!(waiting, succeed);
         assert!(!is_second_trial);
         drop(trial);
-        assert_eq!(wait_of(&breaker), IMMEDIATE);
+        assert!(!is_open(&breaker));
     }
 
+    /// A slot that asks again at once, for example one whose class has no tasks, does not keep the others from trials.
     #[tokio::test]
-    async fn admit_after_dropped_trial_lets_another_slot_try() {
-        let breaker = DependencyBreaker::default();
-        for _ in 0..3 {
-            breaker.task_ended(&outcome(FailureKind::SourceUnreadable));
-        }
-        if let Some(open) = &mut breaker.lock().open {
-            open.next_trial = Instant::now();
-        }
-        drop(breaker.admit().await);
-        assert!(breaker.admit().await.is_trial);
+    async fn admit_after_trial_without_task_is_another_slots() {
+        let breaker = due_breaker();
+        let trial = breaker.admit().await;
+        let mut waiting = std::pin::pin!(breaker.admit());
+        assert!(waiting.as_mut().now_or_never().is_none());
+        drop(trial);
+        assert!(breaker.admit().now_or_never().is_none(), "another slot has waited for longer");
+        assert!(is_trial(&waiting.await));
     }
 }

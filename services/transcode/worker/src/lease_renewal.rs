@@ -27,6 +27,9 @@ const REPORT_INTERVAL_MIN: Duration = Duration::from_millis(250);
 const REPORT_INTERVAL_DEFAULT: Duration = Duration::from_secs(5);
 /// Reports are sent after this fraction of the requested interval, so that they arrive in time.
 const REPORT_INTERVAL_FRACTION: f64 = 0.8;
+/// A stream is reopened if it was not answered for this many report intervals: well within the lifetime of a lease. The
+/// keep-alive of the connection, which notices a host that does not answer, takes longer.
+const ANSWER_TIMEOUT_INTERVALS: f64 = 2.5;
 /// Grace period after expiry before the worker gives up renewing. The dispatcher may have been unavailable,
 /// and the fencing token makes a wrong guess harmless.
 const RENEWAL_GRACE: Duration = Duration::from_secs(120);
@@ -104,7 +107,7 @@ impl LeaseRenewal {
         if reports.try_send(self.next_report()).is_err() {
             return StreamEnd::Broken;
         }
-        let deadline = *self.deadline.borrow();
+        let deadline = self.answer_deadline();
         match timeout_at(deadline, self.dispatcher.report_progress(outgoing)).await {
             Ok(Ok(responses)) => self.exchange(reports, responses).await,
             Ok(Err(status)) => stream_end(&status),
@@ -120,14 +123,17 @@ impl LeaseRenewal {
         let mut tick = interval(REPORT_INTERVAL_MIN);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last_report = Instant::now();
+        let mut deadline = self.answer_deadline();
         loop {
-            let deadline = *self.deadline.borrow();
             tokio::select! {
                 response = responses.message() => match response {
                     Ok(Some(response)) if response.cancel => {
                         return StreamEnd::LeaseLost(LeaseLoss::Cancelled);
                     }
-                    Ok(Some(response)) => self.apply(&response),
+                    Ok(Some(response)) => {
+                        self.apply(&response);
+                        deadline = self.answer_deadline();
+                    }
                     Ok(None) => return StreamEnd::Broken,
                     Err(status) => return stream_end(&status),
                 },
@@ -146,6 +152,12 @@ impl LeaseRenewal {
                 () = sleep_until(deadline) => return StreamEnd::Broken,
             }
         }
+    }
+
+    /// When a stream that is not answered from now on breaks.
+    fn answer_deadline(&self) -> Instant {
+        let timeout = self.report_interval.mul_f64(ANSWER_TIMEOUT_INTERVALS);
+        (*self.deadline.borrow()).min(Instant::now() + timeout)
     }
 
     fn next_report(&mut self) -> ReportProgressRequest {

@@ -157,6 +157,17 @@ async fn cancelled_task_stops_within_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn unanswered_report_stream_is_reopened_within_the_lease() {
+    let clip = slow_clip();
+    let services = slow_services();
+    services.silent_streams.store(1, Ordering::SeqCst);
+    let worker = RunningWorker::start(&clip.file, services, Duration::ZERO).await;
+    worker.encoding().await;
+    assert_eq!(worker.services.opened_streams.load(Ordering::SeqCst), 2);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn lost_lease_stops_the_task() {
     let clip = slow_clip();
     let worker = RunningWorker::start(&clip.file, slow_services(), LONG_DRAIN).await;

@@ -26,6 +26,8 @@ const PAGE_SIZE: usize = 4;
 /// Fencing token of every lease; every call must carry it.
 const FENCING_TOKEN: i64 = 7;
 
+/// Report interval that a stream requests before it falls silent.
+const SILENT_STREAM_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a call of an EXPRESS slot waits.
 const EXPRESS_WAIT: Duration = Duration::from_millis(500);
 
@@ -212,6 +214,17 @@ impl WorkerService for FakeDispatcher {
         request: Request<Streaming<ReportProgressRequest>>,
     ) -> Result<Response<Self::ReportProgressStream>, Status> {
         let services = Arc::clone(&self.0);
+        services.opened_streams.fetch_add(1, Ordering::SeqCst);
+        if take_fault(&services.silent_streams) {
+            let interval = Some(duration(SILENT_STREAM_INTERVAL));
+            let response = ReportProgressResponse {
+                lease_expire_time: Some(in_seconds(30)),
+                report_interval: interval,
+                ..ReportProgressResponse::default()
+            };
+            let silence = futures::stream::pending();
+            return Ok(Response::new(Box::pin(futures::stream::iter([Ok(response)]).chain(silence))));
+        }
         let responses = request.into_inner().map(move |report| {
             services.reports.lock().expect("lock").push(report?);
             if take_fault(&services.failing_streams) {

@@ -65,6 +65,10 @@ pub struct FakeServices {
     pub lease_lost: AtomicBool,
     /// Number of progress streams that fail at their first report.
     pub failing_streams: AtomicU64,
+    /// Number of progress streams of which only the first report is answered.
+    pub silent_streams: AtomicU64,
+    /// Number of progress streams so far.
+    pub opened_streams: AtomicU64,
     /// Number of calls that fail with UNAVAILABLE, by method; ReportProgress excluded.
     pub unavailable_calls: Mutex<HashMap<&'static str, u64>>,
     /// Number of PUTs that return 503.
