@@ -51,6 +51,8 @@ impl TaskExecutor {
             settler.settle(outcome, deadline).await;
         };
         tokio::select! {
+            // A task that was completed has no lease any more.
+            biased;
             () = run_and_settle => {}
             loss = renewal.run() => {
                 tracing::info!(task = lease.task, ?loss, "the lease was lost: task dropped");
