@@ -85,7 +85,7 @@ impl Worker {
                 let delay = self.slots[index].backoff.next_delay(&mut io.context.random);
                 self.idle(index, delay, io.context);
             }
-            // There is none, or the lease of an earlier attempt of this call has expired meanwhile.
+            // There is no task, or the lease that an earlier attempt of this call was granted has expired.
             _ => {
                 self.slots[index].backoff = Backoff::of_calls();
                 self.no_task(index, wake_up, io);
