@@ -83,6 +83,11 @@ impl ClientError {
         Self::local(reason, format!("{}: {error}", path.display()))
     }
 
+    /// Whether a file changed during its upload.
+    pub(crate) fn is_file_changed(&self) -> bool {
+        matches!(self, Self::Local { reason: ClientReason::FileChanged, .. })
+    }
+
     /// Whether the caller has no valid credentials for the server.
     pub(crate) fn is_unauthenticated(&self) -> bool {
         matches!(self, Self::Rejected { code: Code::Unauthenticated, .. }) || self.is_not_signed_in()

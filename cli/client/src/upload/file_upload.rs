@@ -4,8 +4,9 @@ use std::{cell::RefCell, collections::HashSet, time::Duration};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use reelmill_proto::upload::{
-    CompleteUploadSessionRequest, CompletedPart, CreateUploadSessionRequest, GetUploadSessionRequest,
-    UploadSession, Video, upload_service_client::UploadServiceClient, upload_session::State,
+    AbortUploadSessionRequest, CompleteUploadSessionRequest, CompletedPart, CreateUploadSessionRequest,
+    GetUploadSessionRequest, UploadSession, Video, upload_service_client::UploadServiceClient,
+    upload_session::State,
 };
 use tonic::Request;
 
@@ -49,16 +50,46 @@ impl FileUpload<'_> {
             self.resume_file.remove(source.fingerprint()).await?;
             return video::get(self.server, &session.video).await;
         }
-        let layout = PartLayout::new(&session, source.size())?;
-        let mut parts = self.verified_parts(source, layout, &session).await?;
+        let sent = self.send(source, &session, &requested).await;
+        if sent.as_ref().is_err_and(ClientError::is_file_changed) {
+            // No later run can resume it.
+            self.abort(source, &session.name).await;
+        }
+        sent
+    }
+
+    /// Sends what the object store lacks, and completes the session.
+    async fn send(
+        &self,
+        source: &Source,
+        session: &UploadSession,
+        requested: &[i32],
+    ) -> Result<Video, ClientError> {
+        let layout = PartLayout::new(session, source.size())?;
+        let mut parts = self.verified_parts(source, layout, session).await?;
         let stored: HashSet<i32> = parts.iter().map(|part| part.part_number).collect();
         if !stored.is_empty() {
             let (stored, count) = (stored.len(), layout.count());
             self.console.info(&format!("resuming: {stored} of {count} parts are uploaded already"));
         }
-        parts.extend(self.send_missing(source, layout, &session, &requested, &stored).await?);
+        parts.extend(self.send_missing(source, layout, session, requested, &stored).await?);
         source.check_unchanged()?;
         self.complete(source, &session.name, parts).await
+    }
+
+    /// Aborts a session. If that fails, too, the server expires it.
+    async fn abort(&self, source: &Source, name: &str) {
+        let request = AbortUploadSessionRequest { name: name.to_owned() };
+        let aborted = self
+            .server
+            .call(async |channel| {
+                UploadServiceClient::new(channel).abort_upload_session(request.clone()).await
+            })
+            .await;
+        let removed = self.resume_file.remove(source.fingerprint()).await;
+        if let Err(error) = aborted.map(|_| ()).and(removed) {
+            self.console.info(&format!("{name} was not aborted: {error}"));
+        }
     }
 
     /// Removes the bar of the current transfer, so that it is not drawn over what is printed next.

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, Metadata},
     io::{self, Read as _, Seek as _, SeekFrom},
-    os::unix::fs::MetadataExt as _,
+    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     path::{Path, PathBuf},
 };
 
@@ -32,6 +32,7 @@ pub struct Source {
 #[serde(rename_all = "camelCase")]
 pub struct FileFingerprint {
     /// Absolute path, symbolic links resolved.
+    #[serde(with = "path_text")]
     pub path: PathBuf,
     /// Size, bytes.
     pub size: u64,
@@ -41,6 +42,37 @@ pub struct FileFingerprint {
     pub modified_nanos: i64,
     /// Inode number.
     pub inode: u64,
+}
+
+/// A path as text: any path, also one that is not UTF-8.
+mod path_text {
+    use std::{
+        ffi::OsString,
+        os::unix::ffi::{OsStrExt as _, OsStringExt as _},
+        path::{Path, PathBuf},
+    };
+
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    /// Precedes the bytes of a path that is not UTF-8, in hexadecimal. Paths begin with a slash.
+    const BYTES: &str = "bytes:";
+
+    pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+        match path.to_str() {
+            Some(text) => serializer.serialize_str(text),
+            None => serializer.serialize_str(&format!("{BYTES}{}", hex::encode(path.as_os_str().as_bytes()))),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match text.strip_prefix(BYTES) {
+            Some(bytes) => {
+                hex::decode(bytes).map(|bytes| OsString::from_vec(bytes).into()).map_err(D::Error::custom)
+            }
+            None => Ok(text.into()),
+        }
+    }
 }
 
 impl FileFingerprint {
@@ -85,9 +117,18 @@ impl Source {
         self.fingerprint.size
     }
 
-    /// File name without folder.
+    /// File name without folder. Bytes that are not UTF-8 are read as Latin-1, in which such names usually are.
     pub fn file_name(&self) -> String {
-        self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+        let name = self.path.file_name().unwrap_or_default().as_bytes();
+        let mut text = String::with_capacity(name.len());
+        for chunk in name.utf8_chunks() {
+            text.push_str(chunk.valid());
+            text.extend(chunk.invalid().iter().map(|&byte| match byte {
+                0x80..=0x9F => char::REPLACEMENT_CHARACTER,
+                byte => char::from(byte),
+            }));
+        }
+        text
     }
 
     /// Fails with FILE_CHANGED if the fingerprint has changed.
@@ -186,6 +227,18 @@ mod tests {
         assert_eq!(chunks.concat(), part);
         assert_eq!(source.crc32c(RANGE).await.unwrap(), crc32c::crc32c(part));
         assert_eq!(source.md5(RANGE).await.unwrap(), hex::encode(Md5::digest(part)));
+    }
+
+    #[test]
+    fn file_name_and_fingerprint_of_a_name_that_is_not_utf8() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9 \xc3\xa9 \x80.mp4"));
+        fs::write(&path, [1; 10]).unwrap();
+        let source = Source::open(&path).unwrap();
+        assert_eq!(source.file_name(), "caf\u{e9} \u{e9} \u{fffd}.mp4");
+        let saved = serde_json::to_string(source.fingerprint()).unwrap();
+        let read: FileFingerprint = serde_json::from_str(&saved).unwrap();
+        assert_eq!(read, *source.fingerprint());
     }
 
     #[tokio::test]

@@ -1,5 +1,8 @@
 //! `upload`: how files and their parts are sent.
 
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
+
+use reelmill_proto::upload::upload_session::State;
 use serde_json::json;
 
 use crate::support::{ClientFixture, bytes, fake_server::PutFault, read_json, wait_for_output};
@@ -91,6 +94,17 @@ async fn upload_file_changed_during_upload_exits_with_1() {
     client.write_file("a.mp4", &bytes(80_000));
     client.server.max_open_part.send_replace(i32::MAX);
     wait_for_output(upload).await.assert_exit_code(1).assert_only_error("FILE_CHANGED");
+    let state = client.server.state();
+    assert_eq!(state.uploads["uploads/1"].session.state(), State::Aborted);
+}
+
+#[tokio::test]
+async fn upload_file_whose_name_is_not_utf8_has_a_readable_title() {
+    let client = ClientFixture::signed_in().await;
+    let name = OsStr::from_bytes(b"caf\xe9.mp4");
+    std::fs::write(client.path("").join(name), bytes(10)).unwrap();
+    client.run_with("upload", &[name]).await.assert_exit_code(0);
+    assert_eq!(client.server.state().uploads["uploads/1"].session.file_name, "caf\u{e9}.mp4");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! A client with its own profile folder, working folder and fake server.
 
-use std::{path::PathBuf, process::Stdio};
+use std::{ffi::OsStr, path::PathBuf, process::Stdio};
 
 use tokio::process::{Child, Command};
 
@@ -43,6 +43,12 @@ impl ClientFixture {
     /// Runs a command until it ends.
     pub async fn run(&self, line: &str) -> CommandOutput {
         wait_for_output(self.start(line)).await
+    }
+
+    /// Runs a command with arguments that contain spaces, or are not UTF-8.
+    pub async fn run_with(&self, line: &str, args: &[&OsStr]) -> CommandOutput {
+        let mut command = self.with_profile_dir(&self.server.url(), line);
+        wait_for_output(command.args(args).spawn().unwrap()).await
     }
 
     /// Runs a command with another server until it ends.

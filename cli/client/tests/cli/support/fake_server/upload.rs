@@ -127,9 +127,14 @@ impl UploadService for FakeServer {
 
     async fn abort_upload_session(
         &self,
-        _: Request<AbortUploadSessionRequest>,
+        request: Request<AbortUploadSessionRequest>,
     ) -> RpcResult<AbortUploadSessionResponse> {
-        not_implemented()
+        self.authenticate(&request)?;
+        let mut state = self.state();
+        let upload = state.uploads.get_mut(&request.into_inner().name);
+        let upload = upload.ok_or_else(|| error(Code::NotFound, "UPLOAD_NOT_FOUND"))?;
+        upload.session.state = upload_session::State::Aborted.into();
+        ok(AbortUploadSessionResponse {})
     }
 }
 
