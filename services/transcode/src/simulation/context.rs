@@ -1,4 +1,6 @@
-//! What every part of a simulation uses: the time, random numbers, the future, the network, the timeline.
+//! What every part of a simulation uses: the time, random numbers, pending events, the network, the timeline.
+
+use std::collections::BTreeSet;
 
 use super::{
     event_queue::{EventQueue, Millis},
@@ -27,6 +29,8 @@ pub(super) struct Context {
     pub(super) timeline: Timeline,
     /// Segments that were encoded since they were last taken.
     pub(super) encoded: Vec<EncodedSegment>,
+    /// Tasks of which an encoder has reported the file as faulty once, although it is not.
+    pub(super) blamed_files: BTreeSet<TaskId>,
     events: EventQueue<Event>,
     last_id: u64,
 }
@@ -40,6 +44,7 @@ impl Context {
             outages: Outages::default(),
             timeline,
             encoded: Vec::new(),
+            blamed_files: BTreeSet::new(),
             events: EventQueue::default(),
             last_id: 0,
         }

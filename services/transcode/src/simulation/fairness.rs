@@ -27,6 +27,8 @@ const BULK_SEGMENTS: i64 = 8;
 pub(super) struct Bounds {
     /// The owner with one video.
     pub(super) owner: u32,
+    /// Owners of the others.
+    pub(super) other_owners: i64,
     pub(super) express_slots: i64,
     /// Of both classes.
     pub(super) slots: i64,
@@ -37,14 +39,14 @@ pub(super) struct Bounds {
 impl Bounds {
     /// The express bound: latest time of the first segment after the job's creation.
     ///
-    /// The owner has no queued task, so that its first one starts at the virtual time of the class. At most two tasks of the
+    /// The owner has no queued task, so that its first one starts at the virtual time of the class. At most two tasks of each
     /// other owner are then ahead of it in the fair order: the one whose virtual start time is that time, and the one after
     /// it if the virtual time has advanced while the new task was queued. They take the next slots that become free, each
     /// within one EXPRESS task's duration; then the task needs its own duration. A slot that is idle asks within the
     /// interval of its poll.
     fn first_segment_ms(&self) -> Millis {
         let longest = PROBE_MS + EXPRESS_SEGMENTS * self.segment_ms * 3 / 2;
-        let ahead = 2;
+        let ahead = 2 * self.other_owners;
         let rounds = 1 + (ahead + self.express_slots - 1) / self.express_slots;
         let repeated = if self.has_faults { REPEATED_CALLS * REPEATED_CALL_MS } else { 0 };
         (rounds + 1) * longest + POLL_MS + LATENCY_MS + repeated
@@ -107,7 +109,8 @@ impl FairnessObserver {
                     self.check_share(now, observer);
                 }
             }
-            Change::Recorded { task, .. } if Some(task.job) == self.job => {
+            Change::Recorded { task, segment: 0, .. } if Some(task.job) == self.job && task.index == 0 => {
+                self.check_first_segment(now, observer);
                 self.has_first_segment = true;
             }
             Change::JobEnded { job, .. } if Some(job) == self.job => self.has_ended = true,
@@ -120,7 +123,7 @@ impl FairnessObserver {
         let Some(created) = self.created.filter(|_| !self.has_first_segment) else { return };
         let bound = self.bounds.first_segment_ms();
         if now - created > bound {
-            observer.violated(now, Invariant::Unfair, || {
+            observer.violated(now, Invariant::FirstSegmentLate, || {
                 format!("the first segment of a single video is not recorded after {bound} ms")
             });
         }
@@ -129,7 +132,7 @@ impl FairnessObserver {
     fn check_share(&self, now: Millis, observer: &mut Observer) {
         let tolerance = self.bounds.share_tolerance();
         if self.served_others - self.served > tolerance {
-            observer.violated(now, Invariant::Unfair, || {
+            observer.violated(now, Invariant::ShareTooSmall, || {
                 format!(
                     "an owner with queued tasks was served {}, the other one {}: more than {tolerance} apart",
                     self.served, self.served_others

@@ -1,4 +1,4 @@
-//! Draws the faults of a scenario. Each seed has only some kinds of faults, so that rare combinations are not drowned.
+//! Draws the faults of a scenario. Each seed has only some kinds of faults, so that rare combinations occur.
 
 use super::{event_queue::Millis, faults::Fault, network::MessageFaults, random::Random};
 

@@ -11,17 +11,21 @@ pub enum Guard {
     Nonce,
     /// A task has a limited number of attempts.
     Budgets,
-    /// A task that is leased is still queued.
+    /// Only a queued task can be leased.
     Claims,
     /// One process at a time publishes a job.
     PublicationClaims,
     /// The tasks of an owner are as far apart in the order as they cost.
     FairOrder,
+    /// A new attempt continues after the recorded segments.
+    Resume,
+    /// A job fails for its file only after a second attempt agrees.
+    SecondOpinion,
 }
 
 impl Guard {
     /// All guards.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Fencing,
         Self::Grace,
         Self::Nonce,
@@ -29,6 +33,8 @@ impl Guard {
         Self::Claims,
         Self::PublicationClaims,
         Self::FairOrder,
+        Self::Resume,
+        Self::SecondOpinion,
     ];
 
     /// The name in arguments.
@@ -41,6 +47,8 @@ impl Guard {
             Self::Claims => "claims",
             Self::PublicationClaims => "publication-claims",
             Self::FairOrder => "fair-order",
+            Self::Resume => "resume",
+            Self::SecondOpinion => "second-opinion",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! An observer of all commits, with books of its own, that checks the invariants.
+//! An observer of all commits that keeps its own state and checks the invariants.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -21,8 +21,10 @@ pub enum Invariant {
     ReEncoded,
     /// Everything ends once the faults have ended.
     Stuck,
-    /// Every owner gets a fair share, and the first segment in time.
-    Unfair,
+    /// An owner with one video behind others' 10,000 gets its first segment within the express bound.
+    FirstSegmentLate,
+    /// Every owner with queued tasks gets its share of the slots.
+    ShareTooSmall,
 }
 
 /// A violated invariant.
@@ -36,9 +38,9 @@ pub struct Violation {
     pub time: i64,
 }
 
-/// What the observer knows of a task.
+/// The state of a task by the changes that were committed.
 #[derive(Debug)]
-struct TaskBook {
+struct ObservedTask {
     /// Of the newest lease.
     token: i64,
     expire_time: Millis,
@@ -78,7 +80,7 @@ pub struct Ends {
 }
 
 #[derive(Default)]
-struct JobBook {
+struct ObservedJob {
     tasks: Vec<TaskId>,
     gave_up: Option<GiveUpCause>,
 }
@@ -86,8 +88,8 @@ struct JobBook {
 /// The observer.
 pub(super) struct Observer {
     lost_attempts_may_fail: bool,
-    tasks: HashMap<TaskId, TaskBook>,
-    jobs: BTreeMap<u32, JobBook>,
+    tasks: HashMap<TaskId, ObservedTask>,
+    jobs: BTreeMap<u32, ObservedJob>,
     /// Tasks that are leased, by the nonce of their StartTask call.
     nonces: HashMap<u64, TaskId>,
     cancelled: HashSet<u32>,
@@ -122,23 +124,23 @@ impl Observer {
 
     /// The newest lease of a task, while it is held.
     pub(super) fn lease(&self, task: TaskId) -> Option<KnownLease> {
-        let book = self.tasks.get(&task).filter(|book| book.is_leased)?;
-        Some(KnownLease { token: book.token, worker: book.worker, renewed: book.renewed })
+        let observed = self.tasks.get(&task).filter(|observed| observed.is_leased)?;
+        Some(KnownLease { token: observed.token, worker: observed.worker, renewed: observed.renewed })
     }
 
     /// Checks a committed change.
     pub(super) fn observe(&mut self, now: Millis, change: &Change, jobs: &[JobSpec]) {
         match *change {
             Change::JobCreated { job, .. } => {
-                self.jobs.insert(job, JobBook::default());
+                self.jobs.insert(job, ObservedJob::default());
             }
             Change::Leased { task, token, nonce, worker, expire_time, .. } => {
                 self.leased(now, task, KnownLease { token, worker, renewed: None }, nonce, expire_time);
             }
             Change::Renewed { task, token, expire_time } => {
-                if let Some(book) = self.valid_lease(now, task, token, "renewed") {
-                    book.expire_time = expire_time;
-                    book.renewed = Some(now);
+                if let Some(observed) = self.valid_lease(now, task, token, "renewed") {
+                    observed.expire_time = expire_time;
+                    observed.renewed = Some(now);
                 }
             }
             Change::Planned { task, token } => {
@@ -147,9 +149,9 @@ impl Observer {
             Change::Recorded { task, token, segment } => self.recorded(now, task, token, segment),
             Change::Completed { task, kind, token } => self.completed(now, task, kind, token, jobs),
             Change::Released { task, token, .. } => {
-                if let Some(book) = self.valid_lease(now, task, token, "released") {
-                    book.is_leased = false;
-                    let nonce = book.nonce;
+                if let Some(observed) = self.valid_lease(now, task, token, "released") {
+                    observed.is_leased = false;
+                    let nonce = observed.nonce;
                     self.nonces.remove(&nonce);
                 }
             }
@@ -171,7 +173,7 @@ impl Observer {
             });
         }
         let is_new = !self.tasks.contains_key(&task);
-        let book = self.tasks.entry(task).or_insert_with(|| TaskBook {
+        let observed = self.tasks.entry(task).or_insert_with(|| ObservedTask {
             token: 0,
             expire_time: 0,
             worker,
@@ -182,11 +184,13 @@ impl Observer {
             segments: Vec::new(),
             recorded_before: 0,
         });
-        let (old_token, was_leased, was_completed) = (book.token, book.is_leased, book.is_completed);
-        let old_nonce = std::mem::replace(&mut book.nonce, nonce);
-        (book.token, book.worker, book.expire_time, book.renewed) = (token, worker, expire_time, None);
-        book.is_leased = true;
-        book.recorded_before = book.segments.len();
+        let (old_token, was_leased, was_completed) =
+            (observed.token, observed.is_leased, observed.is_completed);
+        let old_nonce = std::mem::replace(&mut observed.nonce, nonce);
+        (observed.token, observed.worker, observed.expire_time, observed.renewed) =
+            (token, worker, expire_time, None);
+        observed.is_leased = true;
+        observed.recorded_before = observed.segments.len();
         if old_nonce != nonce {
             self.nonces.remove(&old_nonce);
         }
@@ -208,11 +212,18 @@ impl Observer {
         }
     }
 
-    /// The book of a task, if `token` is that of its newest lease and this is valid.
-    fn valid_lease(&mut self, now: Millis, task: TaskId, token: i64, done: &str) -> Option<&mut TaskBook> {
-        let is_valid = self.tasks.get(&task).is_some_and(|book| book.is_leased && book.token == token);
+    /// The task, if `token` is that of its newest lease and this is valid.
+    fn valid_lease(
+        &mut self,
+        now: Millis,
+        task: TaskId,
+        token: i64,
+        done: &str,
+    ) -> Option<&mut ObservedTask> {
+        let is_valid =
+            self.tasks.get(&task).is_some_and(|observed| observed.is_leased && observed.token == token);
         if !is_valid {
-            let newest = self.tasks.get(&task).map_or(0, |book| book.token);
+            let newest = self.tasks.get(&task).map_or(0, |observed| observed.token);
             self.violated(now, Invariant::Doubled, || {
                 format!("{task}: token {token} {done}, but the newest lease is {newest}, or it has ended")
             });
@@ -222,10 +233,10 @@ impl Observer {
     }
 
     fn recorded(&mut self, now: Millis, task: TaskId, token: i64, segment: u32) {
-        let Some(book) = self.valid_lease(now, task, token, "recorded a segment") else { return };
-        let expected = u32::try_from(book.segments.len()).unwrap_or(u32::MAX);
+        let Some(observed) = self.valid_lease(now, task, token, "recorded a segment") else { return };
+        let expected = u32::try_from(observed.segments.len()).unwrap_or(u32::MAX);
         if segment == expected {
-            book.segments.push(token);
+            observed.segments.push(token);
         } else {
             self.violated(now, Invariant::Doubled, || {
                 format!("{task}: segment {segment} was recorded after {expected} segments")
@@ -234,10 +245,10 @@ impl Observer {
     }
 
     fn completed(&mut self, now: Millis, task: TaskId, kind: TaskKind, token: i64, jobs: &[JobSpec]) {
-        let Some(book) = self.valid_lease(now, task, token, "completed it") else { return };
-        book.is_leased = false;
-        book.is_completed = true;
-        let (nonce, segments) = (book.nonce, book.segments.len());
+        let Some(observed) = self.valid_lease(now, task, token, "completed it") else { return };
+        observed.is_leased = false;
+        observed.is_completed = true;
+        let (nonce, segments) = (observed.nonce, observed.segments.len());
         self.completed_tasks += 1;
         self.nonces.remove(&nonce);
         let spec = usize::try_from(task.job).ok().and_then(|job| jobs.get(job));
@@ -252,9 +263,9 @@ impl Observer {
     /// Checks a segment that an attempt has encoded.
     pub(super) fn encoded(&mut self, now: Millis, encoded: &EncodedSegment) {
         let EncodedSegment { task, token, segment } = *encoded;
-        let Some(book) = self.tasks.get(&task) else { return };
-        let was_recorded = usize::try_from(segment).is_ok_and(|segment| segment < book.recorded_before);
-        if book.token == token && was_recorded {
+        let Some(observed) = self.tasks.get(&task) else { return };
+        let was_recorded = usize::try_from(segment).is_ok_and(|segment| segment < observed.recorded_before);
+        if observed.token == token && was_recorded {
             self.violated(now, Invariant::ReEncoded, || {
                 format!(
                     "{task}: segment {segment} was recorded before, and encoded again under token {token}"
@@ -265,22 +276,27 @@ impl Observer {
 
     /// A job ended with all its tasks.
     fn release_all(&mut self, job: u32) {
-        let Some(book) = self.jobs.get(&job) else { return };
-        for task in &book.tasks {
-            if let Some(book) = self.tasks.get_mut(task) {
-                book.is_leased = false;
-                self.nonces.remove(&book.nonce);
+        let Some(observed) = self.jobs.get(&job) else { return };
+        for task in &observed.tasks {
+            if let Some(observed) = self.tasks.get_mut(task) {
+                observed.is_leased = false;
+                self.nonces.remove(&observed.nonce);
             }
         }
     }
 
     fn job_ended(&mut self, now: Millis, job: u32, state: JobState, jobs: &[JobSpec]) {
-        let book = self.jobs.remove(&job).unwrap_or_default();
+        let observed = self.jobs.remove(&job).unwrap_or_default();
         let Some(spec) = usize::try_from(job).ok().and_then(|job| jobs.get(job)) else { return };
         match state {
             JobState::Succeeded => {
                 self.ends.ready += 1;
-                let completed = book.tasks.iter().filter(|task| {
+                if spec.fault != FileFault::None {
+                    self.violated(now, Invariant::Lost, || {
+                        format!("job {job} is READY, but its file is faulty: {:?}", spec.fault)
+                    });
+                }
+                let completed = observed.tasks.iter().filter(|task| {
                     task.index < spec.work_units && self.tasks.get(task).is_some_and(|task| task.is_completed)
                 });
                 let completed = completed.count();
@@ -290,17 +306,22 @@ impl Observer {
                     });
                 }
             }
-            JobState::Failed => self.job_failed(now, job, book.gave_up, spec),
+            JobState::Failed => self.job_failed(now, job, observed.gave_up, spec),
             JobState::Cancelled if self.cancelled.contains(&job) => self.ends.cancelled += 1,
             state => {
                 self.violated(now, Invariant::Lost, || format!("job {job} ended as {state:?} by itself"));
             }
         }
-        self.forget(&book.tasks);
+        self.forget(&observed.tasks);
     }
 
     fn job_failed(&mut self, now: Millis, job: u32, cause: Option<GiveUpCause>, spec: &JobSpec) {
-        if spec.fault != FileFault::None {
+        let expected = match spec.fault {
+            FileFault::None => None,
+            FileFault::Probe | FileFault::WorkUnit(_) => Some(GiveUpCause::File),
+            FileFault::Crashes(_) => Some(GiveUpCause::Attempts),
+        };
+        if cause.is_some() && cause == expected {
             self.ends.failed_own_fault += 1;
             return;
         }
@@ -311,14 +332,14 @@ impl Observer {
             }
         }
         self.violated(now, Invariant::Lost, || {
-            format!("job {job} is FAILED ({cause:?}), and its file is not faulty")
+            format!("job {job} is FAILED ({cause:?}), which is not the fault of its file: {:?}", spec.fault)
         });
     }
 
     fn forget(&mut self, tasks: &[TaskId]) {
         for task in tasks {
-            if let Some(book) = self.tasks.remove(task) {
-                self.nonces.remove(&book.nonce);
+            if let Some(observed) = self.tasks.remove(task) {
+                self.nonces.remove(&observed.nonce);
             }
         }
     }

@@ -19,6 +19,8 @@ pub(super) enum FileFault {
     Probe,
     /// This work unit cannot be decoded.
     WorkUnit(u32),
+    /// Every encoder of this work unit crashes.
+    Crashes(u32),
 }
 
 /// A video: its owner, and the work units of its plan.

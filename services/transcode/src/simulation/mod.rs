@@ -10,7 +10,7 @@
 //! | `dispatcher/` | a replica: calls, scheduler, sweeper, publisher, and what it has only in memory |
 //! | `worker/` | a worker: slots, attempts, renewals, self-test, circuit breaker |
 //! | `wake_up_queue`, `network`, `outages`, `playlists` | what connects them |
-//! | `scenario`, `fault_plan`, `job_spec` | what a seed stands for |
+//! | `scenario`, `fault_plan`, `job_spec` | the scenario of a seed |
 //! | `invariants`, `fairness`, `service_outage` | observers that check every commit |
 //! | `system`, `owner_actions`, `fault_injection` | the event loop |
 
@@ -46,6 +46,7 @@ mod worker;
 use std::{
     io::{self, Write},
     num::NonZero,
+    panic,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -66,10 +67,7 @@ use self::{
 pub fn run(options: &Options, output: &mut (impl Write + Send)) -> io::Result<bool> {
     let summary = Mutex::new(Summary { totals: Totals::default(), output, result: Ok(()) });
     if let Some(seed) = options.seed {
-        summary
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .add(&system::run(seed, options, true), options);
+        summary.lock().unwrap_or_else(PoisonError::into_inner).add(&run_seed(seed, options, true), options);
     } else {
         let next = AtomicU64::new(options.first);
         let end = options.first.saturating_add(options.seeds);
@@ -79,7 +77,7 @@ pub fn run(options: &Options, output: &mut (impl Write + Send)) -> io::Result<bo
                 if seed >= end {
                     return;
                 }
-                let outcome = system::run(seed, options, false);
+                let outcome = run_seed(seed, options, false);
                 summary.lock().unwrap_or_else(PoisonError::into_inner).add(&outcome, options);
             }
         };
@@ -93,6 +91,12 @@ pub fn run(options: &Options, output: &mut (impl Write + Send)) -> io::Result<bo
     result?;
     output.write_all(totals.lines().as_bytes())?;
     Ok(totals.is_clean())
+}
+
+/// Simulates a seed. A panic is a violation, too.
+fn run_seed(seed: u64, options: &Options, keeps_lines: bool) -> Outcome {
+    let run = || system::run(seed, options, keeps_lines);
+    panic::catch_unwind(run).unwrap_or_else(|_| Outcome::panicked(seed))
 }
 
 /// What was simulated so far.

@@ -51,7 +51,7 @@ impl Totals {
             Some(Invariant::Doubled) => &mut self.doubled,
             Some(Invariant::ReEncoded) => &mut self.re_encoded,
             Some(Invariant::Stuck) => &mut self.stuck,
-            Some(Invariant::Unfair) => &mut self.unfair,
+            Some(Invariant::FirstSegmentLate | Invariant::ShareTooSmall) => &mut self.unfair,
         };
         *violated += 1;
     }

@@ -122,7 +122,9 @@ impl Scenario {
         }
     }
 
-    /// An owner with one video behind another one's 10,000, on healthy workers: without faults, or with mild ones.
+    /// An owner with one video behind 10,000 of others, on healthy workers: without faults, or with mild ones. The others are
+    /// one owner of long videos, whose chunks occupy the BULK slots, or several of videos of one segment, which occupy the
+    /// EXPRESS slots.
     fn about_fairness(seed: u64, random: &mut Random) -> Self {
         let workers = 2 + random.below(6);
         let (express_slots, bulk_slots) = (1 + random.below(2), 1 + random.below(3));
@@ -140,10 +142,20 @@ impl Scenario {
             cancel_time: None,
             retry_time: None,
         };
-        let mut jobs: Vec<JobSpec> =
-            (0..BACKLOG_JOBS).map(|_| spec(0, 0, 3 + random.below(6) as u32)).collect();
+        let has_short_videos = random.chance(0.5);
+        let other_owners = if has_short_videos { 2 + random.below(4) as u32 } else { 1 };
+        let mut jobs: Vec<JobSpec> = (0..BACKLOG_JOBS)
+            .map(|job| {
+                let owner = job as u32 % other_owners;
+                let long = 3 + random.below(6) as u32;
+                match has_short_videos {
+                    true => JobSpec { packages: 0, has_sound: false, ..spec(owner, 0, 1) },
+                    false => spec(owner, 0, long),
+                }
+            })
+            .collect();
         let create_time = random.between(20_000, 90_000);
-        jobs.push(spec(1, create_time, 30 + random.below(60) as u32));
+        jobs.push(spec(other_owners, create_time, 30 + random.below(60) as u32));
         let has_faults = random.chance(0.5);
         let messages = if has_faults {
             MessageFaults { loss: 0.005, duplicate: 0.01, late: 0.02, end: Millis::MAX }
@@ -151,7 +163,8 @@ impl Scenario {
             MessageFaults::default()
         };
         let bounds = Bounds {
-            owner: 1,
+            owner: other_owners,
+            other_owners: i64::from(other_owners),
             express_slots: i64::try_from(workers * express_slots).unwrap_or(1),
             slots: i64::try_from(workers * (express_slots + bulk_slots)).unwrap_or(1),
             segment_ms,
@@ -163,7 +176,7 @@ impl Scenario {
             workers: vec![1; workers],
             express_slots,
             bulk_slots,
-            owners: 2,
+            owners: other_owners + 1,
             jobs,
             faults: Vec::new(),
             messages,
@@ -191,7 +204,8 @@ fn draw_jobs(extent: &Extent, random: &mut Random) -> Vec<JobSpec> {
         let owner = if random.chance(0.4) { busy_owner } else { random.below(extent.owners as usize) as u32 };
         let fault = match random.below(100) {
             0..4 => FileFault::Probe,
-            4..8 => FileFault::WorkUnit(random.below(work_units as usize) as u32),
+            4..7 => FileFault::WorkUnit(random.below(work_units as usize) as u32),
+            7 => FileFault::Crashes(random.below(work_units as usize) as u32),
             _ => FileFault::None,
         };
         let priority = match random.below(10) {

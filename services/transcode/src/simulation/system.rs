@@ -37,6 +37,24 @@ pub(super) struct Outcome {
     pub(super) lines: String,
 }
 
+impl Outcome {
+    /// The outcome of a seed that panicked. The message is on the standard error.
+    pub(super) fn panicked(seed: u64) -> Self {
+        let violation =
+            Violation { invariant: Invariant::Stuck, detail: "panicked, see above".to_owned(), time: 0 };
+        Self {
+            seed,
+            completed_tasks: 0,
+            faults: 0,
+            events: 0,
+            ends: Ends::default(),
+            violation: Some(violation),
+            hash: 0,
+            lines: String::new(),
+        }
+    }
+}
+
 pub(super) struct System {
     pub(super) scenario: Scenario,
     /// The specification of each job, by its number.
@@ -133,6 +151,13 @@ impl System {
             if self.observer.violation.is_some() || self.is_done() {
                 break;
             }
+        }
+        if !self.is_done() {
+            let open = self.ledger.open_jobs();
+            let now = self.context.now;
+            self.observer.violated(now, Invariant::Stuck, || {
+                format!("nothing happens, and {open} jobs have not ended")
+            });
         }
         Outcome {
             seed: self.scenario.seed,

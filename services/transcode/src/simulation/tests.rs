@@ -29,11 +29,25 @@ fn small_seeds_violate_no_invariant() {
 #[case::budgets(Guard::Budgets, Invariant::Stuck)]
 #[case::claims(Guard::Claims, Invariant::Doubled)]
 #[case::publication_claims(Guard::PublicationClaims, Invariant::Lost)]
-#[case::fair_order(Guard::FairOrder, Invariant::Unfair)]
+#[case::resume(Guard::Resume, Invariant::ReEncoded)]
+#[case::second_opinion(Guard::SecondOpinion, Invariant::Lost)]
 fn without_guard_an_invariant_is_violated(#[case] guard: Guard, #[case] expected: Invariant) {
     let options = Options { without: Some(guard), ..Options::default() };
     let violated = (1..=SEEDS_WITHOUT_GUARD).find_map(|seed| system::run(seed, &options, false).violation);
     assert_eq!(violated.map(|violation| violation.invariant), Some(expected));
+}
+
+/// Seeds about fairness are those that end with 7.
+#[test]
+fn without_fair_order_first_segments_are_late_and_shares_too_small() {
+    let options = Options { without: Some(Guard::FairOrder), ..Options::default() };
+    let seeds = (7..=200).step_by(10);
+    let violated: Vec<_> = seeds
+        .filter_map(|seed| system::run(seed, &options, false).violation)
+        .map(|violation| violation.invariant)
+        .collect();
+    assert!(violated.contains(&Invariant::FirstSegmentLate), "{violated:?}");
+    assert!(violated.contains(&Invariant::ShareTooSmall), "{violated:?}");
 }
 
 #[test]

@@ -64,11 +64,16 @@ impl Replica {
         };
         let Some(owner) = io.ledger.job(lease.task.job).map(|job| job.spec.owner) else { return };
         let jitter = io.context.random.unit();
-        let decision = rules.decide_failed(cause, self.limits.max_failures, jitter);
+        let decision = if cause == FailureCause::File && !self.guards.has(Guard::SecondOpinion) {
+            RetryDecision::GiveUp
+        } else {
+            rules.decide_failed(cause, self.limits.max_failures, jitter)
+        };
         let decision = self.within_budget(decision, &rules);
         let give_up = if cause == FailureCause::File { GiveUpCause::File } else { GiveUpCause::Attempts };
-        self.apply(lease, owner, &decision, give_up, false, io);
-        io.context.respond(self.index, call, Response::Done);
+        if self.apply(lease, owner, &decision, give_up, false, io) {
+            io.context.respond(self.index, call, Response::Done);
+        }
     }
 
     /// The decision, or a retry if budgets are taken out.

@@ -43,7 +43,9 @@ impl Replica {
         }
         if !is_in_grace || !self.guards.has(Guard::Grace) {
             for task in io.ledger.expired_tasks(now) {
-                self.release(task, now, io);
+                if !self.release(task, now, io) {
+                    return;
+                }
             }
         }
         for owner in io.ledger.end_retry_delays(io.context.now) {
@@ -59,19 +61,19 @@ impl Replica {
         self.sweep_at(io.context.now + sleep, io.context);
     }
 
-    /// Releases an expired lease: the task is retried, or its job fails.
-    fn release(&mut self, id: TaskId, now: Millis, io: &mut Io<'_>) {
-        let Some(task) = io.ledger.task(id) else { return };
+    /// Releases an expired lease: the task is retried, or its job fails. Returns whether the replica still runs.
+    fn release(&mut self, id: TaskId, now: Millis, io: &mut Io<'_>) -> bool {
+        let Some(task) = io.ledger.task(id) else { return true };
         let (rules, owner) = (task.rules(), task.owner);
         if !rules.is_expired(now) {
-            return;
+            return true;
         }
         let decision = self.within_budget(rules.decide_lost(self.limits.max_failures), &rules);
         let presented = Presented { task: id, token: rules.fencing_token };
-        self.apply(presented, owner, &decision, GiveUpCause::Attempts, true, io);
+        self.apply(presented, owner, &decision, GiveUpCause::Attempts, true, io)
     }
 
-    /// Applies the decision about an attempt that failed or was lost.
+    /// Applies the decision about an attempt that failed or was lost. Returns whether the replica still runs.
     pub(super) fn apply(
         &mut self,
         presented: Presented,
@@ -80,15 +82,16 @@ impl Replica {
         cause: GiveUpCause,
         has_expired: bool,
         io: &mut Io<'_>,
-    ) {
+    ) -> bool {
         let now = self.now(io.context);
         let queued = io.ledger.apply(presented, decision, cause, has_expired, now);
         if !self.survives_commit(io.context) {
-            return;
+            return false;
         }
         let publication = matches!(decision, RetryDecision::GiveUp).then_some((presented.task.job, false));
         let after = AfterCommit { owner: Some(owner), queued, wakes_sweeper: queued.is_none(), publication };
         self.after_commit(&after, io);
+        true
     }
 
     pub(in crate::simulation) fn sweep_backlog(&mut self, io: &mut Io<'_>) {

@@ -231,11 +231,12 @@ impl Ledger {
 
     /// The virtual time of a class.
     fn virtual_time(&self, class: TaskClass) -> VirtualTime {
-        let (running, queued) = (self.indices.last_running(class), self.indices.first_queued(class));
-        // The finish time counts only if no task is running or queued.
-        let finish =
-            if running.is_none() && queued.is_none() { self.indices.last_finish(class) } else { None };
-        VirtualTime { running, queued, finish }
+        let indices = &self.indices;
+        VirtualTime {
+            running: indices.last_running(class),
+            queued: indices.first_queued(class),
+            finish: indices.last_finish(class),
+        }
     }
 
     /// Lets the queued tasks of an owner wait again.

@@ -52,6 +52,7 @@ impl Ledger {
     pub(in crate::simulation) fn encode_grant(&self, id: TaskId) -> Option<EncodeGrant> {
         let (job, task) = (self.job(id.job)?, self.task(id)?);
         let recorded = u32::try_from(task.segments.len()).unwrap_or(u32::MAX);
+        let recorded = if self.guards.has(Guard::Resume) { recorded } else { 0 };
         Some(EncodeGrant { segments: job.spec.work_unit(id.index).segments, recorded })
     }
 

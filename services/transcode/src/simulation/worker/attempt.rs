@@ -136,22 +136,14 @@ impl Worker {
         attempt.blocked_since = None;
         let (lease, step) = (attempt.lease, attempt.step);
         if is_broken || attempt.crashes && step != Step::Package {
-            // A broken encoder may fail on a file as if the file were faulty.
-            let cause = if is_broken && io.context.random.chance(0.5) {
-                FailureCause::File
-            } else {
-                FailureCause::Encoder
-            };
+            // An encoder may fail once on an intact file as if that were faulty, and pass its test afterwards.
+            let blames_file = io.context.random.chance(0.5) && io.context.blamed_files.insert(lease.task);
+            let cause = if blames_file { FailureCause::File } else { FailureCause::Encoder };
             return self.fail(index, cause, io);
         }
         let fault = job_of(io.jobs, lease).map_or(FileFault::None, |spec| spec.fault);
-        let has_fault = match step {
-            Step::Probe => fault == FileFault::Probe,
-            Step::Encode => fault == FileFault::WorkUnit(lease.task.index),
-            _ => false,
-        };
-        if has_fault {
-            return self.fail(index, FailureCause::File, io);
+        if let Some(cause) = failure_of(fault, step, lease.task.index) {
+            return self.fail(index, cause, io);
         }
         match step {
             Step::Probe => {
@@ -228,6 +220,16 @@ impl Worker {
         let (lease, deadline) = (attempt.lease, attempt.renewal.deadline());
         let request = Request::CompleteTask { lease, encoded: attempt.encoded };
         self.slots[index].begin_call(address, request, deadline, io.context);
+    }
+}
+
+/// How a task of a faulty file fails in a step on a healthy worker; none if it does not.
+fn failure_of(fault: FileFault, step: Step, index: u32) -> Option<FailureCause> {
+    match (fault, step) {
+        (FileFault::Probe, Step::Probe) => Some(FailureCause::File),
+        (FileFault::WorkUnit(faulty), Step::Encode) if faulty == index => Some(FailureCause::File),
+        (FileFault::Crashes(faulty), Step::Encode) if faulty == index => Some(FailureCause::Encoder),
+        _ => None,
     }
 }
 

@@ -60,8 +60,6 @@ pub(super) struct Worker {
     is_stopping: bool,
     /// It is stopped (SIGSTOP) until then.
     pub(super) paused_until: Millis,
-    /// When its process started or was resumed.
-    pub(super) running_since: Millis,
     /// Its encoder fails until then.
     pub(super) broken_until: Millis,
     /// Its wall clock, relative to the database's.
@@ -93,7 +91,6 @@ impl Worker {
             is_up: false,
             is_stopping: false,
             paused_until: 0,
-            running_since: 0,
             broken_until: 0,
             clock_skew: 0,
             encoder_crash_probability: 0.0,
@@ -124,7 +121,6 @@ impl Worker {
         self.is_healthy = true;
         self.breaker = Breaker::default();
         self.process += 1;
-        self.running_since = io.context.now;
         for slot in 0..self.slots.len() {
             let delay = io.context.random.between(1, 500);
             self.idle(slot, delay, io.context);

@@ -1,4 +1,4 @@
-//! How an attempt ends: whose fault a failure is, and its report, as in the worker's `encoder_health.rs` and
+//! How an attempt ends: the attribution of a failure, and its report, as in the worker's `encoder_health.rs` and
 //! `settle_task.rs`.
 
 use reelmill_proto::transcode::FailureCause;
