@@ -35,6 +35,8 @@ pub enum FailureKind {
     LimitExceeded,
     /// Warning: an audio or subtitle track was left out.
     TrackSkipped,
+    /// Warning: some of the text of a subtitle track was left out or cannot be read.
+    SubtitlesIncomplete,
     /// Warning: parts of the video could not be decoded; the frame before is repeated there.
     PartlyDamaged,
     /// Warning: the colours cannot be converted and look wrong.
@@ -60,7 +62,7 @@ pub enum FailureCause {
 
 impl FailureKind {
     /// Every kind, in the order of documentation.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::FileNotVideo,
         Self::FileTruncated,
         Self::NoVideoStream,
@@ -76,6 +78,7 @@ impl FailureKind {
         Self::WorkerStopped,
         Self::LimitExceeded,
         Self::TrackSkipped,
+        Self::SubtitlesIncomplete,
         Self::PartlyDamaged,
         Self::ColoursWrong,
         Self::DownloadTooLarge,
@@ -99,6 +102,7 @@ impl FailureKind {
             | Self::DecodeFailed
             | Self::LimitExceeded
             | Self::TrackSkipped
+            | Self::SubtitlesIncomplete
             | Self::PartlyDamaged
             | Self::ColoursWrong
             | Self::DownloadTooLarge
@@ -125,6 +129,7 @@ impl fmt::Display for FailureKind {
             Self::WorkerStopped => "worker stopped",
             Self::LimitExceeded => "limit exceeded",
             Self::TrackSkipped => "track skipped",
+            Self::SubtitlesIncomplete => "subtitles incomplete",
             Self::PartlyDamaged => "partly damaged",
             Self::ColoursWrong => "wrong colours",
             Self::DownloadTooLarge => "download too large",

@@ -84,6 +84,17 @@ pub fn lists_keyframes(source: &Source) -> bool {
     demuxer(source) == "mov"
 }
 
+/// Whether audio can be decoded from any time on with the same samples as from the start: its times are exact.
+pub fn can_seek_audio(source: &Source) -> bool {
+    lists_keyframes(source)
+}
+
+/// Where to seek for audio that is needed from `time` of the file on, with a number of seconds before it that a decoder needs
+/// to be as if it had decoded everything. None to start at the beginning.
+pub fn seek_audio(source: &Source, time: f64, lead: f64) -> Option<f64> {
+    Some(time - lead - source.start_time).filter(|&seek| seek > 0.0 && can_seek_audio(source))
+}
+
 /// The first name of ffmpeg's demuxer.
 fn demuxer(source: &Source) -> &str {
     source.container.split(',').next().unwrap_or_default()

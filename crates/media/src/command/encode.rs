@@ -30,7 +30,7 @@ pub enum Stream {
     Rung(usize),
     /// Fragmented MP4 of the audio rendition with this index.
     Audio(usize),
-    /// WebVTT of the subtitle rendition with this index.
+    /// ASS events of the subtitle rendition with this index, for [`crate::subtitles::to_webvtt`].
     Subtitles(usize),
     /// A JPEG image.
     Poster,
@@ -58,6 +58,10 @@ pub fn encode(plan: &Plan, unit: &WorkUnit, input: &Input<'_>) -> EncodeCommand 
     };
     let mut args = words("-v error -nostdin -y");
     args.extend(words(thread_args(plan, unit)));
+    if !unit.subtitles.is_empty() {
+        // Decoders pass bytes through that are not UTF-8, instead of dropping the text.
+        args.extend(words("-sub_charenc_mode ignore"));
+    }
     args.extend(input_args(plan, input));
     for graph in graphs(plan, unit, input, &pipe(Stream::Progress)) {
         args.extend(["-filter_complex".into(), graph]);
@@ -135,7 +139,9 @@ fn rung_args(plan: &Plan, unit: &WorkUnit, index: usize) -> Vec<String> {
 
 fn audio_args(plan: &Plan, index: usize, part: AudioPart) -> Vec<String> {
     let bit_rate = plan.audio.get(index).map_or(DEFAULT_AUDIO_BIT_RATE, |audio| audio.bit_rate);
-    let frames = part.frames().map(|frames| format!("-frames:a {frames}")).unwrap_or_default();
+    // Whether ffmpeg counts the frames that are dropped depends on its release. The part's reader ignores what is too much.
+    let dropped = if part.first_segment > 0 { AUDIO_LEAD_FRAMES } else { 0 };
+    let frames = part.frames().map(|frames| format!("-frames:a {}", frames + dropped)).unwrap_or_default();
     let (lead, continued) = if part.first_segment > 0 {
         let fragment = part.first_segment + 1;
         (
@@ -153,5 +159,6 @@ fn audio_args(plan: &Plan, index: usize, part: AudioPart) -> Vec<String> {
 
 fn subtitle_args(plan: &Plan, index: usize) -> Vec<String> {
     let stream = plan.subtitles.get(index).map_or(0, |subtitles| subtitles.index);
-    words(&format!("-map 0:{stream} -c:s webvtt -f webvtt"))
+    // Every format of text is decoded to events of ASS; `crate::subtitles` converts these.
+    words(&format!("-map 0:{stream} -c:s ass -f ass -ignore_readorder 1"))
 }

@@ -333,6 +333,24 @@ fn encode_limits_threads_of_chunks_that_run_in_parallel() {
     );
 }
 
+#[test]
+fn encode_later_sound_is_cut_by_times_after_a_seek_and_padded_without_one() {
+    let plan = planned(&source(4000.0), Codec::H264);
+    let part = plan.work_units.iter().find(|unit| unit.audio_part.first_segment == 146).expect("part");
+    let audio = |seek| encode(&plan, part, &Input { seek, ..INPUT }).args.join(" ");
+    let (sought, from_start) = (audio(Some(600.0)), audio(None));
+    // Segments of 188 frames of 1024 samples; 7 frames less than the first one, 9 more than the last one.
+    let (start, end) = ((146 * 188 - 7) * 1024, (288 * 188 + 9) * 1024);
+    assert!(
+        sought.contains("min_hard_comp=0.04,aformat=sample_fmts=fltp:channel_layouts=stereo,"),
+        "{sought}"
+    );
+    assert!(sought.contains(&format!("atrim=start_pts={start}:end_pts={end}[a0]")), "{sought}");
+    assert!(from_start.contains("min_hard_comp=0.04:first_pts=0,apad,aformat"), "{from_start}");
+    assert!(from_start.contains(&format!("atrim=start_sample={start}:end_sample={end}[a0]")), "{from_start}");
+    assert!(sought.contains("-frames:a 26704 -bsf:a noise=drop=lt(n\\,8) "), "{sought}");
+}
+
 /// The bytes of a job's outputs must not change while its workers are upgraded, and the name of a worker's encoder build
 /// contains [`crate::OUTPUT_VERSION`]. If this test fails, the commands have changed: raise the version, unless no output
 /// byte changes, and then the hash.
@@ -354,5 +372,5 @@ fn encode_arguments_change_only_with_the_output_version() {
     let hash = commands.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    assert_eq!((crate::OUTPUT_VERSION, format!("{hash:016x}").as_str()), (5, "c85cbbeb7d2a6c41"));
+    assert_eq!((crate::OUTPUT_VERSION, format!("{hash:016x}").as_str()), (6, "ddfae7488d586317"));
 }

@@ -171,6 +171,27 @@ pub struct AudioPart {
 }
 
 impl AudioPart {
+    /// Number of segments of `seconds` of audio.
+    pub(super) fn segments_of(seconds: f64) -> u32 {
+        let frames = seconds * f64::from(AUDIO_SAMPLE_RATE) / f64::from(AUDIO_FRAME_SAMPLES);
+        (frames / f64::from(AUDIO_SEGMENT_FRAMES)).ceil() as u32
+    }
+
+    /// Whether it is the beginning of longer audio.
+    fn is_first(self) -> bool {
+        self.first_segment == 0 && self.segments.is_some()
+    }
+
+    /// Whether other parts precede and follow it.
+    pub(crate) fn is_middle(self) -> bool {
+        self.first_segment > 0 && self.segments.is_some()
+    }
+
+    /// Start time, seconds.
+    pub fn start_seconds(self) -> f64 {
+        seconds_of_audio_frames(self.first_frame())
+    }
+
     /// Index of the encoded frame that it starts with.
     pub(crate) fn first_frame(self) -> u32 {
         self.first_segment * AUDIO_SEGMENT_FRAMES
@@ -183,10 +204,13 @@ impl AudioPart {
 
     /// Seconds of audio, of a track of `duration` seconds.
     fn seconds(self, duration: f64) -> f64 {
-        let seconds_of = |frames: u32| f64::from(frames * AUDIO_FRAME_SAMPLES) / f64::from(AUDIO_SAMPLE_RATE);
-        let rest = (duration - seconds_of(self.first_frame())).max(0.0);
-        self.frames().map_or(rest, |frames| seconds_of(frames).min(rest))
+        let rest = (duration - self.start_seconds()).max(0.0);
+        self.frames().map_or(rest, |frames| seconds_of_audio_frames(frames).min(rest))
     }
+}
+
+fn seconds_of_audio_frames(frames: u32) -> f64 {
+    f64::from(frames) * f64::from(AUDIO_FRAME_SAMPLES) / f64::from(AUDIO_SAMPLE_RATE)
 }
 
 /// Whether encoding has more than a little to do each second: the first rung, the highest, has more pixels per second than
@@ -200,6 +224,12 @@ impl VideoPlan {
     /// Whether the lowest rung of its first chunk is a task of its own.
     pub(super) fn is_large(&self) -> bool {
         is_large(&self.rungs, self.rate)
+    }
+
+    /// Index of the chunk that is played at a time.
+    pub(super) fn chunk_at(&self, seconds: f64) -> usize {
+        let later = self.chunks.iter().filter(|chunk| self.rate.seconds_of(chunk.first_frame) <= seconds);
+        later.count().saturating_sub(1)
     }
 
     /// Start time of a chunk, seconds.
@@ -295,7 +325,7 @@ impl Plan {
     pub fn is_express(&self, unit: &WorkUnit) -> bool {
         let is_first = unit.priority == 0 && !self.is_single();
         let is_short_sound = unit.chunk.is_none()
-            && (unit.audio_part.segments.is_some()
+            && (unit.audio_part.is_first()
                 || self.duration().is_some_and(|seconds| seconds <= EXPRESS_SOUND_MAX_SECONDS));
         is_first || is_short_sound
     }

@@ -7,13 +7,14 @@ use super::{
     model::{EXPRESS_SOUND_MAX_SECONDS, Plan, Poster, Rung, VideoPlan, is_large},
     renditions::{audio, subtitles},
     stills::{poster, thumbnails},
-    work_units::{Tracks, work_units},
+    work_units::{AudioCut, Tracks, work_units},
 };
 use crate::{
     geometry::Size,
     ladder::ladder,
     probe::{MAX_SECONDS, Source, Video, VideoRange},
     rate::{Rate, output_rate},
+    seek::can_seek_audio,
 };
 
 /// Rungs with a shorter short side than this are halved to 30 frames per second or fewer.
@@ -26,6 +27,8 @@ const B_FRAMES_MIN_FPS: f64 = 10.0;
 const PRESENTATION_OFFSET_VERSION: u32 = 2;
 /// Version of the output from which audio may be encoded in parts.
 const AUDIO_PARTS_VERSION: u32 = 5;
+/// Version of the output from which parts of audio may be sought.
+const SOUGHT_AUDIO_VERSION: u32 = 6;
 /// At most this much audio is cut off at the start, seconds. Rather than cutting more, the first frame is moved earlier.
 const MAX_AUDIO_CUT_SECONDS: f64 = 0.045;
 /// ffmpeg's command line states times to the microsecond.
@@ -52,9 +55,7 @@ pub fn plan(source: &Source, options: &Options) -> Plan {
         subtitles: subtitles.len(),
         poster_seconds: poster.at_seconds,
         is_duration_known,
-        splits_audio: source.output_version >= AUDIO_PARTS_VERSION
-            && source.duration.is_some_and(|seconds| seconds > EXPRESS_SOUND_MAX_SECONDS)
-            && !source.container.starts_with("mpeg"),
+        audio_cut: audio_cut(source),
     });
     let reorder_frames = video.iter().flat_map(|video| &video.rungs).map(Rung::reorder_frames).max();
     Plan {
@@ -74,6 +75,20 @@ pub fn plan(source: &Source, options: &Options) -> Plan {
         } else {
             source.max_duration.min(MAX_SECONDS)
         },
+    }
+}
+
+/// Audio is not cut in MPEG streams, which may change its format or have gaps in it: then frames cannot be counted.
+fn audio_cut(source: &Source) -> AudioCut {
+    match source.duration.filter(|&seconds| seconds > EXPRESS_SOUND_MAX_SECONDS) {
+        _ if source.output_version < AUDIO_PARTS_VERSION || source.container.starts_with("mpeg") => {
+            AudioCut::Whole
+        }
+        Some(seconds) if can_seek_audio(source) && source.output_version >= SOUGHT_AUDIO_VERSION => {
+            AudioCut::Sought { seconds }
+        }
+        Some(_) => AudioCut::FirstAndRest,
+        None => AudioCut::Whole,
     }
 }
 

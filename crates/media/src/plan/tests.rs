@@ -166,6 +166,50 @@ fn plan_long_video_has_its_first_sound_in_an_express_work_unit() {
 }
 
 #[test]
+fn plan_long_sound_of_a_file_with_exact_times_is_cut_into_parts_of_ten_minutes() {
+    let mut hour = source(1920, 1080, (25, 1), Some(3600.0));
+    hour.container = "matroska,webm".into();
+    hour.subtitles = vec![Subtitles {
+        index: 4,
+        language: String::new(),
+        title: String::new(),
+        default: false,
+        forced: false,
+    }];
+    let parts = |source: &Source| {
+        let plan = plan(source, &options());
+        let audio = plan.work_units.iter().filter(|unit| !unit.audio.is_empty());
+        audio.map(|unit| (unit.audio_part.first_segment, unit.audio_part.segments)).collect::<Vec<_>>()
+    };
+    assert_eq!(parts(&hour), [(0, Some(4)), (4, None)]);
+    hour.container = "mov,mp4".into();
+    // An hour has 898 segments.
+    let later = [4, 153, 302, 451, 600].map(|first| (first, Some(149)));
+    let expected: Vec<_> = [(0, Some(4))].into_iter().chain(later).chain([(749, None)]).collect();
+    assert_eq!(parts(&hour), expected);
+    let planned = plan(&hour, &options());
+    // Each before the chunk that is played with its first second, and the subtitles with the first sound.
+    let mut subtitles = 0;
+    let mut chunk_end = 0.0;
+    for unit in &planned.work_units {
+        subtitles += usize::from(unit.chunk.is_none() && unit.audio.is_empty() && unit.subtitles == [0]);
+        if let Some(chunk) = unit.chunk {
+            let video = planned.video.as_ref().expect("video");
+            chunk_end =
+                video.chunks.get(chunk + 1).map_or(f64::MAX, |next| video.rate.seconds_of(next.first_frame));
+        } else if unit.audio_part.first_segment > 0 {
+            assert!(
+                (0.0..40.0).contains(&(unit.audio_part.start_seconds() - chunk_end)),
+                "{unit:?} {chunk_end}"
+            );
+            assert!(!planned.is_express(unit));
+        }
+    }
+    assert_eq!(subtitles, 1);
+    assert_eq!(parts(&Source { output_version: 5, ..hour }), [(0, Some(4)), (4, None)], "an older worker");
+}
+
+#[test]
 fn plan_offsets_all_tracks_by_the_most_reordered_rung() {
     let with_codec = |codec| plan(&source(1920, 1080, (60, 1), Some(60.0)), &Options { codec, ..options() });
     let h264 = with_codec(Codec::H264);

@@ -64,6 +64,7 @@ pub const fn reason(kind: FailureKind) -> Reason {
         FailureKind::WorkerStopped => Reason::WorkerStopped,
         FailureKind::LimitExceeded => Reason::LimitExceeded,
         FailureKind::TrackSkipped => Reason::TrackSkipped,
+        FailureKind::SubtitlesIncomplete => Reason::SubtitlesIncomplete,
         FailureKind::PartlyDamaged => Reason::PartlyDamaged,
         FailureKind::ColoursWrong => Reason::ColoursWrong,
         FailureKind::DownloadTooLarge => Reason::DownloadTooLarge,

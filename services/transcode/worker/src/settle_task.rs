@@ -37,7 +37,9 @@ impl TaskSettler<'_> {
     }
 
     async fn complete(&self, completion: &Completion, deadline: Instant) -> Result<(), Status> {
-        tracing::info!(task = self.lease.task, warnings = completion.warnings.len(), "task completed");
+        let warnings: Vec<_> =
+            completion.warnings.iter().map(|warning| convert::reason(warning.kind).as_str_name()).collect();
+        tracing::info!(task = self.lease.task, ?warnings, "task completed");
         let request = CompleteTaskRequest {
             lease: Some(self.lease.clone()),
             // The engine has recorded them all.

@@ -1,7 +1,7 @@
 //! Graphs of audio renditions, and the poster of a file without video.
 
 use crate::{
-    command::encode::AUDIO_LEAD_FRAMES,
+    command::{encode::AUDIO_LEAD_FRAMES, input::Input},
     plan::{AUDIO_FRAME_SAMPLES, AUDIO_SAMPLE_RATE, AudioPart, AudioRendition, Plan},
 };
 
@@ -24,32 +24,37 @@ const LONG_WAVEFORM_SECONDS: f64 = 3600.0;
 /// A part that is not the first one starts a few frames earlier, which the command drops.
 ///
 /// If the audio format changes in mid-stream, ffmpeg rebuilds the graph at each change. Then the graph must not fill up
-/// from zero, and must not cut by sample count.
+/// from zero, and must not cut by sample count. Nor after a seek: then a part that starts late, or ends early, is encoded
+/// again from the start of the file, where silence is filled in.
 pub(super) fn graph(
     plan: &Plan,
     index: usize,
     audio: &AudioRendition,
     part: AudioPart,
-    format_changes: bool,
+    input: &Input<'_>,
 ) -> String {
     let layout = match audio.channels {
         1 => "mono",
         2 => "stereo",
         _ => "5.1",
     };
-    let (fill, unit) = if format_changes { ("", "pts") } else { (":first_pts=0", "sample") };
+    let is_sought = input.seek.is_some();
+    let (fill, unit) =
+        if input.audio_format_changes || is_sought { ("", "pts") } else { (":first_pts=0", "sample") };
     let lead = if part.first_segment > 0 { AUDIO_LEAD_FRAMES } else { 0 };
-    let start = (part.first_frame() + AAC_PRIMING_FRAMES - lead) * AUDIO_FRAME_SAMPLES;
+    let start = u64::from(part.first_frame() + AAC_PRIMING_FRAMES - lead) * u64::from(AUDIO_FRAME_SAMPLES);
     let end = part.frames().map_or_else(
         || format!("end={}", plan.end_seconds),
         |frames| {
-            let lookahead = if format_changes { 0 } else { LOOKAHEAD_FRAMES };
+            let lookahead = if input.audio_format_changes { 0 } else { LOOKAHEAD_FRAMES };
             let end = part.first_frame() + frames + AAC_PRIMING_FRAMES + lookahead;
-            format!("end_{unit}={}", end * AUDIO_FRAME_SAMPLES)
+            format!("end_{unit}={}", u64::from(end) * u64::from(AUDIO_FRAME_SAMPLES))
         },
     );
+    // Others follow: a part that is neither the first nor the last one must be complete.
+    let pad = if part.is_middle() && !is_sought { ",apad" } else { "" };
     format!(
-        "[0:{}]aresample={AUDIO_SAMPLE_RATE}:async=1:min_hard_comp=0.04{fill},aformat=sample_fmts=fltp:channel_layouts={layout},\
+        "[0:{}]aresample={AUDIO_SAMPLE_RATE}:async=1:min_hard_comp=0.04{fill}{pad},aformat=sample_fmts=fltp:channel_layouts={layout},\
          atrim=start_{unit}={start}:{end}[a{index}]",
         audio.index
     )

@@ -23,9 +23,10 @@ pub(super) fn graphs(plan: &Plan, unit: &WorkUnit, input: &Input<'_>, progress: 
     } else if unit.poster {
         graphs.push(audio::poster_graph(plan));
     }
-    let audio = unit.audio.iter().filter_map(|&index| {
-        Some(audio::graph(plan, index, plan.audio.get(index)?, unit.audio_part, input.audio_format_changes))
-    });
+    let audio = unit
+        .audio
+        .iter()
+        .filter_map(|&index| Some(audio::graph(plan, index, plan.audio.get(index)?, unit.audio_part, input)));
     graphs.extend(audio);
     graphs
 }

@@ -12,6 +12,8 @@ use crate::engine::{
 /// ffmpeg's exit codes after a signal, and after several: it was stopped by its CPU limit, or with the other
 /// programs of the machine.
 const EXIT_CODES_AFTER_SIGNAL: [i32; 2] = [255, 123];
+/// ffmpeg's exit code if most of what it decoded was damaged.
+const EXIT_CODE_OF_DECODING_ERRORS: i32 = 69;
 /// The signals of the CPU time limit and the file size limit.
 const SIGXCPU: i32 = 24;
 const SIGXFSZ: i32 = 25;
@@ -105,6 +107,11 @@ pub(crate) fn classify_encode(
     }
     let is_clean = code == Some(0) && !reports_damage(tail) && !reports_truncation(tail);
     Ok(if is_clean { ExitStatus::Clean } else { ExitStatus::Damaged })
+}
+
+/// Whether ffmpeg has read the file to its end, and any error is one of the file.
+pub(crate) fn is_explained_by_the_file(exit: &ProcessExit) -> bool {
+    exit.status.success() || exit.status.code() == Some(EXIT_CODE_OF_DECODING_ERRORS)
 }
 
 /// Whether the encoder failed because the channels or the sample rate of an audio track change within it.

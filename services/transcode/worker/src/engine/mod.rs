@@ -49,7 +49,7 @@ use reelmill_media::{
 
 use self::{
     activity::Activity,
-    encode::request::EncodeRequest,
+    encode::{encoded::Encoded, request::EncodeRequest},
     output::{record_batcher::RecordBatcher, upload_context::UploadContext},
     probe::prober::Prober,
     progressive::ProgressiveJoin,
@@ -115,7 +115,7 @@ impl Engine {
             scratch: io.scratch,
             progress: io.progress,
         };
-        let (encoded, mut warnings) = encode::encode(request, &uploads).await?;
+        let (encoded, mut warnings) = self.encode_on_healthy_machine(request, &uploads).await?;
         if plan.is_single() {
             let join = self.progressive_join(&io, &uploads);
             warnings.extend(join.join_local(plan, &encoded).await?);
@@ -125,6 +125,27 @@ impl Engine {
         io.progress.finish();
         let segments = encoded.segments().map(|(rendition, count)| (rendition.to_owned(), count)).collect();
         Ok(Completion { warnings, segments })
+    }
+
+    /// Encodes a work unit. Where ffmpeg exits with an error, or a track cannot be decoded, the video may have what this machine
+    /// did not encode: then the machine is tested, and the work unit is encoded a second time, whose result counts.
+    async fn encode_on_healthy_machine(
+        &self,
+        request: EncodeRequest<'_>,
+        uploads: &UploadContext,
+    ) -> Result<(Encoded, Vec<Failure>), Failure> {
+        let (encoded, warnings) = encode::encode(request.clone(), uploads).await?;
+        if !encoded.may_be_incomplete {
+            return Ok((encoded, warnings));
+        }
+        // The worker tests itself after such a failure, too, and takes no tasks until it can encode.
+        self.self_test(request.scratch).await.map_err(|error| failure::encoder_failed(&error))?;
+        let mut recorded = request.recorded.clone();
+        for (rendition, segments) in encoded.segments() {
+            let known = recorded.entry(rendition.to_owned()).or_default();
+            *known = segments.max(*known);
+        }
+        encode::encode(EncodeRequest { recorded: &recorded, ..request }, uploads).await
     }
 
     /// Joins the recorded segments of a rendition with those of the audio into a progressive MP4.

@@ -244,17 +244,18 @@ async fn transcode_audio_with_broken_cover_plays() {
     assert!(reasons(&done).iter().all(|reason| *reason == FailureKind::TrackSkipped), "{:?}", reasons(&done));
 }
 
-/// A video of 304 s with a tone of `seconds`, whose first four segments are a part of their own.
-async fn transcoded_long_audio(seconds: u32) -> Job {
+/// A video of `seconds` with a tone that ends at `end`, in parts that begin with these segments.
+async fn transcoded_long_audio(seconds: u32, end: u32, parts: &[u32]) -> Job {
     let clip = Clip::new(
         "long.mp4",
         &format!(
-            "-f lavfi -i testsrc2=s=128x72:r=5:d=304 -f lavfi -i sine=440:d={seconds}:r=44100 {ENCODE} -c:a aac -b:a 192k"
+            "-f lavfi -i testsrc2=s=128x72:r=5:d={seconds} -f lavfi -i sine=440:d={end}:r=44100 {ENCODE} -g 50 \
+             -c:a aac -b:a 192k"
         ),
     );
     let job = transcoded(&clip.file, &options(&[])).await;
-    let parts = job.plan.work_units.iter().filter(|work_unit| !work_unit.audio.is_empty());
-    assert_eq!(parts.map(|part| part.audio_part.first_segment).collect::<Vec<_>>(), [0, 4]);
+    let found = job.plan.work_units.iter().filter(|work_unit| !work_unit.audio.is_empty());
+    assert_eq!(found.map(|part| part.audio_part.first_segment).collect::<Vec<_>>(), parts);
     job
 }
 
@@ -274,35 +275,73 @@ fn distortion(samples: &[f32]) -> f64 {
     (residual.sum::<f64>() / samples.len() as f64).sqrt() / sin.hypot(cos)
 }
 
+/// Checks that the tone at a boundary of segments is as clean as elsewhere.
+fn assert_continuous(audio: &Path, segment: u32, noise: f64) {
+    let boundary = segment * 188 * 1024;
+    let first = boundary - 48_000;
+    let args = format!(
+        "-map 0:a:0 -af pan=mono|c0=c0,atrim=start_sample={first}:end_sample={} -ar 48000 -f f32le -",
+        boundary + 48_000
+    );
+    let samples = samples(&decode(audio, &args));
+    // 2400 samples are 22 periods.
+    for at in (48_000 - 2048..=48_000 + 2048).step_by(512) {
+        let distortion = distortion(&samples[at - 1200..at + 1200]);
+        assert!(distortion < noise * 1.5, "segment {segment}, sample {at}: {distortion} {noise}");
+    }
+}
+
+fn samples(bytes: &[u8]) -> Vec<f32> {
+    bytes.chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn transcode_long_audio_in_two_parts_is_continuous() {
-    let job = transcoded_long_audio(304).await;
+async fn transcode_long_audio_in_parts_is_continuous() {
+    let job = transcoded_long_audio(624, 624, &[0, 4, 80]).await;
     let track = job.track("audio-0");
-    assert!((duration(&track) - 304.0).abs() < 0.05, "{}", duration(&track));
+    assert!((duration(&track) - 624.0).abs() < 0.05, "{}", duration(&track));
     for pair in track.segments.windows(2) {
         assert!((pair[0].start + pair[0].seconds - pair[1].start).abs() < 0.001, "{pair:?}");
         assert!((pair[0].seconds - 188.0 * 1024.0 / 48_000.0).abs() < 0.001, "{pair:?}");
     }
     let audio = job.joined("audio-0");
-    let samples = decode(&audio, "-map 0:a:0 -t 30 -af pan=mono|c0=c0 -ar 48000 -f f32le -");
-    let samples: Vec<f32> = samples
-        .chunks_exact(4)
-        .map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]))
-        .collect();
-    // 2400 samples are 22 periods.
-    let boundary = 4 * 188 * 1024;
-    let around = |at: usize| distortion(&samples[at - 1200..at + 1200]);
-    // The encoder's noise, in both parts.
-    let noise = (1..25).map(|second| around(48_000 * second)).fold(0.0, f64::max);
-    for at in (boundary - 2048..=boundary + 2048).step_by(512) {
-        assert!(around(at) < noise * 1.5, "{at}: {} {noise}", around(at));
-    }
+    let beginning = samples(&decode(&audio, "-map 0:a:0 -t 12 -af pan=mono|c0=c0 -ar 48000 -f f32le -"));
+    // The encoder's noise within a part.
+    let around = |second: usize| distortion(&beginning[48_000 * second - 1200..48_000 * second + 1200]);
+    let noise = (1..11).map(around).fold(0.0, f64::max);
     assert!(noise < 0.03, "{noise}");
+    assert_continuous(&audio, 4, noise);
+    assert_continuous(&audio, 80, noise);
+}
+
+/// The packets of silence are left out of the file, from before the last part to within it.
+#[tokio::test(flavor = "multi_thread")]
+async fn transcode_long_audio_with_a_gap_between_its_parts_keeps_its_times() {
+    let clip = Clip::new(
+        "gap.mp4",
+        &format!(
+            "-f lavfi -i testsrc2=s=128x72:r=5:d=624 -f lavfi -i sine=440:d=624:r=44100 {ENCODE} -g 50 -c:a aac \
+             -bsf:a noise=drop='between(pts*tb,300,400)'"
+        ),
+    );
+    let job = transcoded(&clip.file, &options(&[])).await;
+    let track = job.track("audio-0");
+    assert!((duration(&track) - 624.0).abs() < 0.05, "{}", duration(&track));
+    for pair in track.segments.windows(2) {
+        assert!((pair[0].start + pair[0].seconds - pair[1].start).abs() < 0.001, "{pair:?}");
+    }
+    let audio = job.joined("audio-0");
+    for (from, is_silent) in [(290, false), (305, true), (395, true), (402, false), (620, false)] {
+        let args = format!("-map 0:a:0 -af pan=mono|c0=c0,atrim={from}:{} -ar 48000 -f f32le -", from + 1);
+        let loudest =
+            samples(&decode(&audio, &args)).iter().fold(0.0_f32, |loudest, sample| loudest.max(sample.abs()));
+        assert_eq!(loudest < 0.01, is_silent, "{from} s: {loudest}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn transcode_audio_that_ends_in_its_first_part_is_complete() {
-    let job = transcoded_long_audio(5).await;
+    let job = transcoded_long_audio(304, 5, &[0, 4]).await;
     assert!((duration(&job.track("audio-0")) - 5.0).abs() < 0.05);
     assert_eq!(job.frames("72p"), 304 * 5);
 }

@@ -1,8 +1,8 @@
 //! Sources that cannot be transcoded, and object stores that fail.
 
 use crate::support::{
-    Clip, FileServer, Job, count_processes_in, engine, options, sleeping_encoder, stub_encoder, transcode,
-    transcode_with, wait_until,
+    Clip, FileServer, Job, count_processes_in, engine, jail_helper, options, sleeping_encoder, stub_encoder,
+    transcode, transcode_with, wait_until,
 };
 use async_trait::async_trait;
 use reelmill_media::plan::{Options, Plan, plan};
@@ -338,4 +338,38 @@ async fn encode_with_lingering_encoder_terminates_it() {
         tokio::time::timeout(Duration::from_secs(30), run).await.expect("the engine does not wait for it");
     assert!(run.result.is_err());
     assert_eq!(count_processes_in(run.scratch()), 0);
+}
+
+/// Encodes the last chunk of a video with an encoder that exits with an error.
+async fn last_chunk_with(commands: impl Fn(&Clip) -> String) -> Result<(u32, Vec<FailureKind>), FailureKind> {
+    let clip = Clip::new(
+        "long.mp4",
+        "-f lavfi -i testsrc2=s=320x180:r=25:d=44 -c:v libx264 -preset ultrafast -g 50",
+    );
+    let mut engine = engine();
+    let (server, scratch) = (FileServer::start().await, TempDir::new().expect("scratch"));
+    let session = engine.open(server.add(&clip.file)).await.expect("open");
+    let source = engine.inspect(&session, scratch.path()).await.expect("probed");
+    let plan = plan(&source, &options(&[72]));
+    let last = plan.work_units.iter().max_by_key(|unit| unit.chunk).expect("chunk");
+    assert!(last.chunk > Some(0));
+    let commands = format!("{}\nexec {} \"$@\"", commands(&clip), jail_helper().to_string_lossy());
+    engine.tools.jail.helper = vec![stub_encoder(&clip, &commands)];
+    let (progress, _) = ProgressPublisher::new();
+    let sink = Arc::new(UnrecordedSink::default());
+    let task_io = TaskIo { scratch: scratch.path(), sink, progress: &progress };
+    let encoded = engine.encode(&session, &plan, last, &HashMap::new(), task_io).await;
+    let done = encoded.map_err(|failure| failure.kind)?;
+    let segments = done.segments.iter().map(|(_, segments)| *segments).sum();
+    Ok((segments, done.warnings.iter().map(|warning| warning.kind).collect()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transcode_chunk_of_a_broken_encoder_is_not_accepted_as_empty() {
+    let intact = last_chunk_with(|_| String::new()).await.expect("done");
+    assert!(intact.0 > 1 && intact.1.is_empty(), "{intact:?}");
+    let broken = last_chunk_with(|_| "echo broken >&2; exit 1".to_owned()).await;
+    assert_eq!(broken, Err(FailureKind::EncoderCrashed), "its self-test fails, too");
+    let once = |clip: &Clip| format!("mkdir {} 2>/dev/null && exit 1", clip.sibling("has-failed").display());
+    assert_eq!(last_chunk_with(once).await, Ok(intact), "encoded a second time");
 }

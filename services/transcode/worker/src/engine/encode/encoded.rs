@@ -9,8 +9,12 @@ pub(crate) struct Encoded {
     pub rungs: Vec<(usize, UploadedTrack)>,
     /// Audio tracks, with their index in the plan.
     pub audio: Vec<(usize, UploadedTrack)>,
+    /// Whether text of a subtitle track is missing.
+    pub lacks_subtitles: bool,
     /// Whether many frames of the source were damaged.
     pub is_damaged: bool,
+    /// Whether its result may be due to this machine: ffmpeg exited with an error, or tracks were left out because of one.
+    pub may_be_incomplete: bool,
     /// Whether a rung starts later than it should, because the demuxer landed after the keyframe.
     pub starts_late: bool,
     /// Whether ffmpeg stopped because the format of an audio track changes within it.

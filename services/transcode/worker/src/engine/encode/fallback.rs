@@ -25,7 +25,10 @@ pub(crate) async fn encode_decodable_tracks(
     loop {
         uploads.activity().touch();
         let failure = match encode_with_retries(&request, uploads).await {
-            Ok(encoded) => return Ok((encoded, warnings)),
+            Ok(mut encoded) => {
+                encoded.may_be_incomplete |= !warnings.is_empty();
+                return Ok((encoded, warnings));
+            }
             Err(failure) => failure,
         };
         if !matches!(failure.kind, FailureKind::DecodeFailed | FailureKind::CodecUnsupported) {
@@ -38,7 +41,8 @@ pub(crate) async fn encode_decodable_tracks(
             }
             // The audio of a video: other work units encode the rungs.
             None if request.work_unit.rungs.is_empty() && request.plan.video.is_some() => {
-                return Ok((Encoded::default(), vec![warnings::track_skipped("audio")]));
+                let encoded = Encoded { may_be_incomplete: true, ..Encoded::default() };
+                return Ok((encoded, vec![warnings::track_skipped("audio")]));
             }
             None => return Err(failure),
         }

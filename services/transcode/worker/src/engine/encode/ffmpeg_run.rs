@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use reelmill_media::{
     Failure, FailureKind,
-    command::{self, EncodeCommand, FIRST_FD, Input, Stream},
+    command::{self, EncodeCommand, FIRST_FD, Input},
     fragments::FragmentError,
 };
 use tokio::task::JoinSet;
@@ -13,7 +13,7 @@ use crate::engine::{
     activity::Activity,
     encode::{
         encoded::Encoded,
-        pipes::{PipeReaders, PipeResult},
+        pipes::{PipeReaders, PipeResult, Read},
         process_limits,
         request::EncodeRequest,
     },
@@ -87,6 +87,7 @@ pub(crate) async fn run_ffmpeg(
     if encoded.starts_late {
         return Ok(encoded);
     }
+    encoded.may_be_incomplete = !exit_status::is_explained_by_the_file(&exit);
     encoded.is_damaged = classify(&exit, &encoded, request)? == ExitStatus::Damaged;
     Ok(encoded)
 }
@@ -145,9 +146,10 @@ async fn read_pipes(
         let Some(joined) = joined else { break };
         let result = joined.map_err(|error| PipeError::Failed(crashed(&error)))?;
         match result {
-            Ok(Some((Stream::Rung(index), track))) => encoded.rungs.push((index, track)),
-            Ok(Some((Stream::Audio(index), track))) => encoded.audio.push((index, track)),
-            Ok(_) => {}
+            Ok(Read::Rung(index, track)) => encoded.rungs.push((index, track)),
+            Ok(Read::Audio(index, track)) => encoded.audio.push((index, track)),
+            Ok(Read::IncompleteSubtitles) => encoded.lacks_subtitles = true,
+            Ok(Read::Other) => {}
             Err(error @ UploadError::Stream(_)) => {
                 // A stream that is cut short means that ffmpeg is exiting. Otherwise it would block on a pipe
                 // that is not read.

@@ -32,6 +32,9 @@ pub(crate) async fn encode(
     if !is_later_audio && encoded.audio.iter().any(|(_, track)| track.segments == 0) {
         warnings.push(warnings::track_skipped("audio"));
     }
+    if encoded.lacks_subtitles {
+        warnings.push(warnings::subtitles_incomplete());
+    }
     if encoded.is_damaged {
         warnings.push(warnings::partly_damaged());
     }

@@ -16,15 +16,24 @@ use crate::engine::{
     progress::frame_log::read_frame_log,
 };
 
-/// What a reader returns: the track, if its stream is one.
-pub(crate) type PipeResult = Result<Option<(Stream, UploadedTrack)>, UploadError>;
+/// What a reader has read.
+pub(crate) enum Read {
+    Rung(usize, UploadedTrack),
+    Audio(usize, UploadedTrack),
+    /// Subtitles of which text is missing.
+    IncompleteSubtitles,
+    /// Anything else.
+    Other,
+}
+
+pub(crate) type PipeResult = Result<Read, UploadError>;
 
 /// Starts the readers of one run of ffmpeg.
 pub(crate) struct PipeReaders<'a> {
     pub request: &'a EncodeRequest<'a>,
     /// Number of segments that are recorded already, by rendition.
     pub recorded: &'a HashMap<String, u32>,
-    /// Expected start of the rungs, seconds, if ffmpeg sought to it.
+    /// Expected start of the tracks, seconds, if ffmpeg sought to it.
     pub expected_start: Option<f64>,
     pub uploads: &'a UploadContext,
 }
@@ -36,38 +45,39 @@ impl PipeReaders<'_> {
         match stream {
             Stream::Rung(index) => {
                 let spec = self.rung_spec(index);
-                readers.spawn(async move { Ok(Some((stream, upload_track(pipe, spec, uploads).await?))) });
+                readers.spawn(async move { Ok(Read::Rung(index, upload_track(pipe, spec, uploads).await?)) });
             }
             Stream::Audio(index) => {
                 let spec = self.audio_spec(index);
-                readers.spawn(async move { Ok(Some((stream, upload_track(pipe, spec, uploads).await?))) });
+                readers
+                    .spawn(async move { Ok(Read::Audio(index, upload_track(pipe, spec, uploads).await?)) });
             }
             Stream::Subtitles(index) => {
                 let id = plan.subtitles.get(index).map(|track| track.id.clone()).unwrap_or_default();
                 let plan = plan.clone();
                 readers.spawn(async move {
-                    upload_subtitles(pipe, &id, &plan, &uploads).await?;
-                    Ok(None)
+                    let is_incomplete = upload_subtitles(pipe, &id, &plan, &uploads).await?;
+                    Ok(if is_incomplete { Read::IncompleteSubtitles } else { Read::Other })
                 });
             }
             Stream::Poster => {
                 readers.spawn(async move {
                     upload_poster(pipe, &uploads).await?;
-                    Ok(None)
+                    Ok(Read::Other)
                 });
             }
             Stream::Thumbnails => {
                 let Some(spec) = SheetSpec::new(plan, &self.request.work_unit) else { return };
                 readers.spawn(async move {
                     upload_thumbnails(pipe, spec, &uploads).await?;
-                    Ok(None)
+                    Ok(Read::Other)
                 });
             }
             Stream::Progress => {
                 let progress = self.request.progress.clone();
                 readers.spawn(async move {
                     let read = read_frame_log(pipe, progress, uploads.activity()).await;
-                    read.map(|()| None).map_err(UploadError::Pipe)
+                    read.map(|()| Read::Other).map_err(UploadError::Pipe)
                 });
             }
         }
@@ -91,6 +101,7 @@ impl PipeReaders<'_> {
         TrackSpec {
             first_segment: self.request.work_unit.audio_part.first_segment,
             max_segments: self.request.work_unit.audio_part.segments,
+            expected_start: self.expected_start,
             audio_progress: Some(self.request.progress.clone()),
             // The same for all: any track may replace the default one if that cannot be decoded.
             shift: plan.audio_shift(),

@@ -5,8 +5,8 @@ use std::{collections::HashMap, path::Path};
 use reelmill_media::plan::{Chunk, Plan, WorkUnit};
 
 use crate::engine::{
-    limits::EngineLimits, process::jail::Tools, progress::publisher::ProgressPublisher,
-    source::session::Session,
+    encode::encoded::Encoded, limits::EngineLimits, process::jail::Tools,
+    progress::publisher::ProgressPublisher, source::session::Session,
 };
 
 /// A work unit to encode, and what its encoder uses.
@@ -29,12 +29,18 @@ impl EncodeRequest<'_> {
         self.plan.video.as_ref().and_then(|video_plan| video_plan.chunks.get(self.work_unit.chunk?)).copied()
     }
 
-    /// Start time of the chunk, seconds.
+    /// Start time of the chunk, or of the part of audio, seconds.
     pub(crate) fn start_time(&self) -> f64 {
         match (&self.plan.video, self.work_unit.chunk) {
             (Some(video_plan), Some(chunk)) => video_plan.chunk_start(chunk),
-            _ => 0.0,
+            _ => self.work_unit.audio_part.start_seconds(),
         }
+    }
+
+    /// Whether a part of audio has fewer segments than it should: the last one has any number, but at least one.
+    pub(crate) fn lacks_audio(&self, encoded: &Encoded) -> bool {
+        let expected = self.work_unit.audio_part.segments.unwrap_or(1);
+        encoded.audio.iter().any(|(_, track)| track.segments < expected)
     }
 
     /// Whether the chunk is not the first one.

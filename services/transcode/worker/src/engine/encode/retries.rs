@@ -1,6 +1,6 @@
 //! Repeats ffmpeg when it landed after the keyframe, or when an audio track changes its format.
 
-use reelmill_media::Failure;
+use reelmill_media::{Failure, seek};
 
 use crate::engine::{
     encode::{
@@ -14,6 +14,11 @@ use crate::engine::{
         seek::{SeekFinder, SeekStrategy},
     },
 };
+
+/// Seconds of audio that are decoded before the first frame that is encoded.
+const AUDIO_LEAD_SECONDS: f64 = 2.0;
+/// The same if that was too little.
+const WIDE_AUDIO_LEAD_SECONDS: f64 = 30.0;
 
 /// Encodes a work unit with the fastest seek that yields all frames.
 pub(crate) async fn encode_with_retries(
@@ -34,11 +39,18 @@ pub(crate) async fn encode_with_retries(
         audio_format_changes: false,
     };
     loop {
-        let first_needed = request.start_time() - deinterlacer_lead(request);
-        run.seek = finder.position(first_needed, run.strategy).await?;
+        run.seek = if request.chunk().is_some() {
+            finder.position(request.start_time() - deinterlacer_lead(request), run.strategy).await?
+        } else {
+            audio_position(request, run.strategy)
+        };
         let encoded = run_ffmpeg(request, &run, uploads).await?;
-        if encoded.has_audio_format_change && !run.audio_format_changes {
-            run.audio_format_changes = true;
+        let is_format_changed = encoded.has_audio_format_change && !run.audio_format_changes;
+        // Its end may be silence that sound follows.
+        let is_cut_short = run.seek.is_some() && request.lacks_audio(&encoded) && !encoded.starts_late;
+        if is_format_changed || is_cut_short {
+            run.audio_format_changes |= is_format_changed;
+            run.strategy = if is_cut_short { SeekStrategy::FromStart } else { run.strategy };
             // The segments of the failed run are uploaded; the same ones follow.
             for (rendition, segments) in encoded.segments() {
                 let recorded = run.recorded.entry(rendition.to_owned()).or_default();
@@ -52,6 +64,19 @@ pub(crate) async fn encode_with_retries(
             None => return Ok(encoded),
         }
     }
+}
+
+/// Where a later part of audio is sought.
+fn audio_position(request: &EncodeRequest<'_>, strategy: SeekStrategy) -> Option<f64> {
+    let lead = match strategy {
+        SeekStrategy::Exact => AUDIO_LEAD_SECONDS,
+        SeekStrategy::WideMargin => WIDE_AUDIO_LEAD_SECONDS,
+        SeekStrategy::FromStart => return None,
+    };
+    if !request.is_later_audio() {
+        return None;
+    }
+    seek::seek_audio(&request.plan.source, request.start_time() + request.plan.time_origin, lead)
 }
 
 /// Seconds of video that a chunk's first frame needs before it: one frame for the deinterlacer, and one because

@@ -8,6 +8,14 @@ pub(crate) fn track_skipped(tracks: &str) -> Failure {
     Failure::new(FailureKind::TrackSkipped, message)
 }
 
+/// Some text of a subtitle track was left out or cannot be read.
+pub(crate) fn subtitles_incomplete() -> Failure {
+    Failure::new(
+        FailureKind::SubtitlesIncomplete,
+        "Some lines of a subtitle track cannot be read. Save the subtitles as UTF-8, and upload the video again.",
+    )
+}
+
 /// Many frames were damaged.
 pub(crate) fn partly_damaged() -> Failure {
     Failure::new(

@@ -1,48 +1,46 @@
 //! Subtitles: one WebVTT file per track.
 
-use reelmill_media::plan::Plan;
-use tokio::{io::AsyncReadExt, net::unix::pipe};
+use reelmill_media::{plan::Plan, subtitles::to_webvtt};
+use tokio::{
+    io::{AsyncReadExt, copy, sink},
+    net::unix::pipe,
+};
 
 use crate::engine::output::{
     sink::{Content, Output, OutputKind},
     upload_context::{UploadContext, UploadError},
 };
 
-/// Longest WebVTT file; the rest is cut off.
-const MAX_VTT_BYTES: u64 = 8 * 1024 * 1024;
-/// Clock rate of MPEG timestamps, Hz.
-const MPEG_CLOCK_HZ: f64 = 90_000.0;
+/// Most bytes of a track's events that are read; the rest is left out.
+const MAX_EVENT_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Uploads a subtitle track, unless it has no cues.
+/// Uploads a subtitle track, unless it has no cues. Returns whether text was lost.
 pub(crate) async fn upload_subtitles(
-    pipe: pipe::Receiver,
+    mut pipe: pipe::Receiver,
     rendition: &str,
     plan: &Plan,
     context: &UploadContext,
-) -> Result<(), UploadError> {
-    let mut vtt = Vec::new();
-    pipe.take(MAX_VTT_BYTES).read_to_end(&mut vtt).await.map_err(UploadError::Pipe)?;
-    if !vtt.windows(3).any(|window| window == b"-->") {
-        return Ok(());
+) -> Result<bool, UploadError> {
+    let mut events = Vec::new();
+    (&mut pipe).take(MAX_EVENT_BYTES).read_to_end(&mut events).await.map_err(UploadError::Pipe)?;
+    // ffmpeg would stop at a pipe that is closed.
+    let left_out = copy(&mut pipe, &mut sink()).await.map_err(UploadError::Pipe)?;
+    if left_out > 0 {
+        let end = events.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
+        events.truncate(end);
     }
-    let vtt = with_timestamp_map(vtt, plan.presentation_time_offset());
+    let converted = to_webvtt(&events, plan.presentation_time_offset());
+    let is_incomplete = left_out > 0 || converted.lost_events > 0;
+    if converted.cues == 0 {
+        return Ok(is_incomplete);
+    }
     let seconds = plan.duration().unwrap_or(0.0);
     let output = Output {
         name: format!("{rendition}/text.vtt"),
-        size_bytes: vtt.len() as u64,
+        size_bytes: converted.webvtt.len() as u64,
         rendition: rendition.to_owned(),
         kind: OutputKind::Segment { sequence: 0, start: 0.0, seconds, frames: 1, keyframe_bytes: 0 },
     };
-    Ok(context.upload(output, Content::Bytes(vtt.into()), "text/vtt").await?)
-}
-
-/// Adds the header that maps cue times to the segments' timestamps (RFC 8216, section 3.5), if these do not
-/// begin at zero.
-fn with_timestamp_map(vtt: Vec<u8>, presentation_time_offset: f64) -> Vec<u8> {
-    let end_of_header = vtt.iter().position(|&byte| byte == b'\n');
-    let Some(end) = end_of_header.filter(|_| presentation_time_offset > 0.0) else { return vtt };
-    let (header, cues) = vtt.split_at(end + 1);
-    let ticks = presentation_time_offset * MPEG_CLOCK_HZ;
-    let map = format!("X-TIMESTAMP-MAP=LOCAL:00:00:00.000,MPEGTS:{ticks:.0}\n");
-    [header, map.as_bytes(), cues].concat()
+    context.upload(output, Content::Bytes(converted.webvtt.into()), "text/vtt").await?;
+    Ok(is_incomplete)
 }
