@@ -1,12 +1,29 @@
 //! ffprobe commands.
 
-use super::args::{demuxer_limits, words};
+use super::args::{demuxer_limits, probe_limits, words};
 use crate::probe::MAX_PIXELS;
 
+/// How far a probe reads if tracks begin late, seconds.
+const DEEP_PROBE_SECONDS: f64 = 600.0;
+
+/// How far a file is read to know its tracks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeDepth {
+    /// As far as ffmpeg reads by default: 5 MB, or 5 s.
+    Usual,
+    /// 256 MB, or ten minutes.
+    Deep,
+}
+
 /// Arguments of an ffprobe that describes `input` as JSON, including its first packets, for [`crate::probe::parse`].
-pub fn probe(input: &str) -> Vec<String> {
-    let mut args = words("-v error -show_streams -show_format -show_packets -read_intervals %+#4 -of json");
+pub fn probe(input: &str, depth: ProbeDepth) -> Vec<String> {
+    let mut args = words(
+        "-v error -show_streams -show_programs -show_format -show_packets -read_intervals %+#4 -of json",
+    );
     args.extend(demuxer_limits());
+    if depth == ProbeDepth::Deep {
+        args.extend(probe_limits(DEEP_PROBE_SECONDS));
+    }
     args.extend(["-max_pixels".into(), MAX_PIXELS.to_string(), "-i".into(), input.into()]);
     args
 }

@@ -1,8 +1,8 @@
-use super::{FIRST_FD, Input, Stream, encode, packets, probe, remux};
+use super::{FIRST_FD, Input, ProbeDepth, Stream, encode, packets, probe, remux};
 use crate::{
     geometry::{Orientation, Size},
     plan::{Codec, Options, Plan, WorkUnit, plan},
-    probe::{Audio, HdrMetadata, Source, Subtitles, Video, VideoRange},
+    probe::{Audio, HdrMetadata, Mix, Source, Subtitles, Video, VideoRange},
     rate::Rate,
 };
 
@@ -21,6 +21,7 @@ fn source(seconds: f64) -> Source {
             index: 3,
             codec: "aac".into(),
             channels: 2,
+            mix: Mix::Standard,
             sample_rate: 44_100,
             language,
             title,
@@ -30,6 +31,8 @@ fn source(seconds: f64) -> Source {
         cover: None,
         output_version: crate::OUTPUT_VERSION,
         skipped: 0,
+        other_programs: 0,
+        probed_seconds: None,
         video: Some(Video {
             index: 1,
             codec: "h264".into(),
@@ -82,7 +85,8 @@ fn all_commands_whitelist_protocols_and_formats_of_every_input() {
     let plan = planned(&source(10.0), Codec::H264);
     let encoded = encode(&plan, &plan.work_units[0], &INPUT).args;
     let joined = remux(Some("v.mp4"), Some("a.mp4"), "o.mp4");
-    for args in [probe(INPUT.address), packets(INPUT.address, 0, 0.0, 1.0), encoded, joined] {
+    for args in [probe(INPUT.address, ProbeDepth::Deep), packets(INPUT.address, 0, 0.0, 1.0), encoded, joined]
+    {
         for part in args.split_inclusive(|arg| arg == "-i").filter(|part| part.ends_with(&["-i".into()])) {
             assert!(part.iter().any(|arg| arg == "-protocol_whitelist"), "{args:?}");
             assert!(part.iter().any(|arg| arg == "-format_whitelist"), "{args:?}");

@@ -13,7 +13,7 @@ pub(super) fn audio(tracks: &[Audio]) -> Vec<AudioRendition> {
     let mut renditions = Vec::new();
     let names = names(tracks.iter().map(|track| (track.title.as_str(), track.language.as_str())), "Audio");
     for ((index, track), name) in tracks.iter().enumerate().zip(names) {
-        let channels = track.channels.min(2);
+        let channels = track.played_channels().min(2);
         let stereo = AudioRendition {
             id: format!("audio-{index}"),
             index: track.index,
@@ -23,7 +23,7 @@ pub(super) fn audio(tracks: &[Audio]) -> Vec<AudioRendition> {
             name,
             default: index == 0,
         };
-        let surround = (track.channels >= 6).then(|| AudioRendition {
+        let surround = (track.played_channels() >= 6).then(|| AudioRendition {
             id: format!("audio-{index}-surround"),
             channels: 6,
             bit_rate: SURROUND_BIT_RATE,

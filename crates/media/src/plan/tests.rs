@@ -6,7 +6,7 @@ use super::{Codec, Options, Plan, WorkUnit, model::AUDIO_WORK_PIXELS, plan};
 use crate::{
     fragments::Shift,
     geometry::{Orientation, Size},
-    probe::{Audio, HdrMetadata, Source, Subtitles, Video, VideoRange},
+    probe::{Audio, HdrMetadata, Mix, Source, Subtitles, Video, VideoRange},
     rate::Rate,
 };
 
@@ -23,6 +23,8 @@ fn source(width: u32, height: u32, rate: (u32, u32), duration: Option<f64>) -> S
         cover: None,
         output_version: crate::OUTPUT_VERSION,
         skipped: 0,
+        other_programs: 0,
+        probed_seconds: None,
         video: Some(Video {
             index: 0,
             codec: "h264".into(),
@@ -46,7 +48,7 @@ fn source(width: u32, height: u32, rate: (u32, u32), duration: Option<f64>) -> S
 
 fn track(index: u32, channels: u32) -> Audio {
     let (language, title) = (String::new(), String::new());
-    Audio { index, codec: "aac".into(), channels, sample_rate: 48_000, language, title }
+    Audio { index, codec: "aac".into(), channels, mix: Mix::Standard, sample_rate: 48_000, language, title }
 }
 
 fn options() -> Options {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{
     numbers::{matrix, number, seconds},
-    source::{Subtitles, Video},
+    source::{Mix, Subtitles, Video},
 };
 use crate::geometry::Orientation;
 
@@ -16,6 +16,8 @@ const UNCHECKED_DURATION_SECONDS: f64 = 60.0;
 const MIN_BITS_PER_SECOND: f64 = 1000.0;
 /// Codecs whose frames may be interlaced although the container does not say so. The decoder flags each frame.
 const MAYBE_INTERLACED_CODECS: [&str; 3] = ["dvvideo", "mpeg2video", "vc1"];
+/// ffmpeg assumes a layout of up to this many channels if the file states none.
+const MAX_GUESSED_CHANNELS: u32 = 8;
 /// Subtitle codecs that contain text, and so can be converted to WebVTT.
 const TEXT_SUBTITLE_CODECS: [&str; 7] = ["mov_text", "subrip", "srt", "ass", "ssa", "webvtt", "text"];
 
@@ -26,7 +28,21 @@ pub(super) struct Description {
     #[serde(default)]
     pub(super) format: Format,
     #[serde(default)]
+    programs: Vec<Program>,
+    #[serde(default)]
     packets: Vec<Packet>,
+}
+
+/// A programme of a broadcast.
+#[derive(Deserialize)]
+struct Program {
+    #[serde(default)]
+    streams: Vec<ProgramStream>,
+}
+
+#[derive(Deserialize)]
+struct ProgramStream {
+    index: u32,
 }
 
 #[derive(Deserialize)]
@@ -38,6 +54,48 @@ struct Packet {
 impl Description {
     pub(super) fn start_time(&self) -> f64 {
         self.format.start_time.as_deref().and_then(number).unwrap_or(0.0)
+    }
+
+    /// Whether a track is declared of which nothing more is known: it begins later than the file was read.
+    pub(super) fn lacks_parameters(&self) -> bool {
+        self.streams.iter().filter(|stream| stream.has_decoder()).any(|stream| {
+            match stream.codec_type.as_str() {
+                "audio" => !stream.has_audio_parameters(),
+                "video" => stream.width.unwrap_or(0) == 0 || stream.height.unwrap_or(0) == 0,
+                _ => false,
+            }
+        })
+    }
+
+    /// Whether a stream may be shown with the stream `chosen`: not if that is of another programme.
+    pub(super) fn belongs_to(&self, stream: u32, chosen: Option<u32>) -> bool {
+        let has = |program: &Program, index: u32| program.streams.iter().any(|stream| stream.index == index);
+        let of_chosen = |program: &&Program| chosen.is_some_and(|chosen| has(program, chosen));
+        let Some(program) = self.programs.iter().find(of_chosen) else { return true };
+        has(program, stream) || !self.programs.iter().any(|program| has(program, stream))
+    }
+
+    /// Number of programmes with pictures or sound, beside the one with the stream `chosen`.
+    pub(super) fn other_programs(&self, chosen: u32) -> usize {
+        let plays = |program: &&Program| {
+            let has = |stream: &Stream| program.streams.iter().any(|other| other.index == stream.index);
+            let mut streams = self.streams.iter().filter(|stream| stream.has_decoder());
+            streams.any(|stream| matches!(stream.codec_type.as_str(), "audio" | "video") && has(stream))
+        };
+        let is_other = |program: &&Program| program.streams.iter().all(|stream| stream.index != chosen);
+        if !self.programs.iter().any(|program| !is_other(&program)) {
+            return 0;
+        }
+        self.programs.iter().filter(is_other).filter(plays).count()
+    }
+
+    /// Seconds from the start of the file to that of the last of these streams.
+    pub(super) fn last_start(&self, chosen: impl Iterator<Item = u32>) -> f64 {
+        let start = |index: u32| {
+            let stream = self.streams.iter().find(|stream| stream.index == index)?;
+            stream.start_time.as_deref().and_then(number)
+        };
+        chosen.filter_map(start).map(|start| start - self.start_time()).fold(0.0, f64::max)
     }
 
     /// Upper bound of the duration of a file of this size. A longer stated duration is an error in its header.
@@ -113,6 +171,8 @@ pub(super) struct Stream {
     pub(super) start_time: Option<String>,
     pub(super) duration: Option<String>,
     pub(super) channels: Option<u32>,
+    pub(super) channel_layout: Option<String>,
+    pub(super) nb_frames: Option<String>,
     pub(super) sample_rate: Option<String>,
     #[serde(default)]
     pub(super) disposition: Disposition,
@@ -145,6 +205,37 @@ pub(super) struct SideData {
 impl Stream {
     pub(super) fn has_decoder(&self) -> bool {
         self.codec_name.as_deref().is_some_and(|name| !matches!(name, "" | "unknown" | "none"))
+    }
+
+    pub(super) fn has_audio_parameters(&self) -> bool {
+        self.channels.unwrap_or(0) > 0 && self.sample_rate() > 0
+    }
+
+    /// Which of its channels are played.
+    pub(super) fn mix(&self) -> Mix {
+        let layout = self.channel_layout.as_deref().unwrap_or("unknown");
+        match self.channels.unwrap_or(0) {
+            _ if layout.starts_with("ambisonic") => Mix::FirstChannel,
+            channels
+                if channels > MAX_GUESSED_CHANNELS
+                    && (layout == "unknown" || layout.ends_with(" channels")) =>
+            {
+                Mix::FirstTwoChannels
+            }
+            _ => Mix::Standard,
+        }
+    }
+
+    /// Whether it is a single picture, judging by the number of frames.
+    pub(super) fn is_picture(&self) -> bool {
+        self.nb_frames
+            .as_deref()
+            .and_then(|frames| frames.parse::<u64>().ok())
+            .is_some_and(|frames| frames <= 1)
+    }
+
+    pub(super) fn pixels(&self) -> u64 {
+        u64::from(self.width.unwrap_or(0)) * u64::from(self.height.unwrap_or(0))
     }
 
     pub(super) fn may_be_interlaced(&self) -> bool {

@@ -12,6 +12,10 @@ use crate::{Failure, FailureKind, geometry::Size, rate::Rate};
 const MAX_TRACKS: usize = 8;
 /// The longest side of a frame, pixels.
 const MAX_SIDE_PIXELS: u32 = 16_384;
+/// A usual probe reads this far, seconds: ffmpeg's default.
+const USUAL_PROBE_SECONDS: f64 = 5.0;
+/// A track is known once this much of it was read, seconds.
+const PROBE_MARGIN_SECONDS: f64 = 5.0;
 /// How far a stated duration may exceed [`MAX_SECONDS`], for the last frames of a file cut to that length.
 const DURATION_SLACK_SECONDS: f64 = 60.0;
 
@@ -24,8 +28,13 @@ pub fn parse(json: &[u8]) -> Result<Source, Failure> {
     let description: Description = serde_json::from_slice(json)
         .map_err(|_| Failure::new(FailureKind::FileNotVideo, "The file could not be read as a video."))?;
     let streams = &description.streams;
-    let audio = choose_audio(streams);
-    let mut video = choose_video(streams, !audio.is_empty())?.map(read_video).transpose()?;
+    let has_audio = streams.iter().any(is_usable_audio);
+    let mut video = choose_video(streams, has_audio)?.map(read_video).transpose()?;
+    let picture = video.as_ref().map(|video| video.index);
+    // Of a file without video, the programme of its first sound.
+    let main = picture.or_else(|| choose_audio(streams.iter()).first().map(|audio| audio.index));
+    let of_program = || streams.iter().filter(|stream| description.belongs_to(stream.index, main));
+    let audio = choose_audio(of_program());
     let max_duration = description.max_duration();
     if let Some(video) = &mut video {
         let limit = max_duration.min(MAX_SECONDS + DURATION_SLACK_SECONDS);
@@ -44,19 +53,22 @@ pub fn parse(json: &[u8]) -> Result<Source, Failure> {
             "The video is longer than 12 hours. Cut it into shorter ones.",
         ));
     }
-    let subtitles: Vec<_> = streams.iter().filter_map(Stream::subtitles).take(MAX_TRACKS).collect();
+    let subtitles: Vec<_> = of_program().filter_map(Stream::subtitles).take(MAX_TRACKS).collect();
     let audio_and_subtitles =
-        streams.iter().filter(|stream| matches!(stream.codec_type.as_str(), "audio" | "subtitle")).count();
+        of_program().filter(|stream| matches!(stream.codec_type.as_str(), "audio" | "subtitle")).count();
     let cover = streams.iter().find(|stream| stream.disposition.attached_pic != 0 && stream.has_decoder());
-    let indices = video.iter().map(|video| video.index).chain(audio.iter().map(|audio| audio.index));
+    let indices = || video.iter().map(|video| video.index).chain(audio.iter().map(|audio| audio.index));
+    let last_start = description.last_start(indices());
     Ok(Source {
         start_time: description.start_time(),
-        first_stream_start: description.first_stream_start(indices),
+        first_stream_start: description.first_stream_start(indices()),
         has_b_frames: streams.iter().any(|stream| stream.has_b_frames > 0),
         duration,
         max_duration,
         output_version: crate::OUTPUT_VERSION,
         skipped: audio_and_subtitles - audio.len() - subtitles.len(),
+        other_programs: main.map_or(0, |main| description.other_programs(main)),
+        probed_seconds: (last_start > USUAL_PROBE_SECONDS).then_some(last_start + PROBE_MARGIN_SECONDS),
         video,
         audio,
         subtitles,
@@ -65,7 +77,15 @@ pub fn parse(json: &[u8]) -> Result<Source, Failure> {
     })
 }
 
+/// Whether tracks are declared of which a usual probe knows too little, because they begin late.
+pub fn needs_deeper_probe(json: &[u8]) -> bool {
+    serde_json::from_slice(json).is_ok_and(|description: Description| description.lacks_parameters())
+}
+
 /// The video stream to encode; none for a file with audio only.
+///
+/// A single picture is not a video, nor is a stream with less than a quarter of another one's pixels: files have such
+/// thumbnails and previews. Of the others it is the default one, or else the first one.
 fn choose_video(streams: &[Stream], has_audio: bool) -> Result<Option<&Stream>, Failure> {
     let candidates: Vec<_> =
         streams.iter().filter(|s| s.codec_type == "video" && s.disposition.attached_pic == 0).collect();
@@ -92,7 +112,12 @@ fn choose_video(streams: &[Stream], has_audio: bool) -> Result<Option<&Stream>, 
             ),
         ));
     };
-    Ok(Some(usable.iter().find(|s| s.disposition.default != 0).unwrap_or(fallback)))
+    let most_pixels = usable.iter().map(|stream| stream.pixels()).max().unwrap_or(0);
+    let rank = |stream: &Stream| {
+        (stream.is_picture(), stream.pixels() < most_pixels / 4, stream.disposition.default == 0)
+    };
+    // The first of several with the same rank.
+    Ok(Some(usable.iter().min_by_key(|stream| rank(stream)).unwrap_or(fallback)))
 }
 
 fn read_video(stream: &Stream) -> Result<Video, Failure> {
@@ -148,19 +173,21 @@ fn is_too_large(size: Size) -> bool {
     size.pixels() > MAX_PIXELS || size.width.max(size.height) > MAX_SIDE_PIXELS
 }
 
+fn is_usable_audio(stream: &Stream) -> bool {
+    stream.codec_type == "audio" && stream.has_decoder() && stream.has_audio_parameters()
+}
+
 /// Every audio track that can be decoded, the one to play first at the front. Others are left out: a silent video is
 /// better than none.
-fn choose_audio(streams: &[Stream]) -> Vec<Audio> {
-    let usable = |s: &&Stream| {
-        s.codec_type == "audio" && s.has_decoder() && s.channels.unwrap_or(0) > 0 && s.sample_rate() > 0
-    };
-    let mut chosen: Vec<_> = streams.iter().filter(usable).collect();
+fn choose_audio<'a>(streams: impl Iterator<Item = &'a Stream>) -> Vec<Audio> {
+    let mut chosen: Vec<_> = streams.filter(|stream| is_usable_audio(stream)).collect();
     // A stable sort: the first of several default tracks, or of none, stays first.
     chosen.sort_by_key(|stream| stream.disposition.default == 0);
     let audio = |stream: &Stream| Audio {
         index: stream.index,
         codec: stream.codec_name.clone().unwrap_or_default(),
         channels: stream.channels.unwrap_or(0),
+        mix: stream.mix(),
         sample_rate: stream.sample_rate(),
         language: stream.language(),
         title: stream.title(),

@@ -39,9 +39,15 @@ pub struct Source {
     /// [`crate::OUTPUT_VERSION`] of the worker that probed the file.
     #[serde(default)]
     pub output_version: u32,
-    /// Number of audio and subtitle tracks that were left out.
+    /// Number of audio and subtitle tracks of its programme that were left out.
     #[serde(default)]
     pub skipped: usize,
+    /// Number of programmes that were left out.
+    #[serde(default)]
+    pub other_programs: usize,
+    /// How far the file must be read to know all tracks, seconds, if further than usual.
+    #[serde(default)]
+    pub probed_seconds: Option<f64>,
 }
 
 /// The video stream that is encoded.
@@ -125,12 +131,38 @@ pub struct Audio {
     pub codec: String,
     /// Number of channels.
     pub channels: u32,
+    /// Which of them are played.
+    #[serde(default)]
+    pub mix: Mix,
     /// Samples per second.
     pub sample_rate: u32,
     /// Language as the file names it; empty if unknown.
     pub language: String,
     /// Title as the file names it; empty if it has none.
     pub title: String,
+}
+
+/// Which channels of an audio stream are played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Mix {
+    /// All, mixed by ffmpeg as the file's channel layout says.
+    #[default]
+    Standard,
+    /// The first one: of ambisonics it is the sound of all directions.
+    FirstChannel,
+    /// The first two, because the file does not say what its many channels are.
+    FirstTwoChannels,
+}
+
+impl Audio {
+    /// Number of channels that are played.
+    pub fn played_channels(&self) -> u32 {
+        match self.mix {
+            Mix::Standard => self.channels,
+            Mix::FirstChannel => 1,
+            Mix::FirstTwoChannels => 2,
+        }
+    }
 }
 
 /// A subtitle stream that is converted to WebVTT.

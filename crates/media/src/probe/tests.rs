@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::parse;
+use super::{Mix, needs_deeper_probe, parse};
 use crate::{FailureKind, geometry::Orientation};
 
 const PHONE: &str = r#"{"streams":[
@@ -55,6 +55,84 @@ fn parse_keeps_audio_and_text_tracks_with_the_default_first() {
     let many = PHONE.replacen("[\n", &format!("[\n{}", audio.repeat(9)), 1);
     let source = parse(many.as_bytes()).expect("probe");
     assert_eq!((source.audio.len(), source.skipped), (8, 2));
+}
+
+#[test]
+fn parse_ranks_video_tracks_by_pictures_size_and_default() {
+    let chosen = |tracks: &[(&str, u32, u8)]| {
+        let tracks: Vec<_> = tracks
+            .iter()
+            .enumerate()
+            .map(|(index, (frames, width, default))| {
+                format!(
+                    r#"{{"index":{index},"codec_type":"video","codec_name":"h264","width":{width},"height":{width},
+                    "nb_frames":"{frames}","disposition":{{"default":{default}}}}}"#
+                )
+            })
+            .collect();
+        let json = format!(r#"{{"streams":[{}],"format":{{"format_name":"mov"}}}}"#, tracks.join(","));
+        parse(json.as_bytes()).expect("probe").video.expect("video").index
+    };
+    assert_eq!(chosen(&[("1", 160, 1), ("150", 640, 1)]), 1, "a thumbnail");
+    assert_eq!(chosen(&[("1", 4000, 1), ("150", 640, 0)]), 1, "a large picture");
+    assert_eq!(chosen(&[("150", 160, 1), ("150", 640, 0)]), 1, "a preview");
+    assert_eq!(chosen(&[("150", 640, 0), ("150", 480, 1)]), 1, "the default one");
+    assert_eq!(chosen(&[("150", 480, 0), ("150", 640, 0)]), 0, "the first one");
+    assert_eq!(chosen(&[("1", 640, 1)]), 0, "nothing but a picture");
+}
+
+#[test]
+fn parse_takes_sound_and_texts_of_the_programme_of_the_picture() {
+    let json = r#"{"programs":[{"program_id":1,"streams":[{"index":0},{"index":1}]},
+        {"program_id":2,"streams":[{"index":2},{"index":3},{"index":4}]},{"program_id":3,"streams":[{"index":6}]}],
+      "streams":[
+      {"index":0,"codec_type":"video","codec_name":"h264","width":320,"height":180},
+      {"index":1,"codec_type":"audio","codec_name":"aac","channels":2,"sample_rate":"48000"},
+      {"index":2,"codec_type":"video","codec_name":"h264","width":1280,"height":720},
+      {"index":3,"codec_type":"audio","codec_name":"aac","channels":1,"sample_rate":"48000"},
+      {"index":4,"codec_type":"subtitle","codec_name":"dvb_subtitle"},
+      {"index":5,"codec_type":"audio","codec_name":"aac","channels":1,"sample_rate":"48000"},
+      {"index":6,"codec_type":"data"}],"format":{"format_name":"mpegts"}}"#;
+    let source = parse(json.as_bytes()).expect("probe");
+    let audio: Vec<_> = source.audio.iter().map(|audio| audio.index).collect();
+    assert_eq!((source.video.expect("video").index, audio), (2, vec![3, 5]), "5 is of no programme");
+    assert_eq!((source.skipped, source.other_programs), (1, 1), "data is not a programme");
+    let radio = json.replace(r#""codec_type":"video""#, r#""codec_type":"data""#);
+    let source = parse(radio.as_bytes()).expect("probe");
+    assert_eq!(source.audio.iter().map(|audio| audio.index).collect::<Vec<_>>(), [1, 5]);
+}
+
+#[test]
+fn parse_selects_channels_that_ffmpeg_cannot_mix() {
+    let mix = |channels: u32, layout: &str| {
+        let json = format!(
+            r#"{{"streams":[{{"index":0,"codec_type":"audio","codec_name":"opus","channels":{channels},
+            "sample_rate":"48000"{layout}}}],"format":{{"format_name":"x"}}}}"#
+        );
+        let source = parse(json.as_bytes()).expect("probe");
+        (source.audio[0].mix, source.audio[0].played_channels())
+    };
+    assert_eq!(mix(4, r#","channel_layout":"ambisonic 1""#), (Mix::FirstChannel, 1));
+    assert_eq!(mix(18, r#","channel_layout":"ambisonic 3+stereo""#), (Mix::FirstChannel, 1));
+    assert_eq!(mix(12, r#","channel_layout":"unknown""#), (Mix::FirstTwoChannels, 2));
+    assert_eq!(mix(12, r#","channel_layout":"12 channels""#), (Mix::FirstTwoChannels, 2));
+    assert_eq!(mix(16, r#","channel_layout":"hexadecagonal""#), (Mix::Standard, 16));
+    assert_eq!((mix(4, ""), mix(6, r#","channel_layout":"5.1""#)), ((Mix::Standard, 4), (Mix::Standard, 6)));
+}
+
+#[test]
+fn parse_late_tracks_need_a_deeper_probe() {
+    let json = |audio: &str| {
+        format!(
+            r#"{{"streams":[{{"index":0,"codec_type":"video","codec_name":"h264","width":8,"height":8,"start_time":"1.4"}},
+            {{"index":1,"codec_type":"audio","codec_name":"aac"{audio}}}],"format":{{"format_name":"mpegts","start_time":"1.4"}}}}"#
+        )
+    };
+    let late = r#","channels":1,"sample_rate":"48000","start_time":"10.4""#;
+    assert!(needs_deeper_probe(json(r#","channels":0,"sample_rate":"0""#).as_bytes()));
+    assert!(!needs_deeper_probe(json(late).as_bytes()));
+    let probed = |audio: &str| parse(json(audio).as_bytes()).expect("probe").probed_seconds;
+    assert_eq!((probed(late), probed(&late.replace("10.4", "2"))), (Some(14.0), None));
 }
 
 #[test]

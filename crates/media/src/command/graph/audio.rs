@@ -3,6 +3,7 @@
 use crate::{
     command::{encode::AUDIO_LEAD_FRAMES, input::Input},
     plan::{AUDIO_FRAME_SAMPLES, AUDIO_SAMPLE_RATE, AudioPart, AudioRendition, Plan},
+    probe::Mix,
 };
 
 /// Frames of silence that the AAC encoder writes before the first sample.
@@ -53,11 +54,22 @@ pub(super) fn graph(
     );
     // Others follow: a part that is neither the first nor the last one must be complete.
     let pad = if part.is_middle() && !is_sought { ",apad" } else { "" };
+    let mix = mix(plan, audio.index);
     format!(
-        "[0:{}]aresample={AUDIO_SAMPLE_RATE}:async=1:min_hard_comp=0.04{fill}{pad},aformat=sample_fmts=fltp:channel_layouts={layout},\
+        "[0:{}]{mix}aresample={AUDIO_SAMPLE_RATE}:async=1:min_hard_comp=0.04{fill}{pad},aformat=sample_fmts=fltp:channel_layouts={layout},\
          atrim=start_{unit}={start}:{end}[a{index}]",
         audio.index
     )
+}
+
+/// Selects channels that ffmpeg cannot mix.
+fn mix(plan: &Plan, stream: u32) -> &'static str {
+    let track = plan.source.audio.iter().find(|track| track.index == stream);
+    match track.map(|track| track.mix).unwrap_or_default() {
+        Mix::Standard => "",
+        Mix::FirstChannel => "pan=mono|c0=c0,",
+        Mix::FirstTwoChannels => "pan=stereo|c0=c0|c1=c1,",
+    }
 }
 
 /// The cover image if there is one, or else the waveform.
@@ -73,8 +85,11 @@ pub(super) fn poster_graph(plan: &Plan) -> String {
     let is_short = plan.duration().is_some_and(|seconds| seconds <= LONG_WAVEFORM_SECONDS);
     let rate = if is_short { WAVEFORM_SAMPLE_RATE } else { LONG_WAVEFORM_SAMPLE_RATE };
     format!(
-        "[0:{index}]aresample={rate},aformat=channel_layouts=mono,atrim=end={},\
+        "[0:{index}]{}aresample={rate},aformat=channel_layouts=mono,atrim=end={},\
          showwavespic=s={}x{}:colors=0x3b82f6,format=yuvj420p[poster]",
-        plan.end_seconds, size.0, size.1
+        mix(plan, index),
+        plan.end_seconds,
+        size.0,
+        size.1
     )
 }

@@ -385,3 +385,47 @@ async fn encode_audio_only_reports_progress_throughout() {
         "{samples:?}"
     );
 }
+
+#[rstest]
+#[case::transport_stream("late.ts", "-c:v libx264 -preset ultrafast -c:a aac -f mpegts")]
+#[case::program_stream("late.vob", "-c:v mpeg2video -c:a ac3 -f vob")]
+#[tokio::test(flavor = "multi_thread")]
+async fn transcode_sound_that_begins_late_keeps_its_time(#[case] name: &str, #[case] codecs: &str) {
+    let args = format!(
+        "-f lavfi -i testsrc2=s=128x72:r=25:d=14 -itsoffset 9 -f lavfi -i sine=440:d=5 -map 0 -map 1 {codecs}"
+    );
+    let clip = Clip::new(name, &args);
+    let job = Job::planned(&clip.file, &options(&[])).await;
+    let done = job.run().await.expect("done");
+    assert_eq!(reasons(&done), []);
+    let audio = job.joined("audio-0");
+    let loudest = |from: u32, to: u32| {
+        let args = format!("-map 0:a:0 -af pan=mono|c0=c0,atrim={from}:{to} -ar 48000 -f f32le -");
+        samples(&decode(&audio, &args)).iter().fold(0.0_f32, |loudest, sample| loudest.max(sample.abs()))
+    };
+    assert!(loudest(0, 8) < 0.01 && loudest(10, 13) > 0.05, "{} {}", loudest(0, 8), loudest(10, 13));
+}
+
+/// The first channel has 440 Hz, the second one 550 Hz.
+#[rstest]
+#[case::ambisonics("sphere.mkv", 4, "-c:a libopus -mapping_family 2", 440.0)]
+#[case::unknown_layout("many.mov", 12, "-c:a pcm_s16le", 440.0)]
+#[tokio::test(flavor = "multi_thread")]
+async fn transcode_channels_that_cannot_be_mixed_are_selected(
+    #[case] name: &str,
+    #[case] channels: usize,
+    #[case] codec: &str,
+    #[case] hertz: f64,
+) {
+    let channel = |channel: usize| format!("0.3*sin(2*PI*{}*t)", 440 + 110 * channel.min(1));
+    let expressions = (0..channels).map(channel).collect::<Vec<_>>().join("|");
+    let layout = if channels == 4 { ":c=4.0" } else { "" };
+    let clip = Clip::new(
+        name,
+        &format!("{VIDEO} -f lavfi -i aevalsrc={expressions}:d=6{layout} -map 0 -map 1 {ENCODE} {codec}"),
+    );
+    let job = Job::planned(&clip.file, &options(&[])).await;
+    let done = job.run().await.expect("done");
+    assert_eq!(reasons(&done), []);
+    assert_tone(&job.joined("audio-0"), 0, hertz);
+}

@@ -37,6 +37,14 @@ pub(crate) fn about_source(source: &Source) -> Vec<Failure> {
             "at most eight of each kind are kept, if they can be decoded, and only text-based subtitles";
         warnings.push(Failure::new(FailureKind::TrackSkipped, format!("{skipped}: {rule}.")));
     }
+    let programs = match source.other_programs {
+        0 => None,
+        1 => Some("Another programme of the recording was".to_owned()),
+        more => Some(format!("{more} other programmes of the recording were")),
+    };
+    if let Some(programs) = programs {
+        warnings.push(Failure::new(FailureKind::TrackSkipped, format!("{programs} left out.")));
+    }
     if source.video.as_ref().is_some_and(|video| video.needs_dolby_vision) {
         warnings.push(Failure::new(
             FailureKind::ColoursWrong,

@@ -3,8 +3,9 @@
 use std::{pin::pin, time::Duration};
 
 use reelmill_media::{
-    Failure, FailureKind, command,
-    probe::{Source, VideoRange, parse, parse_hdr_metadata},
+    Failure, FailureKind,
+    command::{self, ProbeDepth},
+    probe::{Source, VideoRange, needs_deeper_probe, parse, parse_hdr_metadata},
     sniff::{SNIFF_BYTES, sniff},
 };
 use tokio::time::timeout;
@@ -30,12 +31,21 @@ pub(crate) async fn inspect(prober: &Prober<'_>, probe_timeout: Duration) -> Res
     let mut head = reader.read(0).await.map_err(|error| source_unreadable(&error))?;
     head.truncate(SNIFF_BYTES);
     let kind = sniff(&head)?;
-    let (exit, json) = probe(prober, probe_timeout).await?;
+    let (exit, mut json) = probe(prober, ProbeDepth::Usual, probe_timeout).await?;
     if let Some(error) = reader.first_error() {
         return Err(source_unreadable(&error));
     }
     if !exit.status.success() {
         return Err(exit_status::classify_probe(&exit, kind));
+    }
+    if needs_deeper_probe(&json) {
+        let (exit, deeper) = probe(prober, ProbeDepth::Deep, probe_timeout).await?;
+        if let Some(error) = reader.first_error() {
+            return Err(source_unreadable(&error));
+        }
+        if exit.status.success() {
+            json = deeper;
+        }
     }
     let mut source = parse(&json)?;
     if let Some(video) = source.video.as_mut().filter(|video| video.range == VideoRange::Pq) {
@@ -54,8 +64,12 @@ pub(crate) async fn inspect(prober: &Prober<'_>, probe_timeout: Duration) -> Res
 
 /// Probes the source. The CPU time is limited to `probe_timeout`, which a file may exceed; the wall time to a multiple of
 /// it, which is only exceeded on a slow host, or if the object store does not respond.
-async fn probe(prober: &Prober<'_>, probe_timeout: Duration) -> Result<(ProcessExit, Vec<u8>), Failure> {
-    let args = command::probe(prober.session.uri());
+async fn probe(
+    prober: &Prober<'_>,
+    depth: ProbeDepth,
+    probe_timeout: Duration,
+) -> Result<(ProcessExit, Vec<u8>), Failure> {
+    let args = command::probe(prober.session.uri(), depth);
     // Pinned, so that a timeout does not drop it before the requests in flight are checked.
     let mut running = pin!(prober.run(&args, probe_timeout.as_secs(), MAX_JSON_BYTES));
     if let Ok(probed) = timeout(probe_timeout * PROBE_WALL_FACTOR, running.as_mut()).await {
