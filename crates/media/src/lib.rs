@@ -11,6 +11,7 @@ pub mod failure;
 pub mod fragments;
 pub mod geometry;
 pub mod ladder;
+pub mod matroska;
 pub mod plan;
 pub mod playlists;
 pub mod probe;

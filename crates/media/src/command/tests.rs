@@ -37,6 +37,8 @@ fn source(seconds: f64) -> Source {
             index: 1,
             codec: "h264".into(),
             stored: Size { width: 1280, height: 720 },
+            crop: None,
+            number: 0,
             pixel_aspect: (1, 1),
             orientation: Orientation::Clockwise,
             nominal_rate: Rate::new(25, 1),

@@ -29,6 +29,8 @@ fn source(width: u32, height: u32, rate: (u32, u32), duration: Option<f64>) -> S
             index: 0,
             codec: "h264".into(),
             stored: Size { width, height },
+            crop: None,
+            number: 0,
             pixel_aspect: (1, 1),
             orientation: Orientation::Upright,
             nominal_rate: Rate::new(rate.0, rate.1),

@@ -207,6 +207,11 @@ impl Stream {
         self.codec_name.as_deref().is_some_and(|name| !matches!(name, "" | "unknown" | "none"))
     }
 
+    /// Whether it is video, and not a cover image.
+    pub(super) fn is_video(&self) -> bool {
+        self.codec_type == "video" && self.disposition.attached_pic == 0
+    }
+
     pub(super) fn has_audio_parameters(&self) -> bool {
         self.channels.unwrap_or(0) > 0 && self.sample_rate() > 0
     }

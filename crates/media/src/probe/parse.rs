@@ -4,14 +4,12 @@ use super::{
     description::{Description, Stream},
     hdr_metadata::HdrMetadata,
     numbers::{aspect_ratio, number, seconds},
-    source::{Audio, MAX_PIXELS, MAX_SECONDS, Source, Video, VideoRange},
+    source::{Audio, MAX_SECONDS, Source, Video, VideoRange, is_too_large},
 };
 use crate::{Failure, FailureKind, geometry::Size, rate::Rate};
 
 /// The most audio tracks, and the most subtitle tracks, that are encoded.
 const MAX_TRACKS: usize = 8;
-/// The longest side of a frame, pixels.
-const MAX_SIDE_PIXELS: u32 = 16_384;
 /// A usual probe reads this far, seconds: ffmpeg's default.
 const USUAL_PROBE_SECONDS: f64 = 5.0;
 /// A track is known once this much of it was read, seconds.
@@ -37,6 +35,8 @@ pub fn parse(json: &[u8]) -> Result<Source, Failure> {
     let audio = choose_audio(of_program());
     let max_duration = description.max_duration();
     if let Some(video) = &mut video {
+        let before = streams.iter().take_while(|stream| stream.index != video.index);
+        video.number = before.filter(|stream| stream.is_video()).count();
         let limit = max_duration.min(MAX_SECONDS + DURATION_SLACK_SECONDS);
         video.duration = video.duration.filter(|&seconds| seconds <= limit);
         let stated = video.start.zip(video.duration).map(|(start, duration)| start + duration);
@@ -87,8 +87,7 @@ pub fn needs_deeper_probe(json: &[u8]) -> bool {
 /// A single picture is not a video, nor is a stream with less than a quarter of another one's pixels: files have such
 /// thumbnails and previews. Of the others it is the default one, or else the first one.
 fn choose_video(streams: &[Stream], has_audio: bool) -> Result<Option<&Stream>, Failure> {
-    let candidates: Vec<_> =
-        streams.iter().filter(|s| s.codec_type == "video" && s.disposition.attached_pic == 0).collect();
+    let candidates: Vec<_> = streams.iter().filter(|stream| stream.is_video()).collect();
     let Some(first) = candidates.first() else {
         return match streams {
             _ if has_audio => Ok(None),
@@ -139,8 +138,10 @@ fn read_video(stream: &Stream) -> Result<Video, Failure> {
     }
     let mut video = Video {
         index: stream.index,
+        number: 0,
         codec: stream.codec_name.clone().unwrap_or_default(),
         stored,
+        crop: None,
         pixel_aspect: stream.sample_aspect_ratio.as_deref().and_then(aspect_ratio).unwrap_or((1, 1)),
         orientation: stream.orientation(),
         nominal_rate: stream.r_frame_rate.as_deref().and_then(Rate::parse),
@@ -167,10 +168,6 @@ fn read_video(stream: &Stream) -> Result<Video, Failure> {
         video.pixel_aspect = (1, 1);
     }
     Ok(video)
-}
-
-fn is_too_large(size: Size) -> bool {
-    size.pixels() > MAX_PIXELS || size.width.max(size.height) > MAX_SIDE_PIXELS
 }
 
 fn is_usable_audio(stream: &Stream) -> bool {

@@ -5,11 +5,14 @@ use serde::{Deserialize, Serialize};
 use super::hdr_metadata::HdrMetadata;
 use crate::{
     geometry::{Orientation, Size, display_size},
+    matroska::{self, TrackGeometry},
     rate::Rate,
 };
 
 /// The most pixels that a stored frame may have: 8192 x 4320.
 pub const MAX_PIXELS: u64 = 35_389_440;
+/// The longest side of a frame, pixels.
+const MAX_SIDE_PIXELS: u32 = 16_384;
 /// The longest duration that is encoded, seconds.
 pub const MAX_SECONDS: f64 = 12.0 * 3600.0;
 
@@ -55,10 +58,16 @@ pub struct Source {
 pub struct Video {
     /// Index among all streams.
     pub index: u32,
+    /// Index among the video streams, without cover images.
+    #[serde(default)]
+    pub number: usize,
     /// Codec as ffprobe names it, for example `h264`.
     pub codec: String,
     /// Size of the stored frame.
     pub stored: Size,
+    /// The part of the stored frame that is displayed; all of it if there is none.
+    #[serde(default)]
+    pub crop: Option<Crop>,
     /// Pixel aspect ratio: width and height of one pixel.
     pub pixel_aspect: (u32, u32),
     /// How the stored frame is rotated and mirrored for display.
@@ -118,8 +127,52 @@ impl VideoRange {
 impl Video {
     /// Display size: pixel aspect ratio and orientation applied.
     pub fn display_size(&self) -> Size {
-        display_size(self.stored, self.pixel_aspect, self.orientation)
+        display_size(self.visible_size(), self.pixel_aspect, self.orientation)
     }
+
+    /// Size of the displayed part of the stored frame.
+    pub fn visible_size(&self) -> Size {
+        self.crop.map_or(self.stored, |crop| crop.size)
+    }
+
+    /// Takes over how the container displays the track, if that crops the frame.
+    fn set_geometry(&mut self, track: &TrackGeometry) {
+        let TrackGeometry { coded, left, top, visible, pixel_aspect } = *track;
+        if coded != self.stored || visible == coded {
+            return;
+        }
+        self.crop = Some(Crop { left, top, size: visible });
+        self.pixel_aspect = reduced(pixel_aspect).unwrap_or((1, 1));
+        if is_too_large(self.display_size()) {
+            self.pixel_aspect = (1, 1);
+        }
+    }
+}
+
+/// A part of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Crop {
+    /// First pixel from the left.
+    pub left: u32,
+    /// First line from the top.
+    pub top: u32,
+    /// Its size.
+    pub size: Size,
+}
+
+/// A ratio in its lowest terms; none if it is zero, or too large.
+fn reduced((width, height): (u64, u64)) -> Option<(u32, u32)> {
+    let (mut divisor, mut rest) = (width, height);
+    while rest > 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
+    let part = |value: u64| u32::try_from(value.checked_div(divisor)?).ok().filter(|&value| value > 0);
+    Some((part(width)?, part(height)?))
+}
+
+/// Whether a frame is larger than those that are encoded.
+pub(super) fn is_too_large(size: Size) -> bool {
+    size.pixels() > MAX_PIXELS || size.width.max(size.height) > MAX_SIDE_PIXELS
 }
 
 /// An audio stream that is encoded.
@@ -181,6 +234,16 @@ pub struct Subtitles {
 }
 
 impl Source {
+    /// Takes over the cropping of a Matroska file, by its first bytes: ffmpeg before 7.1 does not read it.
+    pub fn read_matroska_geometry(&mut self, head: &[u8]) {
+        let Some(video) = self.video.as_mut().filter(|_| self.container.starts_with("matroska")) else {
+            return;
+        };
+        if let Some(track) = matroska::video_tracks(head).get(video.number) {
+            video.set_geometry(track);
+        }
+    }
+
     /// Treats the duration as unknown. A plan does not cut such a file into chunks.
     pub fn clear_duration(&mut self) {
         self.duration = None;

@@ -45,9 +45,10 @@ impl Options {
         let mut options = Self::default();
         for argument in arguments {
             let invalid = || {
+                let guards = Guard::ALL.map(Guard::name).join("|");
                 format!(
                     "{argument:?} is not one of seeds=N, first=N, seed=N, size=small|large|full, \
-                     without=fencing|grace|nonce|budgets|claims|publication-claims|fair-order, \
+                     without={guards}, \
                      lost-attempts-may-fail=true|false"
                 )
             };

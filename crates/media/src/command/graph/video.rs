@@ -6,8 +6,9 @@ use super::{
     colours::{colour_tags, remove_alpha, tone_map},
 };
 use crate::{
+    geometry::Size,
     plan::{Plan, Poster, Rung, VideoPlan, WorkUnit},
-    probe::{Video, VideoRange},
+    probe::{Crop, Video, VideoRange},
     seek::MAX_LAST_FRAME_SECONDS,
 };
 
@@ -42,13 +43,7 @@ fn grid(
     let first = chunk.map_or(0, |chunk| chunk.first_frame);
     let frames = chunk.and_then(|chunk| chunk.frames);
     let end = input.end.filter(|_| frames.is_none());
-    let mut filters = vec![format!(
-        "scale={}:{}{}{}",
-        stream.stored.width,
-        stream.stored.height,
-        remove_alpha(stream),
-        colour_tags(stream)
-    )];
+    let mut filters = vec![format!("{}{}{}", fixed_size(stream), remove_alpha(stream), colour_tags(stream))];
     if stream.interlaced {
         filters.push("bwdif=mode=send_frame:deint=interlaced".into());
     }
@@ -68,6 +63,26 @@ fn grid(
     filters.push(format!("metadata=add:key=grid:value=1,metadata=print:file='{progress}':direct=1"));
     filters.extend(stream.orientation.filters().iter().map(|&filter| filter.to_owned()));
     format!("[0:{}]{}[grid]", stream.index, filters.join(","))
+}
+
+/// Filters that give all frames the size of the first one, and crop them.
+///
+/// ffmpeg from 7.1 on crops Matroska itself: then the first frame has another size than the stored one.
+fn fixed_size(stream: &Video) -> String {
+    let Size { width, height } = stream.stored;
+    let Some(Crop { left, top, size }) = stream.crop else { return format!("scale={width}:{height}") };
+    let if_stored = |then: u32, otherwise: &str| {
+        format!("'if(eq(iw\\,{width})*eq(ih\\,{height})\\,{then}\\,{otherwise})'")
+    };
+    format!(
+        "scale=iw:ih,crop=w={}:h={}:x={}:y={},scale={}:{}",
+        if_stored(size.width, "iw"),
+        if_stored(size.height, "ih"),
+        if_stored(left, "0"),
+        if_stored(top, "0"),
+        size.width,
+        size.height
+    )
 }
 
 /// The rungs, HDR first, each scaled from the one before, and the stills.

@@ -360,7 +360,7 @@ async fn last_chunk_with(commands: impl Fn(&Clip) -> String) -> Result<(u32, Vec
     let task_io = TaskIo { scratch: scratch.path(), sink, progress: &progress };
     let encoded = engine.encode(&session, &plan, last, &HashMap::new(), task_io).await;
     let done = encoded.map_err(|failure| failure.kind)?;
-    let segments = done.segments.iter().map(|(_, segments)| *segments).sum();
+    let segments = done.segments.values().sum();
     Ok((segments, done.warnings.iter().map(|warning| warning.kind).collect()))
 }
 

@@ -1,8 +1,8 @@
 //! Renditions, playlists, progressive files and progress of generated clips.
 
 use crate::support::{
-    Clip, FileServer, Job, assert_duration, count_frames, count_processes_in, engine, ffprobe, options,
-    transcoded,
+    Clip, FileServer, Job, assert_duration, count_frames, count_processes_in, decode, engine, ffprobe,
+    options, transcoded,
 };
 use reelmill_media::FailureKind;
 use reelmill_worker::engine::OutputKind;
@@ -243,4 +243,30 @@ async fn transcode_above_progressive_limit_has_no_progressive_file() {
 fn largest_in(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).expect("folder").filter_map(Result::ok);
     entries.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).max().unwrap_or(0)
+}
+
+/// The display aspect of the file is replaced by the lines that are cropped: 92 at the top and at the bottom.
+#[tokio::test(flavor = "multi_thread")]
+async fn transcode_matroska_that_is_cropped_has_no_bars() {
+    let bars = "drawbox=h=92:color=black:t=fill,drawbox=y=628:h=92:color=black:t=fill,setsar=2";
+    let clip = Clip::new(
+        "cropped.mkv",
+        &format!("-f lavfi -i color=white:s=1280x720:r=25:d=1,{bars} -c:v libx264 -preset ultrafast"),
+    );
+    clip.patch(|bytes| {
+        for (from, to) in
+            [(b"\x54\xb0\x81\x20", b"\x54\xbb\x81\x5c"), (b"\x54\xba\x81\x09", b"\x54\xaa\x81\x5c")]
+        {
+            let at = bytes.windows(4).position(|window| window == from).expect("display aspect");
+            bytes[at..at + 4].copy_from_slice(to);
+        }
+    });
+    let job = transcoded(&clip.file, &options(&[])).await;
+    let video = job.plan.video.as_ref().expect("video");
+    let (id, size) = (&video.rungs[0].id, video.rungs[0].size);
+    // 1280 x 536 pixels of the source.
+    assert_eq!((size.width, size.height), (1146, 480));
+    let pixels = decode(&job.joined(id), "-frames:v 1 -pix_fmt gray -f rawvideo -");
+    assert_eq!(pixels.len(), 1146 * 480);
+    assert!(pixels.iter().all(|&pixel| pixel > 200), "a bar is left");
 }

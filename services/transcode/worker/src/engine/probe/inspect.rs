@@ -28,9 +28,8 @@ const CLOCK_BASED_CONTAINERS: [&str; 2] = ["mpegts", "mpeg"];
 /// Inspects the source, with `probe_timeout` for each run of ffprobe.
 pub(crate) async fn inspect(prober: &Prober<'_>, probe_timeout: Duration) -> Result<Source, Failure> {
     let reader = prober.session.reader();
-    let mut head = reader.read(0).await.map_err(|error| source_unreadable(&error))?;
-    head.truncate(SNIFF_BYTES);
-    let kind = sniff(&head)?;
+    let head = reader.read(0).await.map_err(|error| source_unreadable(&error))?;
+    let kind = sniff(&head[..head.len().min(SNIFF_BYTES)])?;
     let (exit, mut json) = probe(prober, ProbeDepth::Usual, probe_timeout).await?;
     if let Some(error) = reader.first_error() {
         return Err(source_unreadable(&error));
@@ -48,6 +47,7 @@ pub(crate) async fn inspect(prober: &Prober<'_>, probe_timeout: Duration) -> Res
         }
     }
     let mut source = parse(&json)?;
+    source.read_matroska_geometry(&head);
     if let Some(video) = source.video.as_mut().filter(|video| video.range == VideoRange::Pq) {
         let args = command::hdr_metadata(prober.session.uri(), video.index);
         let json = probe_optional(prober, &args, probe_timeout).await;
