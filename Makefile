@@ -52,7 +52,7 @@ simulate: bootstrap ## Simulate the dispatcher: ARGS="seeds=1000"
 	cargo build --release --locked --workspace --features reelmill-transcode/simulation --bin reelmill-simulate
 	"$(TARGET)/release/reelmill-simulate" $(ARGS)
 
-chaos: bootstrap-test $(DIST) ## Inject faults into a running system: ARGS="seed=1 jobs=60 faults=35"
+chaos: bootstrap-test $(DIST) ## Inject faults into a running system: ARGS="seed=1 jobs=60 faults=35", ARGS=help
 	cargo build --release --locked --workspace --bin reelmill --bin reelmill-chaos
 	"$(TARGET)/release/reelmill-chaos" $(ARGS)
 

@@ -1,4 +1,4 @@
-//! Books that the database itself keeps, by triggers, of what the transcode service does.
+//! What the databases and the object store say after a run: chunks that were completed twice, second jobs, and what is left.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::servers::Servers;
 
-/// Records each completion of a task.
-const TRIGGERS: &str = "
+/// A trigger that records each completion of a task.
+const TRIGGER: &str = "
     CREATE TABLE chaos_completions (job_id text, task_index int, generation int, kind text, token bigint);
     CREATE FUNCTION chaos_complete() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
@@ -39,9 +39,9 @@ const TABLES: [(&str, &[&str]); 2] = [
     ("upload", &["uploads", "claimed_parts", "videos", "video_renditions", "video_warnings"]),
 ];
 
-/// Installs the triggers.
+/// Installs the trigger.
 pub async fn install(servers: &Servers) -> Result<()> {
-    servers.postgres.execute("transcode", TRIGGERS).await
+    servers.postgres.execute("transcode", TRIGGER).await
 }
 
 /// Chunks that were encoded more than once after they had been completed.
@@ -87,7 +87,8 @@ async fn move_cleanups_forward(servers: &Servers) -> Result<()> {
 
 /// What is left a while after all videos were deleted: objects, jobs and tasks.
 pub async fn leftovers(servers: &Servers) -> Result<Vec<String>> {
-    let deadline = Instant::now() + CLEANUP_TIMEOUT;
+    let mut before = Vec::new();
+    let mut deadline = Instant::now() + CLEANUP_TIMEOUT;
     loop {
         move_cleanups_forward(servers).await?;
         let mut left = servers.object_keys().await?;
@@ -98,6 +99,11 @@ pub async fn leftovers(servers: &Servers) -> Result<Vec<String>> {
                 let rows = rows.into_iter().filter(|count| count != "0");
                 left.extend(rows.map(|count| format!("{count} rows of {database}.{table}")));
             }
+        }
+        if left != before {
+            // After hours of use there are thousands of videos.
+            deadline = Instant::now() + CLEANUP_TIMEOUT;
+            before.clone_from(&left);
         }
         if left.is_empty() || Instant::now() > deadline {
             return Ok(left);

@@ -5,7 +5,7 @@ use std::{
     process::Stdio,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 use tokio::process::Command;
 
@@ -32,11 +32,27 @@ const GENERATED: [(&str, &str, u32, u32, bool, u32); 4] = [
     ("long", "256x144", 25, 240, true, 1),
 ];
 
-/// Makes all clips in a folder. With `REELMILL_MEDIA` some of the small files there are used, too: which ones depends on the
-/// seed.
-pub async fn make(folder: &Path, seed: u64) -> Result<Vec<Clip>> {
+/// The clip without a picture.
+const SOUND: &str = "sound";
+/// The clip that is no video: the file is the fault, and the end of its job is FAILED.
+pub const FAULTY: &str = "faulty";
+
+/// Names of all clips. With `REELMILL_MEDIA` some of the small files there are clips, too: which ones depends on the seed.
+pub fn names(seed: u64) -> Result<Vec<String>> {
+    let generated = GENERATED.iter().map(|(name, ..)| *name).chain([SOUND, FAULTY]);
+    let mut names: Vec<String> = generated.map(str::to_owned).collect();
+    names.extend(real(seed)?.into_iter().map(|clip| clip.name));
+    Ok(names)
+}
+
+/// Makes the clips with these names in a folder, or all if there are no names.
+pub async fn make(folder: &Path, seed: u64, names: &[String]) -> Result<Vec<Clip>> {
+    let is_wanted = |clip: &str| names.is_empty() || names.iter().any(|name| name == clip);
     let mut clips = Vec::new();
     for (name, size, rate, seconds, has_sound, weight) in GENERATED {
+        if !is_wanted(name) {
+            continue;
+        }
         let path = folder.join(format!("{name}.mp4"));
         let video = format!("testsrc2=size={size}:rate={rate}:duration={seconds}");
         let mut args = vec!["-f", "lavfi", "-i", &video];
@@ -48,33 +64,38 @@ pub async fn make(folder: &Path, seed: u64) -> Result<Vec<Clip>> {
         ffmpeg(&args, &path).await?;
         clips.push(Clip { name: name.to_owned(), path, weight });
     }
-    let path = folder.join("sound.m4a");
-    ffmpeg(&["-f", "lavfi", "-i", "sine=frequency=220:duration=5", "-c:a", "aac"], &path).await?;
-    clips.push(Clip { name: "sound".to_owned(), path, weight: 2 });
-    // The file is the fault: the end of its job is FAILED.
-    let path = folder.join("faulty.mp4");
-    let mut bytes = vec![0_u8; 100_000];
-    StdRng::seed_from_u64(1).fill(&mut bytes[..]);
-    std::fs::write(&path, bytes)?;
-    clips.push(Clip { name: "faulty".to_owned(), path, weight: 1 });
-    clips.extend(real(seed)?);
+    if is_wanted(SOUND) {
+        let path = folder.join("sound.m4a");
+        ffmpeg(&["-f", "lavfi", "-i", "sine=frequency=220:duration=5", "-c:a", "aac"], &path).await?;
+        clips.push(Clip { name: SOUND.to_owned(), path, weight: 2 });
+    }
+    if is_wanted(FAULTY) {
+        let path = folder.join("faulty.mp4");
+        let mut bytes = vec![0_u8; 100_000];
+        StdRng::seed_from_u64(1).fill(&mut bytes[..]);
+        std::fs::write(&path, bytes)?;
+        clips.push(Clip { name: FAULTY.to_owned(), path, weight: 1 });
+    }
+    clips.extend(real(seed)?.into_iter().filter(|clip| is_wanted(&clip.name)));
     Ok(clips)
 }
 
 async fn ffmpeg(args: &[&str], path: &Path) -> Result<()> {
     let mut command = Command::new("ffmpeg");
-    command.args(["-v", "error", "-y"]).args(args).arg(path).stdin(Stdio::null());
+    command.args(["-v", "error", "-y"]).args(args).arg(path).stdin(Stdio::null()).kill_on_drop(true);
     let status = command.status().await?;
     ensure!(status.success(), "ffmpeg could not make {}", path.display());
     Ok(())
 }
 
+/// Small files in the folder `REELMILL_MEDIA`.
 fn real(seed: u64) -> Result<Vec<Clip>> {
     let Some(folder) = std::env::var_os("REELMILL_MEDIA") else { return Ok(Vec::new()) };
     let mut found = Vec::new();
     let mut folders = vec![PathBuf::from(folder)];
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder)? {
+        let entries = std::fs::read_dir(&folder);
+        for entry in entries.with_context(|| format!("REELMILL_MEDIA: {}", folder.display()))? {
             let entry = entry?;
             let path = entry.path();
             if entry.file_type()?.is_dir() {

@@ -3,14 +3,12 @@
 use std::{
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    process::Stdio,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tokio::{
-    process::Command,
     sync::{Mutex, MutexGuard},
     time::{Instant, sleep},
 };
@@ -19,6 +17,7 @@ use crate::{
     gate::Gate,
     roles::{RoleProcess, config_file},
     servers::Servers,
+    small_disk::SmallDisk,
 };
 
 /// The shipped configuration of five processes.
@@ -31,29 +30,26 @@ pub const ROLES: [(&str, &str, usize); 5] = [
     ("gateway", "gateway", 2),
     ("worker", "worker", 3),
 ];
-/// Size of the scratch folder of the worker whose disk can be filled.
-const SCRATCH_SIZE: &str = "size=96m";
 const START_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// A running system.
+/// The system under test. Dropped, it kills its processes, unmounts the small disk and stops the servers.
 pub struct Cluster {
-    pub servers: Servers,
-    /// In front of the replicas of auth, transcode, upload and gateway.
-    pub gates: Vec<(&'static str, Gate)>,
     processes: Vec<Mutex<RoleProcess>>,
     /// The scratch folder of the first worker, if it has a file system of its own.
-    small_disk: Option<PathBuf>,
+    small_disk: Option<SmallDisk>,
+    /// In front of the replicas of auth, transcode, upload and gateway.
+    pub gates: Vec<(&'static str, Gate)>,
+    pub servers: Servers,
     folder: PathBuf,
 }
 
 impl Cluster {
-    /// Starts everything in a folder.
-    pub async fn start(folder: &Path) -> Result<Self> {
+    /// Prepares everything in a folder, but starts no role.
+    pub async fn prepare(folder: &Path, servers: Servers) -> Result<Self> {
         std::fs::write(config_file(folder), CONFIG)?;
-        let servers = Servers::start().await?;
         let mut variables = servers.variables();
         variables.extend(secrets(folder)?);
-        let small_disk = mount_small_disk(&folder.join("small-disk")).await;
+        let small_disk = SmallDisk::mount(folder.join("small-disk"));
         let mut gates = Vec::new();
         let mut replicas = Vec::new();
         for (role, command, count) in ROLES {
@@ -80,7 +76,8 @@ impl Cluster {
                     set("WORKER__NAME", name.clone());
                     set("WORKER__SLOTS", "1".to_owned());
                     set("WORKER__EXPRESS_SLOTS", "1".to_owned());
-                    let scratch = small_disk.clone().filter(|_| index == 0);
+                    let scratch =
+                        small_disk.as_ref().filter(|_| index == 0).map(|disk| disk.path().to_owned());
                     let scratch = scratch.unwrap_or_else(|| folder.join(format!("{name}-scratch")));
                     set("WORKER__SCRATCH_DIR", scratch.display().to_string());
                     let ffmpeg = folder.join(format!("{name}-ffmpeg"));
@@ -92,12 +89,15 @@ impl Cluster {
                 processes.push(Mutex::new(RoleProcess::new(name, command, folder, own)));
             }
         }
-        let cluster = Self { servers, gates, processes, small_disk, folder: folder.to_owned() };
-        for process in &cluster.processes {
+        Ok(Self { processes, small_disk, gates, servers, folder: folder.to_owned() })
+    }
+
+    /// Starts all roles, and waits until they are ready.
+    pub async fn start(&self) -> Result<()> {
+        for process in &self.processes {
             process.lock().await.start(&[])?;
         }
-        cluster.wait_until_ready().await?;
-        Ok(cluster)
+        self.wait_until_ready().await
     }
 
     /// URL of the gateway.
@@ -124,7 +124,7 @@ impl Cluster {
 
     /// The scratch folder that can be filled.
     pub fn small_disk(&self) -> Option<&Path> {
-        self.small_disk.as_deref()
+        self.small_disk.as_ref().map(SmallDisk::path)
     }
 
     /// The symbolic link to a worker's ffmpeg.
@@ -133,7 +133,7 @@ impl Cluster {
     }
 
     /// Waits until the gateway says that everything that it needs is there.
-    pub async fn wait_until_ready(&self) -> Result<()> {
+    async fn wait_until_ready(&self) -> Result<()> {
         let deadline = Instant::now() + START_TIMEOUT;
         let url = format!("{}/readyz", self.url());
         loop {
@@ -141,7 +141,7 @@ impl Cluster {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                bail!("the system was not ready in time; logs are in {}", self.folder.display());
+                bail!("the system was not ready in time");
             }
             sleep(Duration::from_millis(100)).await;
         }
@@ -169,14 +169,10 @@ impl Cluster {
         ended
     }
 
-    /// Kills all processes, and removes the small disk.
+    /// Kills all processes, and waits until they have ended.
     pub async fn stop(&self) -> Result<()> {
         for process in &self.processes {
             process.lock().await.kill().await?;
-        }
-        if let Some(disk) = &self.small_disk {
-            // Lazily: killed encoders may not have ended yet.
-            run("umount", &["-l".as_ref(), disk]).await?;
         }
         Ok(())
     }
@@ -187,22 +183,6 @@ pub fn ffmpeg_path() -> Result<PathBuf> {
     let path = std::env::var_os("PATH").context("PATH is not set")?;
     let found = std::env::split_paths(&path).map(|folder| folder.join("ffmpeg")).find(|path| path.is_file());
     found.context("ffmpeg is not installed")
-}
-
-/// Mounts a small file system, if this process may.
-async fn mount_small_disk(folder: &Path) -> Option<PathBuf> {
-    std::fs::create_dir(folder).ok()?;
-    let options =
-        ["-t".as_ref(), "tmpfs".as_ref(), "-o".as_ref(), SCRATCH_SIZE.as_ref(), "tmpfs".as_ref(), folder];
-    run("mount", &options).await.ok()?;
-    Some(folder.to_owned())
-}
-
-async fn run(program: &str, args: &[&Path]) -> Result<()> {
-    let mut command = Command::new(program);
-    let output = command.args(args).stdin(Stdio::null()).output().await?;
-    anyhow::ensure!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
 }
 
 /// Distinct ports that were free at the time of the call.

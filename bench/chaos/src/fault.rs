@@ -113,6 +113,11 @@ impl Fault {
         }
     }
 
+    /// Whether it ends at once, so that it has no duration.
+    pub fn is_instant(self) -> bool {
+        matches!(self, Self::Restart(_) | Self::QueuePurged)
+    }
+
     /// Number of replicas that it may hit; 1 if it hits something else.
     pub fn replicas(self) -> usize {
         match self {

@@ -6,10 +6,11 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-/// SHA-256 of each init segment, segment and image of a video, by playlist and position; and the sizes of its downloads.
+/// Byte range and SHA-256 of each init segment, segment and poster of a video, and the sizes of its downloads.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outputs {
-    digests: BTreeMap<String, String>,
+    /// By playlist and position in it; none if it is in no playlist.
+    digests: BTreeMap<(String, Option<usize>), String>,
 }
 
 impl Outputs {
@@ -24,30 +25,43 @@ impl Outputs {
             ensure!(playlist.contains("#EXT-X-ENDLIST"), "{name} of a READY video is not complete");
             for (position, (uri, range)) in parts(&playlist).into_iter().enumerate() {
                 let bytes = get(http, &format!("{folder}/{uri}")).await?;
-                outputs.add(&format!("{name} {position} {range}"), &bytes);
+                outputs.add(name, Some(position), format!("{range} {}", digest(&bytes)));
             }
         }
         if let Some(poster) = video["posterUri"].as_str().filter(|uri| !uri.is_empty()) {
-            outputs.add("poster", &get(http, poster).await?);
+            outputs.add("poster", None, digest(&get(http, poster).await?));
         }
         for rendition in video["renditions"].as_array().into_iter().flatten() {
             let (id, size) = (rendition["renditionId"].as_str(), rendition["sizeBytes"].as_str());
-            let key = format!("download {}", id.unwrap_or_default());
-            outputs.digests.insert(key, size.unwrap_or_default().to_owned());
+            let name = format!("download {}", id.unwrap_or_default());
+            outputs.add(&name, None, size.unwrap_or_default().to_owned());
         }
         Ok(outputs)
     }
 
-    /// The first output in which the two differ.
-    pub fn difference(&self, other: &Self) -> Option<String> {
-        let names: BTreeSet<_> = self.digests.keys().chain(other.digests.keys()).collect();
-        let differs = |name: &&&String| self.digests.get(**name) != other.digests.get(**name);
-        names.iter().find(differs).map(|name| (**name).clone())
+    /// The first output that is missing, extra or different, compared with those of the reference.
+    pub fn difference(&self, reference: &Self) -> Option<String> {
+        let keys: BTreeSet<_> = self.digests.keys().chain(reference.digests.keys()).collect();
+        keys.into_iter().find_map(|key| {
+            let how = match (self.digests.get(key), reference.digests.get(key)) {
+                (Some(found), Some(expected)) if found == expected => return None,
+                (Some(_), Some(_)) => "differs",
+                (Some(_), None) => "extra",
+                (None, _) => "missing",
+            };
+            let (name, position) = key;
+            let position = position.map(|position| format!(" at position {position}")).unwrap_or_default();
+            Some(format!("{how}: {name}{position}"))
+        })
     }
 
-    fn add(&mut self, name: &str, bytes: &[u8]) {
-        self.digests.insert(name.to_owned(), hex::encode(Sha256::digest(bytes)));
+    fn add(&mut self, name: &str, position: Option<usize>, digest: String) {
+        self.digests.insert((name.to_owned(), position), digest);
     }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
 }
 
 async fn get(http: &reqwest::Client, url: &str) -> Result<Vec<u8>> {
@@ -95,14 +109,20 @@ mod tests {
     }
 
     #[test]
-    fn difference_names_what_is_missing_or_changed() {
+    fn difference_says_what_is_missing_extra_or_different() {
         let mut one = Outputs::default();
-        one.add("a", b"1");
+        one.add("poster", None, digest(b"1"));
         let mut other = one.clone();
         assert_eq!(one.difference(&other), None);
-        other.add("b", b"2");
-        assert_eq!(one.difference(&other).as_deref(), Some("b"));
-        one.add("b", b"3");
-        assert_eq!(one.difference(&other).as_deref(), Some("b"));
+        other.add("a.m3u8", Some(10), digest(b"2"));
+        assert_eq!(one.difference(&other).as_deref(), Some("missing: a.m3u8 at position 10"));
+        assert_eq!(other.difference(&one).as_deref(), Some("extra: a.m3u8 at position 10"));
+        one.add("a.m3u8", Some(10), digest(b"3"));
+        assert_eq!(one.difference(&other).as_deref(), Some("differs: a.m3u8 at position 10"));
+        other.add("a.m3u8", Some(9), digest(b"4"));
+        assert_eq!(one.difference(&other).as_deref(), Some("missing: a.m3u8 at position 9"));
+        let (nothing, mut poster) = (Outputs::default(), Outputs::default());
+        poster.add("poster", None, digest(b"5"));
+        assert_eq!(nothing.difference(&poster).as_deref(), Some("missing: poster"));
     }
 }

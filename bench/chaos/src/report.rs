@@ -2,10 +2,26 @@
 
 use serde_json::{Value, json};
 
+/// What a run found, as it is printed and written.
+pub struct Outcome {
+    pub is_clean: bool,
+    /// For the JSON file.
+    pub result: Value,
+    /// What is wrong, one line each.
+    pub details: Vec<String>,
+    /// The last lines of the output.
+    pub summary: String,
+}
+
 /// What was counted. Each list names what is wrong; all must be empty.
 #[derive(Debug, Default)]
 pub struct Report {
+    /// Planned faults.
+    pub faults: usize,
+    /// Those of them that were injected.
+    pub injected: usize,
     pub jobs: usize,
+    /// Videos that are READY, as in an undisturbed system, whatever their bytes are.
     pub ready: usize,
     /// Videos that FAILED, as in an undisturbed system.
     pub failed_own_fault: usize,
@@ -13,24 +29,37 @@ pub struct Report {
     pub lost: Vec<String>,
     /// Videos that exist twice or have several jobs.
     pub doubled: Vec<String>,
-    /// READY videos whose outputs differ from those of an undisturbed system.
+    /// READY videos whose outputs differ from those of an undisturbed system, or lack objects.
     pub wrong_bytes: Vec<String>,
     /// Chunks that were encoded again after they had been completed.
     pub re_encoded: Vec<String>,
     /// Objects and rows that nothing refers to.
     pub orphans: Vec<String>,
-    /// Videos that did not end.
+    /// Videos that did not end, and uploads that the client could not finish.
     pub stuck: Vec<String>,
 }
 
 impl Report {
+    pub fn outcome(&self) -> Outcome {
+        let details = self
+            .wrong()
+            .into_iter()
+            .flat_map(|(name, list)| list.iter().map(move |detail| format!("{name}: {detail}")));
+        Outcome {
+            is_clean: self.is_clean(),
+            result: self.json(),
+            details: details.collect(),
+            summary: format!("chaos: injected {} of {} faults\n{}", self.injected, self.faults, self.line()),
+        }
+    }
+
     /// Whether nothing is wrong.
-    pub fn is_clean(&self) -> bool {
+    fn is_clean(&self) -> bool {
         self.wrong().iter().all(|(_, list)| list.is_empty())
     }
 
     /// The lists of what is wrong, and their names.
-    pub fn wrong(&self) -> [(&'static str, &[String]); 6] {
+    fn wrong(&self) -> [(&'static str, &[String]); 6] {
         [
             ("lost", &self.lost),
             ("doubled", &self.doubled),
@@ -42,7 +71,7 @@ impl Report {
     }
 
     /// The last line of the output.
-    pub fn line(&self) -> String {
+    fn line(&self) -> String {
         let mut line = format!(
             "chaos: jobs {} ready {} failed-own-fault {}",
             self.jobs, self.ready, self.failed_own_fault
@@ -54,8 +83,10 @@ impl Report {
     }
 
     /// The same with all names.
-    pub fn json(&self) -> Value {
+    fn json(&self) -> Value {
         let mut json = json!({
+            "faults": self.faults,
+            "injected": self.injected,
             "jobs": self.jobs,
             "ready": self.ready,
             "failed-own-fault": self.failed_own_fault,
@@ -84,5 +115,10 @@ mod tests {
         report.stuck.push("videos/1".to_owned());
         assert!(report.line().ends_with("stuck 1") && !report.is_clean());
         assert_eq!(report.json()["stuck-details"][0], "videos/1");
+        let outcome = report.outcome();
+        assert_eq!(outcome.details, ["stuck: videos/1"]);
+        assert!(
+            !outcome.is_clean && outcome.summary.starts_with("chaos: injected 0 of 0 faults\nchaos: jobs 3 ")
+        );
     }
 }

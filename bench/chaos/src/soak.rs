@@ -9,16 +9,17 @@ use std::{
 use anyhow::{Result, ensure};
 use futures::future::join;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::{
     audit,
     client::User,
-    clips::Clip,
+    clips::{Clip, FAULTY},
     cluster::{Cluster, ROLES},
     options::Options,
     outputs::Outputs,
+    report::Outcome,
     timeline::Timeline,
     usage::Usage,
 };
@@ -51,20 +52,19 @@ struct Done {
     failed: usize,
 }
 
-/// Runs a soak; returns whether nothing has grown.
+/// Runs a soak; the outcome says what has grown.
 pub async fn run(
     options: &Options,
     cluster: &Cluster,
     clips: &[Clip],
     folder: &Path,
     timeline: &Timeline,
-) -> Result<bool> {
+) -> Result<Outcome> {
     let begin = StdInstant::now();
     let end = begin + options.soak;
-    // The file that is faulty would only repeat one refusal.
-    let clips: Vec<&Clip> =
-        clips.iter().filter(|clip| clip.name != "faulty" && clip.name != "long").collect();
-    ensure!(!clips.is_empty(), "no clips");
+    // The file that is faulty would only repeat one failure, and a long one would hide the latency of the others.
+    let clips: Vec<&Clip> = clips.iter().filter(|clip| clip.name != FAULTY && clip.name != "long").collect();
+    ensure!(!clips.is_empty(), "clips: a soak leaves out long and faulty");
     let http = reqwest::Client::new();
     let mut users = Vec::new();
     for number in 0..USERS {
@@ -89,10 +89,7 @@ pub async fn run(
         all.failed += done.failed;
     }
     let left = audit::leftovers(&cluster.servers).await?;
-    for object in &left {
-        timeline.add(format!("left: {object}"));
-    }
-    report(timeline, options, &all, restarts, &samples, left.len())
+    Ok(report(timeline, options, &all, restarts, &samples, &left))
 }
 
 fn report(
@@ -101,8 +98,8 @@ fn report(
     all: &Done,
     restarts: usize,
     samples: &(Usage, Usage),
-    left: usize,
-) -> Result<bool> {
+    left: &[String],
+) -> Outcome {
     let (first, last) = samples;
     // Of the replicas that were not restarted.
     let is_old = |name: &&String| name.ends_with("-1");
@@ -128,20 +125,35 @@ fn report(
     latencies.sort_by(|one, other| one.0.total_cmp(&other.0));
     let (early, late) = latencies.split_at(latencies.len() / 2);
     let latency_ratio = median(late) / median(early);
-    println!(
-        "soak: seconds {} videos {} failed {} deleted {} restarts {restarts} memory-growth {:.0}% handles-growth \
-         {handles_growth} latency-ratio {latency_ratio:.2} left {left}",
-        options.soak.as_secs(),
-        all.latencies.len(),
+    let (seconds, videos) = (options.soak.as_secs(), all.latencies.len());
+    let summary = format!(
+        "soak: seconds {seconds} videos {videos} failed {} deleted {} restarts {restarts} memory-growth {:.0}% \
+         handles-growth {handles_growth} latency-ratio {latency_ratio:.2} left {}",
         all.failed,
         all.deleted,
         memory_growth * 100.0,
+        left.len(),
     );
-    Ok(all.failed == 0
-        && left == 0
-        && memory_growth <= MAX_MEMORY_GROWTH
-        && handles_growth <= MAX_HANDLES_GROWTH
-        && latency_ratio <= MAX_LATENCY_RATIO)
+    Outcome {
+        is_clean: all.failed == 0
+            && left.is_empty()
+            && memory_growth <= MAX_MEMORY_GROWTH
+            && handles_growth <= MAX_HANDLES_GROWTH
+            && latency_ratio <= MAX_LATENCY_RATIO,
+        result: json!({
+            "seconds": seconds,
+            "videos": videos,
+            "failed": all.failed,
+            "deleted": all.deleted,
+            "restarts": restarts,
+            "memory-growth": memory_growth,
+            "handles-growth": handles_growth,
+            "latency-ratio": latency_ratio,
+            "left": left,
+        }),
+        details: left.iter().map(|object| format!("left: {object}")).collect(),
+        summary,
+    }
 }
 
 /// Uploads, watches, plays and deletes videos.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use futures::future::{join, join_all};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -67,15 +67,20 @@ impl Suite<'_> {
             users.push(User::sign_up(&self.cluster.url(), self.folder, number).await?);
         }
         audit::install(&self.cluster.servers).await?;
-        let references = self.references(&users[0]).await?;
         let available = self.available_faults();
+        ensure!(
+            self.options.faults == 0 || !available.is_empty(),
+            "no fault can be injected on this machine"
+        );
+        let references = self.references(&users[0]).await?;
         let weights: Vec<u32> = self.clips.iter().map(|clip| clip.weight).collect();
         let schedule = Schedule::draw(self.options, &available, &weights, users.len());
         let begin = Instant::now();
         let deadline = begin + self.options.end_of_faults() + self.options.settle;
         let uploads = self.upload_all(&users, &schedule.uploads, begin, deadline);
-        let (uploaded, ()) = join(uploads, self.inject_all(&schedule.faults, begin)).await;
+        let (uploaded, injected) = join(uploads, self.inject_all(&schedule.faults, begin)).await;
         self.timeline.add("all faults have ended");
+        ensure!(injected > 0 || schedule.faults.is_empty(), "no fault was injected");
         // A fault may have begun late, because another one hit the same.
         let deadline = Instant::now() + self.options.settle;
         let ended = self.wait_until_ended(&users, deadline).await?;
@@ -83,6 +88,7 @@ impl Suite<'_> {
         let mut report = self.compare(&schedule.uploads, &uploaded, &ended, &references, deadline).await?;
         self.delete_all(&users, &ended, deadline).await;
         report.orphans.extend(audit::leftovers(&self.cluster.servers).await?);
+        (report.faults, report.injected) = (schedule.faults.len(), injected);
         for process in self.cluster.ended().await {
             self.timeline.add(format!("ended by itself: {process}"));
         }
@@ -114,6 +120,7 @@ impl Suite<'_> {
         let mut references = Vec::new();
         for (clip, name) in self.clips.iter().zip(names) {
             let (_, video) = ended.get(&name).with_context(|| format!("{} did not end", clip.name))?;
+            ensure!(has_ended(video), "{} did not end", clip.name);
             let is_ready = video["state"] == "READY";
             let outputs =
                 if is_ready { Outputs::fetch(&self.http, video).await? } else { Outputs::default() };
@@ -153,30 +160,37 @@ impl Suite<'_> {
         Ok(path)
     }
 
-    async fn inject_all(&self, planned: &[PlannedFault], begin: Instant) {
+    /// Injects all faults; returns how many began and ended as planned.
+    async fn inject_all(&self, planned: &[PlannedFault], begin: Instant) -> usize {
         let targets = Mutex::new(HashSet::new());
-        join_all(planned.iter().map(async |planned| {
+        let injected = join_all(planned.iter().map(async |planned| {
             sleep_until(begin + planned.at).await;
             let (name, target) = (planned.fault.name(), planned.fault.target(planned.replica));
             let wait = Instant::now() + TARGET_TIMEOUT;
             while !lock(&targets).insert(target.clone()) {
                 if Instant::now() > wait {
                     self.timeline.add(format!("left out: {name}: {target} was always under another fault"));
-                    return;
+                    return false;
                 }
                 sleep(Duration::from_millis(200)).await;
             }
             let seconds = planned.duration.as_secs_f64();
-            self.timeline.add(format!("begin {name} on {target} for {seconds:.1} s"));
-            let injected = planned.fault.inject(self.cluster, planned.replica, planned.duration);
-            match timeout(planned.duration + FAULT_MARGIN, injected).await {
-                Ok(Ok(())) => self.timeline.add(format!("end {name} on {target}")),
-                Ok(Err(error)) => self.timeline.add(format!("end {name} on {target}: {error:#}")),
-                Err(_) => self.timeline.add(format!("end {name} on {target}: took too long")),
-            }
+            let length =
+                if planned.fault.is_instant() { String::new() } else { format!(" for {seconds:.1} s") };
+            self.timeline.add(format!("begin {name} on {target}{length}"));
+            let fault = planned.fault.inject(self.cluster, planned.replica, planned.duration);
+            let failure = match timeout(planned.duration + FAULT_MARGIN, fault).await {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(format!("{error:#}")),
+                Err(_) => Some("took too long".to_owned()),
+            };
+            let shown = failure.as_ref().map(|failure| format!(": {failure}")).unwrap_or_default();
+            self.timeline.add(format!("end {name} on {target}{shown}"));
             lock(&targets).remove(&target);
+            failure.is_none()
         }))
         .await;
+        injected.into_iter().filter(|is_injected| *is_injected).count()
     }
 
     /// Waits until all videos are READY or FAILED; returns all videos by name.
@@ -223,21 +237,24 @@ impl Suite<'_> {
             match video["state"].as_str() {
                 Some("READY") if reference.is_ready => {
                     report.ready += 1;
-                    let found = self.fetch(video, deadline).await;
-                    match found.map(|outputs| outputs.difference(&reference.outputs)) {
-                        Ok(None) => {}
-                        Ok(Some(difference)) => report.wrong_bytes.push(format!("{shown}: {difference}")),
-                        Err(error) => report.wrong_bytes.push(format!("{shown}: {error:#}")),
+                    let difference = match self.fetch(video, deadline).await {
+                        Ok(outputs) => outputs.difference(&reference.outputs),
+                        Err(error) => Some(format!("{error:#}")),
+                    };
+                    let (count, expected) = (count_of(&objects, name), reference.objects);
+                    let counts = format!("{count} objects instead of {expected}");
+                    let missing = (count < expected).then(|| counts.clone());
+                    let wrong: Vec<String> = difference.into_iter().chain(missing).collect();
+                    if !wrong.is_empty() {
+                        report.wrong_bytes.push(format!("{shown}: {}", wrong.join("; ")));
                     }
-                    let count = count_of(&objects, name);
-                    if count != reference.objects {
-                        let expected = reference.objects;
-                        report.orphans.push(format!("{shown}: {count} objects instead of {expected}"));
+                    if count > expected {
+                        report.orphans.push(format!("{shown}: {counts}"));
                     }
                 }
                 Some("FAILED") if !reference.is_ready => report.failed_own_fault += 1,
-                Some("FAILED") => report.lost.push(format!("{shown}: {}", video["failureReason"])),
-                Some("READY") => report.wrong_bytes.push(format!("{shown}: READY")),
+                Some("FAILED") => report.lost.push(format!("{shown}: {}", failure_of(video))),
+                Some("READY") => report.wrong_bytes.push(format!("{shown}: READY instead of FAILED")),
                 _ => report.stuck.push(format!("{shown}: {}", video["state"])),
             }
         }
@@ -301,6 +318,15 @@ fn count_of(counts: &HashMap<String, usize>, video: &str) -> usize {
 
 fn has_ended(video: &Value) -> bool {
     video["state"] == "READY" || video["state"] == "FAILED"
+}
+
+/// Why a video is FAILED.
+fn failure_of(video: &Value) -> String {
+    let failure = &video["failure"];
+    match (failure["reason"].as_str(), failure["message"].as_str()) {
+        (Some(reason), Some(message)) => format!("{reason}: {message}"),
+        _ => failure.to_string(),
+    }
 }
 
 fn name_of(video: &Value) -> Result<String> {
