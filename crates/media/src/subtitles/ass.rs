@@ -4,9 +4,8 @@ use std::collections::HashMap;
 
 /// Size of the canvas of positions, if the script does not state it: ffmpeg's.
 const DEFAULT_CANVAS: (f64, f64) = (384.0, 288.0);
-/// Columns of an event, if there is no `Format` line.
-const DEFAULT_EVENT_COLUMNS: [&str; 10] =
-    ["layer", "start", "end", "style", "name", "marginl", "marginr", "marginv", "effect", "text"];
+/// Columns of an event, as ffmpeg writes it whatever the header says.
+const EVENT_COLUMNS: usize = 10;
 
 /// A script.
 #[derive(Debug, Default)]
@@ -61,14 +60,15 @@ impl Script {
             match (section.as_str(), key.trim()) {
                 ("script info", "PlayResX") => set_size(&mut script.canvas.0, value),
                 ("script info", "PlayResY") => set_size(&mut script.canvas.1, value),
-                (_, "Format") => {
+                ("v4+ styles" | "v4 styles", "Format") => {
                     columns = value.split(',').map(|name| name.trim().to_ascii_lowercase()).collect()
                 }
                 ("v4+ styles" | "v4 styles", "Style") => {
                     let (name, style) = parse_style(&columns, value, section == "v4 styles");
                     script.styles.insert(name, style);
                 }
-                ("events", "Dialogue") => match parse_event(&columns, value) {
+                ("events", "Dialogue") => match parse_event(value) {
+                    Some(event) if event.end_ms == 0 => {}
                     Some(event) => script.events.push(event),
                     None => script.invalid_events += 1,
                 },
@@ -115,24 +115,23 @@ pub(super) fn ssa_alignment(alignment: u8) -> u8 {
     }
 }
 
-fn parse_event(columns: &[String], line: &str) -> Option<Event> {
-    let names: Vec<&str> = if columns.is_empty() {
-        DEFAULT_EVENT_COLUMNS.to_vec()
-    } else {
-        columns.iter().map(String::as_str).collect()
-    };
+fn parse_event(line: &str) -> Option<Event> {
     // The text is the last column, and may contain commas.
-    let fields: HashMap<&str, &str> = names.iter().copied().zip(line.splitn(names.len(), ',')).collect();
-    let time = |name: &str| parse_time(fields.get(name)?.trim());
-    let (start_ms, end_ms) = (time("start")?, time("end")?);
-    let style = fields.get("style").map_or("", |style| style.trim()).to_owned();
-    Some(Event { start_ms, end_ms, style, text: (*fields.get("text")?).to_owned() })
+    let fields: Vec<&str> = line.splitn(EVENT_COLUMNS, ',').collect();
+    let [_layer, start, end, style, _name, _left, _right, _vertical, _effect, text] = fields[..] else {
+        return None;
+    };
+    let (start_ms, end_ms) = (parse_time(start.trim())?, parse_time(end.trim())?);
+    let style = style.trim().to_owned();
+    // What begins before the video is shown from its start on.
+    let [start_ms, end_ms] = [start_ms, end_ms].map(|time| u64::try_from(time).unwrap_or(0));
+    Some(Event { start_ms, end_ms, style, text: text.to_owned() })
 }
 
-/// Parses `H:MM:SS.CC`.
-fn parse_time(text: &str) -> Option<u64> {
+/// Parses `H:MM:SS.CC`. Of a time before zero ffmpeg writes each part as a negative number.
+fn parse_time(text: &str) -> Option<i64> {
     let mut parts = text.split([':', '.']);
-    let mut next = || parts.next()?.parse::<u64>().ok();
+    let mut next = || parts.next()?.parse::<i64>().ok();
     let (hours, minutes, seconds, hundredths) = (next()?, next()?, next()?, next()?);
     let seconds = hours.checked_mul(3600)?.checked_add(minutes.checked_mul(60)?)?.checked_add(seconds)?;
     seconds.checked_mul(1000)?.checked_add(hundredths.checked_mul(10)?)

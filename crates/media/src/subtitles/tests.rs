@@ -113,6 +113,17 @@ fn charset_is_detected_line_by_line() {
     assert!(convert(&[japanese]).webvtt.contains("こんにちは、世界"));
 }
 
+/// The header of a file may name fewer columns than ffmpeg writes, and its first frame may be later than its first text.
+#[test]
+fn events_are_read_as_ffmpeg_writes_them() {
+    let ass = "[Events]\nFormat: Layer, Start, End, Style, Name, Text\n\
+        Dialogue: 0,0:00:00.-2,0:00:00.48,Default ,Olly,,,,,first, and more\n\
+        Dialogue: 0,0:00:-1.-50,0:00:-1.-2,Default,,,,,,before the start\n";
+    let Converted { webvtt, cues, lost_events } = to_webvtt(ass.as_bytes(), 0.0);
+    assert_eq!((cues, lost_events), (1, 0));
+    assert!(webvtt.contains("00:00:00.000 --> 00:00:00.480\nfirst, and more\n"), "{webvtt}");
+}
+
 /// Parses a file by the rules of the standard, as far as they concern what is written: returns the plain text of each cue.
 fn parse(webvtt: &str) -> Vec<String> {
     let mut blocks = webvtt.split("\n\n");
