@@ -28,6 +28,11 @@ impl Size {
     }
 }
 
+/// Greatest common divisor, at least 1.
+pub(crate) fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a.max(1) } else { gcd(b, a % b) }
+}
+
 /// How the stored frame is rotated and mirrored for display.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

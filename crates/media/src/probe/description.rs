@@ -83,7 +83,7 @@ impl Description {
             streams.any(|stream| matches!(stream.codec_type.as_str(), "audio" | "video") && has(stream))
         };
         let is_other = |program: &&Program| program.streams.iter().all(|stream| stream.index != chosen);
-        if !self.programs.iter().any(|program| !is_other(&program)) {
+        if self.programs.iter().all(|program| is_other(&program)) {
             return 0;
         }
         self.programs.iter().filter(is_other).filter(plays).count()

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::hdr_metadata::HdrMetadata;
 use crate::{
-    geometry::{Orientation, Size, display_size},
+    geometry::{Orientation, Size, display_size, gcd},
     matroska::{self, TrackGeometry},
     rate::Rate,
 };
@@ -162,11 +162,8 @@ pub struct Crop {
 
 /// A ratio in its lowest terms; none if it is zero, or too large.
 fn reduced((width, height): (u64, u64)) -> Option<(u32, u32)> {
-    let (mut divisor, mut rest) = (width, height);
-    while rest > 0 {
-        (divisor, rest) = (rest, divisor % rest);
-    }
-    let part = |value: u64| u32::try_from(value.checked_div(divisor)?).ok().filter(|&value| value > 0);
+    let divisor = gcd(width, height);
+    let part = |value: u64| u32::try_from(value / divisor).ok().filter(|&value| value > 0);
     Some((part(width)?, part(height)?))
 }
 

@@ -37,22 +37,28 @@ pub(super) fn cue(event: &Event, script: &Script) -> Option<Cue> {
     let mut text = CueText::default();
     let mut rest = event.text.as_str();
     while let Some(first) = rest.chars().next() {
-        let escaped = rest.strip_prefix('\\').and_then(|after| after.chars().next());
-        match (first, escaped) {
-            ('{', _) if let Some((block, after)) = rest[1..].split_once('}') => {
-                apply_block(&mut state, block, style, script);
-                rest = after;
-                continue;
-            }
-            _ if state.is_drawing => rest = &rest[first.len_utf8()..],
-            ('\\', Some('N')) => (text.push_newline(), rest = &rest[2..]).1,
-            ('\\', Some('n')) => (text.push(' ', state.look), rest = &rest[2..]).1,
-            ('\\', Some('h')) => (text.push('\u{a0}', state.look), rest = &rest[2..]).1,
-            ('\\', Some(literal @ ('{' | '}' | '\\'))) => {
-                (text.push(literal, state.look), rest = &rest[2..]).1
-            }
-            _ => (text.push(first, state.look), rest = &rest[first.len_utf8()..]).1,
+        if first == '{'
+            && let Some((block, after)) = rest[1..].split_once('}')
+        {
+            apply_block(&mut state, block, style, script);
+            rest = after;
+            continue;
         }
+        let escaped = rest.strip_prefix('\\').and_then(|after| after.chars().next());
+        let (shown, length) = match escaped {
+            _ if state.is_drawing => (None, first.len_utf8()),
+            Some('N') => (Some('\n'), 2),
+            Some('n') => (Some(' '), 2),
+            Some('h') => (Some('\u{a0}'), 2),
+            Some(literal @ ('{' | '}' | '\\')) => (Some(literal), 2),
+            _ => (Some(first), first.len_utf8()),
+        };
+        match shown {
+            Some('\n') => text.push_newline(),
+            Some(character) => text.push(character, state.look),
+            None => {}
+        }
+        rest = &rest[length..];
     }
     let text = text.finish()?;
     Some(Cue {

@@ -10,7 +10,7 @@ use super::{
     timeline::timeline,
     xml::Xml,
 };
-use crate::{plan::SEGMENT_SECONDS, probe::VideoRange};
+use crate::{geometry::gcd, plan::SEGMENT_SECONDS, probe::VideoRange};
 
 /// Ticks per second of subtitle tracks.
 const SUBTITLE_TIMESCALE: u32 = 1000;
@@ -78,7 +78,7 @@ fn video_set(xml: &mut Xml, id: &str, rungs: &[&Track]) {
     let all: Vec<_> = rungs.iter().filter_map(video).collect();
     let Some(&(largest, _, range)) = all.iter().max_by_key(|(size, ..)| size.pixels()) else { return };
     let max_rate = all.iter().map(|(_, rate, _)| *rate).max_by(|a, b| a.fps().total_cmp(&b.fps()));
-    let divisor = gcd(largest.width, largest.height);
+    let divisor = gcd(u64::from(largest.width), u64::from(largest.height));
     xml.open(
         "AdaptationSet",
         &[
@@ -87,7 +87,10 @@ fn video_set(xml: &mut Xml, id: &str, rungs: &[&Track]) {
             ("mimeType", "video/mp4"),
             ("segmentAlignment", "true"),
             ("startWithSAP", "1"),
-            ("par", &format!("{}:{}", largest.width / divisor, largest.height / divisor)),
+            (
+                "par",
+                &format!("{}:{}", u64::from(largest.width) / divisor, u64::from(largest.height) / divisor),
+            ),
             ("maxWidth", &all.iter().map(|(size, ..)| size.width).max().unwrap_or(0).to_string()),
             ("maxHeight", &all.iter().map(|(size, ..)| size.height).max().unwrap_or(0).to_string()),
             ("maxFrameRate", &max_rate.map_or(String::new(), |rate| rate.to_string())),
@@ -216,10 +219,6 @@ fn representation_with(
     }
     xml.close("SegmentList");
     xml.close("Representation");
-}
-
-fn gcd(a: u32, b: u32) -> u32 {
-    if b == 0 { a.max(1) } else { gcd(b, a % b) }
 }
 
 #[cfg(test)]

@@ -11,12 +11,6 @@ pub(crate) fn worker_failed() -> Failure {
     Failure::new(FailureKind::EncoderCrashed, "The worker failed. The task is retried.")
 }
 
-/// This machine cannot encode.
-pub(crate) fn encoder_failed(error: &dyn Display) -> Failure {
-    tracing::warn!(%error, "the encoder's self-test failed");
-    Failure::new(FailureKind::EncoderCrashed, "The encoder failed. The task is retried.")
-}
-
 /// An internal error of the worker.
 pub(crate) fn crashed(error: &dyn Display) -> Failure {
     tracing::warn!(%error, "the encoder failed");

@@ -139,12 +139,9 @@ impl Engine {
             return Ok((encoded, warnings));
         }
         // The worker tests itself after such a failure, too, and takes no tasks until it can encode.
-        self.self_test(request.scratch).await.map_err(|error| failure::encoder_failed(&error))?;
+        self.self_test(request.scratch).await.map_err(|error| failure::crashed(&error))?;
         let mut recorded = request.recorded.clone();
-        for (rendition, segments) in encoded.segments() {
-            let known = recorded.entry(rendition.to_owned()).or_default();
-            *known = segments.max(*known);
-        }
+        encoded.add_to(&mut recorded);
         encode::encode(EncodeRequest { recorded: &recorded, ..request }, uploads).await
     }
 

@@ -1,5 +1,7 @@
 //! Result of an encode.
 
+use std::collections::HashMap;
+
 use crate::engine::output::track_upload::UploadedTrack;
 
 /// What one run of ffmpeg encoded.
@@ -22,6 +24,14 @@ pub(crate) struct Encoded {
 }
 
 impl Encoded {
+    /// Adds its segments to those that are recorded already: they are uploaded, and the next run encodes the same ones.
+    pub(crate) fn add_to(&self, recorded: &mut HashMap<String, u32>) {
+        for (rendition, segments) in self.segments() {
+            let known = recorded.entry(rendition.to_owned()).or_default();
+            *known = segments.max(*known);
+        }
+    }
+
     /// Number of uploaded segments, by rendition.
     pub(crate) fn segments(&self) -> impl Iterator<Item = (&str, u32)> {
         let tracks = self.rungs.iter().chain(&self.audio);

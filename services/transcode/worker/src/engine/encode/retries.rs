@@ -51,11 +51,7 @@ pub(crate) async fn encode_with_retries(
         if is_format_changed || is_cut_short {
             run.audio_format_changes |= is_format_changed;
             run.strategy = if is_cut_short { SeekStrategy::FromStart } else { run.strategy };
-            // The segments of the failed run are uploaded; the same ones follow.
-            for (rendition, segments) in encoded.segments() {
-                let recorded = run.recorded.entry(rendition.to_owned()).or_default();
-                *recorded = segments.max(*recorded);
-            }
+            encoded.add_to(&mut run.recorded);
             continue;
         }
         match run.strategy.safer().filter(|_| encoded.starts_late) {
