@@ -127,22 +127,37 @@ impl Engine {
         Ok(Completion { warnings, segments })
     }
 
-    /// Encodes a work unit. Where ffmpeg exits with an error, or a track cannot be decoded, the video may have what this machine
-    /// did not encode: then the machine is tested, and the work unit is encoded a second time, whose result counts.
+    /// Encodes a work unit. Where ffmpeg exits with an error, or a track cannot be decoded, the video may have what
+    /// this machine did not encode. Then the work unit is encoded a second time, whose result counts if it has as
+    /// much as the first, and the machine passes a self-test before it and after it: an encoder that fails now and
+    /// then passes one of them by chance.
     async fn encode_on_healthy_machine(
         &self,
         request: EncodeRequest<'_>,
         uploads: &UploadContext,
     ) -> Result<(Encoded, Vec<Failure>), Failure> {
-        let (encoded, warnings) = encode::encode(request.clone(), uploads).await?;
-        if !encoded.may_be_incomplete {
-            return Ok((encoded, warnings));
+        let (first, warnings) = encode::encode(request.clone(), uploads).await?;
+        if !first.may_be_incomplete {
+            return Ok((first, warnings));
         }
-        // The worker tests itself after such a failure, too, and takes no tasks until it can encode.
-        self.self_test(request.scratch).await.map_err(|error| failure::crashed(&error))?;
+        self.require_healthy(request.scratch).await?;
         let mut recorded = request.recorded.clone();
-        encoded.add_to(&mut recorded);
-        encode::encode(EncodeRequest { recorded: &recorded, ..request }, uploads).await
+        first.add_to(&mut recorded);
+        let scratch = request.scratch;
+        let (second, warnings) =
+            encode::encode(EncodeRequest { recorded: &recorded, ..request }, uploads).await?;
+        if second.may_be_incomplete {
+            self.require_healthy(scratch).await?;
+        }
+        if second.has_less_than(&first) {
+            return Err(failure::crashed(&"two runs of the encoder ended at different segments"));
+        }
+        Ok((second, warnings))
+    }
+
+    /// The worker tests itself after such a failure, too, and takes no tasks until it can encode.
+    async fn require_healthy(&self, scratch: &Path) -> Result<(), Failure> {
+        self.self_test(scratch).await.map_err(|error| failure::crashed(&error))
     }
 
     /// Joins the recorded segments of a rendition with those of the audio into a progressive MP4.

@@ -372,4 +372,17 @@ async fn transcode_chunk_of_a_broken_encoder_is_not_accepted_as_empty() {
     assert_eq!(broken, Err(FailureKind::EncoderCrashed), "its self-test fails, too");
     let once = |clip: &Clip| format!("mkdir {} 2>/dev/null && exit 1", clip.sibling("has-failed").display());
     assert_eq!(last_chunk_with(once).await, Ok(intact), "encoded a second time");
+
+    let passes_one_self_test = |clip: &Clip| {
+        let tested = clip.sibling("has-passed");
+        format!("case \"$*\" in *lavfi*) mkdir {} || exit 1;; *) exit 1;; esac", tested.display())
+    };
+    assert_eq!(last_chunk_with(passes_one_self_test).await, Err(FailureKind::EncoderCrashed));
+    let encodes_less_the_second_time = |clip: &Clip| {
+        let helper = jail_helper();
+        let run =
+            format!("mkdir {} && {} \"$@\"; exit 1", clip.sibling("has-run").display(), helper.display());
+        format!("case \"$*\" in *lavfi*);; *) {run};; esac")
+    };
+    assert_eq!(last_chunk_with(encodes_less_the_second_time).await, Err(FailureKind::EncoderCrashed));
 }

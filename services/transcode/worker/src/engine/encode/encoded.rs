@@ -32,6 +32,12 @@ impl Encoded {
         }
     }
 
+    /// Whether a rendition has fewer segments than in another run.
+    pub(crate) fn has_less_than(&self, other: &Self) -> bool {
+        let own: HashMap<_, _> = self.segments().collect();
+        other.segments().any(|(rendition, segments)| own.get(rendition).copied().unwrap_or(0) < segments)
+    }
+
     /// Number of uploaded segments, by rendition.
     pub(crate) fn segments(&self) -> impl Iterator<Item = (&str, u32)> {
         let tracks = self.rungs.iter().chain(&self.audio);
