@@ -23,6 +23,9 @@ const REFRESH_RETRY_MILLIS = 10_000;
 const SPENT_TOKEN_RETRY_MILLIS = 1000;
 /** Name of the lock that all tabs of this origin share. */
 const REFRESH_LOCK = "reelmill-refresh";
+/** Name under which all tabs, and a page that is reloaded, find the idempotency key of the next refresh. */
+const REFRESH_REQUEST_ID = "reelmill-refresh-request";
+const REQUEST_ID_BYTES = 16;
 
 export class Session {
   user: User | undefined;
@@ -91,7 +94,7 @@ export class Session {
   async #exchange(): Promise<RefreshOutcome> {
     for (let attempt = 1; ; attempt += 1) {
       try {
-        this.#setTokens(await this.#auth.refreshSession({}));
+        this.#setTokens(await this.#auth.refreshSession({ requestId: refreshRequestId() }));
         return "live";
       } catch (error) {
         // Another tab has just used the token; the response to it sets the new cookie.
@@ -110,6 +113,7 @@ export class Session {
   }
 
   #setTokens(response: CreateSessionResponse | RefreshSessionResponse): void {
+    forgetRefreshRequestId();
     this.#token = response.accessToken;
     this.user = response.user;
     this.#refreshIn(lifetimeMillis(response) * REFRESH_AT_LIFETIME_FRACTION);
@@ -122,6 +126,7 @@ export class Session {
 
   #end(): void {
     clearTimeout(this.#timer);
+    forgetRefreshRequestId();
     const wasLive = this.#token !== "";
     this.#token = "";
     this.user = undefined;
@@ -131,6 +136,20 @@ export class Session {
   #headers(): HeadersInit {
     return { authorization: `Bearer ${this.#token}` };
   }
+}
+
+/** Kept until a response arrives: a refresh whose response was lost is repeated with the same key, and returns the same token. */
+function refreshRequestId(): string {
+  const saved = globalThis.localStorage?.getItem(REFRESH_REQUEST_ID);
+  if (saved) return saved;
+  const bytes = crypto.getRandomValues(new Uint8Array(REQUEST_ID_BYTES));
+  const id = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  globalThis.localStorage?.setItem(REFRESH_REQUEST_ID, id);
+  return id;
+}
+
+function forgetRefreshRequestId(): void {
+  globalThis.localStorage?.removeItem(REFRESH_REQUEST_ID);
 }
 
 /** Lifetime of the access token, by the server's clock only: the browser's can be wrong by hours. */

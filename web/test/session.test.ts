@@ -9,9 +9,18 @@ import { rpcError } from "./rpc-error";
 // Node has `navigator` from 21 on and its locks from 24 on; the session must work without them.
 Object.defineProperty(globalThis, "navigator", { value: {}, configurable: true });
 
+const stored = new Map<string, string>();
+Object.defineProperty(globalThis, "localStorage", {
+  value: {
+    getItem: (key: string) => stored.get(key) ?? null,
+    setItem: (key: string, value: string) => void stored.set(key, value),
+    removeItem: (key: string) => void stored.delete(key),
+  },
+});
+
 /** A fake server that accepts one access token at a time; `expire` invalidates it. */
 function server() {
-  const state = { refreshes: 0, current: "", failWith: "", delivery: 0, deleted: 0 };
+  const state = { refreshes: 0, current: "", failWith: "", delivery: 0, deleted: 0, requestIds: [] as string[] };
   const tokens = () => {
     state.current = `token-${state.refreshes}-${Math.random()}`;
     return { accessToken: state.current, user: { email: "a@example.com" } };
@@ -27,8 +36,9 @@ function server() {
         state.delivery = request.refreshTokenDelivery;
         return tokens();
       },
-      refreshSession() {
+      refreshSession(request) {
         state.refreshes += 1;
+        state.requestIds.push(request.requestId);
         if (state.failWith === "UNAVAILABLE") throw rpcError(Code.Unavailable, "UNAVAILABLE");
         if (state.failWith) throw rpcError(Code.Unauthenticated, state.failWith);
         return tokens();
@@ -56,7 +66,7 @@ function server() {
       { transport: { interceptors: [session.interceptor] } },
     ),
   );
-  return { state, session, videos, expire: () => (state.current = "another") };
+  return { state, session, auth, videos, expire: () => (state.current = "another") };
 }
 
 async function signedIn() {
@@ -76,6 +86,22 @@ test("signIn requests cookie delivery, and calls carry the access token", async 
   assert.equal(session.user?.email, "a@example.com");
   assert.equal((await videos.getVideo({ name: "videos/1" })).video?.name, "videos/1");
   await signOut(session);
+});
+
+test("a refresh without a response is repeated with its request id, also by a reloaded page", async () => {
+  const { state, session, auth } = await signedIn();
+  state.failWith = "UNAVAILABLE";
+  assert.equal(await session.refresh(), "unreachable");
+  const reloaded = new Session(createClient(AuthService, auth));
+  state.failWith = "";
+  assert.equal(await reloaded.refresh(), "live");
+  assert.equal(await reloaded.refresh(), "live");
+  const [lost, repeated, next] = state.requestIds;
+  assert.match(lost!, /^[0-9a-f]{32}$/);
+  assert.equal(repeated, lost);
+  assert.notEqual(next, lost);
+  await signOut(session);
+  await signOut(reloaded);
 });
 
 test("concurrent calls with an expired token refresh once and are each retried", async () => {

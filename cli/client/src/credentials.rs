@@ -25,6 +25,9 @@ pub struct Credentials {
     pub access_token_expire_millis: i64,
     /// The refresh token, valid for one use.
     pub refresh_token: String,
+    /// Idempotency key of its exchange: saved with it, so that a command repeats a call whose response was lost, also
+    /// if that ended the earlier command.
+    pub refresh_request_id: String,
 }
 
 /// A pair of tokens as the server sent it.
@@ -48,6 +51,7 @@ impl Credentials {
             session: session.name,
             access_token: tokens.access,
             refresh_token: tokens.refresh,
+            refresh_request_id: uuid::Uuid::new_v4().simple().to_string(),
         }
     }
 
@@ -96,6 +100,7 @@ mod tests {
             access_token: "access".to_owned(),
             access_token_expire_millis: expire,
             refresh_token: String::new(),
+            refresh_request_id: String::new(),
         };
         assert!(!expiring(REFRESH_MARGIN_MILLIS).is_usable(None, 0));
         assert!(expiring(REFRESH_MARGIN_MILLIS + 1).is_usable(None, 0));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use reelmill_proto::auth::RefreshSessionResponse;
+use reelmill_proto::auth::{RefreshSessionRequest, RefreshSessionResponse};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tonic::Code;
@@ -68,7 +68,7 @@ impl SavedCredentials {
     pub async fn usable(
         &self,
         rejected: Option<&str>,
-        refresh: impl AsyncFnOnce(String) -> Result<RefreshSessionResponse, ClientError>,
+        refresh: impl AsyncFnOnce(RefreshSessionRequest) -> Result<RefreshSessionResponse, ClientError>,
     ) -> Result<Credentials, ClientError> {
         let mut cached = self.cached.lock().await;
         if let Some(credentials) = cached.as_ref().filter(|cached| cached.is_usable(rejected, now_millis())) {
@@ -87,7 +87,9 @@ impl SavedCredentials {
             *cached = Some(old.clone());
             return Ok(old);
         }
-        let new = match refresh(old.refresh_token).await {
+        let request =
+            RefreshSessionRequest { refresh_token: old.refresh_token, request_id: old.refresh_request_id };
+        let new = match refresh(request).await {
             Ok(response) => refreshed(response),
             Err(ClientError::Rejected { code: Code::Unauthenticated, reason, .. }) => {
                 content.servers.remove(&self.server);
@@ -143,6 +145,7 @@ mod tests {
             access_token: access.into(),
             access_token_expire_millis: expire,
             refresh_token: format!("refresh-of-{access}"),
+            refresh_request_id: format!("request-of-{access}"),
         }
     }
 
@@ -155,7 +158,7 @@ mod tests {
         }
     }
 
-    async fn unexpected_refresh(_: String) -> Result<RefreshSessionResponse, ClientError> {
+    async fn unexpected_refresh(_: RefreshSessionRequest) -> Result<RefreshSessionResponse, ClientError> {
         panic!("refreshed again")
     }
 
@@ -176,8 +179,9 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let saved = saved_credentials(temp.path(), "http://one");
         saved.save(credentials("old", now_millis() + 15_000)).await.unwrap();
-        let usable = saved.usable(None, async |token| {
-            assert_eq!(token, "refresh-of-old");
+        let usable = saved.usable(None, async |request| {
+            assert_eq!(request.refresh_token, "refresh-of-old");
+            assert_eq!(request.request_id, "request-of-old");
             Ok(response("new"))
         });
         assert_eq!(usable.await.unwrap().access_token, "new");
@@ -191,7 +195,9 @@ mod tests {
         saved.save(credentials("new", i64::MAX)).await.unwrap();
         let usable = saved.usable(Some("new"), async |_| Ok(response("newer"))).await.unwrap();
         assert_eq!(usable.access_token, "newer");
-        assert_eq!(saved.load().unwrap().unwrap().refresh_token, "refresh-of-newer");
+        let saved = saved.load().unwrap().unwrap();
+        assert_eq!(saved.refresh_token, "refresh-of-newer");
+        assert!(!saved.refresh_request_id.is_empty() && saved.refresh_request_id != "request-of-new");
     }
 
     #[tokio::test]

@@ -26,6 +26,7 @@ use crate::{
 };
 
 const MAX_USER_AGENT_CHARS: usize = 200;
+const MAX_REQUEST_ID_CHARS: usize = 64;
 
 /// Serves AuthService.
 #[derive(Clone)]
@@ -127,10 +128,11 @@ impl AuthService for AuthRpc {
     ) -> Result<Response<RefreshSessionResponse>, Status> {
         let origin = Origin::of(&request);
         let from_cookie = refresh_cookie::read(request.metadata());
-        let in_body = request.into_inner().refresh_token;
+        let RefreshSessionRequest { refresh_token: in_body, request_id } = request.into_inner();
+        check_request_id(&request_id)?;
         let in_cookie = in_body.is_empty();
         let refresh_token = if in_cookie { from_cookie.unwrap_or_default() } else { in_body };
-        let issued = self.sessions.refresh(refresh_token).await?;
+        let issued = self.sessions.refresh(refresh_token, request_id).await?;
         let user = self.user_of(&issued.session).await?;
         let mut response = Response::new(RefreshSessionResponse::default());
         let refresh_token =
@@ -202,6 +204,14 @@ impl AuthService for AuthRpc {
         };
         Ok(Response::new(ListSigningKeysResponse { signing_keys: vec![key] }))
     }
+}
+
+fn check_request_id(request_id: &str) -> Result<(), AuthError> {
+    if request_id.chars().count() > MAX_REQUEST_ID_CHARS || request_id.chars().any(char::is_control) {
+        let message = "must be at most 64 printable characters";
+        return Err(AuthError::Field { field: "request_id", message });
+    }
+    Ok(())
 }
 
 /// The client's User-Agent, without the suffix that the mesh's transport appends.

@@ -1,7 +1,7 @@
 //! Refresh tokens: `{jti}.{secret}`. The database stores the jti and a hash of the secret, so that reading it does not
 //! allow refreshing.
 
-use aws_lc_rs::{constant_time, digest};
+use aws_lc_rs::{constant_time, digest, hmac};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
 };
 
 const SECRET_BYTES: usize = 32;
+const JTI_BYTES: usize = 16;
 
 /// A newly issued refresh token.
 pub(crate) struct RefreshToken {
@@ -32,6 +33,18 @@ impl RefreshToken {
         aws_lc_rs::rand::fill(&mut secret)
             .map_err(|_| AuthError::internal("the system has no random bytes"))?;
         Ok(Self { jti: new_id(), secret: URL_SAFE_NO_PAD.encode(secret) })
+    }
+
+    /// The successor of a presented token: the same for the same `request_id`, and computable only with both, so that a
+    /// repeated exchange returns the token whose response was lost, and the database need not store it.
+    pub fn successor(presented: &PresentedToken<'_>, request_id: &str) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, presented.secret.as_bytes());
+        let derive =
+            |what: &str| hmac::sign(&key, format!("{what} of the successor: {request_id}").as_bytes());
+        Self {
+            jti: hex::encode(&derive("jti").as_ref()[..JTI_BYTES]),
+            secret: URL_SAFE_NO_PAD.encode(derive("secret")),
+        }
     }
 
     /// The token as sent to the client.
@@ -76,6 +89,24 @@ mod tests {
         assert!(presented.matches(&token.secret_hash()));
         assert!(!presented.matches(&other.secret_hash()) && !presented.matches(""));
         assert!(!token.secret_hash().contains(&exposed[33..]));
+    }
+
+    #[test]
+    fn successor_depends_on_the_token_and_the_request() {
+        let (token, other) =
+            (RefreshToken::generate().unwrap().expose(), RefreshToken::generate().unwrap().expose());
+        let successor = |token: &str, request_id: &str| {
+            RefreshToken::successor(&PresentedToken::parse(token).unwrap(), request_id).expose()
+        };
+        let derived = successor(&token, "1");
+        assert_eq!(derived, successor(&token, "1"));
+        assert!(PresentedToken::parse(&derived).is_some());
+        let parts =
+            |token: &str| token.split_once('.').map(|(jti, secret)| (jti.to_owned(), secret.to_owned()));
+        for different in [successor(&token, "2"), successor(&other, "1"), token.clone()] {
+            let (one, two) = (parts(&derived).unwrap(), parts(&different).unwrap());
+            assert!(one.0 != two.0 && one.1 != two.1);
+        }
     }
 
     #[test]

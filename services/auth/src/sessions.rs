@@ -72,21 +72,29 @@ impl Sessions {
         self.issue(session, &token, now)
     }
 
-    /// Exchanges a refresh token for a new pair of tokens.
-    pub async fn refresh(&self, refresh_token: String) -> Result<IssuedTokens, AuthError> {
+    /// Exchanges a refresh token for a new pair of tokens. A repeated call with the same `request_id` returns the same
+    /// refresh token; empty: the call cannot be repeated.
+    pub async fn refresh(
+        &self,
+        refresh_token: String,
+        request_id: String,
+    ) -> Result<IssuedTokens, AuthError> {
         let this = self.clone();
-        run_to_completion(async move { this.exchange(&refresh_token).await }).await
+        run_to_completion(async move { this.exchange(&refresh_token, &request_id).await }).await
     }
 
-    async fn exchange(&self, refresh_token: &str) -> Result<IssuedTokens, AuthError> {
+    async fn exchange(&self, refresh_token: &str, request_id: &str) -> Result<IssuedTokens, AuthError> {
         let presented = PresentedToken::parse(refresh_token).ok_or(AuthError::RefreshTokenInvalid)?;
         let now = self.clock.now_millis();
-        let next = RefreshToken::generate()?;
+        let next = match request_id {
+            "" => RefreshToken::generate()?,
+            _ => RefreshToken::successor(&presented, request_id),
+        };
         let expire_time = now.saturating_add(duration_millis(self.lifetimes.refresh_token));
         let rotated = self.db.rotate_refresh_token(&presented, &next, now, expire_time).await?;
         let (decision, session) = rotated.ok_or(AuthError::RefreshTokenInvalid)?;
         match decision {
-            RotationDecision::Rotate => {
+            RotationDecision::Rotate | RotationDecision::Repeat => {
                 self.cache.restore(&session).await;
                 self.issue(session, &next, now)
             }

@@ -104,7 +104,7 @@ impl Server {
 
     /// Credentials with a usable access token other than the `rejected` one, refreshed if needed.
     pub async fn usable_credentials(&self, rejected: Option<&str>) -> Result<Credentials, ClientError> {
-        let usable = self.credentials.usable(rejected, async |token| self.refresh(token).await).await;
+        let usable = self.credentials.usable(rejected, async |request| self.refresh(request).await).await;
         if usable.as_ref().is_err_and(ClientError::is_not_signed_in) {
             // Signing in would not help if the server is unreachable, so that is reported first.
             self.check_reachable().await?;
@@ -163,10 +163,7 @@ impl Server {
         Err(ClientError::Unreachable { server: self.address.clone(), cause })
     }
 
-    async fn refresh(&self, refresh_token: String) -> Result<RefreshSessionResponse, ClientError> {
-        let request = RefreshSessionRequest { refresh_token };
-        // Repeated even if the first attempt may have taken effect: without its response the session is
-        // lost in any case, since the saved refresh token would already be used.
+    async fn refresh(&self, request: RefreshSessionRequest) -> Result<RefreshSessionResponse, ClientError> {
         self.call_with_retries(CallAttempts::new(true), async |channel| {
             AuthServiceClient::new(channel).refresh_session(request.clone()).await
         })

@@ -1,6 +1,6 @@
 //! Access tokens that expire or are rejected.
 
-use crate::support::{ClientFixture, wait_for_output};
+use crate::support::{ClientFixture, wait_for_output, wait_until};
 
 #[tokio::test]
 async fn refresh_several_processes_refresh_an_expiring_token_once() {
@@ -30,4 +30,30 @@ async fn refresh_ended_session_is_reported_and_its_credentials_are_removed() {
     client.server.state().refresh_token = None;
     client.run("videos").await.assert_exit_code(4).assert_only_error("REFRESH_TOKEN_REPLAYED");
     client.run("videos").await.assert_exit_code(4).assert_only_error("NOT_SIGNED_IN");
+}
+
+#[tokio::test]
+async fn refresh_whose_response_was_lost_is_repeated_by_the_same_command() {
+    let client = ClientFixture::signed_in().await;
+    client.server.state().access_tokens.clear();
+    client.server.state().lost_refreshes = 1;
+    client.run("videos").await.assert_exit_code(0);
+    let state = client.server.state();
+    assert_eq!((state.refreshes, state.replays), (2, 0));
+}
+
+#[tokio::test]
+async fn refresh_whose_response_was_lost_with_the_command_is_repeated_by_the_next_one() {
+    let client = ClientFixture::signed_in().await;
+    client.server.state().access_tokens.clear();
+    client.server.state().lost_refreshes = u32::MAX;
+    let mut killed = client.start("videos");
+    wait_until("a refresh", || client.server.state().refreshes > 0).await;
+    killed.start_kill().unwrap();
+    killed.wait().await.unwrap();
+    client.server.state().lost_refreshes = 0;
+    client.run("videos").await.assert_exit_code(0);
+    client.server.state().access_tokens.clear();
+    client.run("videos").await.assert_exit_code(0);
+    assert_eq!(client.server.state().replays, 0);
 }

@@ -30,7 +30,7 @@ impl refresh_tokens::Model {
 
 impl Db {
     /// Decides about a presented token and applies the decision: exchanges it for `next`, or ends its session. Returns
-    /// the decision and the session afterwards. `None` if the token is unknown or its secret is wrong.
+    /// the decision and the session afterwards. `next` may have been issued already. `None` if the token is unknown or its secret is wrong.
     pub async fn rotate_refresh_token(
         &self,
         presented: &PresentedToken<'_>,
@@ -65,6 +65,7 @@ async fn rotate(
         session_end_time: session.end_time,
         session_expire_time: session.expire_time,
         use_time: token.use_time,
+        is_repeated: is_unused(transaction, next, &session.id).await?,
     };
     let mut decision = decide(state, now);
     match decision {
@@ -77,7 +78,10 @@ async fn rotate(
         }
         RotationDecision::Rotate => decision = RotationDecision::RejectSpent,
         RotationDecision::EndSession => session.end_time = Some(now),
-        RotationDecision::RejectSpent | RotationDecision::RejectEnded | RotationDecision::RejectExpired => {}
+        RotationDecision::Repeat
+        | RotationDecision::RejectSpent
+        | RotationDecision::RejectEnded
+        | RotationDecision::RejectExpired => {}
     }
     if matches!(decision, RotationDecision::Rotate | RotationDecision::EndSession) {
         let changed = sessions::ActiveModel {
@@ -90,6 +94,16 @@ async fn rotate(
         changed.update(transaction).await?;
     }
     Ok(Some((decision, session)))
+}
+
+/// Whether an earlier call has issued the token, and it was not used since.
+async fn is_unused(
+    transaction: &DatabaseTransaction,
+    token: &RefreshToken,
+    session: &str,
+) -> Result<bool, AuthError> {
+    let issued = refresh_tokens::Entity::find_by_id(&token.jti).one(transaction).await?;
+    Ok(issued.is_some_and(|issued| issued.session_id == session && issued.use_time.is_none()))
 }
 
 /// Marks a token as used. Returns `false` if it was used before.

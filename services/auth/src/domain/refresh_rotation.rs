@@ -12,6 +12,8 @@ pub(crate) struct TokenState {
     pub session_expire_time: i64,
     /// When the token was exchanged for its successor.
     pub use_time: Option<i64>,
+    /// Whether the call repeats the one that exchanged it, and the successor is unused.
+    pub is_repeated: bool,
 }
 
 /// What to do with a presented refresh token.
@@ -19,6 +21,8 @@ pub(crate) struct TokenState {
 pub(crate) enum RotationDecision {
     /// Exchange it for its successor.
     Rotate,
+    /// Return its successor again: the response that contained it may have been lost.
+    Repeat,
     /// Reject it: it was used within the grace period.
     RejectSpent,
     /// Reject it and end the session: one of two holders has stolen it.
@@ -37,6 +41,7 @@ pub(crate) fn decide(state: TokenState, now: i64) -> RotationDecision {
             RotationDecision::RejectExpired
         }
         TokenState { use_time: None, .. } => RotationDecision::Rotate,
+        TokenState { is_repeated: true, .. } => RotationDecision::Repeat,
         // The use may be in the near future: clocks of replicas differ.
         TokenState { use_time: Some(used), .. } if now.saturating_sub(used) <= REUSE_GRACE_MILLIS => {
             RotationDecision::RejectSpent
@@ -53,17 +58,26 @@ mod tests {
 
     #[test]
     fn decide_about_used_token_depends_on_grace_period() {
-        let state =
-            TokenState { session_end_time: None, session_expire_time: 1_000_000, use_time: Some(5_000) };
+        let state = TokenState {
+            session_end_time: None,
+            session_expire_time: 1_000_000,
+            use_time: Some(5_000),
+            is_repeated: false,
+        };
         assert_eq!(decide(state, 4_000), RotationDecision::RejectSpent);
         assert_eq!(decide(state, 15_000), RotationDecision::RejectSpent);
         assert_eq!(decide(state, 15_001), RotationDecision::EndSession);
         assert_eq!(decide(state, 1_000_000), RotationDecision::RejectExpired);
+        let repeated = TokenState { is_repeated: true, ..state };
+        assert_eq!(decide(repeated, 999_999), RotationDecision::Repeat);
+        assert_eq!(decide(repeated, 1_000_000), RotationDecision::RejectExpired);
+        let ended = TokenState { session_end_time: Some(6_000), ..repeated };
+        assert_eq!(decide(ended, 7_000), RotationDecision::RejectEnded);
     }
 
     /// A session with all its refresh tokens, as stored.
     struct StoredSession {
-        /// Use time of each token.
+        /// Use time of each token. Each is the successor of the one before.
         tokens: Vec<Option<i64>>,
         end_time: Option<i64>,
         expire_time: i64,
@@ -72,11 +86,12 @@ mod tests {
     const TTL: i64 = 60_000;
 
     impl StoredSession {
-        fn present(&mut self, token: usize, now: i64) -> RotationDecision {
+        fn present(&mut self, token: usize, is_same_request: bool, now: i64) -> RotationDecision {
             let state = TokenState {
                 session_end_time: self.end_time,
                 session_expire_time: self.expire_time,
                 use_time: self.tokens[token],
+                is_repeated: is_same_request && self.tokens.get(token + 1) == Some(&None),
             };
             let decision = decide(state, now);
             match decision {
@@ -86,7 +101,8 @@ mod tests {
                     self.expire_time = now + TTL;
                 }
                 RotationDecision::EndSession => self.end_time = Some(now),
-                RotationDecision::RejectSpent
+                RotationDecision::Repeat
+                | RotationDecision::RejectSpent
                 | RotationDecision::RejectEnded
                 | RotationDecision::RejectExpired => {}
             }
@@ -101,13 +117,13 @@ mod tests {
     proptest! {
         #[test]
         fn decide_keeps_one_unused_token_and_ended_sessions_ended(
-            steps in prop::collection::vec((any::<prop::sample::Index>(), 0..20_000_i64), 1..60)
+            steps in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>(), 0..20_000_i64), 1..60)
         ) {
             let mut session = StoredSession { tokens: vec![None], end_time: None, expire_time: TTL };
             let (mut now, mut has_ended) = (0, false);
-            for (which, wait) in steps {
+            for (which, is_same_request, wait) in steps {
                 now += wait;
-                let decision = session.present(which.index(session.tokens.len()), now);
+                let decision = session.present(which.index(session.tokens.len()), is_same_request, now);
                 prop_assert_eq!(session.unused(), 1);
                 let rejects_session =
                     matches!(decision, RotationDecision::RejectEnded | RotationDecision::RejectExpired);
@@ -121,11 +137,14 @@ mod tests {
             session_end_time in prop::option::of(0..100_000_i64),
             session_expire_time in 0..100_000_i64,
             use_time in prop::option::of(0..100_000_i64),
+            is_repeated: bool,
             now in 0..100_000_i64,
         ) {
-            let state = TokenState { session_end_time, session_expire_time, use_time };
-            let rotates = session_end_time.is_none() && now < session_expire_time && use_time.is_none();
-            prop_assert_eq!(decide(state, now) == RotationDecision::Rotate, rotates);
+            let state = TokenState { session_end_time, session_expire_time, use_time, is_repeated };
+            let is_alive = session_end_time.is_none() && now < session_expire_time;
+            prop_assert_eq!(decide(state, now) == RotationDecision::Rotate, is_alive && use_time.is_none());
+            let repeats = is_alive && use_time.is_some() && is_repeated;
+            prop_assert_eq!(decide(state, now) == RotationDecision::Repeat, repeats);
         }
     }
 }

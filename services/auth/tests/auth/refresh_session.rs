@@ -22,7 +22,16 @@ use crate::support::{
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 async fn refresh(server: &AuthServer, token: &str) -> Result<RefreshSessionResponse, Status> {
-    let request = RefreshSessionRequest { refresh_token: token.to_owned() };
+    refresh_with_id(server, token, "").await
+}
+
+async fn refresh_with_id(
+    server: &AuthServer,
+    token: &str,
+    request_id: &str,
+) -> Result<RefreshSessionResponse, Status> {
+    let request =
+        RefreshSessionRequest { refresh_token: token.to_owned(), request_id: request_id.to_owned() };
     server.anonymous().refresh_session(request).await.map(tonic::Response::into_inner)
 }
 
@@ -95,13 +104,75 @@ async fn refresh_session_with_used_token_in_grace_period_is_rejected_only(#[case
 #[case::sqlite(Backend::Sqlite)]
 #[case::postgres(Backend::Postgres)]
 #[tokio::test(flavor = "multi_thread")]
+async fn refresh_session_repeated_with_its_request_id_returns_the_same_token(#[case] backend: Backend) {
+    let server = AuthServer::start(backend).await;
+    let ada = server.sign_up_and_in("ada@example.org").await;
+    let lost = refresh_with_id(&server, &ada.refresh_token, "first").await.unwrap();
+    // The client has been offline for longer than the grace period.
+    server.clock.advance(DAY);
+    let repeated = refresh_with_id(&server, &ada.refresh_token, "first").await.unwrap();
+    assert_eq!(repeated.refresh_token, lost.refresh_token);
+    assert_eq!(repeated.user, ada.user);
+    assert!(repeated.access_token != lost.access_token);
+    let (before, after) = (lost.session.unwrap(), repeated.session.unwrap());
+    assert_eq!((before.name, before.expire_time), (after.name, after.expire_time), "not a refresh more");
+
+    let next = refresh_with_id(&server, &repeated.refresh_token, "second").await.unwrap();
+    assert_ne!(next.refresh_token, repeated.refresh_token);
+    // Its successor was used: the client has received it, so that this is somebody else.
+    server.clock.advance(DAY);
+    let replayed = refresh_with_id(&server, &ada.refresh_token, "first").await;
+    assert_error(replayed, Code::Unauthenticated, "REFRESH_TOKEN_REPLAYED");
+    let ended = refresh_with_id(&server, &repeated.refresh_token, "second").await;
+    assert_error(ended, Code::Unauthenticated, "SESSION_ENDED");
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread")]
+async fn refresh_session_of_a_used_token_with_another_request_id_is_a_replay(#[case] backend: Backend) {
+    let server = AuthServer::start(backend).await;
+    for other_id in ["another", ""] {
+        let email = format!("ada{other_id}@example.org");
+        let ada = server.sign_up_and_in(&email).await;
+        refresh_with_id(&server, &ada.refresh_token, "first").await.unwrap();
+        let spent = refresh_with_id(&server, &ada.refresh_token, other_id).await;
+        assert_error(spent, Code::Unauthenticated, "REFRESH_TOKEN_SPENT");
+        server.clock.advance(Duration::from_millis(10_001));
+        let replayed = refresh_with_id(&server, &ada.refresh_token, other_id).await;
+        assert_error(replayed, Code::Unauthenticated, "REFRESH_TOKEN_REPLAYED");
+    }
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread")]
+async fn refresh_session_repeated_concurrently_returns_one_token(#[case] backend: Backend) {
+    let server = AuthServer::start(backend).await;
+    let ada = server.sign_up_and_in("ada@example.org").await;
+    let calls = (0..10).map(|_| refresh_with_id(&server, &ada.refresh_token, "same"));
+    let tokens: Vec<_> =
+        join_all(calls).await.into_iter().map(|response| response.unwrap().refresh_token).collect();
+    assert!(tokens.iter().all(|token| *token == tokens[0]));
+    refresh(&server, &tokens[0]).await.unwrap();
+    let too_long = refresh_with_id(&server, &tokens[0], &"x".repeat(65)).await;
+    assert_error(too_long, Code::InvalidArgument, "FIELD_INVALID");
+}
+
+#[rstest]
+#[case::sqlite(Backend::Sqlite)]
+#[case::postgres(Backend::Postgres)]
+#[tokio::test(flavor = "multi_thread")]
 async fn refresh_session_concurrently_rotates_once(#[case] backend: Backend) {
     let server = AuthServer::start(backend).await;
     let ada = server.sign_up_and_in("ada@example.org").await;
     let other = server.start_replica(|_| ()).await;
     let calls = (0..10).map(|n| {
         let mut client = if n % 2 == 0 { server.anonymous() } else { other.anonymous() };
-        let request = RefreshSessionRequest { refresh_token: ada.refresh_token.clone() };
+        let request =
+            RefreshSessionRequest { refresh_token: ada.refresh_token.clone(), ..Default::default() };
         async move { client.refresh_session(request).await }
     });
     let (mut rotated, spent): (Vec<_>, Vec<_>) = join_all(calls).await.into_iter().partition(Result::is_ok);
@@ -218,7 +289,7 @@ async fn refresh_session_with_cookie_delivery_rotates_the_cookie(#[case] backend
         assert_error(none, Code::Unauthenticated, "REFRESH_TOKEN_INVALID");
         // A token in the request is answered in the response, whatever the cookies.
         let in_body = second.strip_prefix("reelmill_refresh=").unwrap().to_owned();
-        let request = RefreshSessionRequest { refresh_token: in_body };
+        let request = RefreshSessionRequest { refresh_token: in_body, ..Default::default() };
         let response = browser(&first).refresh_session(request).await.unwrap();
         assert!(set_cookies(response.metadata()).is_empty());
         assert!(!response.into_inner().refresh_token.is_empty());

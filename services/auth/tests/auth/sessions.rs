@@ -79,7 +79,7 @@ async fn delete_session_ends_one_session_and_clears_own_cookie(#[case] backend: 
     assert_eq!(set_cookies(response.metadata()), [CLEARED]);
 
     assert_eq!(listed(&server, &third).await, [(name(&third), true)]);
-    let request = RefreshSessionRequest { refresh_token: here.refresh_token };
+    let request = RefreshSessionRequest { refresh_token: here.refresh_token, ..Default::default() };
     assert_error(server.anonymous().refresh_session(request).await, Code::Unauthenticated, "SESSION_ENDED");
 }
 
@@ -123,7 +123,8 @@ async fn delete_all_sessions_ends_all_sessions_of_the_user(#[case] backend: Back
     assert_eq!(end_all().await, (vec![CLEARED.to_owned()], 2));
     for ended in [&here, &there, &gone] {
         assert_eq!(state(&server, ended).await, Some(SessionState::Ended));
-        let request = RefreshSessionRequest { refresh_token: ended.refresh_token.clone() };
+        let request =
+            RefreshSessionRequest { refresh_token: ended.refresh_token.clone(), ..Default::default() };
         assert_error(
             server.anonymous().refresh_session(request).await,
             Code::Unauthenticated,

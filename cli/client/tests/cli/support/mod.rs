@@ -7,6 +7,6 @@ mod output;
 
 pub use self::{
     fixture::ClientFixture,
-    helpers::{bytes, read_json, unused_url},
+    helpers::{bytes, read_json, unused_url, wait_until},
     output::{CommandOutput, wait_for_output},
 };

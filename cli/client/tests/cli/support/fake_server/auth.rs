@@ -1,7 +1,7 @@
 //! The auth service.
 
 use reelmill_proto::auth::{auth_service_server::AuthService, *};
-use tonic::{Code, Request, async_trait};
+use tonic::{Code, Request, Status, async_trait};
 
 use super::state::{FakeServer, RpcResult, error, not_implemented, ok};
 
@@ -48,17 +48,34 @@ impl AuthService for FakeServer {
         &self,
         request: Request<RefreshSessionRequest>,
     ) -> RpcResult<RefreshSessionResponse> {
-        let token = request.into_inner().refresh_token;
-        {
+        let request = request.into_inner();
+        let is_repeated = {
             let mut state = self.state();
             state.refreshes += 1;
-            if state.refresh_token.as_ref() != Some(&token) {
+            let is_repeated = !request.request_id.is_empty()
+                && state.last_refresh.as_ref().is_some_and(|(last, next)| {
+                    *last == request && state.refresh_token.as_ref() == Some(next)
+                });
+            if !is_repeated && state.refresh_token.as_ref() != Some(&request.refresh_token) {
                 state.replays += 1;
                 state.refresh_token = None;
                 return Err(error(Code::Unauthenticated, "REFRESH_TOKEN_REPLAYED"));
             }
+            is_repeated
+        };
+        let (access_token, expire, mut refresh_token) = self.issue_tokens(900);
+        {
+            let mut state = self.state();
+            match (&state.last_refresh, is_repeated) {
+                (Some((_, next)), true) => refresh_token = next.clone(),
+                _ => state.last_refresh = Some((request, refresh_token.clone())),
+            }
+            state.refresh_token = Some(refresh_token.clone());
+            if state.lost_refreshes > 0 {
+                state.lost_refreshes -= 1;
+                return Err(Status::unavailable("the connection was lost"));
+            }
         }
-        let (access_token, expire, refresh_token) = self.issue_tokens(900);
         let access_token_expire_time = Some(expire);
         ok(RefreshSessionResponse {
             session: session(),

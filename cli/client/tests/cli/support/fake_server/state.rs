@@ -9,6 +9,7 @@ use std::{
 };
 
 use reelmill_proto::{
+    auth::RefreshSessionRequest,
     transcode::{ListJobsRequest, Rendition, RetryJobRequest, TranscodeOptions},
     upload::{UploadSession, Video},
 };
@@ -68,6 +69,10 @@ pub struct State {
     pub refreshes: u32,
     /// Number of RefreshSession calls with a token that was used before.
     pub replays: u32,
+    /// The last exchange: the used token, its request id, and its successor.
+    pub last_refresh: Option<(RefreshSessionRequest, String)>,
+    /// Number of RefreshSession calls whose response is lost.
+    pub lost_refreshes: u32,
     /// Number of issued pairs of tokens.
     pub issued_tokens: u32,
     /// Lifetime of the access token of a sign-in.
