@@ -4,7 +4,7 @@
 use bytes::{Bytes, BytesMut};
 
 pub use crate::boxes::Shift;
-use crate::boxes::{FragmentFacts, codec, fragment_facts, header, shifted, timescale};
+use crate::boxes::{FragmentFacts, codec, delayed, fragment_facts, header, shifted, timescale};
 
 /// The largest accepted box: many times the four seconds that an encoder writes into one.
 const MAX_BOX_BYTES: u64 = 128 * 1024 * 1024;
@@ -49,6 +49,36 @@ pub struct Fragment {
     /// Bytes from its start to the end of its first frame, if that is a keyframe; 0 if it is not one, or if sizes are
     /// not given.
     pub keyframe_bytes: u64,
+}
+
+impl Fragment {
+    /// The same frames, `ticks` later and numbered as `numbers` fragments later.
+    ///
+    /// # Errors
+    /// When the boxes cannot be read.
+    pub fn delayed(&self, numbers: u32, ticks: u64) -> Result<Self, FragmentError> {
+        let mut bytes = BytesMut::with_capacity(self.bytes.len());
+        let mut rest = &self.bytes[..];
+        while !rest.is_empty() {
+            let (head, size) = header(rest).ok_or(FragmentError::BadBox)?;
+            let size = usize::try_from(size).map_err(|_| FragmentError::BadBox)?;
+            let whole = rest.get(..size).ok_or(FragmentError::BadBox)?;
+            bytes.extend_from_slice(&whole[..head]);
+            if whole[4..8] == *b"moof" {
+                let moved = delayed(&whole[head..], ticks, numbers).ok_or(FragmentError::BadFragment)?;
+                bytes.extend_from_slice(&moved);
+            } else {
+                bytes.extend_from_slice(&whole[head..]);
+            }
+            rest = &rest[size..];
+        }
+        Ok(Self {
+            bytes: bytes.freeze(),
+            start: self.start + self.seconds * (ticks as f64 / self.ticks.max(1) as f64),
+            start_ticks: self.start_ticks.saturating_add(ticks),
+            ..self.clone()
+        })
+    }
 }
 
 /// Why a stream is not a readable fragmented MP4.

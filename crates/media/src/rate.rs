@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::probe::number;
+
 /// Frames per second as an exact fraction of two positive numbers. Written as `30000/1001`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -30,6 +32,10 @@ const STANDARD_RATES: [Rate; 14] = [
     Rate { num: 60, den: 1 },
 ];
 
+/// How long a busy part of a video must be to count, seconds.
+const BUSY_SECONDS: f64 = 1.0;
+/// ffprobe prints times to the microsecond.
+const TIME_RESOLUTION_SECONDS: f64 = 0.000_001;
 /// The highest output rate.
 const MAX_RATE: Rate = Rate { num: 60, den: 1 };
 
@@ -128,8 +134,13 @@ impl fmt::Display for Rate {
 /// every timestamp) and its mean rate.
 ///
 /// The nominal rate is exact if the two agree, or if it is a camera's and at least half of its frames exist. Otherwise it
-/// may be a timescale, such as 90000/1: the result is then the next standard rate that drops no frame on average.
-pub fn output_rate(nominal: Option<Rate>, mean: Option<Rate>) -> Rate {
+/// may be a timescale, such as 90000/1, or that of a screen that was still most of the time: the result is then the next
+/// standard rate that drops no frame on average, nor in the `busiest` second, if that is known.
+pub fn output_rate(nominal: Option<Rate>, mean: Option<Rate>, busiest: Option<Rate>) -> Rate {
+    let mean = match (mean, busiest) {
+        (Some(mean), Some(busiest)) if busiest.fps() > mean.fps() => Some(busiest),
+        _ => mean,
+    };
     let chosen = match (nominal, mean) {
         (Some(nominal), Some(mean)) if nominal.agrees_with(mean) => nominal.snapped(),
         // A camera that skipped frames, or a container that counts fields: no recorded frame is dropped.
@@ -151,14 +162,56 @@ pub fn output_rate(nominal: Option<Rate>, mean: Option<Rate>) -> Rate {
     }
 }
 
+/// The rate in the busiest second of samples of a video: lists of packets as
+/// `ffprobe -show_entries packet=pts_time,dts_time,flags -of csv=p=0` prints them.
+pub fn busiest_rate(packets: &str) -> Option<Rate> {
+    let time = |line: &str| {
+        let mut fields = line.split(',');
+        number(fields.next()?).or(number(fields.next()?))
+    };
+    let mut times: Vec<f64> = packets.lines().filter_map(time).collect();
+    times.sort_by(f64::total_cmp);
+    times.dedup();
+    let (mut first, mut most) = (0, 0);
+    for (last, &end) in times.iter().enumerate() {
+        while end - times[first] >= BUSY_SECONDS - TIME_RESOLUTION_SECONDS {
+            first += 1;
+        }
+        most = most.max(last + 1 - first);
+    }
+    Rate::new(u32::try_from(most).ok()?, BUSY_SECONDS as u32)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Rate, output_rate};
+    use super::{Rate, busiest_rate, output_rate};
 
     fn rate(nominal: &str, mean: &str) -> String {
-        output_rate(Rate::parse(nominal), Rate::parse(mean)).to_string()
+        output_rate(Rate::parse(nominal), Rate::parse(mean), None).to_string()
+    }
+
+    #[test]
+    fn output_rate_is_that_of_the_busiest_second() {
+        let rate = |nominal, mean, busiest| {
+            output_rate(Rate::parse(nominal), Rate::parse(mean), Rate::parse(busiest)).to_string()
+        };
+        assert_eq!(rate("30/1", "33/4", "30/1"), "30/1", "a screen that is still most of the time");
+        assert_eq!(rate("60/1", "5/1", "14/1"), "15/1");
+        assert_eq!(rate("90000/1", "9/1", "29/1"), "30000/1001");
+        assert_eq!(rate("90000/1", "20/1", "18/1"), "20/1", "the samples have missed the busiest second");
+        assert_eq!(rate("30/1", "28/1", "30/1"), "30/1");
+    }
+
+    #[test]
+    fn busiest_rate_counts_frames_within_a_second() {
+        let still = (0..20).map(|n| format!("{n}.000,0,K__\n"));
+        let busy = (0..45).map(|n| format!("{:.3},0,___\n", 30.0 + f64::from(n) / 30.0));
+        let list: String = still.chain(busy).chain(["N/A,N/A,___\njunk\n".to_owned()]).collect();
+        assert_eq!(busiest_rate(&list), Rate::parse("30"));
+        assert_eq!(busiest_rate("1.0,0,K\n1.0,0,K\n"), Rate::parse("1"));
+        assert_eq!(busiest_rate(""), None);
     }
 
     #[test]
@@ -197,8 +250,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn output_rate_is_between_one_and_sixty(a in any::<(u32, u32)>(), b in any::<(u32, u32)>()) {
-            let chosen = output_rate(Rate::new(a.0, a.1), Rate::new(b.0, b.1));
+        fn output_rate_is_between_one_and_sixty(
+            a in any::<(u32, u32)>(), b in any::<(u32, u32)>(), c in any::<(u32, u32)>()
+        ) {
+            let chosen = output_rate(Rate::new(a.0, a.1), Rate::new(b.0, b.1), Rate::new(c.0, c.1));
             prop_assert!((1.0..=60.0).contains(&chosen.fps()));
         }
     }

@@ -59,6 +59,16 @@ pub fn last_frame_end(packets: &str, stated: f64, frame: f64) -> Option<f64> {
         .then_some(stated.max(last + duration))
 }
 
+/// The end of a picture that ends before other tracks do, from a list of its last packets in the same format: its last frame
+/// is shown for `frame` seconds at least.
+pub fn picture_end(packets: &str, frame: f64) -> Option<f64> {
+    let pts = |line: &str| {
+        let mut fields = line.split(',');
+        number(fields.next()?).or(number(fields.next()?))
+    };
+    packets.lines().filter_map(pts).reduce(f64::max).map(|last| last + frame)
+}
+
 /// Where to seek, seconds after the file's start, so that decoding starts with `key` and not with the keyframe before
 /// it, as exactly as the container's demuxer allows. None to start at the beginning.
 pub fn seek_to(source: &Source, key: &Keyframe) -> Option<f64> {

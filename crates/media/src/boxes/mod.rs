@@ -10,4 +10,4 @@ pub(crate) use codecs::codec;
 pub(crate) use fragment::{FragmentFacts, fragment_facts};
 pub(crate) use reader::{header, timescale};
 pub use shift::Shift;
-pub(crate) use shift::shifted;
+pub(crate) use shift::{delayed, shifted};

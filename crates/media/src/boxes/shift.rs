@@ -46,7 +46,9 @@ pub(crate) fn shifted(moof: &[u8], by: Shift) -> Option<Vec<u8>> {
         let mut track = Vec::with_capacity(child.body.len() + growth as usize);
         for part in children(child.body) {
             match &part.kind {
-                b"tfdt" => put(&mut track, b"tfdt", &shifted_time(part.body, by.decoding)?)?,
+                b"tfdt" => {
+                    put(&mut track, b"tfdt", &shifted_time(part.body, u64::from(by.decoding))?)?;
+                }
                 b"trun" if by.composition > 0 => {
                     put(&mut track, b"trun", &shifted_run(part.body, growth, by.composition)?)?;
                 }
@@ -56,6 +58,31 @@ pub(crate) fn shifted(moof: &[u8], by: Shift) -> Option<Vec<u8>> {
         put(&mut rebuilt, b"traf", &track)?;
     }
     (rebuilt.len() == moof.len() + growth as usize).then_some(rebuilt)
+}
+
+/// The contents of a `moof` that is decoded `ticks` later, and has a sequence number higher by `numbers`. None if they cannot
+/// be read.
+pub(crate) fn delayed(moof: &[u8], ticks: u64, numbers: u32) -> Option<Vec<u8>> {
+    let mut rebuilt = Vec::with_capacity(moof.len());
+    for child in children(moof) {
+        match &child.kind {
+            b"mfhd" => {
+                let number = be32(child.body, 4)?.wrapping_add(numbers).to_be_bytes();
+                put(&mut rebuilt, b"mfhd", &[child.body.get(..4)?, &number].concat())?;
+            }
+            b"traf" => {
+                let mut track = Vec::with_capacity(child.body.len());
+                for part in children(child.body) {
+                    let time = (part.kind == *b"tfdt").then(|| shifted_time(part.body, ticks));
+                    let body = time.map_or_else(|| Some(part.body.to_vec()), |time| time)?;
+                    put(&mut track, &part.kind, &body)?;
+                }
+                put(&mut rebuilt, b"traf", &track)?;
+            }
+            kind => put(&mut rebuilt, kind, child.body)?,
+        }
+    }
+    (rebuilt.len() == moof.len()).then_some(rebuilt)
 }
 
 /// Bytes by which a `moof` grows, because some runs have no composition offsets yet.
@@ -72,11 +99,11 @@ fn growth(traf: &[u8]) -> Option<u32> {
     Some(growth)
 }
 
-fn shifted_time(time: &[u8], ticks: u32) -> Option<Vec<u8>> {
+fn shifted_time(time: &[u8], ticks: u64) -> Option<Vec<u8>> {
     let moved = if time.first()? == &1 {
-        be64(time, 4)?.checked_add(u64::from(ticks))?.to_be_bytes().to_vec()
+        be64(time, 4)?.checked_add(ticks)?.to_be_bytes().to_vec()
     } else {
-        be32(time, 4)?.checked_add(ticks)?.to_be_bytes().to_vec()
+        be32(time, 4)?.checked_add(u32::try_from(ticks).ok()?)?.to_be_bytes().to_vec()
     };
     (time.len() == 4 + moved.len()).then(|| [&time[..4], &moved].concat())
 }
@@ -131,7 +158,7 @@ mod tests {
             fragment::fragment_facts,
             reader::{be32, find},
         },
-        Shift, put, shifted,
+        Shift, delayed, put, shifted,
     };
 
     const LATER: Shift = Shift { decoding: 512, composition: 1024 };
@@ -189,6 +216,17 @@ mod tests {
         );
     }
 
+    #[test]
+    fn delayed_moof_is_later_and_has_a_higher_number() {
+        let run = [0x0100_0a05, 2, 100, 9, 50, 0, 30, 1024];
+        let original = moof(&[0x0100_0000, 1, 5], &run);
+        let later = delayed(&original, 1 << 33, 3).expect("a fragment");
+        assert_eq!(words_of(&later, b"tfdt"), [0x0100_0000, 3, 5]);
+        assert_eq!(words_of(&later, b"trun"), run);
+        assert_eq!(find(&later, &[b"mfhd"]), Some(&[0, 0, 0, 0, 0, 0, 0, 4][..]));
+        assert_eq!(delayed(&moof(&[0, 7], &run), 1 << 33, 1), None, "too late for 32 bits");
+    }
+
     proptest! {
         #[test]
         fn shifted_broken_box_does_not_panic(at in 0usize..90, byte in any::<u8>(), ticks in any::<(u32, u32)>()) {
@@ -196,6 +234,7 @@ mod tests {
             let index = at % original.len();
             original[index] = byte;
             let _ignored = shifted(&original, Shift { decoding: ticks.0, composition: ticks.1 });
+            let _ignored = delayed(&original, u64::from(ticks.0), ticks.1);
         }
     }
 }

@@ -28,11 +28,12 @@ pub(super) fn input_args(plan: &Plan, input: &Input<'_>) -> Vec<String> {
     if let Some(seek) = input.seek {
         args.extend(words(&format!("-ss {seek:.6} -noaccurate_seek")));
     }
-    if plan.is_single() {
-        // Without -copyts ffmpeg closes gaps at timestamp discontinuities.
+    if plan.duration().is_none() {
+        // The clock may jump: without -copyts ffmpeg closes the gaps, which nobody could fill.
         args.extend(words(&format!("-itsoffset {:.6}", plan.source.start_time - plan.time_origin)));
     } else {
-        // All tasks of a job must count from the same zero, wherever in the file they start.
+        // A gap in one track must not move what follows in it, and all tasks of a job must count from the same zero,
+        // wherever in the file they start.
         args.extend(words(&format!("-copyts -itsoffset {:.6}", -plan.time_origin)));
     }
     args.extend(["-i".into(), input.address.into()]);

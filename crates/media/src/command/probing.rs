@@ -6,6 +6,10 @@ use crate::probe::MAX_PIXELS;
 /// How far a probe reads if tracks begin late, seconds.
 const DEEP_PROBE_SECONDS: f64 = 600.0;
 
+/// Samples of a file in which its frame rate is looked for, and their length, seconds.
+const RATE_SAMPLES: u32 = 16;
+const RATE_SAMPLE_SECONDS: f64 = 3.0;
+
 /// How far a file is read to know its tracks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeDepth {
@@ -38,13 +42,27 @@ pub fn hdr_metadata(input: &str, index: u32) -> Vec<String> {
     args
 }
 
+/// Arguments of an ffprobe that lists the packets of stream `index` in samples of the file, for
+/// [`crate::rate::busiest_rate`]. `start` in the file's timestamps; `duration` in seconds.
+pub fn packet_samples(input: &str, index: u32, start: f64, duration: f64) -> Vec<String> {
+    let step = duration / f64::from(RATE_SAMPLES);
+    let intervals = (0..RATE_SAMPLES).map(|sample| {
+        let from = start + f64::from(sample) * step;
+        format!("{from:.6}%{:.6}", from + step.min(RATE_SAMPLE_SECONDS))
+    });
+    packet_list(input, index, &intervals.collect::<Vec<_>>().join(","))
+}
+
 /// Arguments of an ffprobe that lists the packets of stream `index` between two times in the file's timestamps, for
 /// [`crate::seek::last_keyframe`] and [`crate::seek::last_frame_end`].
 pub fn packets(input: &str, index: u32, from: f64, to: f64) -> Vec<String> {
+    packet_list(input, index, &format!("{from:.6}%{to:.6}"))
+}
+
+fn packet_list(input: &str, index: u32, intervals: &str) -> Vec<String> {
     let mut args = words("-v error -show_entries packet=pts_time,dts_time,flags -of csv=p=0 -select_streams");
     args.push(index.to_string());
-    args.push("-read_intervals".into());
-    args.push(format!("{from:.6}%{to:.6}"));
+    args.extend(["-read_intervals".into(), intervals.into()]);
     args.extend(demuxer_limits());
     args.extend(["-i".into(), input.into()]);
     args

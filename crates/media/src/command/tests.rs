@@ -22,6 +22,7 @@ fn source(seconds: f64) -> Source {
             codec: "aac".into(),
             channels: 2,
             mix: Mix::Standard,
+            ends_early: false,
             sample_rate: 44_100,
             language,
             title,
@@ -50,6 +51,10 @@ fn source(seconds: f64) -> Source {
             needs_dolby_vision: false,
             hdr_metadata: HdrMetadata::default(),
             stated_end: None,
+            end: None,
+            held_from: None,
+            coded_aspect: (1, 1),
+            busiest_rate: None,
             start: Some(1.0),
             duration: None,
         }),
@@ -121,7 +126,9 @@ fn encode_single_work_unit_has_one_cascade_and_a_separate_audio_graph() {
     let [video, audio] = &graphs[..] else { panic!("{graphs:?}") };
     assert_eq!(
         video,
-        "[0:1]scale=1280:720,bwdif=mode=send_frame:deint=interlaced,fps=fps=25/1:start_time=0,\
+        "[0:1]scale=w='round(iw*sar/(1/1)*min(1280/(iw*sar/(1/1))\\,720/ih))':\
+         h='round(ih*min(1280/(iw*sar/(1/1))\\,720/ih))':eval=frame,\
+         pad=w=1280:h=720:x='(ow-iw)/2':y='(oh-ih)/2':eval=frame,bwdif=mode=send_frame:deint=interlaced,fps=fps=25/1:start_time=0,\
          trim=start_pts=0:end=43200,\
          metadata=add:key=grid:value=1,metadata=print:file='pipe\\:9':direct=1,\
          transpose=clock[grid];\
@@ -286,7 +293,7 @@ fn encode_untagged_source_gets_colour_tags() {
         graph(&planned(&source, Codec::H264), 0)
     };
     assert!(!graph_of("yuv420p", true, 1280, 720).contains("setparams"));
-    assert!(graph_of("yuv420p", false, 1280, 720).contains("scale=1280:720,setparams=colorspace=bt709:"));
+    assert!(graph_of("yuv420p", false, 1280, 720).contains("eval=frame,setparams=colorspace=bt709:"));
     assert!(graph_of("yuv420p", false, 720, 576).contains("setparams=colorspace=smpte170m:"));
     let rgb = graph_of("bgr0", false, 640, 360);
     assert!(
@@ -296,6 +303,48 @@ fn encode_untagged_source_gets_colour_tags() {
     let transparent = graph_of("yuva420p", true, 640, 360);
     assert!(transparent.contains("format=yuva444p,premultiply=inplace=1,"), "{transparent}");
     assert!(graph_of("argb", false, 640, 360).contains("format=gbrap,premultiply=inplace=1,"));
+}
+
+#[test]
+fn encode_picture_that_ends_early_holds_its_last_frame_for_a_stated_number_of_frames() {
+    let mut source = source(60.0);
+    let video = source.video.as_mut().expect("video");
+    (video.end, video.duration) = (Some(10.0), Some(10.0));
+    source.hold_picture(source.start_time + 10.0);
+    let plan = planned(&source, Codec::H264);
+    let video = plan.video.as_ref().expect("video");
+    let last = video.chunks.len() - 1;
+    let unit = plan.work_units.iter().find(|unit| unit.chunk == Some(last)).expect("work unit");
+    let args = encode(&plan, unit, &INPUT).args.join(" ");
+    let end = video.chunks[last].first_frame + video.chunks[last].frames.expect("an end");
+    let moving = video.frames_until(source.start_time + 10.0 - plan.time_origin);
+    let held = end - moving + 13;
+    assert!(args.contains(&format!(":eof_action=pass,tpad=stop_mode=clone:stop={held},trim=")), "{args}");
+    assert!(args.contains(&format!(":end_pts={end},")));
+    let first = encode(&plan, &plan.work_units[0], &INPUT).args.join(" ");
+    assert!(last == 0 || !first.contains("tpad"), "{first}");
+}
+
+#[test]
+fn encode_sound_that_ends_early_is_followed_by_silence_unless_it_is_sought() {
+    let mut source = source(60.0);
+    source.audio[0].ends_early = true;
+    let plan = planned(&source, Codec::H264);
+    let unit = plan.work_units.iter().find(|unit| !unit.audio.is_empty()).expect("sound");
+    let args = |input: &Input<'_>| encode(&plan, unit, input).args.join(" ");
+    let end = plan.silence_until(0).expect("an end");
+    assert!(args(&INPUT).contains(",apad,") && args(&INPUT).contains(&format!(":end={end}[a0]")));
+    assert!(!args(&Input { seek: Some(9.0), ..INPUT }).contains("apad"));
+    assert!(!args(&Input { audio_format_changes: true, ..INPUT }).contains("apad"));
+}
+
+#[test]
+fn encode_keeps_the_clock_of_the_file_if_its_duration_is_known() {
+    let has_clock = |source: &Source| {
+        let plan = planned(source, Codec::H264);
+        encode(&plan, &plan.work_units[0], &INPUT).args.contains(&"-copyts".to_owned())
+    };
+    assert!(has_clock(&source(2.0)) && has_clock(&source(60.0)) && !has_clock(&endless()));
 }
 
 #[test]
@@ -378,5 +427,5 @@ fn encode_arguments_change_only_with_the_output_version() {
     let hash = commands.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    assert_eq!((crate::OUTPUT_VERSION, format!("{hash:016x}").as_str()), (6, "ddfae7488d586317"));
+    assert_eq!((crate::OUTPUT_VERSION, format!("{hash:016x}").as_str()), (7, "a14d4f1e475a429f"));
 }

@@ -12,7 +12,8 @@ mod work_units;
 pub use chunks::Chunk;
 pub use encoding::{Codec, Encoding, Options, Preset};
 pub use model::{
-    AudioPart, AudioRendition, Plan, Poster, Rung, SubtitleRendition, Thumbnails, VideoPlan, WorkUnit,
+    AudioPart, AudioRendition, HeldPicture, Plan, Poster, Rung, SubtitleRendition, Thumbnails, VideoPlan,
+    WorkUnit,
 };
 pub use planner::plan;
 

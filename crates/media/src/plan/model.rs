@@ -64,6 +64,18 @@ pub struct VideoPlan {
     pub rungs: Vec<Rung>,
     /// Thumbnails for the seek bar.
     pub thumbnails: Thumbnails,
+    /// The last frame, if it is shown for long after the end of the picture.
+    #[serde(default)]
+    pub held: Option<HeldPicture>,
+}
+
+/// A segment of nothing but the last frame: it is encoded once, and stands in the rendition several times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldPicture {
+    /// Index of the segment.
+    pub segment: u32,
+    /// How many times it stands in the rendition, at least twice.
+    pub times: u32,
 }
 
 /// One rung of the ladder and how it is encoded.
@@ -232,6 +244,11 @@ impl VideoPlan {
         later.count().saturating_sub(1)
     }
 
+    /// Frames on the grid that are encoded once and stand in the rendition more often.
+    fn repeated_frames(&self) -> u64 {
+        self.held.map_or(0, |held| u64::from(held.times - 1) * u64::from(self.segment_frames))
+    }
+
     /// Start time of a chunk, seconds.
     pub fn chunk_start(&self, chunk: usize) -> f64 {
         self.chunks.get(chunk).map_or(0.0, |chunk| self.rate.seconds_of(chunk.first_frame))
@@ -283,6 +300,20 @@ impl Plan {
         Shift { decoding: ticks, composition: 0 }
     }
 
+    /// Until when silence follows an audio rendition that ends early, seconds.
+    pub fn silence_until(&self, audio: usize) -> Option<f64> {
+        let index = self.audio.get(audio)?.index;
+        let track = self.source.audio.iter().find(|track| track.index == index)?;
+        let end = self.source.start_time + self.duration()? - self.time_origin;
+        track.ends_early.then_some(end.min(self.end_seconds))
+    }
+
+    /// Number of segments that a part of audio must have, at least one.
+    pub fn audio_segments(&self, audio: usize, part: AudioPart) -> u32 {
+        let rest = |end: f64| AudioPart::segments_of(end).saturating_sub(part.first_segment).max(1);
+        part.segments.unwrap_or_else(|| self.silence_until(audio).map_or(1, rest))
+    }
+
     /// Whether the whole job is one task.
     pub fn is_single(&self) -> bool {
         self.work_units.len() == 1
@@ -299,11 +330,18 @@ impl Plan {
         self.source.duration
     }
 
-    /// Frames on the grid in the whole video, if its duration is known.
+    /// Frames on the grid that are encoded, if the video's duration is known.
     pub fn expected_frames(&self) -> Option<f64> {
         let video = self.video.as_ref()?;
-        let seconds = self.source.video.as_ref()?.duration.or(self.source.duration)?;
-        Some((seconds * video.rate.fps()).max(1.0))
+        let bounded = video.chunks.last().and_then(|last| Some((last.first_frame + last.frames?) as f64));
+        let seconds = || self.source.video.as_ref()?.duration.or(self.source.duration);
+        bounded.or_else(|| Some((seconds()? * video.rate.fps()).max(1.0)))
+    }
+
+    /// Seconds of the whole video, if its duration is known.
+    pub fn expected_seconds(&self) -> Option<f64> {
+        let Some(video) = &self.video else { return self.duration() };
+        Some((self.expected_frames()? + video.repeated_frames() as f64) / video.rate.fps())
     }
 
     /// Frames on the grid in a chunk; for the last chunk an estimate from the stated duration, none without one.

@@ -4,7 +4,7 @@ use super::{
     SEGMENT_SECONDS,
     chunks::chunks,
     encoding::{Encoding, Options},
-    model::{EXPRESS_SOUND_MAX_SECONDS, Plan, Poster, Rung, VideoPlan, is_large},
+    model::{EXPRESS_SOUND_MAX_SECONDS, HeldPicture, Plan, Poster, Rung, VideoPlan, is_large},
     renditions::{audio, subtitles},
     stills::{poster, thumbnails},
     work_units::{AudioCut, Tracks, work_units},
@@ -29,6 +29,8 @@ const PRESENTATION_OFFSET_VERSION: u32 = 2;
 const AUDIO_PARTS_VERSION: u32 = 5;
 /// Version of the output from which parts of audio may be sought.
 const SOUGHT_AUDIO_VERSION: u32 = 6;
+/// Version of the output from which the last frame is shown until all tracks end.
+const HELD_PICTURE_VERSION: u32 = 7;
 /// At most this much audio is cut off at the start, seconds. Rather than cutting more, the first frame is moved earlier.
 const MAX_AUDIO_CUT_SECONDS: f64 = 0.045;
 /// ffmpeg's command line states times to the microsecond.
@@ -94,7 +96,7 @@ fn audio_cut(source: &Source) -> AudioCut {
 
 fn video_plan(source: &Source, video: &Video, options: &Options) -> VideoPlan {
     let display = video.display_size();
-    let rate = output_rate(video.nominal_rate, video.mean_rate);
+    let rate = output_rate(video.nominal_rate, video.mean_rate, video.busiest_rate);
     let is_high_rate = rate.fps() > HIGH_RATE_ABOVE_FPS;
     let mut rungs = Vec::new();
     for size in ladder(display, &options.rungs) {
@@ -123,14 +125,62 @@ fn video_plan(source: &Source, video: &Video, options: &Options) -> VideoPlan {
     }
     let has_halved_rung = rungs.iter().any(|rung| rung.frame_step > 1);
     let segment_frames = segment_frames(rate, has_halved_rung);
-    let frames = video.duration.or(source.duration).map(|seconds| seconds * rate.fps());
+    let hold = hold(source, video, rate, has_halved_rung);
+    let moving = video.duration.or(source.duration).map(|seconds| seconds * rate.fps());
+    let frames = hold.map(|hold| hold.moving as f64).or(moving);
+    let mut chunks = chunks(segment_frames, frames, is_large(&rungs, rate));
+    let encoded = hold.map(|hold| hold.encoded(segment_frames));
+    if let (Some((end, _)), Some(last)) = (encoded, chunks.last_mut()) {
+        last.frames = Some(end - last.first_frame);
+    }
     VideoPlan {
         rate,
         segment_frames,
-        chunks: chunks(segment_frames, frames, is_large(&rungs, rate)),
+        chunks,
         rungs,
         thumbnails: thumbnails(display, rate, segment_frames, frames),
+        held: encoded.and_then(|(_, held)| held),
     }
+}
+
+/// A picture that ends before other tracks do: its last frame is shown until they end. Counted in frames on the grid.
+#[derive(Clone, Copy)]
+struct Hold {
+    /// Length of the picture.
+    moving: u64,
+    /// Length of the presentation.
+    all: u64,
+}
+
+impl Hold {
+    /// Number of frames that are encoded, and the segment that stands for most of the others.
+    ///
+    /// The segment with the picture's end is completed by its last frame. A whole segment of nothing but that frame follows,
+    /// which is repeated, and one as long as the rest.
+    fn encoded(self, segment_frames: u32) -> (u64, Option<HeldPicture>) {
+        let size = u64::from(segment_frames);
+        let moving = self.moving.div_ceil(size);
+        let held = self.all.saturating_sub(moving * size);
+        match (u32::try_from(moving), u32::try_from(held / size)) {
+            (Ok(segment), Ok(times)) if times > 1 => {
+                (moving * size + size + held % size, Some(HeldPicture { segment, times }))
+            }
+            _ => (self.all, None),
+        }
+    }
+}
+
+/// None if the picture lasts as long as other tracks, to within a frame.
+fn hold(source: &Source, video: &Video, rate: Rate, is_even: bool) -> Option<Hold> {
+    if source.output_version < HELD_PICTURE_VERSION {
+        return None;
+    }
+    let (end, duration) = (video.held_from?, source.duration?);
+    let since_origin = |seconds: f64| seconds + source.start_time - time_origin(source, Some(rate));
+    let frames = |seconds: f64| (since_origin(seconds) * rate.fps()).round().max(1.0) as u64;
+    let (moving, all) = (frames(end), frames(duration.min(MAX_SECONDS)));
+    let all = if is_even { all.next_multiple_of(2) } else { all };
+    (all >= moving).then_some(Hold { moving, all })
 }
 
 /// Zero of the plan's times: the first frame lies on the grid, and audio keeps its distance to it.

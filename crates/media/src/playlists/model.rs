@@ -14,6 +14,15 @@ pub struct Presentation {
     pub complete: bool,
 }
 
+impl Presentation {
+    /// End of the longest video or audio track, seconds.
+    pub fn end_seconds(&self) -> f64 {
+        let played = self.tracks.iter().filter(|track| !track.is_subtitles());
+        let ends = played.filter_map(|track| track.segments.last().map(|last| last.start + last.seconds));
+        ends.fold(0.0, f64::max)
+    }
+}
+
 /// A rung, an audio track or a subtitle track.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Track {

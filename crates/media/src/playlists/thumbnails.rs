@@ -25,10 +25,11 @@ pub struct Sheet {
     pub tile: Size,
 }
 
-/// The text of `thumbnails.vtt`.
-pub fn webvtt(sheets: &[Sheet]) -> String {
+/// The text of `thumbnails.vtt`. The last thumbnail is shown until `end`, seconds, if that is later than its interval.
+pub fn webvtt(sheets: &[Sheet], end: f64) -> String {
     let mut text = String::from("WEBVTT\n");
-    for sheet in sheets {
+    for (number, sheet) in sheets.iter().enumerate() {
+        let is_last_sheet = number + 1 == sheets.len();
         let uri = escape_uri(&sheet.uri);
         let columns = sheet.columns.max(1);
         let (width, height) = (sheet.tile.width, sheet.tile.height);
@@ -36,12 +37,14 @@ pub fn webvtt(sheets: &[Sheet]) -> String {
             let from = sheet.start + f64::from(index) * sheet.interval;
             let x = u64::from(index % columns) * u64::from(width);
             let y = u64::from(index / columns) * u64::from(height);
+            let is_last = is_last_sheet && index + 1 == sheet.count;
+            let to = if is_last { end.max(from + sheet.interval) } else { from + sheet.interval };
             // Writing to a string cannot fail.
             let _infallible = write!(
                 text,
                 "\n{} --> {}\n{uri}#xywh={x},{y},{width},{height}\n",
                 timestamp(from),
-                timestamp(from + sheet.interval)
+                timestamp(to)
             );
         }
     }
@@ -69,19 +72,23 @@ mod tests {
     #[test]
     fn webvtt_cue_has_the_time_and_rectangle_of_each_thumbnail() {
         assert_eq!(
-            webvtt(&[sheet("1a/sprite 0.jpg", 0.0, 3), sheet("2a/sprite_1.jpg", 7195.0, 1)]),
+            webvtt(&[sheet("1a/sprite 0.jpg", 0.0, 3), sheet("2a/sprite_1.jpg", 7195.0, 1)], 7197.0),
             "WEBVTT\n\n00:00:00.000 --> 00:00:02.500\n1a/sprite%200.jpg#xywh=0,0,160,90\n\
              \n00:00:02.500 --> 00:00:05.000\n1a/sprite%200.jpg#xywh=160,0,160,90\n\
              \n00:00:05.000 --> 00:00:07.500\n1a/sprite%200.jpg#xywh=0,90,160,90\n\
              \n01:59:55.000 --> 01:59:57.500\n2a/sprite_1.jpg#xywh=0,0,160,90\n"
         );
-        assert_eq!(webvtt(&[]), "WEBVTT\n");
+        assert_eq!(webvtt(&[], 9.0), "WEBVTT\n");
+        let held = webvtt(&[sheet("a", 0.0, 2)], 60.0);
+        assert!(
+            held.contains("00:00:00.000 --> 00:00:02.500") && held.contains("00:00:02.500 --> 00:01:00.000")
+        );
     }
 
     proptest! {
         #[test]
         fn webvtt_has_one_cue_per_thumbnail(uri in any::<String>(), count in 0u32..50, columns in 0u32..9) {
-            let text = webvtt(&[Sheet { columns, ..sheet(&uri, 0.0, count) }]);
+            let text = webvtt(&[Sheet { columns, ..sheet(&uri, 0.0, count) }], 0.0);
             prop_assert_eq!(text.lines().count() as u32, 1 + 3 * count);
             prop_assert_eq!(text.matches("-->").count() as u32, count);
         }

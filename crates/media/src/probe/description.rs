@@ -18,6 +18,14 @@ const MIN_BITS_PER_SECOND: f64 = 1000.0;
 const MAYBE_INTERLACED_CODECS: [&str; 3] = ["dvvideo", "mpeg2video", "vc1"];
 /// ffmpeg assumes a layout of up to this many channels if the file states none.
 const MAX_GUESSED_CHANNELS: u32 = 8;
+/// Containers whose duration is the time of their end, even if their clock does not begin at zero.
+const END_AS_DURATION: [&str; 2] = ["matroska", "flv"];
+/// A clock that begins later than this does not begin at zero, seconds.
+const LATE_CLOCK_SECONDS: f64 = 1.0;
+/// Containers of broadcasts, in which progressive and interlaced parts follow one another.
+const BROADCAST_CONTAINERS: [&str; 2] = ["mpegts", "mpeg"];
+/// Codecs of broadcasts that can be interlaced. The decoder flags each frame.
+const BROADCAST_CODECS: [&str; 3] = ["h264", "mpeg2video", "vc1"];
 /// Subtitle codecs that contain text, and so can be converted to WebVTT.
 const TEXT_SUBTITLE_CODECS: [&str; 7] = ["mov_text", "subrip", "srt", "ass", "ssa", "webvtt", "text"];
 
@@ -128,16 +136,48 @@ impl Description {
     /// Seconds from the start of the file to the end of the last of the chosen streams. If the container does not state
     /// the duration of each, that of the file, in which other streams may last longer.
     pub(super) fn duration(&self, chosen: &[u32]) -> Option<f64> {
-        let file_start = self.start_time();
-        let end = |&index: &u32| {
-            let stream = self.streams.iter().find(|stream| stream.index == index)?;
-            let duration = stream.duration.as_deref().and_then(seconds)?;
-            let start = stream.start_time.as_deref().and_then(number).unwrap_or(file_start);
-            Some(start - file_start + duration)
-        };
-        let ends: Option<Vec<f64>> = chosen.iter().map(end).collect();
+        let ends: Option<Vec<f64>> = chosen.iter().map(|&index| self.end(index)).collect();
         let last = ends.map(|ends| ends.into_iter().fold(0.0, f64::max));
-        last.or(self.format.duration.as_deref().and_then(seconds)).filter(|&seconds| seconds > 0.0)
+        last.or_else(|| self.file_duration()).filter(|&seconds| seconds > 0.0)
+    }
+
+    /// Seconds from the start of the file to the end of a stream, if the container states it.
+    pub(super) fn end(&self, index: u32) -> Option<f64> {
+        let stream = self.streams.iter().find(|stream| stream.index == index)?;
+        if let Some(end) = stream.tagged_duration().filter(|_| self.states_ends()) {
+            return Some(self.since_start(end));
+        }
+        let duration = stream.duration.as_deref().and_then(seconds).filter(|_| !self.is_broadcast())?;
+        let start = stream.start_time.as_deref().and_then(number).unwrap_or(self.start_time());
+        Some(start - self.start_time() + duration)
+    }
+
+    fn file_duration(&self) -> Option<f64> {
+        let stated = self.format.duration.as_deref().and_then(seconds)?;
+        Some(if self.states_ends() { self.since_start(stated) } else { stated })
+    }
+
+    /// Whether durations in the container are times of ends.
+    fn states_ends(&self) -> bool {
+        END_AS_DURATION.iter().any(|name| self.format.format_name.starts_with(name))
+    }
+
+    /// Seconds from the start of the file to a time, unless that is a duration: then it is before the start, or the start
+    /// is close to zero.
+    fn since_start(&self, end: f64) -> f64 {
+        let start = self.start_time();
+        if start > LATE_CLOCK_SECONDS && end > start { end - start } else { end }
+    }
+
+    /// Whether the durations of its streams are those of the file, guessed from its last packets.
+    pub(super) fn is_broadcast(&self) -> bool {
+        BROADCAST_CONTAINERS.contains(&self.format.format_name.as_str())
+    }
+
+    /// Whether frames of a stream may be interlaced.
+    pub(super) fn may_be_interlaced(&self, stream: &Stream) -> bool {
+        let codec = stream.codec_name.as_deref().unwrap_or_default();
+        stream.may_be_interlaced() || self.is_broadcast() && BROADCAST_CODECS.contains(&codec)
     }
 }
 
@@ -273,6 +313,13 @@ impl Stream {
     fn tag(&self, name: &str) -> &str {
         let named = |(key, _): &(&String, &String)| key.eq_ignore_ascii_case(name);
         self.tags.iter().find(named).map_or("", |(_, value)| value.as_str())
+    }
+
+    /// Duration of the stream in the tags of Matroska: `00:01:02.345000000`.
+    fn tagged_duration(&self) -> Option<f64> {
+        let (hours, rest) = self.tag("DURATION").split_once(':')?;
+        let (minutes, rest) = rest.split_once(':')?;
+        Some(seconds(hours)? * 3600.0 + seconds(minutes)? * 60.0 + seconds(rest)?)
     }
 
     /// An ISO 639-2 code or a BCP 47 tag; empty for anything else, and for "undetermined".

@@ -9,7 +9,9 @@ mod source;
 pub use hdr_metadata::{HdrMetadata, parse_hdr_metadata};
 pub(crate) use numbers::number;
 pub use parse::{needs_deeper_probe, parse};
-pub use source::{Audio, Crop, MAX_PIXELS, MAX_SECONDS, Mix, Source, Subtitles, Video, VideoRange};
+pub use source::{
+    Audio, Crop, END_TOLERANCE_SECONDS, MAX_PIXELS, MAX_SECONDS, Mix, Source, Subtitles, Video, VideoRange,
+};
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use super::{
     description::{Description, Stream},
     hdr_metadata::HdrMetadata,
     numbers::{aspect_ratio, number, seconds},
-    source::{Audio, MAX_SECONDS, Source, Video, VideoRange, is_too_large},
+    source::{Audio, END_TOLERANCE_SECONDS, MAX_SECONDS, Source, Video, VideoRange, is_too_large},
 };
 use crate::{Failure, FailureKind, geometry::Size, rate::Rate};
 
@@ -32,26 +32,35 @@ pub fn parse(json: &[u8]) -> Result<Source, Failure> {
     // Of a file without video, the programme of its first sound.
     let main = picture.or_else(|| choose_audio(streams.iter()).first().map(|audio| audio.index));
     let of_program = || streams.iter().filter(|stream| description.belongs_to(stream.index, main));
-    let audio = choose_audio(of_program());
+    let mut audio = choose_audio(of_program());
     let max_duration = description.max_duration();
     if let Some(video) = &mut video {
         let before = streams.iter().take_while(|stream| stream.index != video.index);
         video.number = before.filter(|stream| stream.is_video()).count();
         let limit = max_duration.min(MAX_SECONDS + DURATION_SLACK_SECONDS);
         video.duration = video.duration.filter(|&seconds| seconds <= limit);
+        video.end = description.end(video.index).filter(|&end| end <= limit);
+        video.interlaced =
+            streams.iter().any(|stream| stream.index == video.index && description.may_be_interlaced(stream));
         let stated = video.start.zip(video.duration).map(|(start, duration)| start + duration);
         video.stated_end = stated.filter(|_| !description.has_constant_frame_durations(video));
     }
-    let chosen: Vec<u32> = match &video {
-        Some(video) => std::iter::once(video.index).chain(audio.first().map(|audio| audio.index)).collect(),
-        None => audio.iter().map(|audio| audio.index).collect(),
-    };
+    let chosen: Vec<u32> =
+        video.iter().map(|video| video.index).chain(audio.iter().map(|audio| audio.index)).collect();
     let duration = description.duration(&chosen).filter(|&seconds| seconds <= max_duration);
     if duration.is_some_and(|seconds| seconds > MAX_SECONDS + DURATION_SLACK_SECONDS) {
         return Err(Failure::new(
             FailureKind::LimitExceeded,
             "The video is longer than 12 hours. Cut it into shorter ones.",
         ));
+    }
+    for track in &mut audio {
+        let end = description.end(track.index);
+        track.ends_early = duration.is_some_and(|duration| match end {
+            Some(end) => duration - end > END_TOLERANCE_SECONDS,
+            // Its packets say nothing, but the duration was measured.
+            None => description.is_broadcast(),
+        });
     }
     let subtitles: Vec<_> = of_program().filter_map(Stream::subtitles).take(MAX_TRACKS).collect();
     let audio_and_subtitles =
@@ -136,18 +145,20 @@ fn read_video(stream: &Stream) -> Result<Video, Failure> {
             ),
         ));
     }
+    let pixel_aspect = stream.sample_aspect_ratio.as_deref().and_then(aspect_ratio).unwrap_or((1, 1));
     let mut video = Video {
         index: stream.index,
         number: 0,
         codec: stream.codec_name.clone().unwrap_or_default(),
         stored,
         crop: None,
-        pixel_aspect: stream.sample_aspect_ratio.as_deref().and_then(aspect_ratio).unwrap_or((1, 1)),
+        pixel_aspect,
+        coded_aspect: pixel_aspect,
         orientation: stream.orientation(),
         nominal_rate: stream.r_frame_rate.as_deref().and_then(Rate::parse),
         mean_rate: stream.avg_frame_rate.as_deref().and_then(Rate::parse),
         pixel_format: stream.pix_fmt.clone().unwrap_or_default(),
-        interlaced: stream.may_be_interlaced(),
+        interlaced: false,
         has_colour_tags: stream
             .color_space
             .as_deref()
@@ -161,6 +172,9 @@ fn read_video(stream: &Stream) -> Result<Video, Failure> {
         hdr_metadata: HdrMetadata::default(),
         start: stream.start_time.as_deref().and_then(number),
         duration: stream.duration.as_deref().and_then(seconds),
+        end: None,
+        held_from: None,
+        busiest_rate: None,
         stated_end: None,
     };
     if is_too_large(video.display_size()) {
@@ -186,6 +200,7 @@ fn choose_audio<'a>(streams: impl Iterator<Item = &'a Stream>) -> Vec<Audio> {
         channels: stream.channels.unwrap_or(0),
         mix: stream.mix(),
         sample_rate: stream.sample_rate(),
+        ends_early: false,
         language: stream.language(),
         title: stream.title(),
     };

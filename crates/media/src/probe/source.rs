@@ -6,13 +6,19 @@ use super::hdr_metadata::HdrMetadata;
 use crate::{
     geometry::{Orientation, Size, display_size, gcd},
     matroska::{self, TrackGeometry},
-    rate::Rate,
+    rate::{Rate, output_rate},
 };
 
 /// The most pixels that a stored frame may have: 8192 x 4320.
 pub const MAX_PIXELS: u64 = 35_389_440;
 /// The longest side of a frame, pixels.
 const MAX_SIDE_PIXELS: u32 = 16_384;
+/// Tracks whose ends differ by at most this much end together, seconds.
+pub const END_TOLERANCE_SECONDS: f64 = 0.06;
+/// Below this rate a video is a sequence of still pictures, frames per second.
+const RARE_FRAMES_FPS: f64 = 5.0;
+/// A picture whose last frame is earlier than the container states by more than this is truncated, seconds.
+const MAX_MISSING_FRAMES_SECONDS: f64 = 1.0;
 /// The longest duration that is encoded, seconds.
 pub const MAX_SECONDS: f64 = 12.0 * 3600.0;
 
@@ -94,10 +100,26 @@ pub struct Video {
     pub start: Option<f64>,
     /// Duration of this stream, seconds, if the container states it.
     pub duration: Option<f64>,
+    /// Its end as the container states it, seconds after the start of the file.
+    #[serde(default)]
+    pub end: Option<f64>,
+    /// End of its last frame, seconds after the start of the file, if it is shown until the end of the file.
+    #[serde(default)]
+    pub held_from: Option<f64>,
+    /// Pixel aspect ratio of its frames, before any correction.
+    #[serde(default = "square")]
+    pub coded_aspect: (u32, u32),
+    /// The rate in the busiest second of the samples that were looked at, if frames have no constant rate.
+    #[serde(default)]
+    pub busiest_rate: Option<Rate>,
     /// End of its last frame as the container states it, in the file's timestamps, if ffmpeg may underestimate it.
     /// [`crate::seek::last_frame_end`] checks it.
     #[serde(default)]
     pub stated_end: Option<f64>,
+}
+
+fn square() -> (u32, u32) {
+    (1, 1)
 }
 
 /// Dynamic range, as `VIDEO-RANGE` of HLS names it.
@@ -128,6 +150,11 @@ impl Video {
     /// Display size: pixel aspect ratio and orientation applied.
     pub fn display_size(&self) -> Size {
         display_size(self.visible_size(), self.pixel_aspect, self.orientation)
+    }
+
+    /// Whether it is a sequence of still pictures, judging by its mean rate.
+    fn has_rare_frames(&self) -> bool {
+        self.mean_rate.is_some_and(|mean| mean.fps() < RARE_FRAMES_FPS)
     }
 
     /// Size of the displayed part of the stored frame.
@@ -186,6 +213,9 @@ pub struct Audio {
     pub mix: Mix,
     /// Samples per second.
     pub sample_rate: u32,
+    /// Whether it may end before the file does: then silence follows.
+    #[serde(default)]
+    pub ends_early: bool,
     /// Language as the file names it; empty if unknown.
     pub language: String,
     /// Title as the file names it; empty if it has none.
@@ -245,7 +275,46 @@ impl Source {
     pub fn clear_duration(&mut self) {
         self.duration = None;
         if let Some(video) = &mut self.video {
-            (video.duration, video.stated_end) = (None, None);
+            (video.duration, video.stated_end, video.end) = (None, None, None);
         }
+        for audio in &mut self.audio {
+            audio.ends_early = false;
+        }
+    }
+
+    /// Where the picture ends, in the file's timestamps, if the container says that other tracks last longer, or if frames
+    /// are so rare that the last one may be shown for long.
+    ///
+    /// Some containers state it wrongly: [`Source::hold_picture`] tells where its last frame really is.
+    pub fn early_picture_end(&self) -> Option<f64> {
+        let (video, duration) = (self.video.as_ref()?, self.duration?);
+        let end = video.end?;
+        let is_early = duration - end > END_TOLERANCE_SECONDS || video.has_rare_frames();
+        is_early.then_some(self.start_time + end)
+    }
+
+    /// Shows the last frame, which ends at `end` in the file's timestamps or later, as long as other tracks last.
+    pub fn hold_picture(&mut self, end: f64) {
+        let end = end - self.start_time;
+        let (Some(video), Some(duration)) = (self.video.as_mut(), self.duration.as_mut()) else { return };
+        if video.has_rare_frames() {
+            // The last picture is shown, too, if the container does not say for how long.
+            *duration = duration.max(end);
+            video.held_from = Some(end);
+            return;
+        }
+        // Frames that are not there although the container states them: the end of the file is missing.
+        let missing = video.end.map_or(0.0, |stated| stated - end);
+        if *duration - end > END_TOLERANCE_SECONDS && missing <= MAX_MISSING_FRAMES_SECONDS {
+            video.held_from = Some(end);
+        }
+    }
+
+    /// Whether frames have no constant rate, so that the rate of their busiest part must be looked for.
+    pub fn has_unknown_rate(&self) -> bool {
+        let rates = self.video.as_ref().and_then(|video| video.nominal_rate.zip(video.mean_rate));
+        rates.is_some_and(|(nominal, mean)| {
+            !nominal.agrees_with(mean) && output_rate(Some(nominal), Some(mean), None) != nominal
+        })
     }
 }

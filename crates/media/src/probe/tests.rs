@@ -253,3 +253,66 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn parse_length_is_end_minus_start_where_the_container_states_ends() {
+    let duration = |container: &str, start: &str, stated: &str, tags: &str| {
+        let json = format!(
+            r#"{{"streams":[
+            {{"index":0,"codec_type":"video","codec_name":"h264","width":8,"height":8,"tags":{{{tags}}}}}],
+            "format":{{"format_name":"{container}","start_time":"{start}","duration":"{stated}","size":"100000000"}}}}"#
+        );
+        parse(json.as_bytes()).map(|source| source.duration).map_err(|failure| failure.kind)
+    };
+    assert_eq!(duration("matroska,webm", "600.0", "620.0", ""), Ok(Some(20.0)));
+    assert_eq!(duration("flv", "600.0", "620.0", ""), Ok(Some(20.0)));
+    assert_eq!(duration("matroska,webm", "72000.0", "72020.0", ""), Ok(Some(20.0)), "not too long");
+    assert_eq!(
+        duration("matroska,webm", "600.0", "20.0", ""),
+        Ok(Some(20.0)),
+        "no end: it is before the start"
+    );
+    assert_eq!(duration("matroska,webm", "0.02", "20.0", ""), Ok(Some(20.0)));
+    assert_eq!(duration("mpegts", "600.0", "20.0", ""), Ok(Some(20.0)));
+    assert_eq!(duration("mpegts", "600.0", "620.0", ""), Ok(Some(620.0)));
+    let tag = r#""DURATION":"00:10:15.500000000""#;
+    assert_eq!(duration("matroska,webm", "600.0", "620.0", tag), Ok(Some(15.5)), "of its only track");
+}
+
+#[test]
+fn parse_tells_which_tracks_end_early() {
+    let parsed = |container: &str, sound: &str| {
+        let json = format!(
+            r#"{{"streams":[
+            {{"index":0,"codec_type":"video","codec_name":"h264","width":8,"height":8,"avg_frame_rate":"25/1",
+              "duration":"20.0"}},
+            {{"index":1,"codec_type":"audio","codec_name":"aac","channels":2,"sample_rate":"48000",
+              "duration":"{sound}"}}],
+            "format":{{"format_name":"{container}","duration":"20.0"}}}}"#
+        );
+        parse(json.as_bytes()).expect("probe")
+    };
+    let is_padded = |container: &str, sound: &str| parsed(container, sound).audio[0].ends_early;
+    assert!(is_padded("mov,mp4", "19.9") && !is_padded("mov,mp4", "19.95") && !is_padded("mov,mp4", "20.5"));
+    assert!(is_padded("mpegts", "20.0"), "ffprobe repeats the duration of the file");
+    assert_eq!(parsed("mov,mp4", "19.0").early_picture_end(), None);
+    assert_eq!(parsed("mov,mp4", "20.03").early_picture_end(), None);
+    assert_eq!(parsed("mov,mp4", "25.0").early_picture_end(), Some(20.0));
+    assert_eq!(parsed("mov,mp4", "25.0").duration, Some(25.0));
+    let mut jumping = parsed("mov,mp4", "19.0");
+    jumping.clear_duration();
+    assert!(!jumping.audio[0].ends_early && jumping.early_picture_end().is_none());
+}
+
+#[test]
+fn parse_broadcast_may_turn_interlaced() {
+    let interlaced = |container: &str, codec: &str| {
+        let json = format!(
+            r#"{{"streams":[{{"index":0,"codec_type":"video","codec_name":"{codec}","width":8,"height":8,
+            "field_order":"progressive"}}],"format":{{"format_name":"{container}","duration":"3"}}}}"#
+        );
+        parse(json.as_bytes()).expect("probe").video.expect("video").interlaced
+    };
+    assert!(interlaced("mpegts", "h264") && interlaced("mpeg", "mpeg2video"));
+    assert!(!interlaced("mov,mp4", "h264") && !interlaced("mpegts", "hevc"));
+}

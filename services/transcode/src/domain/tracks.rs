@@ -104,8 +104,7 @@ fn are_aligned(rungs: &[(&TrackView<'_>, u32)], segment_frames: u32, frame_secon
 
 /// A warning when the encoded video is shorter than the file's metadata says.
 fn missing_tail(plan: &Plan, end: f64) -> Option<Warning> {
-    let frames = plan.video.as_ref().zip(plan.expected_frames());
-    let expected = frames.map(|(video_plan, frames)| frames / video_plan.rate.fps()).or(plan.duration())?;
+    let expected = plan.expected_seconds()?;
     let missing = expected - end;
     (missing > MISSING_TAIL_MIN_SECONDS && missing > expected * MISSING_TAIL_MIN_RATIO).then(|| {
         let message =

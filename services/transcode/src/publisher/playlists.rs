@@ -116,7 +116,7 @@ impl PlaylistWriter {
         if !sheets.is_empty() {
             files.push(TextFile {
                 name: THUMBNAILS_INDEX.to_owned(),
-                text: thumbnails::webvtt(sheets),
+                text: thumbnails::webvtt(sheets, presentation.end_seconds()),
                 content_type: WEBVTT_CONTENT_TYPE,
                 cache_control: Some(FINAL_CACHE_CONTROL),
             });

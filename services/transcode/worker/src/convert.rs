@@ -26,7 +26,7 @@ pub(crate) fn source_info(source: &Source) -> proto::SourceInfo {
         info.width = int(size.width);
         info.height = int(size.height);
         info.rotation_degrees = video.orientation.degrees();
-        info.frame_rate = output_rate(video.nominal_rate, video.mean_rate).fps();
+        info.frame_rate = output_rate(video.nominal_rate, video.mean_rate, video.busiest_rate).fps();
         info.pixel_format.clone_from(&video.pixel_format);
         info.video_range = video.range.as_str().to_owned();
         info.interlaced = video.interlaced;

@@ -44,16 +44,19 @@ pub(super) fn graph(
         if input.audio_format_changes || is_sought { ("", "pts") } else { (":first_pts=0", "sample") };
     let lead = if part.first_segment > 0 { AUDIO_LEAD_FRAMES } else { 0 };
     let start = u64::from(part.first_frame() + AAC_PRIMING_FRAMES - lead) * u64::from(AUDIO_FRAME_SAMPLES);
+    // Silence follows a track that ends early, to the end of the presentation.
+    let silence_until = plan.silence_until(index).filter(|_| !input.audio_format_changes);
     let end = part.frames().map_or_else(
-        || format!("end={}", plan.end_seconds),
+        || format!("end={}", silence_until.unwrap_or(plan.end_seconds)),
         |frames| {
             let lookahead = if input.audio_format_changes { 0 } else { LOOKAHEAD_FRAMES };
             let end = part.first_frame() + frames + AAC_PRIMING_FRAMES + lookahead;
             format!("end_{unit}={}", u64::from(end) * u64::from(AUDIO_FRAME_SAMPLES))
         },
     );
-    // Others follow: a part that is neither the first nor the last one must be complete.
-    let pad = if part.is_middle() && !is_sought { ",apad" } else { "" };
+    // A part that is neither the first nor the last one must be complete.
+    let is_padded = (part.is_middle() || silence_until.is_some()) && !is_sought;
+    let pad = if is_padded { ",apad" } else { "" };
     let mix = mix(plan, audio.index);
     format!(
         "[0:{}]{mix}aresample={AUDIO_SAMPLE_RATE}:async=1:min_hard_comp=0.04{fill}{pad},aformat=sample_fmts=fltp:channel_layouts={layout},\

@@ -7,10 +7,13 @@ use super::{
 };
 use crate::{
     geometry::Size,
-    plan::{Plan, Poster, Rung, VideoPlan, WorkUnit},
+    plan::{Chunk, Plan, Poster, Rung, VideoPlan, WorkUnit},
     probe::{Crop, Video, VideoRange},
     seek::MAX_LAST_FRAME_SECONDS,
 };
+
+/// By how much longer than expected the last frame may be held, seconds.
+const HELD_PICTURE_SLACK_SECONDS: f64 = 0.5;
 
 pub(super) fn graph(
     plan: &Plan,
@@ -43,7 +46,7 @@ fn grid(
     let first = chunk.map_or(0, |chunk| chunk.first_frame);
     let frames = chunk.and_then(|chunk| chunk.frames);
     let end = input.end.filter(|_| frames.is_none());
-    let mut filters = vec![format!("{}{}{}", fixed_size(stream), remove_alpha(stream), colour_tags(stream))];
+    let mut filters = vec![format!("{}{}{}", same_frame(stream), remove_alpha(stream), colour_tags(stream))];
     if stream.interlaced {
         filters.push("bwdif=mode=send_frame:deint=interlaced".into());
     }
@@ -52,7 +55,13 @@ fn grid(
     }
     // The grid starts at zero, filled with the first frame if necessary; but not after a seek, which skips the start.
     let start = if input.seek.is_some() { "" } else { ":start_time=0" };
-    filters.push(format!("fps=fps={}{start}", video.rate));
+    let held = chunk.and_then(|chunk| held_frames(plan, video, chunk));
+    // The last frame of a slow stream may be shorter than one on the grid.
+    let last = if held.is_some() { ":eof_action=pass" } else { "" };
+    filters.push(format!("fps=fps={}{start}{last}", video.rate));
+    if let Some(held) = held {
+        filters.push(format!("tpad=stop_mode=clone:stop={held}"));
+    }
     let known_end = end.map(|end| video.frames_until((end - plan.time_origin).min(plan.end_seconds)));
     filters.push(match frames.map(|frames| first + frames).or(known_end) {
         Some(end) => format!("trim=start_pts={first}:end_pts={end}"),
@@ -65,12 +74,31 @@ fn grid(
     format!("[0:{}]{}[grid]", stream.index, filters.join(","))
 }
 
-/// Filters that give all frames the size of the first one, and crop them.
+/// How many times the last frame is appended to a chunk that holds it, on the grid. No more than that: if the end of the file
+/// is missing, the picture must not be held instead.
+fn held_frames(plan: &Plan, video: &VideoPlan, chunk: &Chunk) -> Option<u64> {
+    let held_from = plan.source.video.as_ref()?.held_from? + plan.source.start_time - plan.time_origin;
+    let end = chunk.first_frame + chunk.frames?;
+    let moving = video.frames_until(held_from);
+    (end >= moving).then(|| end - moving + video.frames_until(HELD_PICTURE_SLACK_SECONDS))
+}
+
+/// Filters that give all frames the size and the pixel aspect ratio of the first one: a frame of another shape is scaled to
+/// fit, with black bars. Or filters that crop them.
 ///
 /// ffmpeg from 7.1 on crops Matroska itself: then the first frame has another size than the stored one.
-fn fixed_size(stream: &Video) -> String {
+fn same_frame(stream: &Video) -> String {
     let Size { width, height } = stream.stored;
-    let Some(Crop { left, top, size }) = stream.crop else { return format!("scale={width}:{height}") };
+    let Some(Crop { left, top, size }) = stream.crop else {
+        let (num, den) = stream.coded_aspect;
+        // Width in pixels of the first frame's shape.
+        let wide = format!("iw*sar/({num}/{den})");
+        let factor = format!("min({width}/({wide})\\,{height}/ih)");
+        return format!(
+            "scale=w='round({wide}*{factor})':h='round(ih*{factor})':eval=frame,\
+             pad=w={width}:h={height}:x='(ow-iw)/2':y='(oh-ih)/2':eval=frame"
+        );
+    };
     let if_stored = |then: u32, otherwise: &str| {
         format!("'if(eq(iw\\,{width})*eq(ih\\,{height})\\,{then}\\,{otherwise})'")
     };

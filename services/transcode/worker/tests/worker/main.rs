@@ -12,6 +12,7 @@ mod formats;
 mod hostile;
 mod images;
 mod jail;
+mod lengths;
 mod real_files;
 mod renditions;
 mod role;

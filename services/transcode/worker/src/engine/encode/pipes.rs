@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use reelmill_media::{command::Stream, fragments::Shift};
+use reelmill_media::{command::Stream, fragments::Shift, plan::HeldPicture};
 use tokio::{net::unix::pipe, task::JoinSet};
 
 use crate::engine::{
@@ -10,7 +10,7 @@ use crate::engine::{
     output::{
         images::{SheetSpec, upload_poster, upload_thumbnails},
         subtitles::upload_subtitles,
-        track_upload::{TrackSpec, UploadedTrack, upload_track},
+        track_upload::{HeldSegment, TrackSpec, UploadedTrack, upload_track},
         upload_context::{UploadContext, UploadError},
     },
     progress::frame_log::read_frame_log,
@@ -90,9 +90,18 @@ impl PipeReaders<'_> {
         TrackSpec {
             first_segment: self.request.chunk().map_or(0, |chunk| chunk.first_segment),
             expected_start: self.expected_start,
+            held: self.held_segment(index),
             shift: plan.rung_shift(index),
             ..self.track_spec(id)
         }
+    }
+
+    /// The segment of the chunk that stands in a rung several times.
+    fn held_segment(&self, index: usize) -> Option<HeldSegment> {
+        let video_plan = self.request.plan.video.as_ref()?;
+        let HeldPicture { segment, times } = video_plan.held?;
+        let rung = video_plan.rungs.get(index)?;
+        Some(HeldSegment { segment, times, frames: video_plan.segment_frames / rung.frame_step.max(1) })
     }
 
     fn audio_spec(&self, index: usize) -> TrackSpec {
@@ -117,6 +126,7 @@ impl PipeReaders<'_> {
             rendition: rendition.to_owned(),
             first_segment: 0,
             max_segments: None,
+            held: None,
             recorded_segments: self.recorded.get(rendition).copied().unwrap_or(0),
             expected_start: None,
             shift: Shift::default(),

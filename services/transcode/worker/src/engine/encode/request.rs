@@ -37,10 +37,10 @@ impl EncodeRequest<'_> {
         }
     }
 
-    /// Whether a part of audio has fewer segments than it should: the last one has any number, but at least one.
+    /// Whether a part of audio has fewer segments than it should.
     pub(crate) fn lacks_audio(&self, encoded: &Encoded) -> bool {
-        let expected = self.work_unit.audio_part.segments.unwrap_or(1);
-        encoded.audio.iter().any(|(_, track)| track.segments < expected)
+        let expected = |audio: usize| self.plan.audio_segments(audio, self.work_unit.audio_part);
+        encoded.audio.iter().any(|&(audio, ref track)| track.segments < expected(audio))
     }
 
     /// Whether the chunk is not the first one.

@@ -35,6 +35,8 @@ pub(crate) struct TrackSpec {
     pub first_segment: u32,
     /// Most segments; what follows belongs to the next part.
     pub max_segments: Option<u32>,
+    /// A segment that stands in the rendition several times.
+    pub held: Option<HeldSegment>,
     /// Number of its segments that are recorded already.
     pub recorded_segments: u32,
     /// Expected time of its first frame, seconds, if the encoder sought to it.
@@ -47,6 +49,17 @@ pub(crate) struct TrackSpec {
     pub copy_path: Option<PathBuf>,
     /// Largest copy, bytes. A larger one is deleted.
     pub max_copy_bytes: u64,
+}
+
+/// A segment that is encoded once and stands in the rendition several times.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeldSegment {
+    /// Its index in the rendition.
+    pub segment: u32,
+    /// How many times it stands there, at least once.
+    pub times: u32,
+    /// Number of its frames.
+    pub frames: u32,
 }
 
 /// A track (a rung, or audio) that was uploaded.
@@ -72,6 +85,11 @@ struct TrackUpload {
     init: Option<Init>,
     copy: Option<LocalCopy>,
     in_flight: VecDeque<Upload>,
+    /// Number of segments that were encoded.
+    encoded_segments: u32,
+    /// How many more times the held segment stands in the rendition than it was encoded, and its duration.
+    repetitions: u32,
+    held_ticks: u64,
 }
 
 /// Uploads one track until its pipe is closed.
@@ -86,7 +104,17 @@ pub(crate) async fn upload_track(
     };
     let track = UploadedTrack { rendition: spec.rendition.clone(), ..UploadedTrack::default() };
     let mut reader = Fragments::shifted(spec.shift);
-    let mut upload = TrackUpload { context, spec, track, init: None, copy, in_flight: VecDeque::new() };
+    let mut upload = TrackUpload {
+        context,
+        spec,
+        track,
+        init: None,
+        copy,
+        in_flight: VecDeque::new(),
+        encoded_segments: 0,
+        repetitions: 0,
+        held_ticks: 0,
+    };
     let mut chunk = BytesMut::with_capacity(PIPE_BYTES);
     loop {
         let read = tokio::select! {
@@ -104,7 +132,7 @@ pub(crate) async fn upload_track(
         for part in reader.push(&chunk)? {
             match part {
                 Part::Init(init) => upload.init(init).await?,
-                Part::Fragment(fragment) => upload.segment(fragment).await?,
+                Part::Fragment(fragment) => upload.encoded(fragment).await?,
             }
         }
         chunk.clear();
@@ -117,6 +145,26 @@ impl TrackUpload {
     async fn init(&mut self, init: Init) -> Result<(), UploadError> {
         self.append_to_copy(&init.bytes).await?;
         self.init = Some(init);
+        Ok(())
+    }
+
+    /// Uploads a segment that was encoded, as often as it stands in the rendition.
+    async fn encoded(&mut self, fragment: Fragment) -> Result<(), UploadError> {
+        let number = self.spec.first_segment + self.encoded_segments;
+        self.encoded_segments += 1;
+        let Some(held) = self.spec.held.filter(|held| number >= held.segment) else {
+            return self.segment(fragment).await;
+        };
+        if number == held.segment {
+            // A segment that is cut short is the end of the stream.
+            let is_whole = fragment.frames == held.frames;
+            self.repetitions = if is_whole { held.times - 1 } else { 0 };
+            self.held_ticks = fragment.ticks;
+        }
+        let first = if number == held.segment { 0 } else { self.repetitions };
+        for times in first..=self.repetitions {
+            self.segment(fragment.delayed(times, u64::from(times) * self.held_ticks)?).await?;
+        }
         Ok(())
     }
 

@@ -6,6 +6,8 @@ use reelmill_media::{
     Failure, FailureKind,
     command::{self, ProbeDepth},
     probe::{Source, VideoRange, needs_deeper_probe, parse, parse_hdr_metadata},
+    rate::{busiest_rate, output_rate},
+    seek::picture_end,
     sniff::{SNIFF_BYTES, sniff},
 };
 use tokio::time::timeout;
@@ -22,6 +24,8 @@ use crate::engine::{
 const MAX_JSON_BYTES: u64 = 4 * 1024 * 1024;
 /// Wall time limit of ffprobe, relative to its CPU time limit.
 const PROBE_WALL_FACTOR: u32 = 4;
+/// Seconds before the stated end of the picture, and after that of the file, in which its last frame is looked for.
+const END_SEARCH_SECONDS: f64 = 10.0;
 /// Containers with a clock instead of an index, as ffprobe names them.
 const CLOCK_BASED_CONTAINERS: [&str; 2] = ["mpegts", "mpeg"];
 
@@ -59,7 +63,38 @@ pub(crate) async fn inspect(prober: &Prober<'_>, probe_timeout: Duration) -> Res
         // ffprobe computes the duration of such a container as the difference of two timestamps.
         source.clear_duration();
     }
+    refine(prober, &mut source, probe_timeout).await;
     Ok(source)
+}
+
+/// Looks for what the description of an ordinary file says reliably: the rate of a picture without a constant one, and the
+/// end of a picture that is shorter than other tracks.
+async fn refine(prober: &Prober<'_>, source: &mut Source, probe_timeout: Duration) {
+    let uri = prober.session.uri();
+    let list = async |args: Vec<String>| {
+        let json = probe_optional(prober, &args, probe_timeout).await?;
+        Some(String::from_utf8_lossy(&json).into_owned())
+    };
+    let start = source.start_time;
+    if source.has_unknown_rate()
+        && let Some((video, duration)) = source.video.as_mut().zip(source.duration)
+    {
+        let samples = list(command::packet_samples(uri, video.index, start, duration)).await;
+        video.busiest_rate = samples.as_deref().and_then(busiest_rate);
+    }
+    if let Some((end, video, duration)) = source
+        .early_picture_end()
+        .zip(source.video.as_ref())
+        .zip(source.duration)
+        .map(|((end, video), duration)| (end, video, duration))
+    {
+        let rate = output_rate(video.nominal_rate, video.mean_rate, video.busiest_rate);
+        let until = start + duration + END_SEARCH_SECONDS;
+        let packets = list(command::packets(uri, video.index, end - END_SEARCH_SECONDS, until)).await;
+        if let Some(end) = packets.and_then(|packets| picture_end(&packets, rate.seconds_of(1))) {
+            source.hold_picture(end);
+        }
+    }
 }
 
 /// Probes the source. The CPU time is limited to `probe_timeout`, which a file may exceed; the wall time to a multiple of

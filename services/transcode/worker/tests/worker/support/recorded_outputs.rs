@@ -143,7 +143,7 @@ impl RecordedOutputs {
         }
         write("master.m3u8", hls::master(&presentation));
         write("manifest.mpd", dash::manifest(&presentation));
-        write("thumbnails.vtt", thumbnails::webvtt(&self.sheets()));
+        write("thumbnails.vtt", thumbnails::webvtt(&self.sheets(), presentation.end_seconds()));
     }
 }
 
