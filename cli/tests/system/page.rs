@@ -8,7 +8,7 @@ use tokio::{process::Command, time::timeout};
 use crate::support::{
     cli_user::{CliUser, PASSWORD},
     deployment::Deployment,
-    media::clip,
+    media::{clip, uneven_clip},
 };
 
 /// Folder for screenshots, for review.
@@ -66,6 +66,28 @@ async fn shaka_plays_every_rung_by_hls_and_dash() {
     for kind in ["hls", "dash"] {
         assert_eq!(report[kind]["heights"], serde_json::json!([360, 480, 720]), "{report}");
         assert!((report[kind]["duration"].as_f64().unwrap() - 12.0).abs() < 0.2, "{report}");
+    }
+    deployment.stop().await;
+}
+
+/// Where one track ended before the others, players stopped there for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn players_reach_the_end_of_a_video_whose_tracks_differ_in_length() {
+    let deployment = Deployment::single_process().await;
+    let ann = CliUser::sign_up(&deployment, "ann").await;
+    for (name, picture, sound) in [("short sound.mp4", 18, 3), ("short picture.mp4", 3, 18)] {
+        let file = uneven_clip(deployment.folder.path(), name, picture, sound).await;
+        let video = ann.upload(&file).await;
+        assert_eq!(video["state"], "READY", "{video}\n{}", deployment.logs());
+        assert_eq!(video["warnings"], serde_json::json!([]), "{name}");
+        let uri = |name: &str| video[name].as_str().unwrap().to_owned();
+        let report =
+            browse(&deployment, "players.mjs", &["--hls", &uri("playbackUri"), "--dash", &uri("dashUri")])
+                .await;
+        for kind in ["hls", "dash"] {
+            assert!((report[kind]["duration"].as_f64().unwrap() - 18.0).abs() < 0.2, "{name}: {report}");
+        }
+        play(&deployment, &ann, &name.replace(' ', "-"), &["--video", video["name"].as_str().unwrap()]).await;
     }
     deployment.stop().await;
 }

@@ -5,6 +5,7 @@
 //! (with [`seek`] and [`clock`]) → [`fragments`] → [`playlists`].
 
 mod boxes;
+pub mod captions;
 pub mod clock;
 pub mod command;
 pub mod failure;

@@ -26,9 +26,20 @@ pub async fn clip(folder: &Path, name: &str, size: &str, seconds: u32) -> PathBu
     path
 }
 
+/// Generates a clip whose picture and sound have different lengths, seconds.
+pub async fn uneven_clip(folder: &Path, name: &str, picture: u32, sound: u32) -> PathBuf {
+    let path = folder.join(name);
+    encode_tracks(&path, "640x360", picture, sound).await;
+    path
+}
+
 async fn encode_clip(path: &Path, size: &str, seconds: u32) {
-    let video = format!("testsrc2=size={size}:rate=30:duration={seconds}");
-    let audio = format!("sine=frequency=440:duration={seconds}");
+    encode_tracks(path, size, seconds, seconds).await;
+}
+
+async fn encode_tracks(path: &Path, size: &str, picture: u32, sound: u32) {
+    let video = format!("testsrc2=size={size}:rate=30:duration={picture}");
+    let audio = format!("sine=frequency=440:duration={sound}");
     let status = Command::new("ffmpeg")
         .args(["-v", "error", "-y", "-f", "lavfi", "-i", &video, "-f", "lavfi", "-i", &audio])
         .args(["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-g", "60", "-c:a", "aac"])

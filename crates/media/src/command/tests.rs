@@ -34,6 +34,9 @@ fn source(seconds: f64) -> Source {
         skipped: 0,
         other_programs: 0,
         probed_seconds: None,
+        has_captions: false,
+        stated_duration: None,
+        is_cut_off: false,
         video: Some(Video {
             index: 1,
             codec: "h264".into(),
@@ -46,6 +49,7 @@ fn source(seconds: f64) -> Source {
             mean_rate: Rate::new(25, 1),
             pixel_format: "yuv420p".into(),
             interlaced: true,
+            may_turn_interlaced: false,
             has_colour_tags: true,
             range: VideoRange::Sdr,
             needs_dolby_vision: false,

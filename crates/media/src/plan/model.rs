@@ -338,8 +338,11 @@ impl Plan {
         bounded.or_else(|| Some((seconds()? * video.rate.fps()).max(1.0)))
     }
 
-    /// Seconds of the whole video, if its duration is known.
+    /// Seconds of the whole video as its container states them, if it does.
     pub fn expected_seconds(&self) -> Option<f64> {
+        if self.source.stated_duration.is_some() {
+            return self.source.stated_duration;
+        }
         let Some(video) = &self.video else { return self.duration() };
         Some((self.expected_frames()? + video.repeated_frames() as f64) / video.rate.fps())
     }

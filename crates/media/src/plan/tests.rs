@@ -25,6 +25,9 @@ fn source(width: u32, height: u32, rate: (u32, u32), duration: Option<f64>) -> S
         skipped: 0,
         other_programs: 0,
         probed_seconds: None,
+        has_captions: false,
+        stated_duration: None,
+        is_cut_off: false,
         video: Some(Video {
             index: 0,
             codec: "h264".into(),
@@ -37,6 +40,7 @@ fn source(width: u32, height: u32, rate: (u32, u32), duration: Option<f64>) -> S
             mean_rate: Rate::new(rate.0, rate.1),
             pixel_format: "yuv420p".into(),
             interlaced: false,
+            may_turn_interlaced: false,
             has_colour_tags: true,
             range: VideoRange::Sdr,
             needs_dolby_vision: false,

@@ -26,6 +26,8 @@ const LATE_CLOCK_SECONDS: f64 = 1.0;
 const BROADCAST_CONTAINERS: [&str; 2] = ["mpegts", "mpeg"];
 /// Codecs of broadcasts that can be interlaced. The decoder flags each frame.
 const BROADCAST_CODECS: [&str; 3] = ["h264", "mpeg2video", "vc1"];
+/// How many more bytes than a file has its index must list if the end of the file is missing.
+const CUT_OFF_MIN_RATIO: f64 = 1.05;
 /// Subtitle codecs that contain text, and so can be converted to WebVTT.
 const TEXT_SUBTITLE_CODECS: [&str; 7] = ["mov_text", "subrip", "srt", "ass", "ssa", "webvtt", "text"];
 
@@ -152,6 +154,17 @@ impl Description {
         Some(start - self.start_time() + duration)
     }
 
+    /// Whether the index of the file lists clearly more bytes than the file has: its end is missing.
+    pub(super) fn is_cut_off(&self) -> bool {
+        let Some(size) = self.format.size.as_deref().and_then(number) else { return false };
+        let bytes = |stream: &Stream| {
+            let bits_per_second = stream.bit_rate.as_deref().and_then(seconds)?;
+            Some(bits_per_second / 8.0 * stream.duration.as_deref().and_then(seconds)?)
+        };
+        let is_indexed = self.format.format_name.starts_with("mov");
+        is_indexed && self.streams.iter().filter_map(bytes).sum::<f64>() > size * CUT_OFF_MIN_RATIO
+    }
+
     fn file_duration(&self) -> Option<f64> {
         let stated = self.format.duration.as_deref().and_then(seconds)?;
         Some(if self.states_ends() { self.since_start(stated) } else { stated })
@@ -174,10 +187,9 @@ impl Description {
         BROADCAST_CONTAINERS.contains(&self.format.format_name.as_str())
     }
 
-    /// Whether frames of a stream may be interlaced.
-    pub(super) fn may_be_interlaced(&self, stream: &Stream) -> bool {
-        let codec = stream.codec_name.as_deref().unwrap_or_default();
-        stream.may_be_interlaced() || self.is_broadcast() && BROADCAST_CODECS.contains(&codec)
+    /// Whether a progressive stream may turn interlaced.
+    pub(super) fn may_turn_interlaced(&self, codec: &str) -> bool {
+        self.is_broadcast() && BROADCAST_CODECS.contains(&codec)
     }
 }
 
@@ -213,6 +225,7 @@ pub(super) struct Stream {
     pub(super) channels: Option<u32>,
     pub(super) channel_layout: Option<String>,
     pub(super) nb_frames: Option<String>,
+    bit_rate: Option<String>,
     pub(super) sample_rate: Option<String>,
     #[serde(default)]
     pub(super) disposition: Disposition,

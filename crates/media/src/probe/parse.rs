@@ -40,8 +40,7 @@ pub fn parse(json: &[u8]) -> Result<Source, Failure> {
         let limit = max_duration.min(MAX_SECONDS + DURATION_SLACK_SECONDS);
         video.duration = video.duration.filter(|&seconds| seconds <= limit);
         video.end = description.end(video.index).filter(|&end| end <= limit);
-        video.interlaced =
-            streams.iter().any(|stream| stream.index == video.index && description.may_be_interlaced(stream));
+        video.may_turn_interlaced = description.may_turn_interlaced(&video.codec);
         let stated = video.start.zip(video.duration).map(|(start, duration)| start + duration);
         video.stated_end = stated.filter(|_| !description.has_constant_frame_durations(video));
     }
@@ -73,9 +72,12 @@ pub fn parse(json: &[u8]) -> Result<Source, Failure> {
         first_stream_start: description.first_stream_start(indices()),
         has_b_frames: streams.iter().any(|stream| stream.has_b_frames > 0),
         duration,
+        stated_duration: None,
+        is_cut_off: description.is_cut_off(),
         max_duration,
         output_version: crate::OUTPUT_VERSION,
         skipped: audio_and_subtitles - audio.len() - subtitles.len(),
+        has_captions: false,
         other_programs: main.map_or(0, |main| description.other_programs(main)),
         probed_seconds: (last_start > USUAL_PROBE_SECONDS).then_some(last_start + PROBE_MARGIN_SECONDS),
         video,
@@ -158,7 +160,8 @@ fn read_video(stream: &Stream) -> Result<Video, Failure> {
         nominal_rate: stream.r_frame_rate.as_deref().and_then(Rate::parse),
         mean_rate: stream.avg_frame_rate.as_deref().and_then(Rate::parse),
         pixel_format: stream.pix_fmt.clone().unwrap_or_default(),
-        interlaced: false,
+        interlaced: stream.may_be_interlaced(),
+        may_turn_interlaced: false,
         has_colour_tags: stream
             .color_space
             .as_deref()

@@ -35,6 +35,12 @@ pub struct Source {
     pub has_b_frames: bool,
     /// Duration, seconds. None if the container does not state it.
     pub duration: Option<f64>,
+    /// Duration that the container states, seconds, if the end of the file is missing. Then `duration` is that of the rest.
+    #[serde(default)]
+    pub stated_duration: Option<f64>,
+    /// Whether the end of the file is missing, by the size of the file.
+    #[serde(default)]
+    pub is_cut_off: bool,
     /// Upper bound of the duration, from the size of the file, seconds.
     pub max_duration: f64,
     /// The video stream.
@@ -54,6 +60,9 @@ pub struct Source {
     /// Number of programmes that were left out.
     #[serde(default)]
     pub other_programs: usize,
+    /// Whether there are captions inside the picture.
+    #[serde(default)]
+    pub has_captions: bool,
     /// How far the file must be read to know all tracks, seconds, if further than usual.
     #[serde(default)]
     pub probed_seconds: Option<f64>,
@@ -86,6 +95,9 @@ pub struct Video {
     pub pixel_format: String,
     /// Whether frames may be interlaced. The decoder flags each frame that is.
     pub interlaced: bool,
+    /// Whether later frames may be, although the first ones are not.
+    #[serde(default)]
+    pub may_turn_interlaced: bool,
     /// Whether the file states its colour space.
     pub has_colour_tags: bool,
     /// Dynamic range.
@@ -276,6 +288,19 @@ impl Source {
         self.duration = None;
         if let Some(video) = &mut self.video {
             (video.duration, video.stated_end, video.end) = (None, None, None);
+        }
+        for audio in &mut self.audio {
+            audio.ends_early = false;
+        }
+    }
+
+    /// Takes the end of the file for missing from `end` on, seconds after its start.
+    pub fn cut_off(&mut self, end: f64) {
+        let Some(stated) = self.duration.filter(|&stated| end < stated) else { return };
+        (self.stated_duration, self.duration) = (Some(stated), Some(end));
+        if let Some(video) = &mut self.video {
+            video.duration = video.duration.map(|seconds| seconds.min(end));
+            (video.end, video.stated_end, video.held_from) = (None, None, None);
         }
         for audio in &mut self.audio {
             audio.ends_early = false;

@@ -311,8 +311,32 @@ fn parse_broadcast_may_turn_interlaced() {
             r#"{{"streams":[{{"index":0,"codec_type":"video","codec_name":"{codec}","width":8,"height":8,
             "field_order":"progressive"}}],"format":{{"format_name":"{container}","duration":"3"}}}}"#
         );
-        parse(json.as_bytes()).expect("probe").video.expect("video").interlaced
+        let video = parse(json.as_bytes()).expect("probe").video.expect("video");
+        assert!(!video.interlaced, "not at its start");
+        video.may_turn_interlaced
     };
     assert!(interlaced("mpegts", "h264") && interlaced("mpeg", "mpeg2video"));
     assert!(!interlaced("mov,mp4", "h264") && !interlaced("mpegts", "hevc"));
+}
+
+#[test]
+fn parse_file_with_fewer_bytes_than_its_index_lists_is_cut_off() {
+    let parsed = |container: &str, size: u32| {
+        let json = format!(
+            r#"{{"streams":[
+            {{"index":0,"codec_type":"video","codec_name":"h264","width":8,"height":8,"duration":"7200","bit_rate":"80000"}},
+            {{"index":1,"codec_type":"audio","codec_name":"aac","channels":2,"sample_rate":"48000","duration":"7000",
+              "bit_rate":"8000"}}],
+            "format":{{"format_name":"{container}","duration":"7200","size":"{size}"}}}}"#
+        );
+        parse(json.as_bytes()).expect("probe")
+    };
+    assert!(!parsed("mov,mp4", 79_000_000).is_cut_off && !parsed("mov,mp4", 76_000_000).is_cut_off);
+    assert!(parsed("mov,mp4", 40_000_000).is_cut_off && !parsed("matroska,webm", 40_000_000).is_cut_off);
+    let mut half = parsed("mov,mp4", 40_000_000);
+    assert!(half.audio[0].ends_early);
+    half.cut_off(3600.0);
+    assert_eq!((half.duration, half.stated_duration), (Some(3600.0), Some(7200.0)));
+    assert_eq!(half.video.as_ref().and_then(|video| video.duration), Some(3600.0));
+    assert!(half.early_picture_end().is_none() && !half.audio[0].ends_early);
 }

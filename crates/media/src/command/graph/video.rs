@@ -47,7 +47,7 @@ fn grid(
     let frames = chunk.and_then(|chunk| chunk.frames);
     let end = input.end.filter(|_| frames.is_none());
     let mut filters = vec![format!("{}{}{}", same_frame(stream), remove_alpha(stream), colour_tags(stream))];
-    if stream.interlaced {
+    if stream.interlaced || stream.may_turn_interlaced {
         filters.push("bwdif=mode=send_frame:deint=interlaced".into());
     }
     if end.is_some() {
@@ -90,6 +90,10 @@ fn held_frames(plan: &Plan, video: &VideoPlan, chunk: &Chunk) -> Option<u64> {
 fn same_frame(stream: &Video) -> String {
     let Size { width, height } = stream.stored;
     let Some(Crop { left, top, size }) = stream.crop else {
+        if !width.is_multiple_of(2) || !height.is_multiple_of(2) {
+            // Bars are whole pixels of the colour planes.
+            return format!("scale={width}:{height}");
+        }
         let (num, den) = stream.coded_aspect;
         // Width in pixels of the first frame's shape.
         let wide = format!("iw*sar/({num}/{den})");

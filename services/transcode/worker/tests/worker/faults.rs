@@ -12,7 +12,7 @@ use reelmill_worker::engine::{
     TaskIo,
 };
 use rstest::rstest;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -52,6 +52,37 @@ async fn transcode_truncated_file_plays_with_a_warning(#[case] name: &str, #[cas
     let warnings = run.result.expect("done").warnings;
     let reasons: Vec<_> = warnings.iter().map(|warning| warning.kind).collect();
     assert_eq!(reasons, [FailureKind::PartlyDamaged], "{name}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transcode_truncated_file_without_its_sound_plays_with_warnings() {
+    let clip = Clip::new(
+        "late-sound.mp4",
+        "-f lavfi -i testsrc2=s=320x180:r=25:d=60 -itsoffset 55 -f lavfi -i sine=440:d=5 -map 0 -map 1 -c:v libx264 -preset \
+         ultrafast -c:a aac -movflags +faststart",
+    );
+    truncate(&clip.file, 0.5);
+    let run = transcode(&clip.file).await;
+    assert!(run.completed().frames("180p") > 500);
+    let warnings = run.result.expect("done").warnings;
+    let reasons: HashSet<_> = warnings.iter().map(|warning| warning.kind).collect();
+    assert_eq!(reasons, HashSet::from([FailureKind::PartlyDamaged, FailureKind::TrackSkipped]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transcode_truncated_file_costs_what_is_there() {
+    let clip = Clip::new(
+        "hours.mp4",
+        "-f lavfi -i color=gray:s=128x72:r=5:d=7200 -f lavfi -i sine=440:d=7200 -c:v libx264 -preset ultrafast -g 10 -c:a aac \
+         -b:a 32k -movflags +faststart",
+    );
+    truncate(&clip.file, 0.1);
+    let run = transcode(&clip.file).await;
+    let job = run.completed();
+    let seconds = job.source.duration.expect("known");
+    assert!((100.0..1500.0).contains(&seconds), "{seconds}");
+    assert_eq!(job.source.stated_duration.map(f64::round), Some(7200.0));
+    assert!((f64::from(job.frames("72p")) / 5.0 - seconds).abs() < 10.0, "{}", job.frames("72p"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

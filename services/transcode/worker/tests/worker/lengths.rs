@@ -226,3 +226,32 @@ async fn transcode_poster_of_a_held_picture_is_one_of_its_frames() {
     let job = transcoded(&clip.file, &options(&[])).await;
     assert!(frame_number_in(&job.poster(), "null") < 30);
 }
+
+/// A broadcast that is progressive at its start: combs of the interlaced part would differ from line to line.
+#[tokio::test(flavor = "multi_thread")]
+async fn transcode_stretch_that_is_interlaced_is_deinterlaced() {
+    let moving = "testsrc2=s=720x576:r=50:d=4";
+    let encode = "-c:v mpeg2video -b:v 8M -g 12 -f mpegts";
+    let progressive = Clip::new("p.ts", &format!("-f lavfi -i {moving},fps=25 {encode}"));
+    let interlaced = Clip::new(
+        "i.ts",
+        &format!("-f lavfi -i {moving},interlace=lowpass=0 -flags +ilme+ildct {encode} -output_ts_offset 4"),
+    );
+    let read = |clip: &Clip| std::fs::read(&clip.file).expect("clip");
+    let joined = Clip::with_content("mixed.ts", [read(&progressive), read(&interlaced)].concat());
+    let job = transcoded(&joined.file, &options(&[576])).await;
+    let frames = decode(&job.joined(job.rungs()[0]), "-f rawvideo -pix_fmt gray -");
+    let rung = &job.plan.video.as_ref().expect("video").rungs[0];
+    let (width, height) = (rung.size.width as usize, rung.size.height as usize);
+    // How much lines differ from the next one, over how much they differ from the one after: high for combs.
+    let combing = |frame: &[u8]| {
+        let difference = |distance: usize| -> f64 {
+            let rows = (0..height - 2).flat_map(|row| (0..width).map(move |column| row * width + column));
+            rows.map(|at| f64::from(frame[at].abs_diff(frame[at + distance * width]))).sum()
+        };
+        difference(1) / difference(2)
+    };
+    let of_frame = |number: usize| combing(&frames[number * width * height..][..width * height]);
+    let (before, after) = (of_frame(50), of_frame(150));
+    assert!(after < before * 1.15, "{before} {after}");
+}

@@ -31,7 +31,12 @@ pub(crate) async fn encode_decodable_tracks(
             }
             Err(failure) => failure,
         };
-        if !matches!(failure.kind, FailureKind::DecodeFailed | FailureKind::CodecUnsupported) {
+        // A track whose samples are all in the missing part of a truncated file cannot be decoded, either.
+        let is_undecodable = matches!(
+            failure.kind,
+            FailureKind::DecodeFailed | FailureKind::CodecUnsupported | FailureKind::FileTruncated
+        );
+        if !is_undecodable {
             return Err(failure);
         }
         match reduced.next() {

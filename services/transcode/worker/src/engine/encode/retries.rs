@@ -79,7 +79,8 @@ fn audio_position(request: &EncodeRequest<'_>, strategy: SeekStrategy) -> Option
 /// the grid may be off by up to a frame.
 fn deinterlacer_lead(request: &EncodeRequest<'_>) -> f64 {
     let plan = request.plan;
-    let interlaced = plan.source.video.as_ref().is_some_and(|video| video.interlaced);
+    let interlaced =
+        plan.source.video.as_ref().is_some_and(|video| video.interlaced || video.may_turn_interlaced);
     let video_plan = plan.video.as_ref().filter(|_| interlaced);
     video_plan.map_or(0.0, |video_plan| 2.0 / video_plan.rate.fps())
 }

@@ -45,6 +45,12 @@ pub(crate) fn about_source(source: &Source) -> Vec<Failure> {
     if let Some(programs) = programs {
         warnings.push(Failure::new(FailureKind::TrackSkipped, format!("{programs} left out.")));
     }
+    if source.video.is_some() && source.has_captions {
+        warnings.push(Failure::new(
+            FailureKind::TrackSkipped,
+            "The captions inside the picture (CEA-608 or CEA-708) were left out. To keep them, add them as a subtitle track.",
+        ));
+    }
     if source.video.as_ref().is_some_and(|video| video.needs_dolby_vision) {
         warnings.push(Failure::new(
             FailureKind::ColoursWrong,

@@ -4,6 +4,7 @@ use std::{pin::pin, time::Duration};
 
 use reelmill_media::{
     Failure, FailureKind,
+    captions::{self, Captions},
     command::{self, ProbeDepth},
     probe::{Source, VideoRange, needs_deeper_probe, parse, parse_hdr_metadata},
     rate::{busiest_rate, output_rate},
@@ -17,7 +18,7 @@ use crate::engine::{
     failure::source_unreadable,
     probe::{clock_continuity::is_continuous, prober::Prober},
     process::child::ProcessExit,
-    source::fetch::SourceError,
+    source::{fetch::SourceError, reader::SourceReader},
 };
 
 /// Longest ffprobe output that is read.
@@ -26,6 +27,8 @@ const MAX_JSON_BYTES: u64 = 4 * 1024 * 1024;
 const PROBE_WALL_FACTOR: u32 = 4;
 /// Seconds before the stated end of the picture, and after that of the file, in which its last frame is looked for.
 const END_SEARCH_SECONDS: f64 = 10.0;
+/// Precision with which the end of a file is found of which a part is missing, seconds.
+const CUT_OFF_SEARCH_SECONDS: f64 = 4.0;
 /// Containers with a clock instead of an index, as ffprobe names them.
 const CLOCK_BASED_CONTAINERS: [&str; 2] = ["mpegts", "mpeg"];
 
@@ -64,11 +67,21 @@ pub(crate) async fn inspect(prober: &Prober<'_>, probe_timeout: Duration) -> Res
         source.clear_duration();
     }
     refine(prober, &mut source, probe_timeout).await;
+    source.has_captions = has_captions(reader, &head).await.map_err(|error| source_unreadable(&error))?;
     Ok(source)
 }
 
-/// Looks for what the description of an ordinary file says reliably: the rate of a picture without a constant one, and the
-/// end of a picture that is shorter than other tracks.
+/// Looks for captions inside the picture at the start of a file; if there is an empty place for them, in its middle, too.
+async fn has_captions(reader: &SourceReader, head: &[u8]) -> Result<bool, SourceError> {
+    Ok(match captions::find(head) {
+        Captions::None => false,
+        Captions::Present => true,
+        Captions::Empty => captions::find(&reader.read(reader.size() / 2).await?) == Captions::Present,
+    })
+}
+
+/// Looks for what the description of an ordinary file says reliably: where the file ends, the rate of a picture without a
+/// constant one, and the end of a picture that is shorter than other tracks.
 async fn refine(prober: &Prober<'_>, source: &mut Source, probe_timeout: Duration) {
     let uri = prober.session.uri();
     let list = async |args: Vec<String>| {
@@ -76,6 +89,23 @@ async fn refine(prober: &Prober<'_>, source: &mut Source, probe_timeout: Duratio
         Some(String::from_utf8_lossy(&json).into_owned())
     };
     let start = source.start_time;
+    let main = source.video.as_ref().map(|video| video.index);
+    let main = main.or(source.audio.first().map(|audio| audio.index));
+    if source.is_cut_off
+        && let Some((index, stated)) = main.zip(source.duration)
+    {
+        let (mut present, mut missing) = (0.0, stated);
+        while missing - present > CUT_OFF_SEARCH_SECONDS {
+            let time = f64::midpoint(present, missing);
+            let from = start + time;
+            let Some(packets) = list(command::packets(uri, index, from, from + CUT_OFF_SEARCH_SECONDS)).await
+            else {
+                return;
+            };
+            if packets.trim().is_empty() { missing = time } else { present = time }
+        }
+        source.cut_off(missing);
+    }
     if source.has_unknown_rate()
         && let Some((video, duration)) = source.video.as_mut().zip(source.duration)
     {
