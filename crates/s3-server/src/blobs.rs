@@ -148,9 +148,13 @@ pub(crate) struct StagedBlob {
     temp: TempFile,
 }
 
-impl StagedBlob {
-    pub(crate) fn write(&mut self, data: &[u8]) -> io::Result<()> {
-        self.file.write_all(data)
+impl Write for StagedBlob {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.file.write(data)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 
@@ -196,4 +200,47 @@ impl Drop for NewBlob {
 /// Makes new and renamed files in `dir` durable.
 fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem;
+
+    use super::*;
+
+    /// A source and its copy, as after a kill that came before the index referenced both.
+    fn blob_and_copy() -> (tempfile::TempDir, Arc<BlobDir>, BlobId, BlobId) {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Arc::new(BlobDir::open(dir.path()).unwrap());
+        let mut staged = blobs.create().unwrap();
+        staged.write_all(b"content").unwrap();
+        let source = blobs.persist(staged).unwrap().into_id();
+        let copy = blobs.duplicate(&source).unwrap();
+        let copy_id = copy.id.clone();
+        mem::forget(copy);
+        (dir, blobs, source, copy_id)
+    }
+
+    #[test]
+    fn sweep_removes_the_unreferenced_one_of_a_blob_and_its_copy() {
+        for source_is_referenced in [true, false] {
+            let (_dir, blobs, source, copy) = blob_and_copy();
+            let (kept, removed) = if source_is_referenced { (source, copy) } else { (copy, source) };
+            let swept = blobs.sweep(HashSet::from([kept.as_str().to_owned()])).unwrap();
+            assert_eq!((swept.orphans, swept.missing), (1, 0));
+            assert_eq!(fs::read(blobs.path(&kept)).unwrap(), b"content");
+            assert!(!blobs.path(&removed).exists());
+        }
+    }
+
+    #[test]
+    fn drop_of_uncommitted_copy_removes_it_and_keeps_the_source() {
+        let (_dir, blobs, source, _) = blob_and_copy();
+        let copy = blobs.duplicate(&source).unwrap();
+        let path = blobs.path(&copy.id);
+        assert!(path.exists());
+        drop(copy);
+        assert!(!path.exists());
+        assert_eq!(fs::read(blobs.path(&source)).unwrap(), b"content");
+    }
 }

@@ -22,6 +22,19 @@ pub(crate) struct ReadConditions {
     pub(crate) if_unmodified_since: Option<Timestamp>,
 }
 
+/// Takes the conditions for the source of a copy out of an s3s input.
+macro_rules! copy_source_conditions {
+    ($input:expr) => {
+        $crate::conditions::ReadConditions {
+            if_match: $input.copy_source_if_match.take(),
+            if_none_match: $input.copy_source_if_none_match.take(),
+            if_modified_since: $input.copy_source_if_modified_since.take(),
+            if_unmodified_since: $input.copy_source_if_unmodified_since.take(),
+        }
+    };
+}
+pub(crate) use copy_source_conditions;
+
 impl ReadConditions {
     /// Evaluates in the order of RFC 9110 section 13.2.2: an ETag takes precedence over a date.
     ///

@@ -25,6 +25,17 @@ pub enum OpenError {
         /// The newest format number that this version reads.
         supported: i64,
     },
+    /// The folder was written by a version of this program from before its first release.
+    #[error(
+        "object store format {found} is older than {supported}, the oldest that this version of reelmill supports; \
+         it was never released: remove the folder"
+    )]
+    OlderFormat {
+        /// The format number found in the folder.
+        found: i64,
+        /// The oldest format number that this version reads.
+        supported: i64,
+    },
     /// The index can't be opened or read.
     #[error("object store index: {0}")]
     Index(#[from] DbErr),
@@ -102,4 +113,13 @@ pub(crate) fn custom_error(code: &'static str, status: StatusCode, message: &'st
 
 pub(crate) fn no_such_key() -> S3Error {
     s3_error!(NoSuchKey, "The specified key does not exist.")
+}
+
+/// The object has no part with the requested number.
+pub(crate) fn no_such_part() -> S3Error {
+    custom_error(
+        "InvalidPartNumber",
+        StatusCode::RANGE_NOT_SATISFIABLE,
+        "The requested part number is not satisfiable.",
+    )
 }

@@ -1,8 +1,13 @@
-//! Receiving a body: streamed to disk, hashed in the same pass, verified, made durable.
+//! Receiving a body, or the content of a copy: streamed to disk, hashed in the same pass, verified, made
+//! durable.
 //!
 //! At most two batches are in memory: one being received, one being hashed and written.
 
-use std::{result, sync::Arc};
+use std::{
+    io::{self, Write},
+    result,
+    sync::Arc,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -21,7 +26,7 @@ use crate::{
 const BATCH_BYTES: usize = 1 << 20;
 
 /// The largest body of one request, as in S3: 5 GiB.
-const MAX_BODY_BYTES: u64 = 5 << 30;
+pub(crate) const MAX_BODY_BYTES: u64 = 5 << 30;
 
 /// The length and checksums that a request declares for its body.
 pub(crate) struct DeclaredBody {
@@ -35,7 +40,7 @@ pub(crate) struct DeclaredBody {
     requested: Option<Algorithm>,
 }
 
-/// A body that was received and verified.
+/// Content that was received and verified, or copied.
 pub(crate) struct Ingested {
     pub(crate) blob: NewBlob,
     pub(crate) size: u64,
@@ -117,14 +122,14 @@ impl DeclaredBody {
     }
 }
 
-/// A body that is being hashed and written to disk.
-struct BodyWriter {
-    staged: StagedBlob,
+/// Content that is being hashed and written.
+struct ContentWriter<W> {
+    to: W,
     hasher: BodyHasher,
     size: u64,
 }
 
-impl BodyWriter {
+impl<W: Write> ContentWriter<W> {
     fn write(mut self, batch: Vec<Bytes>) -> Result<Self> {
         for data in batch {
             self.size += data.len() as u64;
@@ -132,7 +137,7 @@ impl BodyWriter {
                 return Err(too_large().into());
             }
             self.hasher.update(&data);
-            self.staged.write(&data)?;
+            self.to.write_all(&data)?;
         }
         Ok(self)
     }
@@ -141,32 +146,73 @@ impl BodyWriter {
 /// Receives a body. On an error nothing of it is left on disk.
 pub(crate) async fn ingest(
     blobs: &Arc<BlobDir>,
-    mut body: Option<StreamingBlob>,
+    body: Option<StreamingBlob>,
     declared: DeclaredBody,
 ) -> Result<Ingested> {
-    let algorithms = declared.algorithms();
     let dir = Arc::clone(blobs);
-    let mut writing = tokio::task::spawn_blocking(move || -> Result<BodyWriter> {
-        Ok(BodyWriter { staged: dir.create()?, hasher: BodyHasher::new(&algorithms), size: 0 })
+    let failed = |e| ObjectStoreError::Rejected(body_error(e));
+    let written = write_content(move || dir.create(), body, declared.algorithms(), failed).await?;
+    let (md5, checksums) = written.hasher.finish();
+    declared.verify(written.size, md5, &checksums)?;
+    let blob = persist(blobs, written.to).await?;
+    Ok(Ingested { blob, size: written.size, etag: hex::encode(md5), checksums })
+}
+
+/// Writes content of this object store to a new blob. On an error nothing of it is left on disk.
+pub(crate) async fn ingest_copy(
+    blobs: &Arc<BlobDir>,
+    content: StreamingBlob,
+    algorithm: Option<Algorithm>,
+) -> Result<Ingested> {
+    let dir = Arc::clone(blobs);
+    let algorithms = algorithm.into_iter().collect();
+    let written = write_content(move || dir.create(), Some(content), algorithms, read_error).await?;
+    let (md5, checksums) = written.hasher.finish();
+    let blob = persist(blobs, written.to).await?;
+    Ok(Ingested { blob, size: written.size, etag: hex::encode(md5), checksums })
+}
+
+/// The checksum of content of this object store.
+pub(crate) async fn checksum(content: StreamingBlob, algorithm: Algorithm) -> Result<Checksums> {
+    let written = write_content(|| Ok(io::sink()), Some(content), vec![algorithm], read_error).await?;
+    Ok(written.hasher.finish().1)
+}
+
+/// Hashes content and writes it to what `create` returns.
+async fn write_content<W: Write + Send + 'static>(
+    create: impl FnOnce() -> io::Result<W> + Send + 'static,
+    mut content: Option<StreamingBlob>,
+    algorithms: Vec<Algorithm>,
+    failed: fn(StdError) -> ObjectStoreError,
+) -> Result<ContentWriter<W>> {
+    let mut writing = tokio::task::spawn_blocking(move || -> Result<ContentWriter<W>> {
+        Ok(ContentWriter { to: create()?, hasher: BodyHasher::new(&algorithms), size: 0 })
     });
     loop {
-        let (batch, ended) = next_batch(&mut body).await?;
+        let (batch, ended) = next_batch(&mut content, failed).await?;
         let writer = writing.await??;
         writing = tokio::task::spawn_blocking(move || writer.write(batch));
         if ended {
-            break;
+            return writing.await?;
         }
     }
-    let BodyWriter { staged, hasher, size } = writing.await??;
-    let (md5, checksums) = hasher.finish();
-    declared.verify(size, md5, &checksums)?;
+}
+
+async fn persist(blobs: &Arc<BlobDir>, staged: StagedBlob) -> Result<NewBlob> {
     let dir = Arc::clone(blobs);
-    let blob = tokio::task::spawn_blocking(move || dir.persist(staged)).await??;
-    Ok(Ingested { blob, size, etag: hex::encode(md5), checksums })
+    Ok(tokio::task::spawn_blocking(move || dir.persist(staged)).await??)
+}
+
+/// The error of content of this object store that could not be read.
+fn read_error(e: StdError) -> ObjectStoreError {
+    ObjectStoreError::Io(io::Error::other(e))
 }
 
 /// The next batch, of at least [`BATCH_BYTES`] unless it is the last, and whether it is the last.
-async fn next_batch(body: &mut Option<StreamingBlob>) -> Result<(Vec<Bytes>, bool)> {
+async fn next_batch(
+    body: &mut Option<StreamingBlob>,
+    failed: fn(StdError) -> ObjectStoreError,
+) -> Result<(Vec<Bytes>, bool)> {
     let mut batch = Vec::new();
     let mut size = 0;
     while let Some(stream) = body {
@@ -178,7 +224,7 @@ async fn next_batch(body: &mut Option<StreamingBlob>) -> Result<(Vec<Bytes>, boo
                     return Ok((batch, false));
                 }
             }
-            Some(Err(e)) => return Err(ObjectStoreError::Rejected(body_error(e))),
+            Some(Err(e)) => return Err(failed(e)),
             None => break,
         }
     }

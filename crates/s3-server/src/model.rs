@@ -21,6 +21,8 @@ pub(crate) struct Object {
     pub(crate) headers: ObjectHeaders,
     pub(crate) checksums: Checksums,
     pub(crate) checksum_kind: Option<ChecksumKind>,
+    /// The number of its parts. `None` if it was not uploaded in parts.
+    pub(crate) part_count: Option<i32>,
 }
 
 /// A range of an object's content that is stored in one blob.
@@ -30,6 +32,27 @@ pub(crate) struct Extent {
     /// Offset of its first byte in the object.
     pub(crate) first: u64,
     pub(crate) size: u64,
+    /// The MD5 of the blob in hex.
+    pub(crate) etag: String,
+    /// Of the blob.
+    pub(crate) checksums: Checksums,
+}
+
+impl Extent {
+    pub(crate) fn range(&self) -> Range<u64> {
+        self.first..self.first + self.size
+    }
+}
+
+/// What to read of an object.
+pub(crate) enum Selection {
+    /// Everything, including empty parts.
+    Whole,
+    /// A range of its content, without empty parts.
+    Bytes(Range<u64>),
+    /// One of its parts, numbered from 1 without gaps, whatever the numbers in the upload were. An object
+    /// that was not uploaded in parts is its own part 1.
+    Part(i32),
 }
 
 /// An object with the extents of the requested range.
@@ -47,8 +70,20 @@ pub(crate) struct NewObject {
     pub(crate) checksum_kind: Option<ChecksumKind>,
     /// The id of the multipart upload it is completed from.
     pub(crate) upload: Option<String>,
-    /// The blobs of its content and their sizes, in order.
-    pub(crate) content: Vec<(BlobId, u64)>,
+    /// True if each blob is a part.
+    pub(crate) in_parts: bool,
+    /// The blobs of its content, in order.
+    pub(crate) content: Vec<NewExtent>,
+}
+
+/// A blob of an object to be inserted.
+pub(crate) struct NewExtent {
+    pub(crate) blob: BlobId,
+    pub(crate) size: u64,
+    /// The MD5 of the blob in hex.
+    pub(crate) etag: String,
+    /// Of the blob.
+    pub(crate) checksums: Checksums,
 }
 
 /// An object that was removed from the index, and the blobs that only it referenced.

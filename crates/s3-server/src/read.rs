@@ -1,6 +1,6 @@
-//! GetObject and HeadObject: whole or in part, conditional or not.
+//! GetObject and HeadObject: whole, a range or a part, conditional or not.
 
-use std::{ops::Range, sync::Arc};
+use std::{ops::Range, result, sync::Arc};
 
 use http::{HeaderMap, HeaderValue, header};
 use s3s::{
@@ -17,10 +17,11 @@ use crate::{
     conditions::{ReadConditions, range_applies},
     content_stream::stream_content,
     error::{ObjectStoreError, Result, no_such_key},
-    model::Object,
+    model::{Object, ObjectContent, Selection},
+    multipart::MAX_PART_NUMBER,
     object_store::ObjectStore,
     timestamps::timestamp,
-    unsupported::{reject_part_number, reject_version},
+    unsupported::reject_version,
 };
 
 /// The `Content-Type` of objects that were stored without one, as in S3.
@@ -40,18 +41,18 @@ macro_rules! conditions_of {
 
 /// Builds the output of GET or HEAD, which have the same fields for an object.
 macro_rules! object_output {
-    ($output:ident { $($field:tt)* }, $object:expr, $range:expr, $partial:expr, $mode:expr) => {{
+    ($output:ident { $($field:tt)* }, $object:expr, $sent:expr) => {{
         let object: Object = $object;
-        let range: Range<u64> = $range;
-        let checksums = sent_checksums(&object, $partial, $mode);
+        let Sent { range, partial, checksums, parts_count } = $sent;
         let headers = object.headers;
         let checksum_kind = object.checksum_kind.filter(|_| !checksums.is_empty());
         with_checksums!(
             $output {
                 accept_ranges: Some("bytes".to_owned()),
                 content_length: Some((range.end - range.start) as i64),
-                content_range: $partial.then(|| content_range(&range, object.size)),
+                content_range: partial.then(|| content_range(&range, object.size)),
                 checksum_type: checksum_kind.map(ChecksumType::from),
+                parts_count,
                 e_tag: Some(ETag::Strong(object.etag)),
                 last_modified: Some(timestamp(object.modify_time)),
                 content_type: Some(headers.content_type.unwrap_or_else(|| DEFAULT_CONTENT_TYPE.to_owned())),
@@ -68,22 +69,61 @@ macro_rules! object_output {
     }};
 }
 
+/// What is sent of an object.
+struct Sent {
+    range: Range<u64>,
+    /// True if the response is a partial one, with Content-Range.
+    partial: bool,
+    checksums: Checksums,
+    /// The number of the object's parts, sent only if one of them was requested.
+    parts_count: Option<i32>,
+}
+
+impl Sent {
+    /// Everything or a range. Its checksums are sent only with the whole content, since clients verify the
+    /// body against them.
+    fn bytes(object: &Object, range: Range<u64>, partial: bool, mode: Option<&ChecksumMode>) -> Self {
+        let checksums =
+            if partial { Checksums::default() } else { requested_checksums(&object.checksums, mode) };
+        Self { range, partial, checksums, parts_count: None }
+    }
+
+    /// The part that `content` consists of.
+    fn part(content: &ObjectContent, mode: Option<&ChecksumMode>) -> Self {
+        let part = content.extents.first().map(|extent| requested_checksums(&extent.checksums, mode));
+        Self {
+            range: content.range.clone(),
+            // An empty range has no Content-Range.
+            partial: !content.range.is_empty(),
+            checksums: part.unwrap_or_default(),
+            parts_count: content.object.part_count,
+        }
+    }
+}
+
 pub(crate) async fn get(store: &ObjectStore, request: S3Request<GetObjectInput>) -> Result<GetObjectOutput> {
     let S3Request { input, headers, .. } = request;
     reject_version(input.version_id.as_deref())?;
-    reject_part_number(input.part_number)?;
+    let part = requested_part(input.part_number, input.range.as_ref())?;
     let conditions = conditions_of!(input);
     let choose = |object: &Object| {
         conditions.check(object)?;
-        choose_range(input.range, &headers, object)
+        match part {
+            Some(number) => Ok(Selection::Part(number)),
+            None => choose_range(input.range, &headers, object).map(Selection::Bytes),
+        }
     };
     let content = store.readers().open(store.index(), &input.bucket, &input.key, choose).await?;
     let (content, pin) = content.ok_or_else(no_such_key)?;
-    let (object, range) = (content.object.clone(), content.range.clone());
-    let partial = input.range.is_some() && range_applies(&headers, &object);
+    let (object, mode) = (content.object.clone(), input.checksum_mode.as_ref());
+    let sent = if part.is_some() {
+        Sent::part(&content, mode)
+    } else {
+        let partial = input.range.is_some() && range_applies(&headers, &object);
+        Sent::bytes(&object, content.range.clone(), partial, mode)
+    };
     let body = Some(stream_content(Arc::clone(store.blobs()), content, pin));
-    let mode = input.checksum_mode.as_ref();
-    Ok(object_output!(GetObjectOutput { body, ..Default::default() }, object, range, partial, mode))
+    Ok(object_output!(GetObjectOutput { body, ..Default::default() }, object, sent))
 }
 
 pub(crate) async fn head(
@@ -92,13 +132,39 @@ pub(crate) async fn head(
 ) -> Result<HeadObjectOutput> {
     let S3Request { input, headers, .. } = request;
     reject_version(input.version_id.as_deref())?;
-    reject_part_number(input.part_number)?;
-    let object = store.index().object(&input.bucket, &input.key).await?.ok_or_else(no_such_key)?;
-    conditions_of!(input).check(&object)?;
-    let range = choose_range(input.range, &headers, &object)?;
-    let partial = input.range.is_some() && range_applies(&headers, &object);
+    let part = requested_part(input.part_number, input.range.as_ref())?;
+    let conditions = conditions_of!(input);
     let mode = input.checksum_mode.as_ref();
-    Ok(object_output!(HeadObjectOutput { ..Default::default() }, object, range, partial, mode))
+    let (object, sent) = if let Some(number) = part {
+        let choose = |object: &Object| {
+            conditions.check(object)?;
+            Ok(Selection::Part(number))
+        };
+        let content = store.index().content(&input.bucket, &input.key, choose).await?;
+        let content = content.ok_or_else(no_such_key)?;
+        let sent = Sent::part(&content, mode);
+        (content.object, sent)
+    } else {
+        let object = store.index().object(&input.bucket, &input.key).await?.ok_or_else(no_such_key)?;
+        conditions.check(&object)?;
+        let range = choose_range(input.range, &headers, &object)?;
+        let partial = input.range.is_some() && range_applies(&headers, &object);
+        let sent = Sent::bytes(&object, range, partial, mode);
+        (object, sent)
+    };
+    Ok(object_output!(HeadObjectOutput { ..Default::default() }, object, sent))
+}
+
+/// The number of the requested part, if the request is for a part.
+fn requested_part(number: Option<i32>, range: Option<&dto::Range>) -> result::Result<Option<i32>, S3Error> {
+    match number {
+        None => Ok(None),
+        Some(_) if range.is_some() => {
+            Err(s3_error!(InvalidRequest, "Range and partNumber can't be given together."))
+        }
+        Some(number) if (1..=MAX_PART_NUMBER).contains(&number) => Ok(Some(number)),
+        Some(_) => Err(s3_error!(InvalidArgument, "Part numbers are 1 to {MAX_PART_NUMBER}.")),
+    }
 }
 
 /// The range to send: the requested one if it applies, else everything.
@@ -126,11 +192,10 @@ fn not_satisfiable(size: u64) -> S3Error {
     e
 }
 
-/// The checksums to send: only if requested, and only with the whole content, since clients verify the
-/// body against them.
-fn sent_checksums(object: &Object, partial: bool, mode: Option<&ChecksumMode>) -> Checksums {
-    if !partial && mode.is_some_and(|m| m.as_str() == ChecksumMode::ENABLED) {
-        object.checksums.clone()
+/// The checksums to send: only if requested.
+fn requested_checksums(checksums: &Checksums, mode: Option<&ChecksumMode>) -> Checksums {
+    if mode.is_some_and(|m| m.as_str() == ChecksumMode::ENABLED) {
+        checksums.clone()
     } else {
         Checksums::default()
     }

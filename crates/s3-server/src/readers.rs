@@ -6,7 +6,6 @@
 
 use std::{
     collections::HashMap,
-    ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -16,7 +15,7 @@ use crate::{
     blobs::{BlobDir, BlobId},
     error::Result,
     index::Index,
-    model::{Object, ObjectContent, RemovedObject},
+    model::{Object, ObjectContent, RemovedObject, Selection},
 };
 
 /// The objects that are being read.
@@ -47,13 +46,13 @@ impl Readers {
         Self { blobs, lookup_lock: RwLock::new(()), pinned: Mutex::default() }
     }
 
-    /// Looks up an object and pins it. `choose` returns the range to read, or rejects the request.
+    /// Looks up an object and pins it. `choose` returns what to read, or rejects the request.
     pub(crate) async fn open(
         self: &Arc<Self>,
         index: &Index,
         bucket: &str,
         key: &str,
-        choose: impl FnOnce(&Object) -> Result<Range<u64>> + Send,
+        choose: impl FnOnce(&Object) -> Result<Selection> + Send,
     ) -> Result<Option<(ObjectContent, Pin)>> {
         let _lookup = self.lookup_lock.read().await;
         let Some(content) = index.content(bucket, key, choose).await? else { return Ok(None) };

@@ -1,4 +1,5 @@
-//! The HTTP service: CORS, and checks and corrections of requests before s3s handles them.
+//! The HTTP service: CORS, and checks and corrections of requests before s3s handles them, and of
+//! responses.
 
 use std::{
     convert::Infallible,
@@ -42,6 +43,7 @@ pub(crate) fn with_cors(s3: S3Service, origins: Option<&[HeaderValue]>) -> Objec
         header::CONTENT_LENGTH,
         header::CONTENT_RANGE,
         HeaderName::from_static("x-amz-checksum-type"),
+        HeaderName::from_static("x-amz-mp-parts-count"),
     ];
     CorsLayer::new()
         .allow_origin(origins)
@@ -77,12 +79,20 @@ where
             request.headers_mut().remove(header::RANGE);
         }
         join_content_encodings(request.headers_mut());
+        let (is_head, for_attributes) = (request.method() == Method::HEAD, is_for_attributes(&request));
         let call = Service::call(&mut self.s3, request);
         Box::pin(async move {
-            Ok(call.await.unwrap_or_else(|e| {
+            let mut response = call.await.unwrap_or_else(|e| {
                 tracing::error!(error = ?e, "the S3 service failed");
                 status(StatusCode::INTERNAL_SERVER_ERROR)
-            }))
+            });
+            if is_head {
+                correct_partial_status(&mut response);
+            }
+            if for_attributes {
+                unquote_etag(&mut response);
+            }
+            Ok(response)
         })
     }
 }
@@ -91,6 +101,30 @@ fn is_form_upload<B>(request: &Request<B>) -> bool {
     let content_type = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     request.method() == Method::POST
         && content_type.is_some_and(|t| t.to_ascii_lowercase().starts_with(b"multipart/"))
+}
+
+/// Sets the status of a partial response to HEAD: s3s sets it for GET only.
+fn correct_partial_status(response: &mut Response<Body>) {
+    if response.status() == StatusCode::OK && response.headers().contains_key(header::CONTENT_RANGE) {
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    }
+}
+
+/// True for GetObjectAttributes.
+fn is_for_attributes<B>(request: &Request<B>) -> bool {
+    let query = request.uri().query().unwrap_or_default();
+    request.method() == Method::GET
+        && query.split('&').any(|pair| pair.split('=').next() == Some("attributes"))
+}
+
+/// Removes the quotes of the ETag in a response to GetObjectAttributes: S3 sends none there, s3s does.
+fn unquote_etag(response: &mut Response<Body>) {
+    let Some(body) = response.body().bytes() else { return };
+    let Ok(text) = str::from_utf8(&body) else { return };
+    let Some((before, rest)) = text.split_once("<ETag>\"") else { return };
+    let Some((etag, after)) = rest.split_once("\"</ETag>") else { return };
+    *response.body_mut() = Body::from(format!("{before}<ETag>{etag}</ETag>{after}"));
+    response.headers_mut().remove(header::CONTENT_LENGTH);
 }
 
 /// Joins repeated Content-Encoding headers into one list, which has the same meaning and signature.

@@ -9,11 +9,3 @@ pub(crate) fn reject_version(version: Option<&str>) -> Result<(), S3Error> {
         _ => Ok(()),
     }
 }
-
-/// Rejects reading an object by the number of one of its parts.
-pub(crate) fn reject_part_number(part_number: Option<i32>) -> Result<(), S3Error> {
-    match part_number {
-        Some(_) => Err(s3_error!(NotImplemented, "Objects can't be read by part number.")),
-        None => Ok(()),
-    }
-}

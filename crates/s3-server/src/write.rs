@@ -1,9 +1,9 @@
 //! PutObject, CopyObject, DeleteObject and DeleteObjects.
 
-use std::{io, sync::Arc};
+use std::{io, result, sync::Arc};
 
 use s3s::{
-    S3Request,
+    S3Error, S3Request,
     dto::{
         ChecksumType, CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, DeleteObjectInput,
         DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, ETag, MetadataDirective,
@@ -14,11 +14,11 @@ use s3s::{
 
 use crate::{
     checksum::{ChecksumKind, checksums_of, with_checksums},
-    conditions::{ReadConditions, WriteConditions},
+    conditions::{WriteConditions, copy_source_conditions},
     error::{Result, no_such_key},
     headers::headers_of,
     ingest::{DeclaredBody, Ingested, ingest},
-    model::{NewObject, Object},
+    model::{NewExtent, NewObject, Object, Selection},
     object_store::ObjectStore,
     timestamps::timestamp,
     unsupported::reject_version,
@@ -48,9 +48,21 @@ pub(crate) async fn put(store: &ObjectStore, request: S3Request<PutObjectInput>)
     let response = (etag.clone(), checksums.clone());
     store
         .commit_blobs(vec![blob], move |store, blobs| async move {
-            let content = blobs.into_iter().map(|blob| (blob, size)).collect();
-            let object =
-                NewObject { etag, headers: object_headers, checksums, checksum_kind, upload: None, content };
+            let content = blobs.into_iter().map(|blob| NewExtent {
+                blob,
+                size,
+                etag: etag.clone(),
+                checksums: checksums.clone(),
+            });
+            let object = NewObject {
+                content: content.collect(),
+                etag,
+                headers: object_headers,
+                checksums,
+                checksum_kind,
+                upload: None,
+                in_parts: false,
+            };
             let (_, replaced) = store.index().put(&bucket, &key, object, &conditions).await?;
             store.readers().remove_objects(replaced).await;
             Ok(())
@@ -72,50 +84,47 @@ pub(crate) async fn copy(
     request: S3Request<CopyObjectInput>,
 ) -> Result<CopyObjectOutput> {
     let mut input = request.input;
-    let CopySource::Bucket { bucket: from_bucket, key: from_key, version_id } = input.copy_source.clone()
-    else {
-        return Err(s3_error!(NotImplemented, "Only a bucket's key can be copied.").into());
-    };
-    reject_version(version_id.as_deref())?;
-    let conditions = ReadConditions {
-        if_match: input.copy_source_if_match.take(),
-        if_none_match: input.copy_source_if_none_match.take(),
-        if_modified_since: input.copy_source_if_modified_since.take(),
-        if_unmodified_since: input.copy_source_if_unmodified_since.take(),
-    };
+    let (from_bucket, from_key) = copy_source(&input.copy_source)?;
+    let conditions = copy_source_conditions!(input);
     let choose = |object: &Object| {
         conditions.check_copy_source(object)?;
-        Ok(0..object.size)
+        Ok(Selection::Whole)
     };
     let content = store.readers().open(store.index(), &from_bucket, &from_key, choose).await?;
     let (content, pin) = content.ok_or_else(no_such_key)?;
     let replaces =
         input.metadata_directive.as_ref().is_some_and(|d| d.as_str() == MetadataDirective::REPLACE);
     let headers = if replaces { headers_of!(input) } else { content.object.headers.clone() };
-    if !replaces && *from_bucket == *input.bucket && *from_key == *input.key {
+    if !replaces && from_bucket == input.bucket && from_key == input.key {
         return Err(
             s3_error!(InvalidRequest, "A copy of an object onto itself must change something.").into()
         );
     }
 
-    let sizes: Vec<_> = content.extents.iter().map(|e| e.size).collect();
+    let extents = content.extents.clone();
     let blobs = Arc::clone(store.blobs());
-    let extents = content.extents;
     let duplicates = tokio::task::spawn_blocking(move || {
         let _pin = pin;
         extents.iter().map(|e| blobs.duplicate(&e.blob)).collect::<io::Result<Vec<_>>>()
     });
-    let source = content.object;
+    let (source, extents) = (content.object, content.extents);
     let etag = source.etag.clone();
     let modify_time = store
         .commit_blobs(duplicates.await??, move |store, blobs| async move {
+            let copies = blobs.into_iter().zip(extents).map(|(blob, extent)| NewExtent {
+                blob,
+                size: extent.size,
+                etag: extent.etag,
+                checksums: extent.checksums,
+            });
             let object = NewObject {
                 etag: source.etag,
                 headers,
                 checksums: source.checksums,
                 checksum_kind: source.checksum_kind,
                 upload: None,
-                content: blobs.into_iter().zip(sizes).collect(),
+                in_parts: source.part_count.is_some(),
+                content: copies.collect(),
             };
             let conditions = WriteConditions::default();
             let (modify_time, replaced) =
@@ -130,6 +139,17 @@ pub(crate) async fn copy(
         ..Default::default()
     };
     Ok(CopyObjectOutput { copy_object_result: Some(result), ..Default::default() })
+}
+
+/// The bucket and key of the source of a copy.
+pub(crate) fn copy_source(source: &CopySource) -> result::Result<(String, String), S3Error> {
+    match source {
+        CopySource::Bucket { bucket, key, version_id } => {
+            reject_version(version_id.as_deref())?;
+            Ok((bucket.to_string(), key.to_string()))
+        }
+        _ => Err(s3_error!(NotImplemented, "Only a bucket's key can be copied.")),
+    }
 }
 
 pub(crate) async fn delete(
@@ -181,7 +201,7 @@ async fn remove(
 mod tests {
     use std::{fs, fs::File, path::Path, time::Duration};
 
-    use s3s::{Body, S3Error, dto::StreamingBlob};
+    use s3s::{Body, dto::StreamingBlob};
 
     use super::*;
     use crate::{blobs::BlobDir, index::Index};

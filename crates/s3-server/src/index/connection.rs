@@ -12,7 +12,7 @@ use super::rows::sql;
 use crate::{blobs::BlobId, error::OpenError};
 
 /// The format this version writes, stored in SQLite's `user_version`.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
 /// The open index.
 pub(crate) struct Index {
@@ -56,6 +56,7 @@ impl Index {
                 Ok(())
             }
             FORMAT => Ok(()),
+            found if found < FORMAT => Err(OpenError::OlderFormat { found, supported: FORMAT }),
             found => Err(OpenError::NewerFormat { found, supported: FORMAT }),
         }
     }

@@ -1,6 +1,6 @@
 //! Objects in the index.
 
-use std::{ops::Range, result};
+use std::result;
 
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
 
@@ -13,15 +13,17 @@ use crate::{
     blobs::BlobId,
     checksum::ChecksumKind,
     conditions::WriteConditions,
-    error::Result,
-    model::{NewObject, Object, ObjectContent, RemovedObject},
+    error::{Result, no_such_part},
+    model::{Extent, NewExtent, NewObject, Object, ObjectContent, RemovedObject, Selection},
     timestamps::now_millis,
 };
 
 /// Rows in one INSERT of extents. SQLite allows 32,766 values in a statement.
 const EXTENTS_PER_INSERT: usize = 500;
 
-const COLUMNS: &str = "id, key, size, etag, modify_time, headers, checksums, checksum_type";
+const COLUMNS: &str = "id, key, size, etag, modify_time, headers, checksums, checksum_type, part_count";
+
+const EXTENT_COLUMNS: &str = "first, size, etag, checksums, blob";
 
 impl Index {
     /// The object, if it exists. Rejects an unknown bucket.
@@ -33,25 +35,58 @@ impl Index {
         Ok(object)
     }
 
-    /// The object and the extents of the range that `choose` returns, read in one transaction.
+    /// The object and the extents that `choose` selects, read in one transaction. Rejects the number of a
+    /// part that does not exist.
     pub(crate) async fn content(
         &self,
         bucket: &str,
         key: &str,
-        choose: impl FnOnce(&Object) -> Result<Range<u64>> + Send,
+        choose: impl FnOnce(&Object) -> Result<Selection> + Send,
     ) -> Result<Option<ObjectContent>> {
         let txn = self.begin().await?;
         let Some(object) = find(&txn, bucket, key).await? else {
             require_bucket(&txn, bucket).await?;
             return Ok(None);
         };
-        let range = choose(&object)?;
-        let overlap = "SELECT first, size, blob FROM extent \
-                       WHERE object = ? AND first < ? AND first + size > ? ORDER BY position";
-        let bounds = [object.id.into(), (range.end as i64).into(), (range.start as i64).into()];
-        let extents = txn.query_all_raw(sql(overlap, bounds)).await?;
-        let extents = extents.iter().map(rows::extent).collect::<result::Result<_, _>>()?;
+        let (range, extents) = match choose(&object)? {
+            Selection::Whole => (0..object.size, extents_from(&txn, object.id, 0, i64::MAX as u64).await?),
+            Selection::Bytes(range) => {
+                let overlap = format!(
+                    "SELECT {EXTENT_COLUMNS} FROM extent \
+                     WHERE object = ? AND first < ? AND first + size > ? ORDER BY position"
+                );
+                let bounds = [object.id.into(), (range.end as i64).into(), (range.start as i64).into()];
+                let extents = txn.query_all_raw(sql(&overlap, bounds)).await?;
+                (range, extents.iter().map(rows::extent).collect::<result::Result<_, _>>()?)
+            }
+            Selection::Part(number) => {
+                let part = extents_from(&txn, object.id, number - 1, 1).await?.pop();
+                let part = part.ok_or_else(no_such_part)?;
+                (part.range(), vec![part])
+            }
+        };
         Ok(Some(ObjectContent { object, range, extents }))
+    }
+
+    /// The object, and up to `limit` of its parts with numbers greater than `after`, read in one
+    /// transaction. No parts if it was not uploaded in parts. Rejects an unknown bucket.
+    pub(crate) async fn object_with_parts(
+        &self,
+        bucket: &str,
+        key: &str,
+        after: i32,
+        limit: u64,
+    ) -> Result<Option<(Object, Vec<Extent>)>> {
+        let txn = self.begin().await?;
+        let Some(object) = find(&txn, bucket, key).await? else {
+            require_bucket(&txn, bucket).await?;
+            return Ok(None);
+        };
+        let parts = match object.part_count {
+            Some(_) => extents_from(&txn, object.id, after, limit).await?,
+            None => Vec::new(),
+        };
+        Ok(Some((object, parts)))
     }
 
     /// Inserts an object, replacing an existing one. Returns its modification time and what it replaced.
@@ -121,6 +156,20 @@ pub(super) async fn find(
     row.as_ref().map(rows::object).transpose()
 }
 
+/// Up to `limit` extents of an object, starting at `position`, in order.
+async fn extents_from(
+    db: &impl ConnectionTrait,
+    object: i64,
+    position: i32,
+    limit: u64,
+) -> result::Result<Vec<Extent>, DbErr> {
+    let select = format!(
+        "SELECT {EXTENT_COLUMNS} FROM extent WHERE object = ? AND position >= ? ORDER BY position LIMIT ?"
+    );
+    let values = [object.into(), position.into(), (limit as i64).into()];
+    db.query_all_raw(sql(&select, values)).await?.iter().map(rows::extent).collect()
+}
+
 /// Inserts an object in `txn`. Returns its modification time and what it replaced.
 pub(super) async fn replace(
     txn: &DatabaseTransaction,
@@ -139,9 +188,10 @@ pub(super) async fn replace(
         None => None,
     };
     let modify_time = now_millis();
-    let size: u64 = object.content.iter().map(|(_, size)| size).sum();
-    let insert = "INSERT INTO object (bucket, key, size, etag, modify_time, headers, checksums, checksum_type, upload) \
-                  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id";
+    let size: u64 = object.content.iter().map(|extent| extent.size).sum();
+    let part_count = object.in_parts.then_some(object.content.len() as i64);
+    let insert = "INSERT INTO object (bucket, key, size, etag, modify_time, headers, checksums, checksum_type, \
+                  upload, part_count) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id";
     let values = [
         bucket.into(),
         key.into(),
@@ -152,6 +202,7 @@ pub(super) async fn replace(
         serde_json::to_string(&object.checksums)?.into(),
         object.checksum_kind.map(ChecksumKind::name).into(),
         object.upload.into(),
+        part_count.into(),
     ];
     let row = txn.query_one_raw(sql(insert, values)).await?;
     let row = row.ok_or_else(|| DbErr::RecordNotInserted)?;
@@ -159,21 +210,25 @@ pub(super) async fn replace(
     Ok((modify_time, replaced))
 }
 
-async fn insert_extents(
-    txn: &DatabaseTransaction,
-    object: i64,
-    content: &[(BlobId, u64)],
-) -> result::Result<(), DbErr> {
+async fn insert_extents(txn: &DatabaseTransaction, object: i64, content: &[NewExtent]) -> Result<()> {
     let mut first = 0;
-    for (batch, blobs) in content.chunks(EXTENTS_PER_INSERT).enumerate() {
-        let rows = vec!["(?, ?, ?, ?, ?)"; blobs.len()].join(", ");
-        let insert = format!("INSERT INTO extent (object, position, first, size, blob) VALUES {rows}");
-        let mut values: Vec<Value> = Vec::with_capacity(blobs.len() * 5);
-        for (n, (blob, size)) in blobs.iter().enumerate() {
+    for (batch, extents) in content.chunks(EXTENTS_PER_INSERT).enumerate() {
+        let rows = vec!["(?, ?, ?, ?, ?, ?, ?)"; extents.len()].join(", ");
+        let insert = format!(
+            "INSERT INTO extent (object, position, first, size, etag, checksums, blob) VALUES {rows}"
+        );
+        let mut values: Vec<Value> = Vec::with_capacity(extents.len() * 7);
+        for (n, extent) in extents.iter().enumerate() {
             let position = (batch * EXTENTS_PER_INSERT + n) as i64;
-            values.extend([object.into(), position.into(), (first as i64).into()]);
-            values.extend([(*size as i64).into(), blob.as_str().into()]);
-            first += size;
+            values.extend([
+                object.into(),
+                position.into(),
+                (first as i64).into(),
+                (extent.size as i64).into(),
+            ]);
+            values.extend([extent.etag.as_str().into(), serde_json::to_string(&extent.checksums)?.into()]);
+            values.push(extent.blob.as_str().into());
+            first += extent.size;
         }
         txn.execute_raw(sql(&insert, values)).await?;
     }

@@ -24,6 +24,7 @@ pub(super) fn object(row: &QueryResult) -> Result<Object> {
         headers: json(row, "headers")?,
         checksums: json(row, "checksums")?,
         checksum_kind: named(row, "checksum_type", ChecksumKind::from_name)?,
+        part_count: row.try_get("", "part_count")?,
     })
 }
 
@@ -32,6 +33,8 @@ pub(super) fn extent(row: &QueryResult) -> Result<Extent> {
         blob: row.try_get::<String>("", "blob")?.into(),
         first: unsigned(row, "first")?,
         size: unsigned(row, "size")?,
+        etag: row.try_get("", "etag")?,
+        checksums: json(row, "checksums")?,
     })
 }
 

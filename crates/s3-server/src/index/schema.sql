@@ -15,15 +15,18 @@ CREATE TABLE object (
     checksums TEXT NOT NULL, -- JSON
     checksum_type TEXT, -- COMPOSITE or FULL_OBJECT
     upload TEXT, -- the multipart upload it was completed from; makes CompleteMultipartUpload idempotent
+    part_count INTEGER, -- NULL unless it was uploaded in parts
     UNIQUE (bucket, key)
 ) STRICT;
 
--- The blobs of an object's content, in order.
+-- The blobs of an object's content, in order. One blob a part if the object was uploaded in parts, else one.
 CREATE TABLE extent (
     object INTEGER NOT NULL,
     position INTEGER NOT NULL,
     first INTEGER NOT NULL, -- offset of its first byte in the object
     size INTEGER NOT NULL,
+    etag TEXT NOT NULL, -- MD5 of the blob
+    checksums TEXT NOT NULL, -- of the blob, JSON
     blob TEXT NOT NULL,
     PRIMARY KEY (object, position)
 ) WITHOUT ROWID, STRICT;

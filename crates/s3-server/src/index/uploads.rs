@@ -55,8 +55,9 @@ impl Index {
         }
     }
 
-    /// Inserts a part. Returns the blob of the part with the same number that it replaced, if any.
-    pub(crate) async fn put_part(&self, upload: &Upload, part: NewPart) -> Result<Option<BlobId>> {
+    /// Inserts a part. Returns its modification time, and the blob of the part with the same number that it
+    /// replaced, if any.
+    pub(crate) async fn put_part(&self, upload: &Upload, part: NewPart) -> Result<(i64, Option<BlobId>)> {
         let txn = self.begin().await?;
         if find(&txn, &upload.bucket, &upload.key, &upload.id).await?.is_none() {
             return Err(no_such_upload().into());
@@ -64,6 +65,7 @@ impl Index {
         let delete = "DELETE FROM part WHERE upload = ? AND number = ? RETURNING blob";
         let old = txn.query_one_raw(sql(delete, [upload.id.as_str().into(), part.number.into()])).await?;
         let old = old.map(|row| row.try_get_by_index::<String>(0)).transpose()?;
+        let modify_time = now_millis();
         let insert = "INSERT INTO part (upload, number, size, etag, modify_time, checksums, blob) \
                       VALUES (?, ?, ?, ?, ?, ?, ?)";
         let values = [
@@ -71,13 +73,13 @@ impl Index {
             part.number.into(),
             (part.size as i64).into(),
             part.etag.into(),
-            now_millis().into(),
+            modify_time.into(),
             serde_json::to_string(&part.checksums)?.into(),
             part.blob.as_str().into(),
         ];
         txn.execute_raw(sql(insert, values)).await?;
         txn.commit().await?;
-        Ok(old.map(BlobId::from))
+        Ok((modify_time, old.map(BlobId::from)))
     }
 
     /// Up to `limit` parts of the upload with numbers greater than `after`, in order.
@@ -131,7 +133,7 @@ impl Index {
         let object = assemble(&upload, parts.collect::<result::Result<_, _>>()?)?;
         let (etag, checksums) = (object.etag.clone(), object.checksums.clone());
         let checksum_kind = object.checksum_kind;
-        let used: HashSet<_> = object.content.iter().map(|(blob, _)| blob.clone()).collect();
+        let used: HashSet<_> = object.content.iter().map(|extent| extent.blob.clone()).collect();
         let (_, replaced) = replace(&txn, bucket, key, object, conditions).await?;
         let mut unused = remove(&txn, id).await?;
         unused.retain(|blob| !used.contains(blob));

@@ -12,7 +12,7 @@ const UNENCODED: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
 
 /// The page size for the requested one.
-pub(super) fn page_size(requested: Option<i32>) -> Result<usize, S3Error> {
+pub(crate) fn page_size(requested: Option<i32>) -> Result<usize, S3Error> {
     match requested.unwrap_or(MAX_PAGE_SIZE) {
         n if n < 0 => Err(s3_error!(InvalidArgument, "A page can't have fewer than 0 entries.")),
         n => Ok(n.min(MAX_PAGE_SIZE) as usize),

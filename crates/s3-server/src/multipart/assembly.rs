@@ -8,7 +8,7 @@ use crate::{
     checksum::{ChecksumKind, Checksums, checksums_of},
     error::Result,
     hashing::{composite_checksum, full_object_checksum, multipart_etag},
-    model::{NewObject, Part, Upload},
+    model::{NewExtent, NewObject, Part, Upload},
 };
 
 /// The smallest size of a part other than the last, as in S3.
@@ -59,7 +59,8 @@ impl CompletionRequest {
             checksum_kind: upload.checksum_kind.filter(|_| !checksums.is_empty()),
             checksums,
             upload: Some(upload.id.clone()),
-            content: parts.into_iter().map(|part| (part.blob, part.size)).collect(),
+            in_parts: true,
+            content: parts.into_iter().map(extent).collect(),
         })
     }
 
@@ -89,6 +90,10 @@ impl CompletionRequest {
         }
         Ok(checksums)
     }
+}
+
+fn extent(part: Part) -> NewExtent {
+    NewExtent { blob: part.blob, size: part.size, etag: part.etag, checksums: part.checksums }
 }
 
 /// True if the received part is the named one: its ETag and all of its named checksums are equal.

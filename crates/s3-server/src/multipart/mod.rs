@@ -1,10 +1,13 @@
-//! Multipart uploads: CreateMultipartUpload, UploadPart, CompleteMultipartUpload, AbortMultipartUpload.
+//! Multipart uploads: CreateMultipartUpload, UploadPart, UploadPartCopy, CompleteMultipartUpload,
+//! AbortMultipartUpload.
 
 mod assembly;
+mod copy;
 
 use std::result;
 
 use assembly::CompletionRequest;
+pub(crate) use copy::upload_part_copy;
 use s3s::{
     S3Error, S3Request,
     dto::{
@@ -17,7 +20,7 @@ use s3s::{
 use uuid::Uuid;
 
 use crate::{
-    checksum::{Algorithm, ChecksumKind, checksums_of, with_checksums},
+    checksum::{Algorithm, ChecksumKind, Checksums, checksums_of, with_checksums},
     conditions::WriteConditions,
     error::Result,
     headers::headers_of,
@@ -28,7 +31,7 @@ use crate::{
 };
 
 /// The highest part number, as in S3.
-const MAX_PART_NUMBER: i32 = 10_000;
+pub(crate) const MAX_PART_NUMBER: i32 = 10_000;
 
 pub(crate) async fn create(
     store: &ObjectStore,
@@ -85,29 +88,50 @@ pub(crate) async fn upload_part(
     request: S3Request<UploadPartInput>,
 ) -> Result<UploadPartOutput> {
     let S3Request { mut input, headers, trailing_headers, .. } = request;
-    let number = input.part_number;
-    if !(1..=MAX_PART_NUMBER).contains(&number) {
-        return Err(s3_error!(InvalidArgument, "Part numbers are 1 to {MAX_PART_NUMBER}.").into());
-    }
+    check_part_number(input.part_number)?;
     let upload = store.index().upload(&input.bucket, &input.key, &input.upload_id).await?;
     let checksums = checksums_of!(input);
     let md5 = input.content_md5.as_deref();
     let length = input.content_length;
     let declared = DeclaredBody::new(&headers, trailing_headers, length, md5, checksums, upload.algorithm)?;
-    let Ingested { blob, size, etag, checksums } = ingest(store.blobs(), input.body.take(), declared).await?;
+    let content = ingest(store.blobs(), input.body.take(), declared).await?;
+    let PutPart { etag, checksums, .. } = put_part(store, upload, input.part_number, content).await?;
+    Ok(with_checksums!(UploadPartOutput { e_tag: Some(ETag::Strong(etag)), ..Default::default() }, checksums))
+}
+
+fn check_part_number(number: i32) -> result::Result<(), S3Error> {
+    if !(1..=MAX_PART_NUMBER).contains(&number) {
+        return Err(s3_error!(InvalidArgument, "Part numbers are 1 to {MAX_PART_NUMBER}."));
+    }
+    Ok(())
+}
+
+/// A part that is in the index.
+struct PutPart {
+    etag: String,
+    checksums: Checksums,
+    /// Unix milliseconds.
+    modify_time: i64,
+}
+
+/// Inserts a part, replacing one with the same number.
+async fn put_part(store: &ObjectStore, upload: Upload, number: i32, content: Ingested) -> Result<PutPart> {
+    let Ingested { blob, size, etag, checksums } = content;
     let response = (etag.clone(), checksums.clone());
-    store
+    let modify_time = store
         .commit_blobs(vec![blob], move |store, blobs| async move {
+            let mut modify_time = 0;
             for blob in blobs {
                 let part = NewPart { number, size, etag: etag.clone(), checksums: checksums.clone(), blob };
-                let replaced = store.index().put_part(&upload, part).await?;
+                let (time, replaced) = store.index().put_part(&upload, part).await?;
                 store.readers().remove_blobs(replaced.into_iter().collect());
+                modify_time = time;
             }
-            Ok(())
+            Ok(modify_time)
         })
         .await?;
     let (etag, checksums) = response;
-    Ok(with_checksums!(UploadPartOutput { e_tag: Some(ETag::Strong(etag)), ..Default::default() }, checksums))
+    Ok(PutPart { etag, checksums, modify_time })
 }
 
 pub(crate) async fn complete(

@@ -3,7 +3,9 @@
 mod cors;
 mod listing;
 mod multipart;
+mod object_parts;
 mod objects;
+mod part_copies;
 mod s3_only;
 mod signing;
 mod support;

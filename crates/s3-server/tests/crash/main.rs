@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use aws_sdk_s3::Client;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
-use reelmill_s3_server::{OpenError, open};
+use reelmill_s3_server::{ObjectServer, OpenError, open};
 use sea_orm::{ConnectionTrait as _, Database};
 
 use crate::support::{
@@ -136,17 +136,32 @@ async fn open_folder_in_use_by_another_process_returns_error() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn open_folder_of_newer_format_returns_error() -> Result<()> {
+/// Opens a folder whose index has this format.
+async fn open_format(format: i64) -> Result<Result<ObjectServer, OpenError>> {
     let dir = tempfile::tempdir()?;
     let url = format!("sqlite://{}?mode=rwc", dir.path().join("index.db").display());
     let db = Database::connect(url).await?;
-    db.execute_unprepared("PRAGMA user_version = 99").await?;
+    db.execute_unprepared(&format!("PRAGMA user_version = {format}")).await?;
     db.close().await?;
-    let newer = open(config(dir.path())).await;
+    Ok(open(config(dir.path())).await)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn open_folder_of_newer_format_returns_error() -> Result<()> {
+    let newer = open_format(99).await?;
     ensure!(
-        matches!(newer, Err(OpenError::NewerFormat { found: 99, supported: 1 })),
+        matches!(newer, Err(OpenError::NewerFormat { found: 99, supported: 2 })),
         "a newer format was opened"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn open_folder_of_older_format_returns_error() -> Result<()> {
+    let older = open_format(1).await?;
+    ensure!(
+        matches!(older, Err(OpenError::OlderFormat { found: 1, supported: 2 })),
+        "an older format was opened"
     );
     Ok(())
 }

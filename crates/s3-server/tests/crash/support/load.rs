@@ -38,6 +38,15 @@ pub struct Versions {
     pub sent: u64,
 }
 
+/// How a writer writes.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Put,
+    Multipart,
+    /// Puts an object, and then replaces it by copies of its parts.
+    Copy,
+}
+
 /// Running writers, each with a key of its own.
 pub struct WriteLoad {
     writers: JoinSet<(String, Versions)>,
@@ -45,17 +54,21 @@ pub struct WriteLoad {
 }
 
 impl WriteLoad {
-    /// Starts four writers of small objects and two of multipart uploads.
+    /// Starts four writers of small objects, two of multipart uploads, and one that also copies parts.
     pub fn start(client: &Client, known: &BTreeMap<String, Versions>, round: u64) -> Self {
         let mut writers = JoinSet::new();
         let acknowledged = Arc::new(AtomicU64::new(0));
-        for n in 0..6 {
-            let multipart = n >= 4;
-            let key = format!("{}/{n}", if multipart { "multipart" } else { "put" });
+        for n in 0..7 {
+            let kind = match n {
+                0..4 => Kind::Put,
+                4..6 => Kind::Multipart,
+                _ => Kind::Copy,
+            };
+            let key = format!("{kind:?}/{n}").to_lowercase();
             let versions = known.get(&key).copied().unwrap_or_default();
             let random = StdRng::seed_from_u64(round * 100 + n);
             let count = Arc::clone(&acknowledged);
-            writers.spawn(write(client.clone(), key, versions, multipart, random, count));
+            writers.spawn(write(client.clone(), key, versions, kind, random, count));
         }
         Self { writers, acknowledged }
     }
@@ -85,20 +98,21 @@ async fn write(
     client: Client,
     key: String,
     mut versions: Versions,
-    multipart: bool,
+    kind: Kind,
     mut random: StdRng,
     acknowledged: Arc<AtomicU64>,
 ) -> (String, Versions) {
     loop {
         versions.sent += 1;
-        let outcome = if multipart {
-            let size = PART_BYTES + random.random_range(1..1 << 20);
-            put_multipart(&client, &key, content(&key, versions.sent, size)).await
-        } else {
-            let size = random.random_range(100..300_000);
-            let body = ByteStream::from(content(&key, versions.sent, size));
-            let put = client.put_object().bucket(BUCKET).key(&key).body(body).send().await;
-            put.map(drop).map_err(anyhow::Error::from)
+        let size = match kind {
+            Kind::Put => random.random_range(100..300_000),
+            Kind::Multipart | Kind::Copy => PART_BYTES + random.random_range(1..1 << 20),
+        };
+        let body = content(&key, versions.sent, size);
+        let outcome = match kind {
+            Kind::Put => put(&client, &key, body).await,
+            Kind::Multipart => put_multipart(&client, &key, body).await,
+            Kind::Copy => put_and_copy(&client, &key, body).await,
         };
         if outcome.is_err() {
             return (key, versions);
@@ -106,6 +120,32 @@ async fn write(
         versions.acknowledged = versions.sent;
         acknowledged.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+async fn put(client: &Client, key: &str, body: Vec<u8>) -> Result<()> {
+    client.put_object().bucket(BUCKET).key(key).body(ByteStream::from(body)).send().await?;
+    Ok(())
+}
+
+/// Puts an object, and replaces it by an upload of two copied ranges of it, and that by an upload of its
+/// linked parts. The content stays the same.
+async fn put_and_copy(client: &Client, key: &str, body: Vec<u8>) -> Result<()> {
+    let size = body.len();
+    put(client, key, body).await?;
+    for _ in 0..2 {
+        let created = client.create_multipart_upload().bucket(BUCKET).key(key).send().await?;
+        let upload = created.upload_id().context("no upload id")?;
+        let mut etags = Vec::new();
+        for (number, range) in [(1, 0..PART_BYTES), (2, PART_BYTES..size)] {
+            let part = client.upload_part_copy().bucket(BUCKET).key(key).upload_id(upload);
+            let part = part.part_number(number).copy_source(format!("{BUCKET}/{key}"));
+            let part = part.copy_source_range(format!("bytes={}-{}", range.start, range.end - 1));
+            let copied = part.send().await?.copy_part_result.context("no result")?;
+            etags.push(copied.e_tag.context("no ETag")?);
+        }
+        complete(client, key, upload, etags).await?;
+    }
+    Ok(())
 }
 
 async fn put_multipart(client: &Client, key: &str, body: Vec<u8>) -> Result<()> {
