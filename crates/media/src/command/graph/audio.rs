@@ -55,7 +55,7 @@ pub(super) fn graph(
         },
     );
     // A part that is neither the first nor the last one must be complete.
-    let is_padded = (part.is_middle() || silence_until.is_some()) && !is_sought;
+    let is_padded = silence_until.is_some() || part.is_middle() && !is_sought;
     let pad = if is_padded { ",apad" } else { "" };
     let mix = mix(plan, audio.index);
     format!(
