@@ -37,7 +37,7 @@ fn of_user_data(data: &[u8]) -> Captions {
         return Captions::Empty;
     }
     let mut constructs = constructs.chunks_exact(3).take(usize::from(head & COUNT_MASK));
-    if constructs.any(|construct| has_text(construct)) { Captions::Present } else { Captions::Empty }
+    if constructs.any(has_text) { Captions::Present } else { Captions::Empty }
 }
 
 fn has_text(construct: &[u8]) -> bool {

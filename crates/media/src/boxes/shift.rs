@@ -74,7 +74,7 @@ pub(crate) fn delayed(moof: &[u8], ticks: u64, numbers: u32) -> Option<Vec<u8>> 
                 let mut track = Vec::with_capacity(child.body.len());
                 for part in children(child.body) {
                     let time = (part.kind == *b"tfdt").then(|| shifted_time(part.body, ticks));
-                    let body = time.map_or_else(|| Some(part.body.to_vec()), |time| time)?;
+                    let body = time.unwrap_or_else(|| Some(part.body.to_vec()))?;
                     put(&mut track, &part.kind, &body)?;
                 }
                 put(&mut rebuilt, b"traf", &track)?;

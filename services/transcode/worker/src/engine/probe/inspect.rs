@@ -112,11 +112,8 @@ async fn refine(prober: &Prober<'_>, source: &mut Source, probe_timeout: Duratio
         let samples = list(command::packet_samples(uri, video.index, start, duration)).await;
         video.busiest_rate = samples.as_deref().and_then(busiest_rate);
     }
-    if let Some((end, video, duration)) = source
-        .early_picture_end()
-        .zip(source.video.as_ref())
-        .zip(source.duration)
-        .map(|((end, video), duration)| (end, video, duration))
+    if let (Some(end), Some(video), Some(duration)) =
+        (source.early_picture_end(), source.video.as_ref(), source.duration)
     {
         let rate = output_rate(video.nominal_rate, video.mean_rate, video.busiest_rate);
         let until = start + duration + END_SEARCH_SECONDS;
