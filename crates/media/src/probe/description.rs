@@ -138,18 +138,23 @@ impl Description {
     /// Seconds from the start of the file to the end of the last of the chosen streams. If the container does not state
     /// the duration of each, that of the file, in which other streams may last longer.
     pub(super) fn duration(&self, chosen: &[u32]) -> Option<f64> {
-        let ends: Option<Vec<f64>> = chosen.iter().map(|&index| self.end(index)).collect();
+        let ends: Option<Vec<f64>> = chosen.iter().map(|&index| self.stated_end(index)).collect();
         let last = ends.map(|ends| ends.into_iter().fold(0.0, f64::max));
         last.or_else(|| self.file_duration()).filter(|&seconds| seconds > 0.0)
     }
 
-    /// Seconds from the start of the file to the end of a stream, if the container states it.
+    /// Seconds from the start of the file to the end of a stream, if the container states it. A broadcast does not: ffprobe
+    /// reports the last packets of its file, whatever stream they are of.
     pub(super) fn end(&self, index: u32) -> Option<f64> {
+        self.stated_end(index).filter(|_| !self.is_broadcast())
+    }
+
+    fn stated_end(&self, index: u32) -> Option<f64> {
         let stream = self.streams.iter().find(|stream| stream.index == index)?;
         if let Some(end) = stream.tagged_duration().filter(|_| self.states_ends()) {
             return Some(self.since_start(end));
         }
-        let duration = stream.duration.as_deref().and_then(seconds).filter(|_| !self.is_broadcast())?;
+        let duration = stream.duration.as_deref().and_then(seconds)?;
         let start = stream.start_time.as_deref().and_then(number).unwrap_or(self.start_time());
         Some(start - self.start_time() + duration)
     }
