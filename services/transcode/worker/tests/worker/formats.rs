@@ -30,6 +30,9 @@ const AUDIO_TOLERANCE: f64 = 0.06;
 /// differs from what is decoded by a few packets.
 const STATED_END_TOLERANCE: f64 = 0.1;
 
+/// Its picture changes its size, so that it has bars in the middle, which ffmpeg does not add.
+const CHANGES_SHAPE: &str = "luke-cha+fate-suite/extradata-reload-multi-stsd.mp4";
+
 const HOSTILE: &str = "Hostile files";
 
 /// Result of a file.
@@ -192,7 +195,8 @@ fn deviations(path: &Path, job: &Job, is_damaged: bool) -> Vec<String> {
         if (aspect - expected).abs() > rounding {
             found.push(format!("an aspect ratio of {aspect:.3} instead of {expected:.3}"));
         }
-        if video.range == VideoRange::Sdr && !is_damaged {
+        let changes_shape = path.ends_with(CHANGES_SHAPE);
+        if video.range == VideoRange::Sdr && !is_damaged && !changes_shape {
             let file = job.progressive(&rung.id);
             for (frame, difference) in
                 ["first", "middle"].into_iter().zip(reference.differences(path, &file, rate))
@@ -206,7 +210,11 @@ fn deviations(path: &Path, job: &Job, is_damaged: bool) -> Vec<String> {
     for (index, audio) in job.plan.audio.iter().enumerate() {
         let expected = expected_end(ends[index], STATED_END_TOLERANCE);
         let actual: f64 = job.track(&audio.id).segments.iter().map(|segment| segment.seconds).sum();
-        if (actual - expected).abs() > AUDIO_TOLERANCE && (actual - last).abs() > AUDIO_TOLERANCE {
+        // Silence follows to the end that the container states.
+        let stated = job.source.duration.filter(|_| job.plan.silence_until(index).is_some());
+        let is_stated = stated.is_some_and(|stated| (actual - stated).abs() < AUDIO_TOLERANCE);
+        let is_close = |end: f64| (actual - end).abs() <= AUDIO_TOLERANCE;
+        if !is_stated && !is_close(expected) && !is_close(last) {
             found.push(format!("{actual:.3} s of audio track {index} instead of {expected:.3} s"));
         }
     }
