@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::probe::number;
+use crate::probe::packet_times;
 
 /// Frames per second as an exact fraction of two positive numbers. Written as `30000/1001`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,11 +165,7 @@ pub fn output_rate(nominal: Option<Rate>, mean: Option<Rate>, busiest: Option<Ra
 /// The rate in the busiest second of samples of a video: lists of packets as
 /// `ffprobe -show_entries packet=pts_time,dts_time,flags -of csv=p=0` prints them.
 pub fn busiest_rate(packets: &str) -> Option<Rate> {
-    let time = |line: &str| {
-        let mut fields = line.split(',');
-        number(fields.next()?).or(number(fields.next()?))
-    };
-    let mut times: Vec<f64> = packets.lines().filter_map(time).collect();
+    let mut times: Vec<f64> = packet_times(packets).collect();
     times.sort_by(f64::total_cmp);
     times.dedup();
     let (mut first, mut most) = (0, 0);

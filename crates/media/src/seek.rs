@@ -1,6 +1,6 @@
 //! Where decoding of a chunk starts: which keyframe, and the time to seek to for it. And where the last frame ends.
 
-use crate::probe::{Source, number};
+use crate::probe::{Source, number, packet_times};
 
 /// The longest time for which the last frame of a file may be repeated, seconds.
 pub const MAX_LAST_FRAME_SECONDS: f64 = 1.0;
@@ -46,11 +46,7 @@ pub fn last_keyframe(packets: &str, time: f64) -> Option<Keyframe> {
 /// None if the last frame starts after `stated`, or more than [`MAX_LAST_FRAME_SECONDS`] before it: then the end of the
 /// file is missing. The last frame lasts at least as long as the one before, but `frame` seconds are enough.
 pub fn last_frame_end(packets: &str, stated: f64, frame: f64) -> Option<f64> {
-    let pts = |line: &str| {
-        let mut fields = line.split(',');
-        number(fields.next()?).or(number(fields.next()?))
-    };
-    let mut pts: Vec<f64> = packets.lines().filter_map(pts).collect();
+    let mut pts: Vec<f64> = packet_times(packets).collect();
     pts.sort_by(f64::total_cmp);
     let last = pts.pop()?;
     let duration = pts.last().map_or(frame, |before| frame.min(last - before));
@@ -62,11 +58,7 @@ pub fn last_frame_end(packets: &str, stated: f64, frame: f64) -> Option<f64> {
 /// The end of a picture that ends before other tracks do, from a list of its last packets in the same format: its last frame
 /// is shown for `frame` seconds at least.
 pub fn picture_end(packets: &str, frame: f64) -> Option<f64> {
-    let pts = |line: &str| {
-        let mut fields = line.split(',');
-        number(fields.next()?).or(number(fields.next()?))
-    };
-    packets.lines().filter_map(pts).reduce(f64::max).map(|last| last + frame)
+    packet_times(packets).reduce(f64::max).map(|last| last + frame)
 }
 
 /// Where to seek, seconds after the file's start, so that decoding starts with `key` and not with the keyframe before

@@ -7,7 +7,7 @@ mod parse;
 mod source;
 
 pub use hdr_metadata::{HdrMetadata, parse_hdr_metadata};
-pub(crate) use numbers::number;
+pub(crate) use numbers::{number, packet_times};
 pub use parse::{needs_deeper_probe, parse};
 pub use source::{
     Audio, Crop, END_TOLERANCE_SECONDS, MAX_PIXELS, MAX_SECONDS, Mix, Source, Subtitles, Video, VideoRange,

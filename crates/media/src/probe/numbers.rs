@@ -5,6 +5,15 @@ pub(crate) fn number(text: &str) -> Option<f64> {
     text.parse().ok().filter(|number: &f64| number.is_finite())
 }
 
+/// The presentation time of each packet in a list of `ffprobe -show_entries packet=pts_time,dts_time,flags -of csv=p=0`; where
+/// the container has none, the decode time.
+pub(crate) fn packet_times(packets: &str) -> impl Iterator<Item = f64> {
+    packets.lines().filter_map(|line| {
+        let mut fields = line.split(',');
+        number(fields.next()?).or(number(fields.next()?))
+    })
+}
+
 /// A non-negative number.
 pub(super) fn seconds(text: &str) -> Option<f64> {
     number(text).filter(|&seconds| seconds >= 0.0)
