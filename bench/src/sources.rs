@@ -29,6 +29,6 @@ pub fn with_sound(seconds: f64) -> anyhow::Result<Vec<u8>> {
 /// The source as workers send it by PlanJob.
 fn source(streams: &[Value], seconds: &str) -> anyhow::Result<Vec<u8>> {
     let probed = json!({ "streams": streams, "format": { "format_name": "mov", "duration": seconds } });
-    let source = probe::parse(probed.to_string().as_bytes());
+    let source = probe::parse(probed.to_string().as_bytes(), None);
     Ok(serde_json::to_vec(&source.map_err(|failure| anyhow::anyhow!(failure.message))?)?)
 }

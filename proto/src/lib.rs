@@ -1,6 +1,7 @@
 //! The API: messages, clients and servers generated from the `.proto` files in this crate's folder, access policies of
 //! methods, and the JSON form of messages.
 
+mod contents;
 mod descriptors;
 mod generated;
 mod json;
@@ -9,6 +10,7 @@ mod progress;
 mod times;
 mod wake_up;
 
+pub use contents::{encode_source_contents, source_contents};
 pub use descriptors::DESCRIPTORS;
 pub use json::to_json;
 pub use policy::{MethodPolicy, Policies, PolicyError};

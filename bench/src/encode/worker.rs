@@ -22,7 +22,7 @@ pub(super) async fn probe(clip: &Path) -> anyhow::Result<Source> {
     let args = from_file(command::probe(&clip.display().to_string(), ProbeDepth::Usual));
     let output = Command::new("ffprobe").args(args).output().await?;
     ensure!(output.status.success(), "ffprobe: {}", String::from_utf8_lossy(&output.stderr));
-    probe::parse(&output.stdout).map_err(|failure| anyhow::anyhow!("{}: {failure:?}", clip.display()))
+    probe::parse(&output.stdout, None).map_err(|failure| anyhow::anyhow!("{}: {failure:?}", clip.display()))
 }
 
 /// The plan of a job with these options, as for a source of unknown duration: in one work unit. An empty slice means all

@@ -10,6 +10,9 @@ const RUNG_PIXELS: std::ops::RangeInclusive<i32> = 64..=4320;
 /// Number of rungs that the server accepts.
 const MAX_RUNGS: usize = 16;
 
+/// Numbers of the programmes of a broadcast.
+const PROGRAMS: std::ops::RangeInclusive<i64> = 1..=65_535;
+
 /// How to encode the video; the server's configuration applies to what is not given.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Encoding")]
@@ -29,6 +32,9 @@ pub struct EncodingArgs {
     /// Position of the poster image [default: chosen by the server]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub poster_time: Option<Duration>,
+    /// Programme of a broadcast (MPEG-TS) by its number [default: the one of the best picture]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(i32).range(PROGRAMS))]
+    pub program: Option<i32>,
 }
 
 /// Video codec.
@@ -75,6 +81,7 @@ impl EncodingArgs {
             rungs: self.rungs.clone(),
             keep_hdr: self.keep_hdr,
             poster_time: self.poster_time.map(reelmill_proto::duration),
+            source_program: self.program.unwrap_or_default(),
         };
         (options != TranscodeOptions::default()).then_some(options)
     }
@@ -118,13 +125,14 @@ mod tests {
 
     #[test]
     fn options_everything_given_sets_every_field() {
-        let line = "--profile av1 --preset small --rungs 720,480p --keep-hdr --poster-time 2.5";
+        let line = "--profile av1 --preset small --rungs 720,480p --keep-hdr --poster-time 2.5 --program 2";
         let options = TranscodeOptions {
             profile: transcode_options::Profile::Av1.into(),
             preset: transcode_options::Preset::Small.into(),
             rungs: vec![720, 480],
             keep_hdr: true,
             poster_time: Some(reelmill_proto::duration(Duration::from_millis(2500))),
+            source_program: 2,
         };
         assert_eq!(parse(line).unwrap(), Some(options));
     }
@@ -147,6 +155,8 @@ mod tests {
             "--poster-time -1",
             "--poster-time nan",
             "--poster-time soon",
+            "--program 0",
+            "--program 65536",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -6,6 +6,7 @@ mod faults;
 mod hostile;
 mod operator;
 mod page;
+mod programs;
 mod restore;
 mod startup;
 mod support;

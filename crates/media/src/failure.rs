@@ -13,6 +13,8 @@ pub enum FailureKind {
     NoVideoStream,
     /// The video has more pixels than [`crate::probe::MAX_PIXELS`].
     VideoTooLarge,
+    /// The file has no programme of the requested number.
+    ProgramNotFound,
     /// No decoder for the video's codec.
     CodecUnsupported,
     /// The decoder returned no usable frame.
@@ -35,6 +37,8 @@ pub enum FailureKind {
     LimitExceeded,
     /// Warning: an audio or subtitle track was left out.
     TrackSkipped,
+    /// Warning: another recording that follows in the same file was left out.
+    RecordingSkipped,
     /// Warning: some of the text of a subtitle track was left out or cannot be read.
     SubtitlesIncomplete,
     /// Warning: parts of the video could not be decoded; the frame before is repeated there.
@@ -62,10 +66,11 @@ pub enum FailureCause {
 
 impl FailureKind {
     /// Every kind, in the order of documentation.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::FileNotVideo,
         Self::FileTruncated,
         Self::NoVideoStream,
+        Self::ProgramNotFound,
         Self::VideoTooLarge,
         Self::CodecUnsupported,
         Self::DecodeFailed,
@@ -78,6 +83,7 @@ impl FailureKind {
         Self::WorkerStopped,
         Self::LimitExceeded,
         Self::TrackSkipped,
+        Self::RecordingSkipped,
         Self::SubtitlesIncomplete,
         Self::PartlyDamaged,
         Self::ColoursWrong,
@@ -97,11 +103,13 @@ impl FailureKind {
             Self::FileNotVideo
             | Self::FileTruncated
             | Self::NoVideoStream
+            | Self::ProgramNotFound
             | Self::VideoTooLarge
             | Self::CodecUnsupported
             | Self::DecodeFailed
             | Self::LimitExceeded
             | Self::TrackSkipped
+            | Self::RecordingSkipped
             | Self::SubtitlesIncomplete
             | Self::PartlyDamaged
             | Self::ColoursWrong
@@ -117,6 +125,7 @@ impl fmt::Display for FailureKind {
             Self::FileNotVideo => "not a video file",
             Self::FileTruncated => "truncated file",
             Self::NoVideoStream => "no video stream",
+            Self::ProgramNotFound => "no such programme",
             Self::VideoTooLarge => "video too large",
             Self::CodecUnsupported => "unsupported codec",
             Self::DecodeFailed => "decoding failed",
@@ -129,6 +138,7 @@ impl fmt::Display for FailureKind {
             Self::WorkerStopped => "worker stopped",
             Self::LimitExceeded => "limit exceeded",
             Self::TrackSkipped => "track skipped",
+            Self::RecordingSkipped => "recording skipped",
             Self::SubtitlesIncomplete => "subtitles incomplete",
             Self::PartlyDamaged => "partly damaged",
             Self::ColoursWrong => "wrong colours",

@@ -9,6 +9,7 @@ pub mod captions;
 pub mod clock;
 pub mod command;
 pub mod failure;
+pub mod flv;
 pub mod fragments;
 pub mod geometry;
 pub mod ladder;
@@ -20,6 +21,7 @@ pub mod rate;
 pub mod seek;
 pub mod sniff;
 pub mod subtitles;
+pub mod tail;
 
 pub use failure::{Failure, FailureCause, FailureKind};
 

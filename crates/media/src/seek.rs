@@ -147,7 +147,7 @@ mod tests {
         };
         let key = Keyframe { pts: 9.0, dts: 8.9, next_pts: Some(9.1) };
         let seek = |format: &str| {
-            let source = parse(json(format).as_bytes()).expect("probe");
+            let source = parse(json(format).as_bytes(), None).expect("probe");
             assert_eq!((source.first_stream_start, source.has_b_frames), (1.5, true));
             assert_eq!(lists_keyframes(&source), format == "mov,mp4");
             seek_to(&source, &key).map(|seek| (seek * 1000.0).round())

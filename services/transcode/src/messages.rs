@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reelmill_proto::{
-    duration, seconds, timestamp,
+    duration, encode_source_contents, seconds, source_contents, timestamp,
     transcode::{
         Failure, Job, Progress, Rendition, SourceInfo, TranscodeOptions, Waiting, Warning, WatchJobsResponse,
         job::{Priority, State},
@@ -90,11 +90,13 @@ pub(crate) fn requested_options(row: &JobRow) -> Option<TranscodeOptions> {
         rungs: rungs.0.clone(),
         keep_hdr: row.option_keep_hdr.unwrap_or_default(),
         poster_time: poster_time.map(duration),
+        source_program: row.option_source_program.unwrap_or_default(),
     })
 }
 
 fn source_info(row: &JobRow) -> Option<SourceInfo> {
     let length = row.source_duration_seconds.and_then(|length| Duration::try_from_secs_f64(length).ok());
+    let contents = row.source_contents.as_deref().map(source_contents).unwrap_or_default();
     Some(SourceInfo {
         container: row.source_container.clone()?,
         video_codec: row.source_video_codec.clone().unwrap_or_default(),
@@ -109,6 +111,8 @@ fn source_info(row: &JobRow) -> Option<SourceInfo> {
         interlaced: row.source_interlaced.unwrap_or_default(),
         audio_tracks: row.source_audio_tracks.unwrap_or_default(),
         subtitle_tracks: row.source_subtitle_tracks.unwrap_or_default(),
+        tracks: contents.tracks,
+        programs: contents.programs,
     })
 }
 
@@ -127,6 +131,7 @@ pub(crate) fn set_source_info(row: &mut JobRow, source: Option<&SourceInfo>) {
     row.source_interlaced = source.map(|source| source.interlaced);
     row.source_audio_tracks = source.map(|source| source.audio_tracks);
     row.source_subtitle_tracks = source.map(|source| source.subtitle_tracks);
+    row.source_contents = source.map(encode_source_contents);
 }
 
 fn rendition(row: &RenditionRow) -> Rendition {

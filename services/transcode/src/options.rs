@@ -16,6 +16,9 @@ const MAX_RUNGS: usize = 16;
 /// Short side of the largest rung, pixels.
 const MAX_RUNG_PIXELS: i32 = 4320;
 
+/// The highest number of a programme of a broadcast.
+const MAX_PROGRAM: i32 = 65_535;
+
 /// Values of the options that a request leaves open.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PlannerDefaults {
@@ -51,6 +54,10 @@ pub(crate) fn validate(options: &TranscodeOptions) -> Result<(), TranscodeError>
     }
     if RequestedPreset::try_from(options.preset).is_err() {
         return Err(TranscodeError::field("options.preset", "is unknown"));
+    }
+    if !(0..=MAX_PROGRAM).contains(&options.source_program) {
+        let message = format!("must be the number of a programme, at most {MAX_PROGRAM}");
+        return Err(TranscodeError::field("options.source_program", message));
     }
     if options.poster_time.as_ref().is_some_and(|time| seconds(time) < 0.0) {
         return Err(TranscodeError::field("options.poster_time", "must not be negative"));

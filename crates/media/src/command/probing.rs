@@ -59,6 +59,16 @@ pub fn packets(input: &str, index: u32, from: f64, to: f64) -> Vec<String> {
     packet_list(input, index, &format!("{from:.6}%{to:.6}"))
 }
 
+/// Arguments of an ffprobe that lists the packets of all streams from a time in the file's timestamps on, for
+/// [`crate::tail::packet_ends`].
+pub fn last_packets(input: &str, from: f64) -> Vec<String> {
+    let mut args = words("-v error -show_entries packet=stream_index,pts_time,duration_time -of csv=p=0");
+    args.extend(["-read_intervals".into(), format!("{from:.6}%")]);
+    args.extend(demuxer_limits());
+    args.extend(["-i".into(), input.into()]);
+    args
+}
+
 fn packet_list(input: &str, index: u32, intervals: &str) -> Vec<String> {
     let mut args = words("-v error -show_entries packet=pts_time,dts_time,flags -of csv=p=0 -select_streams");
     args.push(index.to_string());

@@ -2,7 +2,7 @@ use super::{FIRST_FD, Input, ProbeDepth, Stream, encode, packets, probe, remux};
 use crate::{
     geometry::{Orientation, Size},
     plan::{Codec, Options, Plan, WorkUnit, plan},
-    probe::{Audio, HdrMetadata, Mix, Source, Subtitles, Video, VideoRange},
+    probe::{Audio, Contents, HdrMetadata, Mix, Source, Subtitles, Video, VideoRange},
     rate::Rate,
 };
 
@@ -33,9 +33,13 @@ fn source(seconds: f64) -> Source {
         output_version: crate::OUTPUT_VERSION,
         skipped: 0,
         other_programs: 0,
+        contents: Contents::default(),
         probed_seconds: None,
         has_captions: false,
         stated_duration: None,
+        is_seekable: true,
+        has_another_recording: false,
+        unknown_ends: Vec::new(),
         is_cut_off: false,
         video: Some(Video {
             index: 1,

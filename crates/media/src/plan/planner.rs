@@ -49,8 +49,8 @@ pub fn plan(source: &Source, options: &Options) -> Plan {
         }
         None => Poster { at_seconds: 0.0, size: Size { width: 640, height: 360 } },
     };
-    let is_duration_known =
-        source.video.as_ref().and_then(|video| video.duration).or(source.duration).is_some();
+    let duration = source.video.as_ref().and_then(|video| video.duration).or(source.duration);
+    let is_duration_known = duration.is_some() && source.is_seekable;
     let work_units = work_units(&Tracks {
         video: video.as_ref(),
         audio: audio.len(),
@@ -128,7 +128,8 @@ fn video_plan(source: &Source, video: &Video, options: &Options) -> VideoPlan {
     let hold = hold(source, video, rate, has_halved_rung);
     let moving = video.duration.or(source.duration).map(|seconds| seconds * rate.fps());
     let frames = hold.map(|hold| hold.moving as f64).or(moving);
-    let mut chunks = chunks(segment_frames, frames, is_large(&rungs, rate));
+    let cut_frames = frames.filter(|_| source.is_seekable);
+    let mut chunks = chunks(segment_frames, cut_frames, is_large(&rungs, rate));
     let encoded = hold.map(|hold| hold.encoded(segment_frames));
     if let (Some((end, _)), Some(last)) = (encoded, chunks.last_mut()) {
         last.frames = Some(end - last.first_frame);

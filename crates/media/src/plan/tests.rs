@@ -6,7 +6,7 @@ use super::{AudioPart, Codec, Options, Plan, WorkUnit, model::AUDIO_WORK_PIXELS,
 use crate::{
     fragments::Shift,
     geometry::{Orientation, Size},
-    probe::{Audio, HdrMetadata, Mix, Source, Subtitles, Video, VideoRange},
+    probe::{Audio, Contents, HdrMetadata, Mix, Source, Subtitles, Video, VideoRange},
     rate::Rate,
 };
 
@@ -24,9 +24,13 @@ fn source(width: u32, height: u32, rate: (u32, u32), duration: Option<f64>) -> S
         output_version: crate::OUTPUT_VERSION,
         skipped: 0,
         other_programs: 0,
+        contents: Contents::default(),
         probed_seconds: None,
         has_captions: false,
         stated_duration: None,
+        is_seekable: true,
+        has_another_recording: false,
+        unknown_ends: Vec::new(),
         is_cut_off: false,
         video: Some(Video {
             index: 0,

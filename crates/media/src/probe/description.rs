@@ -20,6 +20,8 @@ const MAYBE_INTERLACED_CODECS: [&str; 3] = ["dvvideo", "mpeg2video", "vc1"];
 const MAX_GUESSED_CHANNELS: u32 = 8;
 /// Containers whose duration is the time of their end, even if their clock does not begin at zero.
 const END_AS_DURATION: [&str; 2] = ["matroska", "flv"];
+/// A container that states one duration for all tracks.
+const DURATION_OF_FILE: &str = "asf";
 /// A clock that begins later than this does not begin at zero, seconds.
 const LATE_CLOCK_SECONDS: f64 = 1.0;
 /// Containers of broadcasts, in which progressive and interlaced parts follow one another.
@@ -38,16 +40,36 @@ pub(super) struct Description {
     #[serde(default)]
     pub(super) format: Format,
     #[serde(default)]
-    programs: Vec<Program>,
+    pub(super) programs: Vec<Program>,
     #[serde(default)]
     packets: Vec<Packet>,
 }
 
 /// A programme of a broadcast.
 #[derive(Deserialize)]
-struct Program {
+pub(super) struct Program {
+    /// As the programme table numbers it.
+    #[serde(default)]
+    program_num: u32,
     #[serde(default)]
     streams: Vec<ProgramStream>,
+    #[serde(default)]
+    tags: HashMap<String, String>,
+}
+
+impl Program {
+    pub(super) fn number(&self) -> u32 {
+        self.program_num
+    }
+
+    /// Name of the service.
+    pub(super) fn title(&self) -> String {
+        displayable(tag(&self.tags, "service_name"))
+    }
+
+    pub(super) fn has(&self, index: u32) -> bool {
+        self.streams.iter().any(|stream| stream.index == index)
+    }
 }
 
 #[derive(Deserialize)]
@@ -79,20 +101,36 @@ impl Description {
 
     /// Whether a stream may be shown with the stream `chosen`: not if that is of another programme.
     pub(super) fn belongs_to(&self, stream: u32, chosen: Option<u32>) -> bool {
-        let has = |program: &Program, index: u32| program.streams.iter().any(|stream| stream.index == index);
-        let of_chosen = |program: &&Program| chosen.is_some_and(|chosen| has(program, chosen));
+        let of_chosen = |program: &&Program| chosen.is_some_and(|chosen| program.has(chosen));
         let Some(program) = self.programs.iter().find(of_chosen) else { return true };
-        has(program, stream) || !self.programs.iter().any(|program| has(program, stream))
+        program.has(stream) || !self.programs.iter().any(|program| program.has(stream))
+    }
+
+    /// Leaves out the streams of all programmes but one.
+    ///
+    /// # Errors
+    /// The file has no such programme: the numbers of those that it has.
+    pub(super) fn keep_program(&mut self, number: u32) -> Result<(), Vec<u32>> {
+        let Some(kept) = self.programs.iter().find(|program| program.number() == number) else {
+            return Err(self.programs.iter().map(Program::number).collect());
+        };
+        self.streams.retain(|stream| kept.has(stream.index));
+        Ok(())
+    }
+
+    /// Number of the first programme with a stream.
+    pub(super) fn program_of(&self, stream: u32) -> Option<u32> {
+        self.programs.iter().find(|program| program.has(stream)).map(Program::number)
     }
 
     /// Number of programmes with pictures or sound, beside the one with the stream `chosen`.
     pub(super) fn other_programs(&self, chosen: u32) -> usize {
         let plays = |program: &&Program| {
-            let has = |stream: &Stream| program.streams.iter().any(|other| other.index == stream.index);
+            let has = |stream: &Stream| program.has(stream.index);
             let mut streams = self.streams.iter().filter(|stream| stream.has_decoder());
             streams.any(|stream| matches!(stream.codec_type.as_str(), "audio" | "video") && has(stream))
         };
-        let is_other = |program: &&Program| program.streams.iter().all(|stream| stream.index != chosen);
+        let is_other = |program: &&Program| !program.has(chosen);
         if self.programs.iter().all(|program| is_other(&program)) {
             return 0;
         }
@@ -143,10 +181,15 @@ impl Description {
         last.or_else(|| self.file_duration()).filter(|&seconds| seconds > 0.0)
     }
 
-    /// Seconds from the start of the file to the end of a stream, if the container states it. A broadcast does not: ffprobe
-    /// reports the last packets of its file, whatever stream they are of.
+    /// Seconds from the start of the file to the end of a stream, if the container states it.
     pub(super) fn end(&self, index: u32) -> Option<f64> {
-        self.stated_end(index).filter(|_| !self.is_broadcast())
+        self.stated_end(index).filter(|_| self.states_track_durations())
+    }
+
+    /// Whether a duration of a stream is its own. In a broadcast it is that of the last packets of the file, whatever stream
+    /// they are of; ASF states one for the file.
+    fn states_track_durations(&self) -> bool {
+        !self.is_broadcast() && self.format.format_name != DURATION_OF_FILE
     }
 
     fn stated_end(&self, index: u32) -> Option<f64> {
@@ -196,6 +239,16 @@ impl Description {
     pub(super) fn may_turn_interlaced(&self, codec: &str) -> bool {
         self.is_broadcast() && BROADCAST_CODECS.contains(&codec)
     }
+}
+
+fn tag<'a>(tags: &'a HashMap<String, String>, name: &str) -> &'a str {
+    let named = |(key, _): &(&String, &String)| key.eq_ignore_ascii_case(name);
+    tags.iter().find(named).map_or("", |(_, value)| value.as_str())
+}
+
+/// The start of a text in a file, without control characters.
+fn displayable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(80).collect()
 }
 
 #[derive(Deserialize, Default)]
@@ -329,8 +382,7 @@ impl Stream {
     }
 
     fn tag(&self, name: &str) -> &str {
-        let named = |(key, _): &(&String, &String)| key.eq_ignore_ascii_case(name);
-        self.tags.iter().find(named).map_or("", |(_, value)| value.as_str())
+        tag(&self.tags, name)
     }
 
     /// Duration of the stream in the tags of Matroska: `00:01:02.345000000`.
@@ -348,7 +400,7 @@ impl Stream {
     }
 
     pub(super) fn title(&self) -> String {
-        self.tag("title").chars().filter(|c| !c.is_control()).take(80).collect()
+        displayable(self.tag("title"))
     }
 
     pub(super) fn subtitles(&self) -> Option<Subtitles> {

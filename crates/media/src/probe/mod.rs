@@ -1,11 +1,13 @@
 //! Reads ffprobe's description of a file into the facts that the plan needs, or rejects the file.
 
+mod contents;
 mod description;
 mod hdr_metadata;
 mod numbers;
 mod parse;
 mod source;
 
+pub use contents::{Contents, ProgramSummary, Track, TrackKind};
 pub use hdr_metadata::{HdrMetadata, parse_hdr_metadata};
 pub(crate) use numbers::{number, packet_times};
 pub use parse::{needs_deeper_probe, parse};

@@ -1,6 +1,7 @@
 //! Chooses the streams to encode from ffprobe's description.
 
 use super::{
+    contents::Contents,
     description::{Description, Stream},
     hdr_metadata::HdrMetadata,
     numbers::{aspect_ratio, number, seconds},
@@ -10,6 +11,8 @@ use crate::{Failure, FailureKind, geometry::Size, rate::Rate};
 
 /// The most audio tracks, and the most subtitle tracks, that are encoded.
 const MAX_TRACKS: usize = 8;
+/// The most programmes that a message names.
+const MAX_NAMED_PROGRAMS: usize = 16;
 /// A usual probe reads this far, seconds: ffmpeg's default.
 const USUAL_PROBE_SECONDS: f64 = 5.0;
 /// A track is known once this much of it was read, seconds.
@@ -17,14 +20,19 @@ const PROBE_MARGIN_SECONDS: f64 = 5.0;
 /// How far a stated duration may exceed [`MAX_SECONDS`], for the last frames of a file cut to that length.
 const DURATION_SLACK_SECONDS: f64 = 60.0;
 
-/// Parses `ffprobe -show_streams -show_format -show_packets -of json`; the first packets are enough.
+/// Parses `ffprobe -show_streams -show_format -show_packets -of json`; the first packets are enough. Of the programmes of
+/// a broadcast, `program` is chosen by its number; otherwise the one of the chosen picture is.
 ///
 /// # Errors
 /// `FileNotVideo`, `FileTruncated`, `NoVideoStream`, `CodecUnsupported`, `VideoTooLarge`, `LimitExceeded`,
-/// `DecodeFailed`.
-pub fn parse(json: &[u8]) -> Result<Source, Failure> {
-    let description: Description = serde_json::from_slice(json)
+/// `DecodeFailed`, `ProgramNotFound`.
+pub fn parse(json: &[u8], program: Option<u32>) -> Result<Source, Failure> {
+    let mut description: Description = serde_json::from_slice(json)
         .map_err(|_| Failure::new(FailureKind::FileNotVideo, "The file could not be read as a video."))?;
+    let mut contents = Contents::of(&description);
+    if let Some(number) = program {
+        description.keep_program(number).map_err(|numbers| program_not_found(number, &numbers))?;
+    }
     let streams = &description.streams;
     let has_audio = streams.iter().any(is_usable_audio);
     let mut video = choose_video(streams, has_audio)?.map(read_video).transpose()?;
@@ -53,6 +61,8 @@ pub fn parse(json: &[u8]) -> Result<Source, Failure> {
             "The video is longer than 12 hours. Cut it into shorter ones.",
         ));
     }
+    let has_no_end = |index: &&u32| description.end(**index).is_none();
+    let unknown_ends: Vec<u32> = chosen.iter().filter(has_no_end).copied().collect();
     for track in &mut audio {
         let end = description.end(track.index);
         track.ends_early = duration.is_some_and(|duration| match end {
@@ -67,25 +77,43 @@ pub fn parse(json: &[u8]) -> Result<Source, Failure> {
     let cover = streams.iter().find(|stream| stream.disposition.attached_pic != 0 && stream.has_decoder());
     let indices = || video.iter().map(|video| video.index).chain(audio.iter().map(|audio| audio.index));
     let last_start = description.last_start(indices());
+    let shown_cover = cover.filter(|_| video.is_none()).map(|stream| stream.index);
+    let used: Vec<_> = indices().chain(subtitles.iter().map(|text| text.index)).chain(shown_cover).collect();
+    contents.mark_used(&used, program.or_else(|| description.program_of(main?)));
     Ok(Source {
         start_time: description.start_time(),
         first_stream_start: description.first_stream_start(indices()),
         has_b_frames: streams.iter().any(|stream| stream.has_b_frames > 0),
         duration,
         stated_duration: None,
+        is_seekable: true,
+        has_another_recording: false,
+        unknown_ends,
         is_cut_off: description.is_cut_off(),
         max_duration,
         output_version: crate::OUTPUT_VERSION,
         skipped: audio_and_subtitles - audio.len() - subtitles.len(),
         has_captions: false,
-        other_programs: main.map_or(0, |main| description.other_programs(main)),
+        // A caller who chose a programme knows that there are others.
+        other_programs: main.filter(|_| program.is_none()).map_or(0, |main| description.other_programs(main)),
         probed_seconds: (last_start > USUAL_PROBE_SECONDS).then_some(last_start + PROBE_MARGIN_SECONDS),
         video,
         audio,
         subtitles,
         cover: cover.map(|stream| stream.index),
+        contents,
         container: description.format.format_name,
     })
+}
+
+fn program_not_found(number: u32, existing: &[u32]) -> Failure {
+    let numbers: Vec<_> = existing.iter().take(MAX_NAMED_PROGRAMS).map(u32::to_string).collect();
+    let more = if existing.len() > MAX_NAMED_PROGRAMS { " and others" } else { "" };
+    let message = match numbers.as_slice() {
+        [] => format!("The file has no programmes, so that number {number} cannot be chosen."),
+        numbers => format!("The file has no programme {number}. It has {}{more}.", numbers.join(", ")),
+    };
+    Failure::new(FailureKind::ProgramNotFound, message)
 }
 
 /// Whether tracks are declared of which a usual probe knows too little, because they begin late.

@@ -1,8 +1,10 @@
 //! What is known about a source file.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::hdr_metadata::HdrMetadata;
+use super::{contents::Contents, hdr_metadata::HdrMetadata};
 use crate::{
     geometry::{Orientation, Size, display_size, gcd},
     matroska::{self, TrackGeometry},
@@ -41,6 +43,15 @@ pub struct Source {
     /// Whether the end of the file is missing, by the size of the file.
     #[serde(default)]
     pub is_cut_off: bool,
+    /// Whether the start of a chunk can be sought: not in a file without an index whose duration was measured.
+    #[serde(default = "yes")]
+    pub is_seekable: bool,
+    /// Whether another recording follows in the file, which is left out.
+    #[serde(default)]
+    pub has_another_recording: bool,
+    /// Indices of the chosen picture and sound of which the container states no end.
+    #[serde(skip)]
+    pub unknown_ends: Vec<u32>,
     /// Upper bound of the duration, from the size of the file, seconds.
     pub max_duration: f64,
     /// The video stream.
@@ -63,6 +74,9 @@ pub struct Source {
     /// Whether there are captions inside the picture.
     #[serde(default)]
     pub has_captions: bool,
+    /// Its tracks and programmes: what is encoded, and what is left out.
+    #[serde(default)]
+    pub contents: Contents,
     /// How far the file must be read to know all tracks, seconds, if further than usual.
     #[serde(default)]
     pub probed_seconds: Option<f64>,
@@ -128,6 +142,10 @@ pub struct Video {
     /// [`crate::seek::last_frame_end`] checks it.
     #[serde(default)]
     pub stated_end: Option<f64>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn square() -> (u32, u32) {
@@ -304,6 +322,34 @@ impl Source {
         }
         for audio in &mut self.audio {
             audio.ends_early = false;
+        }
+    }
+
+    /// Takes over where the last packets of the picture and the sound end, seconds after the start of the file, of which the
+    /// container states no ends. A track that is not listed ends earlier than all that are.
+    pub fn set_ends(&mut self, ends: &BTreeMap<u32, f64>) {
+        let Some(duration) = self.duration.filter(|_| !ends.is_empty()) else { return };
+        if let Some(video) = &mut self.video {
+            video.end = video.end.or_else(|| ends.get(&video.index).copied());
+        }
+        for audio in self.audio.iter_mut().filter(|audio| self.unknown_ends.contains(&audio.index)) {
+            audio.ends_early =
+                ends.get(&audio.index).is_none_or(|end| duration - end > END_TOLERANCE_SECONDS);
+        }
+    }
+
+    /// Takes over where the last packet of the file ends, seconds after its start. If the container states a later end, the
+    /// rest is missing; an earlier one is wrong.
+    pub fn set_last_end(&mut self, end: f64) {
+        match self.duration {
+            None if end > 0.0 && end <= self.max_duration.min(MAX_SECONDS) => {
+                (self.duration, self.is_seekable) = (Some(end), false);
+            }
+            Some(stated) if stated - end > MAX_MISSING_FRAMES_SECONDS => self.cut_off(end),
+            Some(stated) if end - stated > MAX_MISSING_FRAMES_SECONDS && end <= MAX_SECONDS => {
+                self.duration = Some(end);
+            }
+            _ => {}
         }
     }
 

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::{Mix, needs_deeper_probe, parse};
+use super::{Contents, Mix, needs_deeper_probe, parse};
 use crate::{FailureKind, geometry::Orientation};
 
 const PHONE: &str = r#"{"streams":[
@@ -15,12 +15,12 @@ const PHONE: &str = r#"{"streams":[
   "format":{"format_name":"mov,mp4","duration":"2.068333"}}"#;
 
 fn failure_kind(json: &str) -> FailureKind {
-    parse(json.as_bytes()).map(|source| source.container).expect_err("rejected").kind
+    parse(json.as_bytes(), None).map(|source| source.container).expect_err("rejected").kind
 }
 
 #[test]
 fn parse_phone_video_reads_streams_and_rotation() {
-    let source = parse(PHONE.as_bytes()).expect("probe");
+    let source = parse(PHONE.as_bytes(), None).expect("probe");
     let video = source.video.expect("video");
     assert_eq!((video.index, source.cover), (2, Some(1)), "the cover image is not a video");
     assert_eq!(video.orientation, Orientation::Clockwise);
@@ -38,7 +38,7 @@ fn parse_keeps_audio_and_text_tracks_with_the_default_first() {
       {"index":2,"codec_type":"subtitle","codec_name":"subrip","tags":{"language":"und"},"disposition":{"forced":1}},
       {"index":3,"codec_type":"subtitle","codec_name":"dvd_subtitle"}],
       "format":{"format_name":"matroska","start_time":"-0.5","duration":"10"}}"#;
-    let source = parse(json.as_bytes()).expect("audio only is accepted");
+    let source = parse(json.as_bytes(), None).expect("audio only is accepted");
     assert!(source.video.is_none());
     assert_eq!(source.start_time, -0.5);
     let audio: Vec<_> =
@@ -53,7 +53,7 @@ fn parse_keeps_audio_and_text_tracks_with_the_default_first() {
     assert_eq!(source.skipped, 1, "which is counted");
     let audio = r#"{"index":9,"codec_type":"audio","codec_name":"aac","channels":1,"sample_rate":"8000"},"#;
     let many = PHONE.replacen("[\n", &format!("[\n{}", audio.repeat(9)), 1);
-    let source = parse(many.as_bytes()).expect("probe");
+    let source = parse(many.as_bytes(), None).expect("probe");
     assert_eq!((source.audio.len(), source.skipped), (8, 2));
 }
 
@@ -71,7 +71,7 @@ fn parse_ranks_video_tracks_by_pictures_size_and_default() {
             })
             .collect();
         let json = format!(r#"{{"streams":[{}],"format":{{"format_name":"mov"}}}}"#, tracks.join(","));
-        parse(json.as_bytes()).expect("probe").video.expect("video").index
+        parse(json.as_bytes(), None).expect("probe").video.expect("video").index
     };
     assert_eq!(chosen(&[("1", 160, 1), ("150", 640, 1)]), 1, "a thumbnail");
     assert_eq!(chosen(&[("1", 4000, 1), ("150", 640, 0)]), 1, "a large picture");
@@ -83,8 +83,8 @@ fn parse_ranks_video_tracks_by_pictures_size_and_default() {
 
 #[test]
 fn parse_takes_sound_and_texts_of_the_programme_of_the_picture() {
-    let json = r#"{"programs":[{"program_id":1,"streams":[{"index":0},{"index":1}]},
-        {"program_id":2,"streams":[{"index":2},{"index":3},{"index":4}]},{"program_id":3,"streams":[{"index":6}]}],
+    let json = r#"{"programs":[{"program_id":1,"program_num":11,"streams":[{"index":0},{"index":1}]},
+        {"program_id":2,"program_num":12,"streams":[{"index":2},{"index":3},{"index":4}]},{"program_id":3,"program_num":13,"streams":[{"index":6}]}],
       "streams":[
       {"index":0,"codec_type":"video","codec_name":"h264","width":320,"height":180},
       {"index":1,"codec_type":"audio","codec_name":"aac","channels":2,"sample_rate":"48000"},
@@ -93,12 +93,35 @@ fn parse_takes_sound_and_texts_of_the_programme_of_the_picture() {
       {"index":4,"codec_type":"subtitle","codec_name":"dvb_subtitle"},
       {"index":5,"codec_type":"audio","codec_name":"aac","channels":1,"sample_rate":"48000"},
       {"index":6,"codec_type":"data"}],"format":{"format_name":"mpegts"}}"#;
-    let source = parse(json.as_bytes()).expect("probe");
+    let source = parse(json.as_bytes(), None).expect("probe");
     let audio: Vec<_> = source.audio.iter().map(|audio| audio.index).collect();
     assert_eq!((source.video.expect("video").index, audio), (2, vec![3, 5]), "5 is of no programme");
     assert_eq!((source.skipped, source.other_programs), (1, 1), "data is not a programme");
+    let used = |contents: &Contents| -> Vec<u32> {
+        contents.tracks.iter().filter(|track| track.is_used).map(|track| track.index).collect()
+    };
+    let programs = |contents: &Contents| -> Vec<_> {
+        contents.programs.iter().map(|program| (program.number, program.is_used)).collect()
+    };
+    assert_eq!(source.contents.tracks.len(), 6, "all but data");
+    assert_eq!(used(&source.contents), [2, 3, 5]);
+    assert_eq!(programs(&source.contents), [(11, false), (12, true), (13, false)]);
+
+    let source = parse(json.as_bytes(), Some(11)).expect("probe");
+    assert_eq!((source.video.expect("video").index, source.audio[0].index), (0, 1), "as requested");
+    assert_eq!((source.skipped, source.other_programs), (0, 0), "others were not requested");
+    assert_eq!((used(&source.contents), source.contents.tracks.len()), (vec![0, 1], 6));
+    assert_eq!(programs(&source.contents), [(11, true), (12, false), (13, false)]);
+    let nothing = parse(json.as_bytes(), Some(13)).expect_err("a programme without pictures or sound");
+    assert_eq!(nothing.kind, FailureKind::NoVideoStream);
+    let unknown = parse(json.as_bytes(), Some(7)).expect_err("no such programme");
+    assert_eq!(unknown.kind, FailureKind::ProgramNotFound);
+    assert_eq!(unknown.message, "The file has no programme 7. It has 11, 12, 13.");
+    let none = parse(PHONE.as_bytes(), Some(1)).expect_err("no programmes");
+    assert_eq!(none.kind, FailureKind::ProgramNotFound);
+
     let radio = json.replace(r#""codec_type":"video""#, r#""codec_type":"data""#);
-    let source = parse(radio.as_bytes()).expect("probe");
+    let source = parse(radio.as_bytes(), None).expect("probe");
     assert_eq!(source.audio.iter().map(|audio| audio.index).collect::<Vec<_>>(), [1, 5]);
 }
 
@@ -109,7 +132,7 @@ fn parse_selects_channels_that_ffmpeg_cannot_mix() {
             r#"{{"streams":[{{"index":0,"codec_type":"audio","codec_name":"opus","channels":{channels},
             "sample_rate":"48000"{layout}}}],"format":{{"format_name":"x"}}}}"#
         );
-        let source = parse(json.as_bytes()).expect("probe");
+        let source = parse(json.as_bytes(), None).expect("probe");
         (source.audio[0].mix, source.audio[0].played_channels())
     };
     assert_eq!(mix(4, r#","channel_layout":"ambisonic 1""#), (Mix::FirstChannel, 1));
@@ -131,7 +154,7 @@ fn parse_late_tracks_need_a_deeper_probe() {
     let late = r#","channels":1,"sample_rate":"48000","start_time":"10.4""#;
     assert!(needs_deeper_probe(json(r#","channels":0,"sample_rate":"0""#).as_bytes()));
     assert!(!needs_deeper_probe(json(late).as_bytes()));
-    let probed = |audio: &str| parse(json(audio).as_bytes()).expect("probe").probed_seconds;
+    let probed = |audio: &str| parse(json(audio).as_bytes(), None).expect("probe").probed_seconds;
     assert_eq!((probed(late), probed(&late.replace("10.4", "2"))), (Some(14.0), None));
 }
 
@@ -143,7 +166,7 @@ fn parse_sets_stated_end_if_frame_durations_are_not_constant() {
             {{"index":1,"codec_type":"video","codec_name":"h264","width":8,"height":8,"r_frame_rate":"{rate}",
             "avg_frame_rate":"{mean}","start_time":"0.5","duration":"9.0"}}],"format":{{"format_name":"mov"}}}}"#
         );
-        parse(json.as_bytes()).expect("probe").video.expect("video").stated_end
+        parse(json.as_bytes(), None).expect("probe").video.expect("video").stated_end
     };
     let packet = |duration: &str| format!(r#",{{"stream_index":1,"duration_time":"{duration}"}}"#);
     assert_eq!(end("25/1", "25/1", &packet("0.04")), None);
@@ -151,7 +174,7 @@ fn parse_sets_stated_end_if_frame_durations_are_not_constant() {
     assert_eq!(end("25/1", "25/1", r#",{"stream_index":1}"#), Some(9.5));
     assert_eq!(end("25/1", "25/1", ""), Some(9.5));
     assert_eq!(end("600/1", "25/1", &packet("0.04")), Some(9.5), "a variable rate");
-    let mut source = parse(PHONE.as_bytes()).expect("probe");
+    let mut source = parse(PHONE.as_bytes(), None).expect("probe");
     source.clear_duration();
     assert_eq!(source.video.expect("video").stated_end, None);
 }
@@ -168,7 +191,7 @@ fn parse_duration_is_that_of_the_chosen_streams() {
             "format":{{"format_name":"mov","start_time":"1.0","duration":"16.57"}}}}"#
         )
     };
-    let duration = |json: String| parse(json.as_bytes()).expect("probe").duration;
+    let duration = |json: String| parse(json.as_bytes(), None).expect("probe").duration;
     assert_eq!(duration(streams(r#","duration":"13.1""#)), Some(13.5));
     assert_eq!(duration(streams("")), Some(16.57), "the duration of the audio stream is unknown");
 }
@@ -191,10 +214,13 @@ fn parse_rejected_file_returns_its_failure_kind() {
         "format":{"format_name":"x","duration":"80000"}}"#;
     assert_eq!(failure_kind(long), FailureKind::LimitExceeded);
     let slightly_longer = long.replace("80000", "43200.5");
-    assert_eq!(parse(slightly_longer.as_bytes()).expect("twelve hours and a frame").duration, Some(43_200.5));
+    assert_eq!(
+        parse(slightly_longer.as_bytes(), None).expect("twelve hours and a frame").duration,
+        Some(43_200.5)
+    );
     let wrong = long.replace("80000", "143165.6\",\"size\":\"200000");
     let wrong = wrong.replace(r#""width":16,"#, r#""width":16,"duration":"143165.5","#);
-    let parsed = parse(wrong.as_bytes()).expect("a short video");
+    let parsed = parse(wrong.as_bytes(), None).expect("a short video");
     assert_eq!(parsed.duration, None, "its header is wrong");
     assert_eq!(parsed.video.expect("video").duration, None);
 }
@@ -205,7 +231,7 @@ fn parse_dolby_vision_without_base_layer_is_flagged() {
     let five =
         r#"{"side_data_type":"DOVI configuration record","dv_profile":5,"dv_bl_signal_compatibility_id":0}"#;
     let flagged =
-        |json: String| parse(json.as_bytes()).expect("probe").video.expect("video").needs_dolby_vision;
+        |json: String| parse(json.as_bytes(), None).expect("probe").video.expect("video").needs_dolby_vision;
     assert!(flagged(with(five)) && !flagged(PHONE.to_owned()));
     let eight =
         r#"{"side_data_type":"DOVI configuration record","dv_profile":8,"dv_bl_signal_compatibility_id":4}"#;
@@ -219,7 +245,7 @@ fn parse_interlacing_is_read_from_container_or_codec() {
             r#"{{"streams":[{{"index":0,"codec_type":"video","codec_name":"{codec}","width":720,"height":576{order}}}],
             "format":{{"format_name":"x","duration":"3"}}}}"#
         );
-        parse(json.as_bytes()).expect("probe").video.expect("video").interlaced
+        parse(json.as_bytes(), None).expect("probe").video.expect("video").interlaced
     };
     assert!(interlaced("prores", r#","field_order":"tb""#));
     assert!(interlaced("dvvideo", "") && interlaced("mpeg2video", r#","field_order":"unknown""#));
@@ -233,7 +259,7 @@ fn parse_extreme_pixel_aspect_is_replaced_by_square() {
             r#"{{"streams":[{{"index":0,"codec_type":"video","codec_name":"h264","width":1920,"height":1080,
             "sample_aspect_ratio":"{aspect}"}}],"format":{{"format_name":"x","duration":"3"}}}}"#
         );
-        parse(json.as_bytes()).expect("probe").video.expect("video").display_size().width
+        parse(json.as_bytes(), None).expect("probe").video.expect("video").display_size().width
     };
     assert_eq!((width("4:3"), width("8:1"), width("10:1")), (2560, 15_360, 1920));
 }
@@ -247,7 +273,7 @@ proptest! {
             "sample_aspect_ratio":"{sar}","r_frame_rate":"{rate}","duration":"{duration}"}}],
             "format":{{"format_name":"x","duration":"{duration}"}}}}"#
         );
-        if let Ok(source) = parse(json.as_bytes()) {
+        if let Ok(source) = parse(json.as_bytes(), None) {
             prop_assert!(source.video.is_some_and(|video| video.display_size().pixels() > 0));
             prop_assert!(source.duration.is_none_or(|seconds| seconds > 0.0));
         }
@@ -262,7 +288,7 @@ fn parse_length_is_end_minus_start_where_the_container_states_ends() {
             {{"index":0,"codec_type":"video","codec_name":"h264","width":8,"height":8,"tags":{{{tags}}}}}],
             "format":{{"format_name":"{container}","start_time":"{start}","duration":"{stated}","size":"100000000"}}}}"#
         );
-        parse(json.as_bytes()).map(|source| source.duration).map_err(|failure| failure.kind)
+        parse(json.as_bytes(), None).map(|source| source.duration).map_err(|failure| failure.kind)
     };
     assert_eq!(duration("matroska,webm", "600.0", "620.0", ""), Ok(Some(20.0)));
     assert_eq!(duration("flv", "600.0", "620.0", ""), Ok(Some(20.0)));
@@ -290,7 +316,7 @@ fn parse_tells_which_tracks_end_early() {
               "duration":"{sound}"}}],
             "format":{{"format_name":"{container}","duration":"20.0"}}}}"#
         );
-        parse(json.as_bytes()).expect("probe")
+        parse(json.as_bytes(), None).expect("probe")
     };
     let is_padded = |container: &str, sound: &str| parsed(container, sound).audio[0].ends_early;
     assert!(is_padded("mov,mp4", "19.9") && !is_padded("mov,mp4", "19.95") && !is_padded("mov,mp4", "20.5"));
@@ -311,7 +337,7 @@ fn parse_broadcast_may_turn_interlaced() {
             r#"{{"streams":[{{"index":0,"codec_type":"video","codec_name":"{codec}","width":8,"height":8,
             "field_order":"progressive"}}],"format":{{"format_name":"{container}","duration":"3"}}}}"#
         );
-        let video = parse(json.as_bytes()).expect("probe").video.expect("video");
+        let video = parse(json.as_bytes(), None).expect("probe").video.expect("video");
         assert!(!video.interlaced, "not at its start");
         video.may_turn_interlaced
     };
@@ -329,7 +355,7 @@ fn parse_file_with_fewer_bytes_than_its_index_lists_is_cut_off() {
               "bit_rate":"8000"}}],
             "format":{{"format_name":"{container}","duration":"7200","size":"{size}"}}}}"#
         );
-        parse(json.as_bytes()).expect("probe")
+        parse(json.as_bytes(), None).expect("probe")
     };
     assert!(!parsed("mov,mp4", 79_000_000).is_cut_off && !parsed("mov,mp4", 76_000_000).is_cut_off);
     assert!(parsed("mov,mp4", 40_000_000).is_cut_off && !parsed("matroska,webm", 40_000_000).is_cut_off);

@@ -117,7 +117,7 @@ pub(crate) mod job {
         pub source_key: String,
         pub source_size_bytes: i64,
         pub output_prefix: String,
-        /// NULL when the request carried no options, like the next four.
+        /// NULL when the request carried no options, like the next five.
         pub option_profile: Option<Profile>,
         pub option_preset: Option<Preset>,
         #[sea_orm(column_type = "Json", nullable)]
@@ -125,6 +125,8 @@ pub(crate) mod job {
         pub option_keep_hdr: Option<bool>,
         /// NULL also when the server chooses the poster.
         pub option_poster_seconds: Option<f64>,
+        /// 0 if the server chooses the programme.
+        pub option_source_program: Option<i32>,
         /// NULL until the source was probed, like all that follows of the source.
         pub source_container: Option<String>,
         pub source_video_codec: Option<String>,
@@ -139,6 +141,8 @@ pub(crate) mod job {
         pub source_interlaced: Option<bool>,
         pub source_audio_tracks: Option<i32>,
         pub source_subtitle_tracks: Option<i32>,
+        /// Tracks and programmes: a SourceInfo with these two fields, Protobuf.
+        pub source_contents: Option<Vec<u8>>,
         /// Progress watermark: an upper bound of what any process has published.
         pub progress_percent: f64,
         pub progress_frames: i64,

@@ -104,6 +104,7 @@ impl NewJob {
             option_rungs: None,
             option_keep_hdr: None,
             option_poster_seconds: None,
+            option_source_program: None,
             source_container: None,
             source_video_codec: None,
             source_audio_codec: None,
@@ -117,6 +118,7 @@ impl NewJob {
             source_interlaced: None,
             source_audio_tracks: None,
             source_subtitle_tracks: None,
+            source_contents: None,
             progress_percent: 0.0,
             progress_frames: 0,
             progress_segments_ready: 0,
@@ -144,6 +146,7 @@ impl JobRow {
             option_rungs: options.map(|options| job::Rungs(options.rungs.clone())),
             option_keep_hdr: options.map(|options| options.keep_hdr),
             option_poster_seconds: options.and_then(|options| options.poster_time.as_ref()).map(seconds),
+            option_source_program: options.map(|options| options.source_program),
             ..self
         }
     }
@@ -169,6 +172,7 @@ impl JobRow {
             option_rungs: self.option_rungs,
             option_keep_hdr: self.option_keep_hdr,
             option_poster_seconds: self.option_poster_seconds,
+            option_source_program: self.option_source_program,
             ..new.into_row(self.shard, self.revision)
         }
     }

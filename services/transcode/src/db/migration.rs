@@ -139,6 +139,12 @@ fn boolean(name: &'static str) -> ColumnDef {
     column
 }
 
+fn binary(name: &'static str) -> ColumnDef {
+    let mut column = ColumnDef::new(Alias::new(name));
+    column.binary();
+    column
+}
+
 fn json(name: &'static str) -> ColumnDef {
     let mut column = ColumnDef::new(Alias::new(name));
     column.json();
@@ -220,6 +226,7 @@ fn jobs() -> TableCreateStatement {
         json("option_rungs"),
         boolean("option_keep_hdr"),
         double("option_poster_seconds"),
+        integer("option_source_program"),
         text("source_container"),
         text("source_video_codec"),
         text("source_audio_codec"),
@@ -233,6 +240,7 @@ fn jobs() -> TableCreateStatement {
         boolean("source_interlaced"),
         integer("source_audio_tracks"),
         integer("source_subtitle_tracks"),
+        binary("source_contents"),
         bigint("cleanup_time"),
         bigint("unpublished_since"),
     ];

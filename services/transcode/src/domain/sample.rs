@@ -22,6 +22,6 @@ pub(crate) fn planned(height: u32, fps: u32, seconds: f64, channels: u32) -> Pla
         ],
         "format": { "format_name": "mov", "duration": length },
     });
-    let source = probe::parse(probed.to_string().as_bytes()).expect("valid probe output");
+    let source = probe::parse(probed.to_string().as_bytes(), None).expect("valid probe output");
     plan(&source, &Options { threads: 2, ..Options::default() })
 }

@@ -4,9 +4,9 @@ use reelmill_media::{plan::Plan, playlists::Segment};
 use reelmill_proto::{Reason, transcode::Warning};
 
 /// Least missing part of the expected duration for a warning, 0 to 1.
-const MISSING_TAIL_MIN_RATIO: f64 = 0.05;
+const MISSING_TAIL_MIN_RATIO: f64 = 0.005;
 /// Least missing duration for a warning, seconds.
-const MISSING_TAIL_MIN_SECONDS: f64 = 1.0;
+const MISSING_TAIL_MIN_SECONDS: f64 = 2.0;
 
 /// The recorded segments of a planned track.
 #[derive(Debug, Clone, Copy)]
@@ -217,5 +217,19 @@ mod tests {
                 "FILE_TRUNCATED The file is truncated: only the first 1:01 of 1:02:03 are there.".to_owned(),
             ])
         );
+    }
+
+    #[test]
+    fn check_reports_a_missing_tail_of_more_than_two_seconds_and_half_a_percent() {
+        let is_reported = |stated: f64, frames: u32| {
+            let rungs = ["720p", "480p", "360p"].map(|id| track(id, frames, 120, 30.0));
+            let warnings = check(&planned(30, stated), &rungs).expect("playable");
+            warnings.iter().any(|warning| warning.starts_with("FILE_TRUNCATED"))
+        };
+        let cases =
+            [(10.0, 243, false), (10.0, 237, true), (3600.0, 107_500, false), (3600.0, 107_400, true)];
+        for (stated, frames, expected) in cases {
+            assert_eq!(is_reported(stated, frames), expected, "{frames} frames of {stated} s");
+        }
     }
 }

@@ -30,7 +30,10 @@ impl WorkMessages {
     ) -> Result<StartTaskResponse, TranscodeError> {
         let LeasedTask { job, task } = leased;
         let work = match task.kind {
-            TaskKind::Prepare => Work::Prepare(PrepareTask { source: Some(self.urls.source(job).await?) }),
+            TaskKind::Prepare => Work::Prepare(PrepareTask {
+                source: Some(self.urls.source(job).await?),
+                program: job.option_source_program.unwrap_or(0),
+            }),
             TaskKind::Encode => Work::Encode(self.encode_task(leased).await?),
             TaskKind::Package => Work::Package(PackageTask {
                 plan: self.plans.require(&Generation::of(job)).await?.json.clone().into_bytes(),

@@ -32,7 +32,11 @@ async fn plan_job_twice_returns_same_plan(#[case] backend: Backend) {
     let (video, audio) = (rendition::Kind::Video, rendition::Kind::Audio);
     assert_eq!(renditions, [("360p", video), ("240p", video), ("audio-0", audio)]);
     assert_eq!((job.renditions[0].height, job.renditions[0].frame_rate), (360, 25.0));
-    assert_eq!(job.source.unwrap().width, 640);
+    let source_info = job.source.unwrap();
+    assert_eq!(
+        (source_info.width, source_info.tracks[0].index, source_info.programs[0].number),
+        (640, 1, 12)
+    );
     // A repeated call, even with another source, returns the same plan and task, and creates no more tasks.
     let again = plan_request(&task.lease, &source(3600.0, false));
     let again = system.worker_client().plan_job(again).await.unwrap().into_inner().encode.unwrap();
@@ -60,8 +64,12 @@ async fn plan_job_twice_returns_same_plan(#[case] backend: Backend) {
 #[tokio::test]
 async fn plan_job_applies_requested_options(#[case] backend: Backend) {
     let system = TestSystem::start(backend).await;
-    let options =
-        TranscodeOptions { profile: Profile::Hevc.into(), rungs: vec![240], ..TranscodeOptions::default() };
+    let options = TranscodeOptions {
+        profile: Profile::Hevc.into(),
+        rungs: vec![240],
+        source_program: 12,
+        ..TranscodeOptions::default()
+    };
     let request = |options: TranscodeOptions| CreateJobRequest {
         video: "videos/v1".to_owned(),
         owner: "users/ann".to_owned(),
@@ -77,6 +85,7 @@ async fn plan_job_applies_requested_options(#[case] backend: Backend) {
         system.upload_client().create_job(request(options.clone())).await.unwrap().into_inner().job.unwrap();
     assert_eq!(created.options, Some(options));
     let started = system.start_next_task().await;
+    assert!(matches!(&started.work, Some(Work::Prepare(task)) if task.program == 12), "{started:?}");
     let task = system.plan_job(&started, &source(16.0, true)).await;
     let rungs: Vec<_> = task.plan.video.unwrap().rungs;
     assert_eq!(rungs.len(), 1);

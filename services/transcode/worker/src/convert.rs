@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
-use reelmill_media::{Failure, FailureCause, FailureKind, probe::Source, rate::output_rate};
+use reelmill_media::{
+    Failure, FailureCause, FailureKind,
+    probe::{ProgramSummary, Source, Track, TrackKind},
+    rate::output_rate,
+};
 use reelmill_proto::{
     Reason, duration,
-    transcode::{self as proto, output},
+    transcode::{self as proto, output, source_track::Kind},
 };
 
 use crate::engine::{Output, OutputKind, Snapshot};
@@ -18,6 +22,8 @@ pub(crate) fn source_info(source: &Source) -> proto::SourceInfo {
         duration: source.duration.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).map(duration),
         audio_tracks: int(source.audio.len()),
         subtitle_tracks: int(source.subtitles.len()),
+        tracks: source.contents.tracks.iter().map(source_track).collect(),
+        programs: source.contents.programs.iter().map(source_program).collect(),
         ..proto::SourceInfo::default()
     };
     if let Some(video) = &source.video {
@@ -32,6 +38,30 @@ pub(crate) fn source_info(source: &Source) -> proto::SourceInfo {
         info.interlaced = video.interlaced;
     }
     info
+}
+
+fn source_track(track: &Track) -> proto::SourceTrack {
+    let kind = match track.kind {
+        TrackKind::Video => Kind::Video,
+        TrackKind::Audio => Kind::Audio,
+        TrackKind::Subtitle => Kind::Subtitle,
+    };
+    proto::SourceTrack {
+        index: int(track.index),
+        kind: kind.into(),
+        codec: track.codec.clone(),
+        language: track.language.clone(),
+        title: track.title.clone(),
+        width: int(track.width),
+        height: int(track.height),
+        channels: int(track.channels),
+        programs: track.programs.iter().copied().map(int).collect(),
+        used: track.is_used,
+    }
+}
+
+fn source_program(program: &ProgramSummary) -> proto::SourceProgram {
+    proto::SourceProgram { number: int(program.number), title: program.title.clone(), used: program.is_used }
 }
 
 /// Progress of a task.
@@ -52,6 +82,7 @@ pub const fn reason(kind: FailureKind) -> Reason {
         FailureKind::FileNotVideo => Reason::FileNotVideo,
         FailureKind::FileTruncated => Reason::FileTruncated,
         FailureKind::NoVideoStream => Reason::NoVideoStream,
+        FailureKind::ProgramNotFound => Reason::ProgramNotFound,
         FailureKind::VideoTooLarge => Reason::VideoTooLarge,
         FailureKind::CodecUnsupported => Reason::CodecUnsupported,
         FailureKind::DecodeFailed => Reason::DecodeFailed,
@@ -64,6 +95,7 @@ pub const fn reason(kind: FailureKind) -> Reason {
         FailureKind::WorkerStopped => Reason::WorkerStopped,
         FailureKind::LimitExceeded => Reason::LimitExceeded,
         FailureKind::TrackSkipped => Reason::TrackSkipped,
+        FailureKind::RecordingSkipped => Reason::RecordingSkipped,
         FailureKind::SubtitlesIncomplete => Reason::SubtitlesIncomplete,
         FailureKind::PartlyDamaged => Reason::PartlyDamaged,
         FailureKind::ColoursWrong => Reason::ColoursWrong,

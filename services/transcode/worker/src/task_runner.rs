@@ -54,7 +54,8 @@ impl TaskRunner {
     /// Probes the source, has the job planned, and encodes the first work unit while the source is open.
     async fn prepare(self, task: PrepareTask) -> Result<Completion, Failure> {
         let session = self.engine.open(source_address(task.source)?).await?;
-        let source = self.engine.inspect(&session, self.scratch.path()).await?;
+        let program = u32::try_from(task.program).ok().filter(|&number| number > 0);
+        let source = self.engine.inspect(&session, program, self.scratch.path()).await?;
         let request = PlanJobRequest {
             lease: Some(self.lease.clone()),
             source: serde_json::to_vec(&source).map_err(|error| invalid_task(&error))?,

@@ -97,6 +97,7 @@ pub(crate) mod videos {
         pub rungs: Rungs,
         pub keep_hdr: bool,
         pub poster_time_nanos: Option<i64>,
+        pub source_program: Option<i32>,
 
         /// `jobs/{job}`
         pub job: Option<String>,
@@ -130,6 +131,8 @@ pub(crate) mod videos {
         pub source_interlaced: Option<bool>,
         pub source_audio_tracks: Option<i32>,
         pub source_subtitle_tracks: Option<i32>,
+        /// Tracks and programmes: a SourceInfo with these two fields, Protobuf.
+        pub source_contents: Option<Vec<u8>>,
     }
 
     /// Short sides of the requested rungs, pixels, as a JSON array.

@@ -262,6 +262,9 @@ async fn update_video(
     video.thumbnails_key = outputs.thumbnails_key;
     video.output_size_bytes = reported.output_size_bytes;
     video.set_source(reported.source.as_ref());
+    if let Some(options) = reported.options.clone() {
+        video.set_encoding_options(options);
+    }
     let updated = videos::Entity::update_many()
         .set(video.into_active_model().reset_all())
         .filter(videos::Column::Id.eq(&row.id))

@@ -1,7 +1,7 @@
 //! Mapping between API messages and columns.
 
 use reelmill_proto::{
-    timestamp,
+    encode_source_contents, source_contents, timestamp,
     transcode::{Failure, Rendition, SourceInfo, Waiting, Warning},
 };
 
@@ -20,6 +20,7 @@ impl videos::Model {
             rungs: self.rungs.0.clone(),
             keep_hdr: self.keep_hdr,
             poster_time_nanos: self.poster_time_nanos,
+            source_program: self.source_program,
         }
     }
 
@@ -30,10 +31,12 @@ impl videos::Model {
         self.rungs = Rungs(options.rungs);
         self.keep_hdr = options.keep_hdr;
         self.poster_time_nanos = options.poster_time_nanos;
+        self.source_program = options.source_program;
     }
 
     /// The probed source. `None` until it is probed.
     pub(crate) fn source(&self) -> Option<SourceInfo> {
+        let contents = self.source_contents.as_deref().map(source_contents).unwrap_or_default();
         Some(SourceInfo {
             container: self.source_container.clone()?,
             video_codec: self.source_video_codec.clone()?,
@@ -48,6 +51,8 @@ impl videos::Model {
             interlaced: self.source_interlaced?,
             audio_tracks: self.source_audio_tracks?,
             subtitle_tracks: self.source_subtitle_tracks?,
+            tracks: contents.tracks,
+            programs: contents.programs,
         })
     }
 
@@ -66,6 +71,7 @@ impl videos::Model {
         self.source_interlaced = source.map(|source| source.interlaced);
         self.source_audio_tracks = source.map(|source| source.audio_tracks);
         self.source_subtitle_tracks = source.map(|source| source.subtitle_tracks);
+        self.source_contents = source.map(encode_source_contents);
     }
 
     /// What the job waits for.

@@ -3,8 +3,8 @@
 use sea_orm_migration::{
     prelude::*,
     schema::{
-        big_integer, big_integer_null, boolean, boolean_null, double, double_null, integer, integer_null,
-        json, string_len, string_len_null, text, text_null,
+        big_integer, big_integer_null, binary_null, boolean, boolean_null, double, double_null, integer,
+        integer_null, json, string_len, string_len_null, text, text_null,
     },
 };
 
@@ -117,6 +117,7 @@ fn videos_table() -> TableCreateStatement {
         .col(json(Column::Rungs))
         .col(boolean(Column::KeepHdr))
         .col(big_integer_null(Column::PosterTimeNanos))
+        .col(integer_null(Column::SourceProgram))
         .col(text_null(Column::Job))
         .col(big_integer(Column::JobRevision))
         .col(text_null(Column::FailureReason))
@@ -142,6 +143,7 @@ fn videos_table() -> TableCreateStatement {
         .col(boolean_null(Column::SourceInterlaced))
         .col(integer_null(Column::SourceAudioTracks))
         .col(integer_null(Column::SourceSubtitleTracks))
+        .col(binary_null(Column::SourceContents))
         .to_owned()
 }
 

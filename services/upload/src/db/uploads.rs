@@ -93,6 +93,7 @@ impl NewUpload {
             rungs: Rungs::default(),
             keep_hdr: false,
             poster_time_nanos: None,
+            source_program: None,
             job: None,
             job_revision: 0,
             failure_reason: None,
@@ -118,6 +119,7 @@ impl NewUpload {
             source_interlaced: None,
             source_audio_tracks: None,
             source_subtitle_tracks: None,
+            source_contents: None,
         };
         video.set_encoding_options(self.options);
         (upload, video)

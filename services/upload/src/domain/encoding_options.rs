@@ -8,6 +8,8 @@ use crate::error::UploadError;
 const MAX_RUNGS: usize = 16;
 /// Allowed short sides of a rung, pixels.
 const RUNG_PIXELS: std::ops::RangeInclusive<i32> = 64..=4320;
+/// Numbers of programmes; 0 leaves the choice to the server.
+const PROGRAMS: std::ops::RangeInclusive<i32> = 0..=65_535;
 const NANOS_PER_SECOND: i32 = 1_000_000_000;
 
 /// Requested encoding options. `None` and empty fields follow the configuration.
@@ -20,6 +22,8 @@ pub(crate) struct EncodingOptions {
     pub keep_hdr: bool,
     /// Position of the poster in the video, nanoseconds.
     pub poster_time_nanos: Option<i64>,
+    /// Number of the programme of a broadcast.
+    pub source_program: Option<i32>,
 }
 
 /// Video codec.
@@ -59,12 +63,17 @@ impl EncodingOptions {
             let message = format!("each must be {} to {} pixels", RUNG_PIXELS.start(), RUNG_PIXELS.end());
             return Err(UploadError::field("options.rungs", message));
         }
+        if !PROGRAMS.contains(&options.source_program) {
+            let message = format!("must be the number of a programme, at most {}", PROGRAMS.end());
+            return Err(UploadError::field("options.source_program", message));
+        }
         Ok(Self {
             profile: parse_profile(options.profile)?,
             preset: parse_preset(options.preset)?,
             rungs: options.rungs.clone(),
             keep_hdr: options.keep_hdr,
             poster_time_nanos: options.poster_time.as_ref().map(parse_poster_time).transpose()?,
+            source_program: Some(options.source_program).filter(|&number| number > 0),
         })
     }
 
@@ -92,6 +101,7 @@ impl EncodingOptions {
             rungs: self.rungs.clone(),
             keep_hdr: self.keep_hdr,
             poster_time: self.poster_time_nanos.map(duration_of_nanos),
+            source_program: self.source_program.unwrap_or_default(),
         })
     }
 }
@@ -163,6 +173,7 @@ mod tests {
             profile: proto::Profile::Vp9.into(),
             preset: proto::Preset::Balanced.into(),
             keep_hdr: true,
+            source_program: 65_535,
             ..poster(90, 500)
         };
         for options in [rungs(&[64, 4320]), rungs(&[720; 16]), poster(0, 0), poster(90, 500), all] {
@@ -181,6 +192,14 @@ mod tests {
             ("options.poster_time", poster(0, 1_000_000_000)),
             ("options.poster_time", poster(i64::MAX, 0)),
             ("options.profile", TranscodeOptions { profile: 99, ..TranscodeOptions::default() }),
+            (
+                "options.source_program",
+                TranscodeOptions { source_program: -1, ..TranscodeOptions::default() },
+            ),
+            (
+                "options.source_program",
+                TranscodeOptions { source_program: 65_536, ..TranscodeOptions::default() },
+            ),
             ("options.preset", TranscodeOptions { preset: -1, ..TranscodeOptions::default() }),
         ];
         for (expected, options) in invalid {

@@ -6,6 +6,7 @@ use reelmill_proto::{
 };
 
 use super::{
+    encoding_options::EncodingOptions,
     object_key::path_in_outputs,
     outputs::Outputs,
     resource_name,
@@ -22,6 +23,8 @@ pub(crate) struct JobRevision {
     pub revision: i64,
     pub shard: i32,
     pub event: VideoEvent,
+    /// Options of the job: those of the last retry, if there was one.
+    pub options: Option<EncodingOptions>,
     pub source: Option<SourceInfo>,
     pub renditions: Vec<Rendition>,
     pub warnings: Vec<Warning>,
@@ -41,6 +44,7 @@ impl JobRevision {
             revision: job.revision,
             shard: response.shard,
             event: event_of(video, response, job),
+            options: job.options.as_ref().and_then(|options| EncodingOptions::parse(Some(options)).ok()),
             source: job.source.clone(),
             renditions: job.renditions.clone(),
             warnings: job.warnings.clone(),

@@ -21,6 +21,7 @@ fn options() -> TranscodeOptions {
         rungs: vec![720, 480],
         keep_hdr: true,
         poster_time: Some(duration(Duration::from_millis(2500))),
+        source_program: 12,
     }
 }
 

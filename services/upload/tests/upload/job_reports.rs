@@ -76,6 +76,7 @@ async fn succeeded_job_makes_video_ready_with_playback_and_downloads(#[case] bac
     let ready = deployment.wait_for_video("ada", &uploaded.name, is_ready).await;
     assert!(ready.revision > running.revision && ready.end_time.is_some() && ready.progress.is_none());
     assert_eq!(ready.source, running.source);
+    assert_eq!(ready.source.unwrap().programs[0].number, 12);
     assert_eq!(ready.renditions.len(), 2);
     let path = ready.playback_uri.strip_prefix(&format!("{ORIGIN}/play/")).unwrap();
     let (token, path) = path.split_once('/').unwrap();

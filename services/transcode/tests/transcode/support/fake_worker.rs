@@ -9,8 +9,8 @@ use reelmill_media::{
 };
 use reelmill_proto::transcode::{
     CompleteTaskRequest, EncodeTask, InitSegment, Lease, MediaSegment, Output, PlanJobRequest, Poster,
-    ProgressiveFile, RecordOutputsRequest, SourceInfo, StartTaskResponse, ThumbnailSheet, output::Kind,
-    start_task_response::Work,
+    ProgressiveFile, RecordOutputsRequest, SourceInfo, SourceProgram, SourceTrack, StartTaskResponse,
+    ThumbnailSheet, output::Kind, start_task_response::Work,
 };
 use serde_json::json;
 use tonic::Status;
@@ -43,7 +43,7 @@ pub fn source(seconds: f64, audio: bool) -> Source {
     });
     let streams: Vec<_> = std::iter::once(video).chain(audio.then_some(audio_stream)).collect();
     let probed = json!({ "streams": streams, "format": { "format_name": "mov", "duration": length } });
-    reelmill_media::probe::parse(probed.to_string().as_bytes()).unwrap()
+    reelmill_media::probe::parse(probed.to_string().as_bytes(), None).unwrap()
 }
 
 /// The request of a worker that has probed a source.
@@ -51,7 +51,13 @@ pub fn plan_request(lease: &Lease, source: &Source) -> PlanJobRequest {
     PlanJobRequest {
         lease: Some(lease.clone()),
         source: serde_json::to_vec(source).unwrap(),
-        source_info: Some(SourceInfo { width: 640, height: 360, ..SourceInfo::default() }),
+        source_info: Some(SourceInfo {
+            width: 640,
+            height: 360,
+            tracks: vec![SourceTrack { index: 1, used: true, ..SourceTrack::default() }],
+            programs: vec![SourceProgram { number: 12, used: true, ..SourceProgram::default() }],
+            ..SourceInfo::default()
+        }),
     }
 }
 

@@ -73,14 +73,25 @@ pub(crate) fn classify_probe(exit: &ProcessExit, kind: Kind) -> Failure {
     )
 }
 
-/// Whether the output of an encoder that exited can be used. `is_empty`: it has no segments. `is_host_low`: the host has
-/// little memory left, which explains a failed allocation; otherwise the encoder reached its own limit.
+/// What is known of a run of ffmpeg beside how it exited.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Circumstances {
+    /// It wrote no segments.
+    pub is_empty: bool,
+    /// Which may be right.
+    pub may_be_empty: bool,
+    /// The end of the file is missing, of which the viewer is told otherwise.
+    pub is_cut_off: bool,
+    /// The host has little memory left, which explains a failed allocation; otherwise ffmpeg reached its own limit.
+    pub is_host_low: bool,
+}
+
+/// Whether the output of an encoder that exited can be used.
 pub(crate) fn classify_encode(
     exit: &ProcessExit,
-    is_empty: bool,
-    may_be_empty: bool,
-    is_host_low: bool,
+    circumstances: Circumstances,
 ) -> Result<ExitStatus, Failure> {
+    let Circumstances { is_empty, may_be_empty, is_cut_off, is_host_low } = circumstances;
     let tail = exit.stderr_tail.as_str();
     if let Some(failure) = killed(exit) {
         return Err(failure);
@@ -105,7 +116,8 @@ pub(crate) fn classify_encode(
     if is_empty && !may_be_empty {
         return Err(nothing_decoded(tail));
     }
-    let is_clean = code == Some(0) && !reports_damage(tail) && !reports_truncation(tail);
+    let is_incomplete = reports_truncation(tail) && !is_cut_off;
+    let is_clean = code == Some(0) && !reports_damage(tail) && !is_incomplete;
     Ok(if is_clean { ExitStatus::Clean } else { ExitStatus::Damaged })
 }
 
@@ -184,7 +196,7 @@ mod tests {
 
     use reelmill_media::{FailureCause, FailureKind, sniff::Kind};
 
-    use super::{ExitStatus, classify_encode, classify_probe};
+    use super::{Circumstances, ExitStatus, classify_encode, classify_probe};
     use crate::engine::process::child::ProcessExit;
 
     fn exit(raw: i32, tail: &str) -> ProcessExit {
@@ -193,7 +205,9 @@ mod tests {
     }
 
     fn encode_failure(raw: i32, tail: &str, is_empty: bool) -> Option<FailureKind> {
-        classify_encode(&exit(raw, tail), is_empty, false, false).err().map(|failure| failure.kind)
+        classify_encode(&exit(raw, tail), Circumstances { is_empty, ..Circumstances::default() })
+            .err()
+            .map(|failure| failure.kind)
     }
 
     #[test]
@@ -208,12 +222,16 @@ mod tests {
         for stopped in [255 << 8, 123 << 8, 9, 11, 15, 125 << 8] {
             assert_eq!(encode_failure(stopped, "", false), Some(FailureKind::EncoderCrashed), "{stopped}");
         }
-        let past_the_end = classify_encode(&exit(0, ""), true, true, false);
+        let empty = Circumstances { is_empty: true, may_be_empty: true, ..Circumstances::default() };
+        let past_the_end = classify_encode(&exit(0, ""), empty);
         assert_eq!(past_the_end, Ok(ExitStatus::Clean), "a chunk after the end of the file");
-        let failed = classify_encode(&exit(69 << 8, ""), false, false, false);
+        let failed = classify_encode(&exit(69 << 8, ""), Circumstances::default());
         assert_eq!(failed, Ok(ExitStatus::Damaged), "the segments so far can be played");
-        let truncated = classify_encode(&exit(0, "x: File ended prematurely"), false, false, false);
-        assert_eq!(truncated, Ok(ExitStatus::Damaged), "the end is missing");
+        let truncated = exit(0, "x: File ended prematurely");
+        let unknown = classify_encode(&truncated, Circumstances::default());
+        assert_eq!(unknown, Ok(ExitStatus::Damaged), "something is missing");
+        let known = Circumstances { is_cut_off: true, ..Circumstances::default() };
+        assert_eq!(classify_encode(&truncated, known), Ok(ExitStatus::Clean), "the rest is intact");
     }
 
     #[test]
@@ -226,7 +244,7 @@ mod tests {
         for raw in [255 << 8, 123 << 8, 9] {
             let exit = ProcessExit { out_of_cpu: true, ..exit(raw, "") };
             assert_eq!(
-                classify_encode(&exit, false, true, false).map_err(|failure| failure.kind),
+                classify_encode(&exit, Circumstances::default()).map_err(|failure| failure.kind),
                 Err(FailureKind::LimitExceeded)
             );
             assert_eq!(classify_probe(&exit, Kind::Mp4).kind, FailureKind::LimitExceeded);
@@ -236,7 +254,8 @@ mod tests {
     #[test]
     fn classify_encode_without_disk_or_memory_of_the_host_is_not_caused_by_the_file() {
         for tail in ["x: No space left on device", "x: Cannot allocate memory"] {
-            let failure = classify_encode(&exit(256, tail), false, false, true).expect_err(tail);
+            let low = Circumstances { is_host_low: true, ..Circumstances::default() };
+            let failure = classify_encode(&exit(256, tail), low).expect_err(tail);
             assert_eq!(failure.kind.cause(), FailureCause::Dependency, "{tail}");
         }
     }

@@ -78,14 +78,19 @@ impl Engine {
         opened.map_err(|error| failure::crashed(&error))
     }
 
-    /// Probes a source.
+    /// Probes a source; of a broadcast, the requested programme.
     ///
     /// # Errors
     /// A [`FailureKind`](reelmill_media::FailureKind), which says whether a retry can succeed, and a message
     /// for users.
-    pub async fn inspect(&self, session: &Session, scratch: &Path) -> Result<Source, Failure> {
+    pub async fn inspect(
+        &self,
+        session: &Session,
+        program: Option<u32>,
+        scratch: &Path,
+    ) -> Result<Source, Failure> {
         let prober = Prober { tools: &self.tools, session, scratch };
-        probe::inspect::inspect(&prober, self.limits.probe_timeout).await
+        probe::inspect::inspect(&prober, program, self.limits.probe_timeout).await
     }
 
     /// Encodes a work unit of a plan. `recorded` is the number of the unit's segments that are recorded, by

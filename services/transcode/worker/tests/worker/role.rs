@@ -128,7 +128,7 @@ async fn second_attempt_uploads_missing_segments_only() {
     let engine = engine();
     let server = FileServer::start().await;
     let session = engine.open(server.add(&clip.file)).await.expect("open");
-    let source = engine.inspect(&session, &clip.sibling("")).await.expect("probed");
+    let source = engine.inspect(&session, None, &clip.sibling("")).await.expect("probed");
     let plan = plan(&source, &options(&[144]));
     let services = FakeServices::with_rungs(&[144]);
     let last = plan.work_units.len() - 1;

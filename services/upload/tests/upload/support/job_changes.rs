@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use reelmill_proto::{
     duration, timestamp,
-    transcode::{Progress, Rendition, SourceInfo, WatchJobsResponse, job, rendition},
+    transcode::{
+        Progress, Rendition, SourceInfo, SourceProgram, SourceTrack, WatchJobsResponse, job, rendition,
+    },
 };
 
 use super::Deployment;
@@ -18,6 +20,8 @@ pub fn set_running(report: &mut WatchJobsResponse) {
         width: 1280,
         height: 720,
         duration: Some(duration(Duration::from_millis(1500))),
+        tracks: vec![SourceTrack { index: 1, used: true, ..Default::default() }],
+        programs: vec![SourceProgram { number: 12, ..Default::default() }],
         ..Default::default()
     });
     job.renditions = ["720p", "360p"].map(encoding_rendition).to_vec();

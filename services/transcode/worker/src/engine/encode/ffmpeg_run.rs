@@ -17,7 +17,7 @@ use crate::engine::{
         process_limits,
         request::EncodeRequest,
     },
-    exit_status::{self, ExitStatus},
+    exit_status::{self, Circumstances, ExitStatus},
     failure::{crashed, output_failed, source_unreadable},
     host_memory,
     output::upload_context::{UploadContext, UploadError},
@@ -183,8 +183,13 @@ fn classify(
     let has_only_subtitles = request.work_unit.rungs.is_empty() && request.work_unit.audio.is_empty();
     let is_ended_audio = request.is_later_audio() && exit.status.success();
     let may_be_empty = request.is_later_chunk() || is_ended_audio || has_only_subtitles;
-    let is_empty = is_empty(encoded, request);
-    match exit_status::classify_encode(exit, is_empty, may_be_empty, host_memory::is_low()) {
+    let circumstances = Circumstances {
+        is_empty: is_empty(encoded, request),
+        may_be_empty,
+        is_cut_off: request.plan.source.stated_duration.is_some(),
+        is_host_low: host_memory::is_low(),
+    };
+    match exit_status::classify_encode(exit, circumstances) {
         // The first part reports it, too, if it is more than the end that is missing.
         Err(failure) if request.is_later_audio() && failure.kind == FailureKind::FileTruncated => {
             Ok(ExitStatus::Damaged)

@@ -43,7 +43,13 @@ pub(crate) fn about_source(source: &Source) -> Vec<Failure> {
         more => Some(format!("{more} other programmes of the recording were")),
     };
     if let Some(programs) = programs {
-        warnings.push(Failure::new(FailureKind::TrackSkipped, format!("{programs} left out.")));
+        warnings.push(Failure::new(FailureKind::TrackSkipped, format!("{programs} left out. `source.programs` lists them, and the option `source_program` chooses one.")));
+    }
+    if source.has_another_recording {
+        warnings.push(Failure::new(
+            FailureKind::RecordingSkipped,
+            "The file has a second recording after the first one, which was left out. Split the file, and upload both.",
+        ));
     }
     if source.video.is_some() && source.has_captions {
         warnings.push(Failure::new(

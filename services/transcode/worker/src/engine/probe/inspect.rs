@@ -10,13 +10,14 @@ use reelmill_media::{
     rate::{busiest_rate, output_rate},
     seek::picture_end,
     sniff::{SNIFF_BYTES, sniff},
+    tail::packet_ends,
 };
 use tokio::time::timeout;
 
 use crate::engine::{
     exit_status,
     failure::source_unreadable,
-    probe::{clock_continuity::is_continuous, prober::Prober},
+    probe::{clock_continuity::is_continuous, prober::Prober, tail},
     process::child::ProcessExit,
     source::{fetch::SourceError, reader::SourceReader},
 };
@@ -27,13 +28,21 @@ const MAX_JSON_BYTES: u64 = 4 * 1024 * 1024;
 const PROBE_WALL_FACTOR: u32 = 4;
 /// Seconds before the stated end of the picture, and after that of the file, in which its last frame is looked for.
 const END_SEARCH_SECONDS: f64 = 10.0;
+/// Assumed length of the last packet of a file of which a part is missing.
+const ASSUMED_PACKET_SECONDS: f64 = 0.04;
 /// Precision with which the end of a file is found of which a part is missing, seconds.
 const CUT_OFF_SEARCH_SECONDS: f64 = 4.0;
+/// Containers that state no ends of tracks, and in which a time near the end is found without reading what is before it.
+const SOUGHT_BY_TIME: [&str; 4] = ["mpegts", "mpeg", "asf", "ogg"];
 /// Containers with a clock instead of an index, as ffprobe names them.
 const CLOCK_BASED_CONTAINERS: [&str; 2] = ["mpegts", "mpeg"];
 
-/// Inspects the source, with `probe_timeout` for each run of ffprobe.
-pub(crate) async fn inspect(prober: &Prober<'_>, probe_timeout: Duration) -> Result<Source, Failure> {
+/// Inspects the source, with `probe_timeout` for each run of ffprobe; of a broadcast, the requested programme.
+pub(crate) async fn inspect(
+    prober: &Prober<'_>,
+    program: Option<u32>,
+    probe_timeout: Duration,
+) -> Result<Source, Failure> {
     let reader = prober.session.reader();
     let head = reader.read(0).await.map_err(|error| source_unreadable(&error))?;
     let kind = sniff(&head[..head.len().min(SNIFF_BYTES)])?;
@@ -53,7 +62,7 @@ pub(crate) async fn inspect(prober: &Prober<'_>, probe_timeout: Duration) -> Res
             json = deeper;
         }
     }
-    let mut source = parse(&json)?;
+    let mut source = parse(&json, program)?;
     source.read_matroska_geometry(&head);
     if let Some(video) = source.video.as_mut().filter(|video| video.range == VideoRange::Pq) {
         let args = command::hdr_metadata(prober.session.uri(), video.index);
@@ -66,6 +75,7 @@ pub(crate) async fn inspect(prober: &Prober<'_>, probe_timeout: Duration) -> Res
         // ffprobe computes the duration of such a container as the difference of two timestamps.
         source.clear_duration();
     }
+    tail::measure(reader, &head, &mut source).await.map_err(|error| source_unreadable(&error))?;
     refine(prober, &mut source, probe_timeout).await;
     source.has_captions = has_captions(reader, &head).await.map_err(|error| source_unreadable(&error))?;
     Ok(source)
@@ -94,7 +104,7 @@ async fn refine(prober: &Prober<'_>, source: &mut Source, probe_timeout: Duratio
     if source.is_cut_off
         && let Some((index, stated)) = main.zip(source.duration)
     {
-        let (mut present, mut missing) = (0.0, stated);
+        let (mut present, mut missing, mut last) = (0.0, stated, None);
         while missing - present > CUT_OFF_SEARCH_SECONDS {
             let time = f64::midpoint(present, missing);
             let from = start + time;
@@ -102,9 +112,20 @@ async fn refine(prober: &Prober<'_>, source: &mut Source, probe_timeout: Duratio
             else {
                 return;
             };
-            if packets.trim().is_empty() { missing = time } else { present = time }
+            match picture_end(&packets, ASSUMED_PACKET_SECONDS) {
+                Some(end) => (present, last) = (time, Some(end - start)),
+                None => missing = time,
+            }
         }
-        source.cut_off(missing);
+        source.cut_off(last.unwrap_or(missing));
+    }
+    if SOUGHT_BY_TIME.contains(&source.container.as_str())
+        && !source.unknown_ends.is_empty()
+        && let Some(duration) = source.duration
+        && let Some(packets) = list(command::last_packets(uri, start + duration - END_SEARCH_SECONDS)).await
+    {
+        let ends = packet_ends(&packets).into_iter().map(|(index, end)| (index, end - start));
+        source.set_ends(&ends.collect());
     }
     if source.has_unknown_rate()
         && let Some((video, duration)) = source.video.as_mut().zip(source.duration)

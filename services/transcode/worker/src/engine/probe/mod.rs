@@ -4,3 +4,4 @@ pub(crate) mod clock_continuity;
 pub(crate) mod inspect;
 pub(crate) mod prober;
 pub(crate) mod seek;
+pub(crate) mod tail;

@@ -84,7 +84,7 @@ impl FakeDispatcher {
 
     fn work(&self, task: QueuedTask) -> Work {
         match task {
-            QueuedTask::Prepare => Work::Prepare(PrepareTask { source: Some(self.source()) }),
+            QueuedTask::Prepare => Work::Prepare(PrepareTask { source: Some(self.source()), program: 0 }),
             QueuedTask::Encode(work_unit, recorded) => Work::Encode(self.encode(work_unit, recorded)),
             QueuedTask::Package => {
                 let plan = self.0.plan.lock().expect("lock").clone().expect("planned");

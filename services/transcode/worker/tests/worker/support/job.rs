@@ -48,7 +48,7 @@ impl Job {
         let (folder, scratch) = (TempDir::new().expect("folder"), TempDir::new().expect("scratch"));
         let probed = async {
             let session = engine.open(address.clone()).await?;
-            engine.inspect(&session, scratch.path()).await
+            engine.inspect(&session, None, scratch.path()).await
         };
         let source = match probed.await {
             Ok(source) => source,

@@ -1,11 +1,8 @@
-//! Geometry of video tracks in Matroska and WebM files (RFC 9559): cropping, which ffmpeg before 7.1 does not read.
+//! Geometry of video tracks: cropping, which ffmpeg before 7.1 does not read.
 
+use super::elements::{elements, number, track_entries};
 use crate::geometry::Size;
 
-const SEGMENT: u32 = 0x1853_8067;
-const CLUSTER: u32 = 0x1F43_B675;
-const TRACKS: u32 = 0x1654_AE6B;
-const TRACK_ENTRY: u32 = 0xAE;
 const TRACK_TYPE: u32 = 0x83;
 const VIDEO: u32 = 0xE0;
 const PIXEL_WIDTH: u32 = 0xB0;
@@ -40,14 +37,7 @@ pub struct TrackGeometry {
 /// The geometry of each video track, in the order of the tracks, by the first bytes of a file. Empty if the tracks are not
 /// within these.
 pub fn video_tracks(head: &[u8]) -> Vec<TrackGeometry> {
-    let segment = elements(head).find(|element| element.id == SEGMENT);
-    let tracks = segment.and_then(|segment| {
-        elements(segment.body)
-            .take_while(|element| element.id != CLUSTER)
-            .find(|element| element.id == TRACKS && element.is_complete)
-    });
-    let entries = tracks.into_iter().flat_map(|tracks| elements(tracks.body));
-    entries.filter(|entry| entry.id == TRACK_ENTRY).filter_map(|entry| video_track(entry.body)).collect()
+    track_entries(head).filter_map(video_track).collect()
 }
 
 fn video_track(entry: &[u8]) -> Option<TrackGeometry> {
@@ -77,49 +67,12 @@ fn video_track(entry: &[u8]) -> Option<TrackGeometry> {
     Some(TrackGeometry { coded, left, top, visible, pixel_aspect })
 }
 
-/// The value of an unsigned integer element.
-fn number(parent: &[u8], id: u32) -> Option<u64> {
-    let body = elements(parent).find(|element| element.id == id)?.body;
-    (body.len() <= 8).then(|| body.iter().fold(0, |value, &byte| value << 8 | u64::from(byte)))
-}
-
-struct Element<'a> {
-    id: u32,
-    /// As much of it as there is.
-    body: &'a [u8],
-    is_complete: bool,
-}
-
-/// The elements of a body, until its end or until one that cannot be read.
-fn elements(mut rest: &[u8]) -> impl Iterator<Item = Element<'_>> {
-    std::iter::from_fn(move || {
-        let (id, id_length) = variable_length(rest, true)?;
-        let (size, size_length) = variable_length(&rest[id_length..], false)?;
-        let body = &rest[id_length + size_length..];
-        let is_unknown = size == (1 << (7 * size_length)) - 1;
-        let length = usize::try_from(size).unwrap_or(usize::MAX).min(body.len());
-        let length = if is_unknown { body.len() } else { length };
-        let is_complete = !is_unknown && u64::try_from(length) == Ok(size);
-        rest = &body[length..];
-        Some(Element { id: u32::try_from(id).ok()?, body: &body[..length], is_complete })
-    })
-}
-
-/// A number of variable length, and how many bytes it has.
-fn variable_length(bytes: &[u8], keeps_marker: bool) -> Option<(u64, usize)> {
-    let first = *bytes.first()?;
-    let length = usize::try_from(first.leading_zeros()).ok()? + 1;
-    let number = bytes.get(..length).filter(|_| length <= 8)?;
-    let value = number.iter().fold(0_u64, |value, &byte| value << 8 | u64::from(byte));
-    let marker = 1_u64 << (7 * length);
-    Some((if keeps_marker { value } else { value & (marker - 1) }, length))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::matroska::elements::{SEGMENT, TRACK_ENTRY, TRACKS};
 
     fn element(id: u32, body: &[u8]) -> Vec<u8> {
         let id: Vec<u8> = id.to_be_bytes().into_iter().skip_while(|&byte| byte == 0).collect();
