@@ -230,7 +230,7 @@ pub(super) fn is_too_large(size: Size) -> bool {
 }
 
 /// An audio stream that is encoded.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Audio {
     /// Index among all streams.
     pub index: u32,
@@ -243,6 +243,9 @@ pub struct Audio {
     pub mix: Mix,
     /// Samples per second.
     pub sample_rate: u32,
+    /// Its end as the container states it, seconds after the start of the file.
+    #[serde(skip)]
+    pub stated_end: Option<f64>,
     /// Whether it may end before the file does: then silence follows.
     #[serde(default)]
     pub ends_early: bool,
@@ -318,17 +321,28 @@ impl Source {
         (self.stated_duration, self.duration) = (Some(stated), Some(end));
         if let Some(video) = &mut self.video {
             video.duration = video.duration.map(|seconds| seconds.min(end));
-            (video.end, video.stated_end, video.held_from) = (None, None, None);
+            video.end = video.end.filter(|&before| before < end);
+            (video.stated_end, video.held_from) = (None, None);
         }
         for audio in &mut self.audio {
-            audio.ends_early = false;
+            audio.ends_early = audio.stated_end.is_some_and(|stated| end - stated > END_TOLERANCE_SECONDS);
         }
     }
 
     /// Takes over where the last packets of the picture and the sound end, seconds after the start of the file, of which the
     /// container states no ends. A track that is not listed ends earlier than all that are.
     pub fn set_ends(&mut self, ends: &BTreeMap<u32, f64>) {
-        let Some(duration) = self.duration.filter(|_| !ends.is_empty()) else { return };
+        let Some(mut duration) = self.duration.filter(|_| !ends.is_empty()) else { return };
+        let picture = self.video.iter().map(|video| video.index);
+        let tracks = picture.chain(self.audio.iter().map(|audio| audio.index));
+        let ends_of_tracks: Vec<_> = tracks.map(|index| ends.get(&index).copied().unwrap_or(0.0)).collect();
+        let last = ends_of_tracks.iter().copied().fold(0.0, f64::max);
+        // The container's duration may be that of the track that ends first.
+        let is_uneven = ends_of_tracks.iter().any(|end| last - end > MAX_MISSING_FRAMES_SECONDS);
+        if is_uneven && (0.0..MAX_MISSING_FRAMES_SECONDS).contains(&(last - duration)) {
+            duration = last;
+            self.duration = Some(duration);
+        }
         if let Some(video) = &mut self.video {
             video.end = video.end.or_else(|| ends.get(&video.index).copied());
         }

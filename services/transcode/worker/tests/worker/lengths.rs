@@ -188,6 +188,24 @@ async fn transcode_clock_that_begins_late_costs_nothing(#[case] name: &str, #[ca
     assert!(job.plan.is_single(), "no task for a time before the clock begins");
 }
 
+#[rstest]
+#[case::mp4("cut.mp4", "-movflags +faststart")]
+#[case::mkv("cut.mkv", "")]
+#[case::flv("cut.flv", "")]
+#[tokio::test(flavor = "multi_thread")]
+async fn transcode_file_that_is_cut_off_after_its_sound_ends_together(
+    #[case] name: &str,
+    #[case] more: &str,
+) {
+    let clip = Clip::new(name, &format!("{PICTURE}:d=60 -f lavfi -i sine=440:d=10 {AAC} {more}"));
+    clip.patch(|bytes| bytes.truncate(bytes.len() / 2));
+    let job = transcoded(&clip.file, &options(&[])).await;
+    let there = job.source.duration.expect("known");
+    assert!((20.0..40.0).contains(&there), "{there}");
+    assert_eq!(job.source.stated_duration.map(f64::round), Some(60.0));
+    assert_ends_together(&job, there);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn transcode_second_recording_in_an_flv_is_left_out_with_a_warning() {
     let recording = |length: u32| {

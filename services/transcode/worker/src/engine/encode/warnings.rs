@@ -12,7 +12,8 @@ pub(crate) fn track_skipped(tracks: &str) -> Failure {
 pub(crate) fn subtitles_incomplete() -> Failure {
     Failure::new(
         FailureKind::SubtitlesIncomplete,
-        "Some lines of a subtitle track cannot be read. Save the subtitles as UTF-8, and upload the video again.",
+        "Some lines of a subtitle track were left out or cannot be read. Save it as UTF-8 with valid times, and upload the \
+         video again.",
     )
 }
 
