@@ -106,15 +106,17 @@ impl Description {
         program.has(stream) || !self.programs.iter().any(|program| program.has(stream))
     }
 
-    /// Leaves out the streams of all programmes but one.
+    /// Leaves out all programmes but one, and all streams that it has not.
     ///
     /// # Errors
     /// The file has no such programme: the numbers of those that it has.
     pub(super) fn keep_program(&mut self, number: u32) -> Result<(), Vec<u32>> {
-        let Some(kept) = self.programs.iter().find(|program| program.number() == number) else {
+        let Some(kept) = self.programs.iter().position(|program| program.number() == number) else {
             return Err(self.programs.iter().map(Program::number).collect());
         };
-        self.streams.retain(|stream| kept.has(stream.index));
+        // Programmes may share streams, so that the others must not decide where one belongs.
+        self.programs = vec![self.programs.swap_remove(kept)];
+        self.streams.retain(|stream| self.programs[0].has(stream.index));
         Ok(())
     }
 

@@ -360,7 +360,9 @@ impl Source {
                 (self.duration, self.is_seekable) = (Some(end), false);
             }
             Some(stated) if stated - end > MAX_MISSING_FRAMES_SECONDS => self.cut_off(end),
-            Some(stated) if end - stated > MAX_MISSING_FRAMES_SECONDS && end <= MAX_SECONDS => {
+            Some(stated)
+                if end - stated > MAX_MISSING_FRAMES_SECONDS && end <= self.max_duration.min(MAX_SECONDS) =>
+            {
                 self.duration = Some(end);
             }
             _ => {}

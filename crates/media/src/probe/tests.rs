@@ -112,6 +112,13 @@ fn parse_takes_sound_and_texts_of_the_programme_of_the_picture() {
     assert_eq!((source.skipped, source.other_programs), (0, 0), "others were not requested");
     assert_eq!((used(&source.contents), source.contents.tracks.len()), (vec![0, 1], 6));
     assert_eq!(programs(&source.contents), [(11, true), (12, false), (13, false)]);
+    let shared = json.replace(r#"{"index":2},{"index":3},{"index":4}"#, r#"{"index":0},{"index":3}"#);
+    let source = parse(shared.as_bytes(), Some(12)).expect("probe");
+    assert_eq!(
+        source.audio.iter().map(|audio| audio.index).collect::<Vec<_>>(),
+        [3],
+        "with a picture of both"
+    );
     let nothing = parse(json.as_bytes(), Some(13)).expect_err("a programme without pictures or sound");
     assert_eq!(nothing.kind, FailureKind::NoVideoStream);
     let unknown = parse(json.as_bytes(), Some(7)).expect_err("no such programme");
