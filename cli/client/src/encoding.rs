@@ -10,8 +10,8 @@ const RUNG_PIXELS: std::ops::RangeInclusive<i32> = 64..=4320;
 /// Number of rungs that the server accepts.
 const MAX_RUNGS: usize = 16;
 
-/// Numbers of the programmes of a broadcast.
-const PROGRAMS: std::ops::RangeInclusive<i64> = 1..=65_535;
+/// Numbers of the programmes of a broadcast; 0 leaves the choice to the server.
+const PROGRAMS: std::ops::RangeInclusive<i64> = 0..=65_535;
 
 /// How to encode the video; the server's configuration applies to what is not given.
 #[derive(Debug, Clone, Default, Args)]
@@ -32,7 +32,7 @@ pub struct EncodingArgs {
     /// Position of the poster image [default: chosen by the server]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub poster_time: Option<Duration>,
-    /// Programme of a broadcast (MPEG-TS) by its number [default: the one of the best picture]
+    /// Programme of a broadcast (MPEG-TS) by its number; 0: the one of the best picture
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(i32).range(PROGRAMS))]
     pub program: Option<i32>,
 }
@@ -83,7 +83,8 @@ impl EncodingArgs {
             poster_time: self.poster_time.map(reelmill_proto::duration),
             source_program: self.program.unwrap_or_default(),
         };
-        (options != TranscodeOptions::default()).then_some(options)
+        // Given explicitly, the default replaces what an earlier request chose.
+        (options != TranscodeOptions::default() || self.program.is_some()).then_some(options)
     }
 }
 
@@ -144,6 +145,11 @@ mod tests {
     }
 
     #[test]
+    fn options_program_zero_replaces_an_earlier_choice() {
+        assert_eq!(parse("--program 0").unwrap(), Some(TranscodeOptions::default()));
+    }
+
+    #[test]
     fn parse_unsupported_values_return_error() {
         for line in [
             "--profile h261",
@@ -155,7 +161,7 @@ mod tests {
             "--poster-time -1",
             "--poster-time nan",
             "--poster-time soon",
-            "--program 0",
+            "--program -1",
             "--program 65536",
         ] {
             assert!(parse(line).is_err(), "{line}");

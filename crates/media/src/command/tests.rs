@@ -22,7 +22,6 @@ fn source(seconds: f64) -> Source {
             codec: "aac".into(),
             channels: 2,
             mix: Mix::Standard,
-            stated_end: None,
             ends_early: false,
             sample_rate: 44_100,
             language,

@@ -29,7 +29,10 @@ pub fn timeline(head: &[u8]) -> Option<Timeline> {
     let track_numbers: Vec<_> =
         track_entries(head).map(|entry| number(entry, TRACK_NUMBER).unwrap_or(0)).collect();
     let info = head_elements(head).find(|element| element.id == INFO);
-    let scale = info.and_then(|info| number(info.body, TIMESTAMP_SCALE)).unwrap_or(NANOSECONDS_PER_TICK);
+    let scale = info
+        .and_then(|info| number(info.body, TIMESTAMP_SCALE))
+        .filter(|&scale| scale > 0)
+        .unwrap_or(NANOSECONDS_PER_TICK);
     let tick = scale as f64 / 1e9;
     (!track_numbers.is_empty()).then(|| Timeline { tick, track_numbers, stated_size: stated_size(head) })
 }

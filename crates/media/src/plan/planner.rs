@@ -130,6 +130,12 @@ fn video_plan(source: &Source, video: &Video, options: &Options) -> VideoPlan {
     let frames = hold.map(|hold| hold.moving as f64).or(moving);
     let cut_frames = frames.filter(|_| source.is_seekable);
     let mut chunks = chunks(segment_frames, cut_frames, is_large(&rungs, rate));
+    if let (true, Some(frames), Some(last)) =
+        (source.has_another_recording && hold.is_none(), frames, chunks.last_mut())
+    {
+        // What follows is not of this recording.
+        last.frames = Some((frames.round() as u64).saturating_sub(last.first_frame).max(1));
+    }
     let encoded = hold.map(|hold| hold.encoded(segment_frames));
     if let (Some((end, _)), Some(last)) = (encoded, chunks.last_mut()) {
         last.frames = Some(end - last.first_frame);

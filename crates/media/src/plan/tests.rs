@@ -68,7 +68,6 @@ fn track(index: u32, channels: u32) -> Audio {
         channels,
         mix: Mix::Standard,
         sample_rate: 48_000,
-        stated_end: None,
         ends_early: false,
         language,
         title,

@@ -65,7 +65,6 @@ pub fn parse(json: &[u8], program: Option<u32>) -> Result<Source, Failure> {
     let unknown_ends: Vec<u32> = chosen.iter().filter(has_no_end).copied().collect();
     for track in &mut audio {
         let end = description.end(track.index);
-        track.stated_end = end;
         track.ends_early = duration.is_some_and(|duration| match end {
             Some(end) => duration - end > END_TOLERANCE_SECONDS,
             // Its packets say nothing, but the duration was measured.
@@ -232,7 +231,6 @@ fn choose_audio<'a>(streams: impl Iterator<Item = &'a Stream>) -> Vec<Audio> {
         channels: stream.channels.unwrap_or(0),
         mix: stream.mix(),
         sample_rate: stream.sample_rate(),
-        stated_end: None,
         ends_early: false,
         language: stream.language(),
         title: stream.title(),

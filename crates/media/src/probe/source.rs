@@ -43,7 +43,7 @@ pub struct Source {
     /// Whether the end of the file is missing, by the size of the file.
     #[serde(default)]
     pub is_cut_off: bool,
-    /// Whether the start of a chunk can be sought: not in a file without an index whose duration was measured.
+    /// Whether the start of a chunk can be sought: not in a file without an index that states no duration.
     #[serde(default = "yes")]
     pub is_seekable: bool,
     /// Whether another recording follows in the file, which is left out.
@@ -230,7 +230,7 @@ pub(super) fn is_too_large(size: Size) -> bool {
 }
 
 /// An audio stream that is encoded.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Audio {
     /// Index among all streams.
     pub index: u32,
@@ -243,9 +243,6 @@ pub struct Audio {
     pub mix: Mix,
     /// Samples per second.
     pub sample_rate: u32,
-    /// Its end as the container states it, seconds after the start of the file.
-    #[serde(skip)]
-    pub stated_end: Option<f64>,
     /// Whether it may end before the file does: then silence follows.
     #[serde(default)]
     pub ends_early: bool,
@@ -325,7 +322,7 @@ impl Source {
             (video.stated_end, video.held_from) = (None, None);
         }
         for audio in &mut self.audio {
-            audio.ends_early = audio.stated_end.is_some_and(|stated| end - stated > END_TOLERANCE_SECONDS);
+            audio.ends_early = false;
         }
     }
 

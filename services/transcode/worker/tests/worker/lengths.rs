@@ -189,15 +189,11 @@ async fn transcode_clock_that_begins_late_costs_nothing(#[case] name: &str, #[ca
 }
 
 #[rstest]
-#[case::mp4("cut.mp4", "-movflags +faststart")]
-#[case::mkv("cut.mkv", "")]
-#[case::flv("cut.flv", "")]
+#[case::mkv("cut.mkv")]
+#[case::flv("cut.flv")]
 #[tokio::test(flavor = "multi_thread")]
-async fn transcode_file_that_is_cut_off_after_its_sound_ends_together(
-    #[case] name: &str,
-    #[case] more: &str,
-) {
-    let clip = Clip::new(name, &format!("{PICTURE}:d=60 -f lavfi -i sine=440:d=10 {AAC} {more}"));
+async fn transcode_file_that_is_cut_off_after_its_sound_ends_together(#[case] name: &str) {
+    let clip = Clip::new(name, &format!("{PICTURE}:d=60 -f lavfi -i sine=440:d=10 {AAC}"));
     clip.patch(|bytes| bytes.truncate(bytes.len() / 2));
     let job = transcoded(&clip.file, &options(&[])).await;
     let there = job.source.duration.expect("known");
@@ -209,10 +205,13 @@ async fn transcode_file_that_is_cut_off_after_its_sound_ends_together(
 #[tokio::test(flavor = "multi_thread")]
 async fn transcode_second_recording_in_an_flv_is_left_out_with_a_warning() {
     let recording = |length: u32| {
-        let args = format!("{PICTURE}:d={length} -f lavfi -i sine=440:d={length} {AAC}");
+        let args = format!(
+            "{PICTURE}:d={length} -f lavfi -i sine=440:r=44100:d={length} {X264} -ac 2 -c:a pcm_s16le"
+        );
         std::fs::read(Clip::new("recording.flv", &args).file).expect("file")
     };
-    for (first, second) in [(20, 20), (20, 3), (3, 20)] {
+    // ffmpeg takes a second header for a tag of 5 MB, and reads what follows that.
+    for (first, second) in [(20, 20), (20, 3), (3, 20), (20, 60)] {
         let both = Clip::with_content("both.flv", [recording(first), recording(second)].concat());
         let job = Job::planned(&both.file, &options(&[])).await;
         let done = job.run().await.expect("the first one plays");

@@ -38,12 +38,17 @@ pub(crate) async fn measure(
     head: &[u8],
     source: &mut Source,
 ) -> Result<(), SourceError> {
-    let format = match source.container.split(',').next() {
-        Some("flv") => Format::Flv,
-        Some("matroska") => match timeline(head) {
-            Some(timeline) if is_incomplete(source, &timeline, reader.size()) => Format::Matroska(timeline),
-            _ => return Ok(()),
-        },
+    let (format, is_complete) = match source.container.split(',').next() {
+        Some("flv") => (Format::Flv, false),
+        Some("matroska") => {
+            let Some(timeline) = timeline(head) else { return Ok(()) };
+            let is_cut_off = timeline.stated_size.is_some_and(|stated| stated > reader.size());
+            let is_complete = source.duration.is_some() && !is_cut_off;
+            if is_complete && source.unknown_ends.is_empty() {
+                return Ok(());
+            }
+            (Format::Matroska(timeline), is_complete)
+        }
         _ => return Ok(()),
     };
     let mut size = reader.size();
@@ -66,6 +71,10 @@ pub(crate) async fn measure(
         tracks.iter().filter_map(|&(index, packet)| Some((index, format.track(index, source)?, packet)));
     let numbered: Vec<_> = numbered.collect();
     let last = last_part(reader, &format, size, numbered.iter().map(|&(_, number, _)| number)).await?;
+    if last.first.is_none() {
+        // Nothing can be said, for example because the last cluster is longer than what is read.
+        return Ok(());
+    }
     let mut ends = BTreeMap::new();
     for &(index, number, packet) in &numbered {
         let is_picture = picture.is_some_and(|(picture, _)| picture == index);
@@ -76,15 +85,40 @@ pub(crate) async fn measure(
         ends.extend(end.map(|time| (index, time + packet - source.start_time)));
     }
     let Some(end) = ends.values().copied().reduce(f64::max) else { return Ok(()) };
-    source.set_last_end(end);
+    if is_earlier_than_the_middle(reader, &format, size, source.start_time + end).await? {
+        // The clock goes back: the end says nothing about the length.
+        return Ok(());
+    }
+    if source.has_another_recording {
+        source.duration = Some(end);
+    } else if !is_complete {
+        source.set_last_end(end);
+        // What the container states of the tracks is not there.
+        source.unknown_ends = tracks.iter().map(|&(index, _)| index).collect();
+    }
     source.set_ends(&ends);
+    if source.has_another_recording {
+        // Also ends the sound, so that none of the other recording follows.
+        source.audio.iter_mut().for_each(|audio| audio.ends_early = true);
+    }
     Ok(())
 }
 
-/// Whether a Matroska file lacks its duration, the ends of tracks, or its own end.
-fn is_incomplete(source: &Source, timeline: &Timeline, size: u64) -> bool {
-    let is_cut_off = timeline.stated_size.is_some_and(|stated| stated > size);
-    source.duration.is_none() || !source.unknown_ends.is_empty() || is_cut_off
+/// Whether a time is clearly earlier than those in the middle of the file.
+async fn is_earlier_than_the_middle(
+    reader: &SourceReader,
+    format: &Format,
+    size: u64,
+    time: f64,
+) -> Result<bool, SourceError> {
+    for quarter in 1..4 {
+        let offset = size / 4 * quarter;
+        let first = format.times(&read(reader, offset, size.min(offset + SAMPLE_BYTES)).await?).first;
+        if first.is_some_and(|first| first > time + MAX_REORDERING_SECONDS) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 impl Format {
