@@ -80,7 +80,7 @@ pub(crate) struct Circumstances {
     pub is_empty: bool,
     /// Which may be right.
     pub may_be_empty: bool,
-    /// The end of the file is missing, of which the viewer is told otherwise.
+    /// The end of the file is missing, which FILE_TRUNCATED reports.
     pub is_cut_off: bool,
     /// The host has little memory left, which explains a failed allocation; otherwise ffmpeg reached its own limit.
     pub is_host_low: bool,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use reelmill_media::{
     flv,
     matroska::{Timeline, timeline},
-    probe::Source,
+    probe::{MAX_SECONDS, Source},
     tail::PartTimes,
 };
 
@@ -90,7 +90,7 @@ pub(crate) async fn measure(
         return Ok(());
     }
     if source.has_another_recording {
-        source.duration = Some(end);
+        source.duration = Some(end.min(source.max_duration).min(MAX_SECONDS));
     } else if !is_complete {
         source.set_last_end(end);
         // What the container states of the tracks is not there.
