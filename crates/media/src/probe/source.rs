@@ -334,9 +334,11 @@ impl Source {
         let tracks = picture.chain(self.audio.iter().map(|audio| audio.index));
         let ends_of_tracks: Vec<_> = tracks.map(|index| ends.get(&index).copied().unwrap_or(0.0)).collect();
         let last = ends_of_tracks.iter().copied().fold(0.0, f64::max);
-        // The container's duration may be that of the track that ends first.
+        // The container's duration may be that of the track that ends first, or may count from zero instead of from the
+        // first packet.
         let is_uneven = ends_of_tracks.iter().any(|end| last - end > MAX_MISSING_FRAMES_SECONDS);
-        if is_uneven && (0.0..MAX_MISSING_FRAMES_SECONDS).contains(&(last - duration)) {
+        let is_later = last < duration && self.video.as_ref().is_none_or(|video| !video.has_rare_frames());
+        if (is_uneven || is_later) && (last - duration).abs() < MAX_MISSING_FRAMES_SECONDS {
             duration = last;
             self.duration = Some(duration);
         }

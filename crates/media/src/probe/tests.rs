@@ -338,6 +338,27 @@ fn parse_tells_which_tracks_end_early() {
 }
 
 #[test]
+fn set_ends_corrects_a_duration_that_differs_by_less_than_a_second() {
+    let json = r#"{"streams":[
+        {"index":0,"codec_type":"video","codec_name":"h264","width":8,"height":8,"avg_frame_rate":"25/1"},
+        {"index":1,"codec_type":"audio","codec_name":"aac","channels":2,"sample_rate":"48000"}],
+        "format":{"format_name":"flv","start_time":"0.055","duration":"42.085"}}"#;
+    let measured = |picture: f64, sound: f64| {
+        let mut source = parse(json.as_bytes(), None).expect("probe");
+        source.set_ends(&[(0, picture), (1, sound)].into_iter().collect());
+        (source.duration, source.early_picture_end().is_some(), source.audio[0].ends_early)
+    };
+    assert_eq!(
+        measured(42.02, 42.03),
+        (Some(42.03), false, false),
+        "both end together, before the stated time"
+    );
+    assert_eq!(measured(40.0, 42.03), (Some(42.03), true, false));
+    assert_eq!(measured(42.5, 40.0), (Some(42.5), false, true), "the stated time is that of another track");
+    assert_eq!(measured(30.0, 30.0), (Some(42.085), true, true), "more than a second");
+}
+
+#[test]
 fn parse_broadcast_may_turn_interlaced() {
     let interlaced = |container: &str, codec: &str| {
         let json = format!(
