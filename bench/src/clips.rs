@@ -59,7 +59,7 @@ pub async fn prepare(folder: &Path, options: &Options) -> anyhow::Result<Vec<Cli
 }
 
 /// The real files, sorted by name.
-fn real_files() -> anyhow::Result<Vec<PathBuf>> {
+pub fn real_files() -> anyhow::Result<Vec<PathBuf>> {
     let Some(media) = std::env::var_os("REELMILL_MEDIA") else { return Ok(Vec::new()) };
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(PathBuf::from(media).join("bench"))? {

@@ -13,6 +13,7 @@ mod figures;
 mod job;
 mod long_video;
 mod memory;
+mod odd_files;
 mod options;
 mod playable;
 mod process;
@@ -61,6 +62,9 @@ async fn main() -> anyhow::Result<()> {
     }
     if options.wants("watchers") {
         watchers::measure(&mut figures).await?;
+    }
+    if options.wants("media") {
+        odd_files::measure(&mut figures, &options).await?;
     }
     if options.wants("workers") {
         workers::measure(&mut figures, &options).await?;

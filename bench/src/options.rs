@@ -3,7 +3,7 @@
 use anyhow::{Context as _, bail, ensure};
 
 /// The groups, and whether they run by default.
-const GROUPS: [(&str, bool); 11] = [
+const GROUPS: [(&str, bool); 12] = [
     ("memory", true),
     ("calls", true),
     ("job", true),
@@ -18,6 +18,8 @@ const GROUPS: [(&str, bool); 11] = [
     ("long", false),
     // Takes a minute.
     ("watchers", false),
+    // Takes some minutes.
+    ("media", false),
     // Takes about twenty minutes, and needs root.
     ("workers", false),
 ];

@@ -5,8 +5,11 @@
 const PCR_BASE_HZ: f64 = 90_000.0;
 /// The clock wraps around after this many seconds, about 26.5 h.
 const WRAP_SECONDS: f64 = (1u64 << 33) as f64 / PCR_BASE_HZ;
-/// Clock references are at most 0.1 s apart, 0.7 s in program streams: a longer step than this is a discontinuity.
-const DISCONTINUITY_SECONDS: f64 = 5.0;
+/// Clock references are at most 0.1 s apart, 0.7 s in program streams: after a longer step than this one is looked for.
+const UNUSUAL_SECONDS: f64 = 5.0;
+/// The longest gap that stays one. The clock is taken to jump where it advances further at once, and longer gaps in other
+/// containers are reported.
+pub const MAX_GAP_SECONDS: f64 = 120.0;
 /// Sync bytes in a row that identify a transport stream.
 const MIN_SYNC_BYTES: usize = 5;
 
@@ -19,8 +22,8 @@ pub struct PcrRange {
     pub first: f64,
     /// The last reference, seconds.
     pub last: f64,
-    /// Whether the clock jumps between two consecutive references.
-    pub has_discontinuity: bool,
+    /// Longest step between two consecutive references, seconds.
+    longest_step: f64,
 }
 
 impl PcrRange {
@@ -37,8 +40,13 @@ impl PcrRange {
             pcr_pid,
             first: *times.first()?,
             last: *times.last()?,
-            has_discontinuity: times.windows(2).any(|pair| elapsed(pair[0], pair[1]) > DISCONTINUITY_SECONDS),
+            longest_step: times.windows(2).map(|pair| elapsed(pair[0], pair[1])).fold(0.0, f64::max),
         })
+    }
+
+    /// The jump of the clock between two consecutive references, if there is one.
+    pub fn jump(&self) -> Option<Jump> {
+        Jump::of(self.longest_step)
     }
 
     /// Seconds from the end of this range to the start of a later one. Modulo 2^33 ticks: a backward jump reads as
@@ -48,13 +56,33 @@ impl PcrRange {
     }
 }
 
+/// A clock that jumps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Jump {
+    /// Time is missing.
+    Ahead,
+    /// Another recording follows.
+    Back,
+}
+
+impl Jump {
+    /// Of a clock that advances by `seconds` at once, modulo 2^33 ticks.
+    pub fn of(seconds: f64) -> Option<Self> {
+        match seconds {
+            _ if seconds <= MAX_GAP_SECONDS => None,
+            _ if seconds < WRAP_SECONDS / 2.0 => Some(Self::Ahead),
+            _ => Some(Self::Back),
+        }
+    }
+}
+
 /// The index of the longest of the gaps between evenly spread ranges, if it is much longer than the median.
 pub fn outlier_gap(gaps: &[f64]) -> Option<usize> {
     let mut sorted = gaps.to_vec();
     sorted.sort_by(f64::total_cmp);
     let median = *sorted.get(sorted.len() / 2)?;
     let (index, longest) = gaps.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1))?;
-    (*longest > median * 3.0 + DISCONTINUITY_SECONDS).then_some(index)
+    (*longest > median * 3.0 + UNUSUAL_SECONDS).then_some(index)
 }
 
 fn elapsed(from: f64, to: f64) -> f64 {
@@ -110,7 +138,7 @@ fn program_references(bytes: &[u8]) -> Vec<(u16, f64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{PcrRange, WRAP_SECONDS, outlier_gap};
+    use super::{Jump, PcrRange, WRAP_SECONDS, outlier_gap};
 
     fn packet(pid: u16, seconds: f64) -> Vec<u8> {
         let ticks = (seconds * 90_000.0) as u64;
@@ -134,17 +162,19 @@ mod tests {
     #[test]
     fn read_transport_stream_follows_one_program() {
         let range = PcrRange::read(&stream(&[10.0, 10.1, 10.2]), None).expect("a clock");
-        assert_eq!((range.pcr_pid, range.has_discontinuity), (256, false));
+        assert_eq!((range.pcr_pid, range.jump()), (256, None));
         assert!((range.first - 10.0).abs() < 1e-4 && (range.last - 10.2).abs() < 1e-4, "{range:?}");
         assert!((PcrRange::read(&stream(&[1.0; 4]), Some(257)).expect("a clock").first - 7.0).abs() < 1e-4);
         assert_eq!(PcrRange::read(&[0; 1000], None), None);
     }
 
     #[test]
-    fn read_discontinuity_is_found_and_wraparound_is_not_one() {
-        let jumps = |times: &[f64]| PcrRange::read(&stream(times), None).expect("a clock").has_discontinuity;
-        assert!(jumps(&[10.0, 10.1, 90.0]) && jumps(&[10.0, 10.1, 3.0]));
-        assert!(!jumps(&[WRAP_SECONDS - 0.2, WRAP_SECONDS - 0.1, 0.05]));
+    fn jump_is_found_and_neither_a_gap_nor_wraparound_is_one() {
+        let jump = |times: &[f64]| PcrRange::read(&stream(times), None).expect("a clock").jump();
+        assert_eq!(jump(&[10.0, 10.1, 140.0]), Some(Jump::Ahead));
+        assert_eq!(jump(&[10.0, 10.1, 3.0]), Some(Jump::Back));
+        assert_eq!(jump(&[10.0, 10.1, 90.0]), None);
+        assert_eq!(jump(&[WRAP_SECONDS - 0.2, WRAP_SECONDS - 0.1, 0.05]), None);
     }
 
     #[test]

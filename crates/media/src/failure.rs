@@ -39,6 +39,8 @@ pub enum FailureKind {
     TrackSkipped,
     /// Warning: another recording that follows in the same file was left out.
     RecordingSkipped,
+    /// Warning: nothing is recorded for a time, or the clock of the file jumps.
+    TimeGap,
     /// Warning: some of the text of a subtitle track was left out or cannot be read.
     SubtitlesIncomplete,
     /// Warning: parts of the video could not be decoded; the frame before is repeated there.
@@ -66,7 +68,7 @@ pub enum FailureCause {
 
 impl FailureKind {
     /// Every kind, in the order of documentation.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::FileNotVideo,
         Self::FileTruncated,
         Self::NoVideoStream,
@@ -84,6 +86,7 @@ impl FailureKind {
         Self::LimitExceeded,
         Self::TrackSkipped,
         Self::RecordingSkipped,
+        Self::TimeGap,
         Self::SubtitlesIncomplete,
         Self::PartlyDamaged,
         Self::ColoursWrong,
@@ -110,6 +113,7 @@ impl FailureKind {
             | Self::LimitExceeded
             | Self::TrackSkipped
             | Self::RecordingSkipped
+            | Self::TimeGap
             | Self::SubtitlesIncomplete
             | Self::PartlyDamaged
             | Self::ColoursWrong
@@ -139,6 +143,7 @@ impl fmt::Display for FailureKind {
             Self::LimitExceeded => "limit exceeded",
             Self::TrackSkipped => "track skipped",
             Self::RecordingSkipped => "recording skipped",
+            Self::TimeGap => "gap in time",
             Self::SubtitlesIncomplete => "subtitles incomplete",
             Self::PartlyDamaged => "partly damaged",
             Self::ColoursWrong => "wrong colours",

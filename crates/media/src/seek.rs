@@ -61,6 +61,28 @@ pub fn picture_end(packets: &str, frame: f64) -> Option<f64> {
     packet_times(packets).reduce(f64::max).map(|last| last + frame)
 }
 
+/// Whether a list of packets in the same format has one at or after `time`: a list from there on may begin earlier.
+pub fn has_packet_from(packets: &str, time: f64) -> bool {
+    packet_times(packets).any(|packet| packet >= time)
+}
+
+/// Times of the last frame that is displayed by `from` and the first one at or after `until`, seconds, from a list of packets in
+/// the same format. None if one is displayed between them, or if there is none before or after, or none of known time.
+pub fn pause(packets: &str, from: f64, until: f64) -> Option<(f64, f64)> {
+    let (mut before, mut after) = (f64::NEG_INFINITY, f64::INFINITY);
+    for line in packets.lines() {
+        let time = number(line.split(',').next()?)?;
+        if time <= from {
+            before = before.max(time);
+        } else if time >= until {
+            after = after.min(time);
+        } else {
+            return None;
+        }
+    }
+    (before.is_finite() && after.is_finite()).then_some((before, after))
+}
+
 /// Where to seek, seconds after the file's start, so that decoding starts with `key` and not with the keyframe before
 /// it, as exactly as the container's demuxer allows. None to start at the beginning.
 pub fn seek_to(source: &Source, key: &Keyframe) -> Option<f64> {
@@ -104,7 +126,7 @@ fn demuxer(source: &Source) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::{Keyframe, last_frame_end, last_keyframe, lists_keyframes, seek_to};
+    use super::{Keyframe, last_frame_end, last_keyframe, lists_keyframes, pause, seek_to};
     use crate::probe::parse;
 
     #[test]
@@ -135,6 +157,26 @@ mod tests {
         assert_eq!(ends(1.3), None, "frames follow the stated end");
         assert_eq!(ends(2.5), None, "the end of the file is missing");
         assert_eq!(last_frame_end("", 1.0, 0.1), None);
+    }
+
+    #[test]
+    fn pause_requires_frames_before_and_after_and_none_between() {
+        let packets = "1.0,0.8,K__\n1.4,0.9,___\n1.2,1.0,___\n9.4,9.1,___\n9.2,9.2,___\n";
+        assert_eq!(pause(packets, 1.5, 9.0), Some((1.4, 9.2)));
+        assert_eq!(pause(packets, 1.3, 9.0), None, "a frame at 1.4");
+        assert_eq!(pause(packets, 1.5, 9.3), None, "a frame at 9.2");
+        assert_eq!(pause(packets, 1.5, 10.0), None);
+        assert_eq!(
+            (pause(packets, 0.5, 0.9), pause(packets, 10.0, 11.0)),
+            (None, None),
+            "one side is missing"
+        );
+        assert_eq!(
+            pause("1.0,0.8,K__\nN/A,0.9,___\n9.0,9.0,___\n", 1.5, 9.0),
+            None,
+            "a frame of unknown time"
+        );
+        assert_eq!(pause("", 1.5, 9.0), None);
     }
 
     #[test]

@@ -117,9 +117,5 @@ pub(crate) fn no_such_key() -> S3Error {
 
 /// The object has no part with the requested number.
 pub(crate) fn no_such_part() -> S3Error {
-    custom_error(
-        "InvalidPartNumber",
-        StatusCode::RANGE_NOT_SATISFIABLE,
-        "The requested part number is not satisfiable.",
-    )
+    s3_error!(InvalidPart, "The object has no part with this number.")
 }

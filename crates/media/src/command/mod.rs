@@ -15,7 +15,7 @@ mod self_test;
 pub use args::MAX_STREAMS;
 pub use encode::{EncodeCommand, FIRST_FD, Stream, encode};
 pub use input::Input;
-pub use probing::{ProbeDepth, hdr_metadata, last_packets, packet_samples, packets, probe};
+pub use probing::{ProbeDepth, hdr_metadata, last_packets, packet_samples, packets, packets_from, probe};
 pub use remux::remux;
 pub use self_test::self_test;
 

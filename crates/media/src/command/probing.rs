@@ -59,6 +59,12 @@ pub fn packets(input: &str, index: u32, from: f64, to: f64) -> Vec<String> {
     packet_list(input, index, &format!("{from:.6}%{to:.6}"))
 }
 
+/// Arguments of an ffprobe that lists `count` packets of stream `index` from a time in the file's timestamps on, for
+/// [`crate::seek::pause`].
+pub fn packets_from(input: &str, index: u32, from: f64, count: usize) -> Vec<String> {
+    packet_list(input, index, &format!("{from:.6}%+#{count}"))
+}
+
 /// Arguments of an ffprobe that lists the packets of all streams from a time in the file's timestamps on, for
 /// [`crate::tail::packet_ends`].
 pub fn last_packets(input: &str, from: f64) -> Vec<String> {

@@ -36,6 +36,7 @@ fn source(seconds: f64) -> Source {
         contents: Contents::default(),
         probed_seconds: None,
         has_captions: false,
+        has_clock_gap: false,
         stated_duration: None,
         is_seekable: true,
         has_another_recording: false,

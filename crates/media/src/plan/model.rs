@@ -354,6 +354,23 @@ impl Plan {
         chunk.frames.map(|frames| frames as f64).or_else(rest)
     }
 
+    /// The plan for a chunk throughout which one picture is shown: its first segment stands for all of them. None for a chunk
+    /// that has no more than one, or is the last.
+    pub fn with_still_chunk(&self, chunk: usize) -> Option<Self> {
+        let mut plan = self.clone();
+        let video = plan.video.as_mut()?;
+        let size = u64::from(video.segment_frames);
+        let chunk = video.chunks.get_mut(chunk)?;
+        let times = u32::try_from(chunk.frames? / size).ok().filter(|&times| times > 1)?;
+        chunk.frames = Some(size);
+        let start = video.rate.seconds_of(chunk.first_frame);
+        if let Some(poster) = &mut plan.poster {
+            poster.at_seconds = poster.at_seconds.min(start);
+        }
+        video.held = Some(HeldPicture { segment: chunk.first_segment, times });
+        Some(plan)
+    }
+
     /// Number of poster images that are encoded, of which the last is used.
     ///
     /// If the duration is unknown, the poster's time may be after the end: then the first frame is encoded too.

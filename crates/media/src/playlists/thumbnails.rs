@@ -25,11 +25,12 @@ pub struct Sheet {
     pub tile: Size,
 }
 
-/// The text of `thumbnails.vtt`. The last thumbnail is shown until `end`, seconds, if that is later than its interval.
+/// The text of `thumbnails.vtt`. The last thumbnail of a sheet is shown until the next one begins, or until `end`, seconds, if
+/// that is later than its interval.
 pub fn webvtt(sheets: &[Sheet], end: f64) -> String {
     let mut text = String::from("WEBVTT\n");
     for (number, sheet) in sheets.iter().enumerate() {
-        let is_last_sheet = number + 1 == sheets.len();
+        let end_of_sheet = sheets.get(number + 1).map_or(end, |next| next.start);
         let uri = escape_uri(&sheet.uri);
         let columns = sheet.columns.max(1);
         let (width, height) = (sheet.tile.width, sheet.tile.height);
@@ -37,8 +38,9 @@ pub fn webvtt(sheets: &[Sheet], end: f64) -> String {
             let from = sheet.start + f64::from(index) * sheet.interval;
             let x = u64::from(index % columns) * u64::from(width);
             let y = u64::from(index / columns) * u64::from(height);
-            let is_last = is_last_sheet && index + 1 == sheet.count;
-            let to = if is_last { end.max(from + sheet.interval) } else { from + sheet.interval };
+            let is_last = index + 1 == sheet.count;
+            let next = from + sheet.interval;
+            let to = if is_last { end_of_sheet.max(next) } else { next };
             // Writing to a string cannot fail.
             let _infallible = write!(
                 text,
@@ -72,13 +74,18 @@ mod tests {
     #[test]
     fn webvtt_cue_has_the_time_and_rectangle_of_each_thumbnail() {
         assert_eq!(
-            webvtt(&[sheet("1a/sprite 0.jpg", 0.0, 3), sheet("2a/sprite_1.jpg", 7195.0, 1)], 7197.0),
+            webvtt(&[sheet("1a/sprite 0.jpg", 0.0, 3), sheet("2a/sprite_1.jpg", 7.5, 1)], 9.0),
             "WEBVTT\n\n00:00:00.000 --> 00:00:02.500\n1a/sprite%200.jpg#xywh=0,0,160,90\n\
              \n00:00:02.500 --> 00:00:05.000\n1a/sprite%200.jpg#xywh=160,0,160,90\n\
              \n00:00:05.000 --> 00:00:07.500\n1a/sprite%200.jpg#xywh=0,90,160,90\n\
-             \n01:59:55.000 --> 01:59:57.500\n2a/sprite_1.jpg#xywh=0,0,160,90\n"
+             \n00:00:07.500 --> 00:00:10.000\n2a/sprite_1.jpg#xywh=0,0,160,90\n"
         );
         assert_eq!(webvtt(&[], 9.0), "WEBVTT\n");
+        let still = webvtt(&[sheet("a", 0.0, 1), sheet("b", 30.0, 1)], 31.0);
+        assert!(
+            still.contains("00:00:00.000 --> 00:00:30.000\na")
+                && still.contains("00:00:30.000 --> 00:00:32.500\nb")
+        );
         let held = webvtt(&[sheet("a", 0.0, 2)], 60.0);
         assert!(
             held.contains("00:00:00.000 --> 00:00:02.500") && held.contains("00:00:02.500 --> 00:01:00.000")

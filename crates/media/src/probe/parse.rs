@@ -94,6 +94,7 @@ pub fn parse(json: &[u8], program: Option<u32>) -> Result<Source, Failure> {
         output_version: crate::OUTPUT_VERSION,
         skipped: audio_and_subtitles - audio.len() - subtitles.len(),
         has_captions: false,
+        has_clock_gap: false,
         // A caller who chose a programme knows that there are others.
         other_programs: main.filter(|_| program.is_none()).map_or(0, |main| description.other_programs(main)),
         probed_seconds: (last_start > USUAL_PROBE_SECONDS).then_some(last_start + PROBE_MARGIN_SECONDS),

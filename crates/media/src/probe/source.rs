@@ -74,6 +74,9 @@ pub struct Source {
     /// Whether there are captions inside the picture.
     #[serde(default)]
     pub has_captions: bool,
+    /// Whether its clock jumps ahead: the time between is left out.
+    #[serde(default)]
+    pub has_clock_gap: bool,
     /// Its tracks and programmes: what is encoded, and what is left out.
     #[serde(default)]
     pub contents: Contents,

@@ -5,7 +5,10 @@ use s3s::{
     dto::{ChecksumAlgorithm, ChecksumType, ETag, ListPartsInput, ListPartsOutput, Part, StorageClass},
 };
 
-use super::paging::page_size;
+use super::{
+    paging::page_size,
+    uploads::{initiator, owner},
+};
 use crate::{
     checksum::with_checksums, error::Result, model, object_store::ObjectStore, timestamps::timestamp,
 };
@@ -33,6 +36,8 @@ pub(crate) async fn parts(
         checksum_algorithm: upload.algorithm.map(ChecksumAlgorithm::from),
         checksum_type: upload.checksum_kind.map(ChecksumType::from),
         storage_class: Some(StorageClass::from_static(StorageClass::STANDARD)),
+        owner: Some(owner()),
+        initiator: Some(initiator()),
         parts: Some(parts.into_iter().map(listed_part).collect()),
         ..Default::default()
     })

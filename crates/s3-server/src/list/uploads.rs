@@ -3,14 +3,25 @@
 use s3s::{
     S3Request,
     dto::{
-        ChecksumAlgorithm, ChecksumType, ListMultipartUploadsInput, ListMultipartUploadsOutput,
-        MultipartUpload, StorageClass,
+        ChecksumAlgorithm, ChecksumType, Initiator, ListMultipartUploadsInput, ListMultipartUploadsOutput,
+        MultipartUpload, Owner, StorageClass,
     },
     s3_error,
 };
 
 use super::paging::{key_encoder, page_size};
 use crate::{error::Result, object_store::ObjectStore, timestamps::timestamp};
+
+/// The only account there is.
+const ACCOUNT: &str = "reelmill";
+
+pub(super) fn owner() -> Owner {
+    Owner { id: Some(ACCOUNT.to_owned()), display_name: Some(ACCOUNT.to_owned()) }
+}
+
+pub(super) fn initiator() -> Initiator {
+    Initiator { id: Some(ACCOUNT.to_owned()), display_name: Some(ACCOUNT.to_owned()) }
+}
 
 pub(crate) async fn uploads(
     store: &ObjectStore,
@@ -41,6 +52,8 @@ pub(crate) async fn uploads(
         checksum_algorithm: upload.algorithm.map(ChecksumAlgorithm::from),
         checksum_type: upload.checksum_kind.map(ChecksumType::from),
         storage_class: Some(StorageClass::from_static(StorageClass::STANDARD)),
+        owner: Some(owner()),
+        initiator: Some(initiator()),
         ..Default::default()
     });
     Ok(ListMultipartUploadsOutput {

@@ -74,17 +74,17 @@ async fn get_and_head_part_number_return_the_part_and_the_count() -> Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn get_part_number_that_does_not_exist_returns_invalid_part_number() -> Result<()> {
+async fn get_part_number_that_does_not_exist_returns_invalid_part() -> Result<()> {
     let store = TestStore::start_embedded().await?;
     put_in_parts(&store, "parts/two", &[content(1, MIN_PART_BYTES), content(2, 10)]).await?;
     put_in_parts(&store, "parts/one", &[content(1, 10)]).await?;
     store.put("parts/put", b"not in parts").await?;
     for (key, number) in [("parts/two", 3), ("parts/two", 5), ("parts/one", 2), ("parts/put", 2)] {
         let get = || store.client.get_object().bucket(&store.bucket).key(key).part_number(number);
-        ensure!(error_code(get().send().await)? == "InvalidPartNumber", "{key} {number}");
-        ensure!(rejected_status(get().send().await) == Some(416), "{key} {number}");
+        ensure!(error_code(get().send().await)? == "InvalidPart", "{key} {number}");
+        ensure!(rejected_status(get().send().await) == Some(400), "{key} {number}");
         let head = store.client.head_object().bucket(&store.bucket).key(key).part_number(number);
-        ensure!(rejected_status(head.send().await) == Some(416), "{key} {number}");
+        ensure!(rejected_status(head.send().await) == Some(400), "{key} {number}");
     }
     for number in [-1, 0, 10_001] {
         let get = store.client.get_object().bucket(&store.bucket).key("parts/two").part_number(number);

@@ -96,6 +96,7 @@ pub const fn reason(kind: FailureKind) -> Reason {
         FailureKind::LimitExceeded => Reason::LimitExceeded,
         FailureKind::TrackSkipped => Reason::TrackSkipped,
         FailureKind::RecordingSkipped => Reason::RecordingSkipped,
+        FailureKind::TimeGap => Reason::TimeGap,
         FailureKind::SubtitlesIncomplete => Reason::SubtitlesIncomplete,
         FailureKind::PartlyDamaged => Reason::PartlyDamaged,
         FailureKind::ColoursWrong => Reason::ColoursWrong,

@@ -9,6 +9,7 @@ mod codecs;
 mod determinism;
 mod faults;
 mod formats;
+mod gaps;
 mod hostile;
 mod images;
 mod jail;

@@ -13,6 +13,8 @@ pub(crate) struct Encoded {
     pub audio: Vec<(usize, UploadedTrack)>,
     /// Whether text of a subtitle track is missing.
     pub lacks_subtitles: bool,
+    /// Times between which nothing is recorded, if it is for long, seconds.
+    pub gap: Option<(f64, f64)>,
     /// Whether many frames of the source were damaged.
     pub is_damaged: bool,
     /// Whether its result may be due to this machine: ffmpeg exited with an error, or tracks were left out because of one.

@@ -35,6 +35,7 @@ pub(crate) async fn encode(
     if encoded.lacks_subtitles {
         warnings.push(warnings::subtitles_incomplete());
     }
+    warnings.extend(encoded.gap.map(|(from, to)| warnings::time_gap(from, to)));
     if encoded.is_damaged {
         warnings.push(warnings::partly_damaged());
     }

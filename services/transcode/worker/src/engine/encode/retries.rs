@@ -1,6 +1,11 @@
 //! Repeats ffmpeg when it landed after the keyframe, or when an audio track changes its format.
 
-use reelmill_media::{Failure, seek};
+use reelmill_media::{
+    Failure,
+    clock::MAX_GAP_SECONDS,
+    plan::{Chunk, Plan},
+    seek,
+};
 
 use crate::engine::{
     encode::{
@@ -11,7 +16,7 @@ use crate::engine::{
     output::upload_context::UploadContext,
     probe::{
         prober::Prober,
-        seek::{SeekFinder, SeekStrategy},
+        seek::{SeekFinder, SeekStrategy, Window},
     },
 };
 
@@ -19,6 +24,8 @@ use crate::engine::{
 const AUDIO_LEAD_SECONDS: f64 = 2.0;
 /// The same if that was too little.
 const WIDE_AUDIO_LEAD_SECONDS: f64 = 30.0;
+/// How much longer than the picture sound may last at the start of a gap, or begin earlier at its end, seconds.
+const GAP_MARGIN_SECONDS: f64 = 30.0;
 
 /// Encodes a work unit with the fastest seek that yields all frames.
 pub(crate) async fn encode_with_retries(
@@ -38,13 +45,23 @@ pub(crate) async fn encode_with_retries(
         last_frame_end: finder.last_frame_end(&request.work_unit).await?,
         audio_format_changes: false,
     };
+    let mut still = None;
     loop {
-        run.seek = if request.chunk().is_some() {
-            finder.position(request.start_time() - deinterlacer_lead(request), run.strategy).await?
+        run.seek = if let Some(chunk) = request.chunk() {
+            let time = request.start_time() - deinterlacer_lead(request);
+            let position = finder.position(time, run.strategy).await?;
+            if still.is_none()
+                && let Some(window) = position.window.filter(|_| request.is_middle_chunk())
+            {
+                still = still_chunk(request, &finder, &chunk, window).await?;
+            }
+            position.seek
         } else {
             audio_position(request, run.strategy)
         };
-        let encoded = run_ffmpeg(request, &run, uploads).await?;
+        let plan = still.as_ref().map_or(request.plan, |still| &still.plan);
+        let mut encoded = run_ffmpeg(&EncodeRequest { plan, ..request.clone() }, &run, uploads).await?;
+        encoded.gap = still.as_ref().and_then(|still| still.gap);
         let is_format_changed = encoded.has_audio_format_change && !run.audio_format_changes;
         // Its end may be silence that sound follows.
         let is_cut_short = run.seek.is_some() && request.lacks_audio(&encoded) && !encoded.starts_late;
@@ -60,6 +77,30 @@ pub(crate) async fn encode_with_retries(
             None => return Ok(encoded),
         }
     }
+}
+
+/// A chunk throughout which one picture is shown.
+struct StillChunk {
+    /// Its first segment stands for all of them.
+    plan: Plan,
+    /// Times between which nothing is recorded, if it is for long and this is the first such chunk, seconds.
+    gap: Option<(f64, f64)>,
+}
+
+async fn still_chunk(
+    request: &EncodeRequest<'_>,
+    finder: &SeekFinder<'_>,
+    chunk: &Chunk,
+    window: Window,
+) -> Result<Option<StillChunk>, Failure> {
+    let index = request.work_unit.chunk.unwrap_or_default();
+    let Some(plan) = request.plan.with_still_chunk(index) else { return Ok(None) };
+    let Some((from, to)) = finder.pause(chunk, window).await? else { return Ok(None) };
+    let start_before = request.plan.video.as_ref().map_or(0.0, |video| video.chunk_start(index - 1));
+    let is_reported = to - from > MAX_GAP_SECONDS
+        && from >= start_before
+        && !finder.has_sound(from + GAP_MARGIN_SECONDS, to - GAP_MARGIN_SECONDS).await?;
+    Ok(Some(StillChunk { plan, gap: is_reported.then_some((from, to)) }))
 }
 
 /// Where a later part of audio is sought.

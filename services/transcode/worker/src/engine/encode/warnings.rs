@@ -17,6 +17,20 @@ pub(crate) fn subtitles_incomplete() -> Failure {
     )
 }
 
+/// Nothing is recorded between two times, seconds.
+pub(crate) fn time_gap(from: f64, to: f64) -> Failure {
+    let clock = |seconds: f64| {
+        let all = seconds.max(0.0) as u64;
+        format!("{}:{:02}:{:02}", all / 3600, all / 60 % 60, all % 60)
+    };
+    let message = format!(
+        "Nothing is recorded from {} to {}: the last picture is shown there.",
+        clock(from),
+        clock(to)
+    );
+    Failure::new(FailureKind::TimeGap, message)
+}
+
 /// Many frames were damaged.
 pub(crate) fn partly_damaged() -> Failure {
     Failure::new(
@@ -50,6 +64,12 @@ pub(crate) fn about_source(source: &Source) -> Vec<Failure> {
         warnings.push(Failure::new(
             FailureKind::RecordingSkipped,
             "The file has a second recording after the first one, which was left out. Split the file, and upload both.",
+        ));
+    }
+    if source.has_clock_gap {
+        warnings.push(Failure::new(
+            FailureKind::TimeGap,
+            "The clock of the file jumps ahead by more than two minutes: what follows is shown without a pause.",
         ));
     }
     if source.video.is_some() && source.has_captions {

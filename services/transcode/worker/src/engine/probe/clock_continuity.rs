@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use reelmill_media::clock::{PcrRange, outlier_gap};
+use reelmill_media::clock::{Jump, PcrRange, outlier_gap};
 
 use crate::engine::source::{fetch::SourceError, reader::SourceReader};
 
@@ -11,16 +11,14 @@ use crate::engine::source::{fetch::SourceError, reader::SourceReader};
 const SAMPLE_COUNT: u64 = 24;
 /// Samples that are read at the same time.
 const CONCURRENT_READS: usize = 4;
-/// Distance of two samples, bytes, at which the search for a discontinuity ends.
+/// Distance of two samples, bytes, at which the search for a jump ends.
 const MIN_SEARCH_DISTANCE: u64 = 512 * 1024;
-/// Seconds between two samples at that distance which mean a discontinuity.
-const MAX_CONTINUOUS_GAP: f64 = 60.0;
 
 /// An offset in the file and the clock there.
 type Sample = (u64, PcrRange);
 
 /// Samples the clock across the file, and searches the interval where it advances unusually far.
-pub(crate) async fn is_continuous(reader: &SourceReader) -> Result<bool, SourceError> {
+pub(crate) async fn find_jump(reader: &SourceReader) -> Result<Option<Jump>, SourceError> {
     let step = reader.size() / SAMPLE_COUNT;
     let offsets = (0..SAMPLE_COUNT).map(|sample| step * sample);
     let reads = stream::iter(offsets)
@@ -31,13 +29,13 @@ pub(crate) async fn is_continuous(reader: &SourceReader) -> Result<bool, SourceE
         let pcr_pid = samples.first().map(|(_, range)| range.pcr_pid);
         samples.extend(PcrRange::read(&bytes, pcr_pid).map(|range| (offset, range)));
     }
-    if samples.iter().any(|(_, range)| range.has_discontinuity) {
-        return Ok(false);
+    if let Some(jump) = samples.iter().find_map(|(_, range)| range.jump()) {
+        return Ok(Some(jump));
     }
     let gaps: Vec<f64> = samples.windows(2).map(|pair| pair[0].1.seconds_until(&pair[1].1)).collect();
     match outlier_gap(&gaps) {
-        Some(gap) => is_continuous_between(reader, samples[gap], samples[gap + 1]).await,
-        None => Ok(true),
+        Some(gap) => jump_between(reader, samples[gap], samples[gap + 1]).await,
+        None => Ok(None),
     }
 }
 
@@ -50,17 +48,17 @@ async fn read_until(reader: &SourceReader, offset: u64, end: u64) -> Result<Byte
 }
 
 /// Bisects the interval between two samples, following the half with the larger gap.
-async fn is_continuous_between(
+async fn jump_between(
     reader: &SourceReader,
     mut before: Sample,
     mut after: Sample,
-) -> Result<bool, SourceError> {
+) -> Result<Option<Jump>, SourceError> {
     while after.0 - before.0 > MIN_SEARCH_DISTANCE {
         let offset = before.0.midpoint(after.0);
         let bytes = read_until(reader, offset, after.0).await?;
         let Some(range) = PcrRange::read(&bytes, Some(before.1.pcr_pid)) else { break };
-        if range.has_discontinuity {
-            return Ok(false);
+        if let Some(jump) = range.jump() {
+            return Ok(Some(jump));
         }
         if before.1.seconds_until(&range) > range.seconds_until(&after.1) {
             after = (offset, range);
@@ -68,5 +66,5 @@ async fn is_continuous_between(
             before = (offset, range);
         }
     }
-    Ok(before.1.seconds_until(&after.1) < MAX_CONTINUOUS_GAP)
+    Ok(Jump::of(before.1.seconds_until(&after.1)))
 }

@@ -5,6 +5,7 @@ use std::{pin::pin, time::Duration};
 use reelmill_media::{
     Failure, FailureKind,
     captions::{self, Captions},
+    clock::Jump,
     command::{self, ProbeDepth},
     probe::{Source, VideoRange, needs_deeper_probe, parse, parse_hdr_metadata},
     rate::{busiest_rate, output_rate},
@@ -17,7 +18,7 @@ use tokio::time::timeout;
 use crate::engine::{
     exit_status,
     failure::source_unreadable,
-    probe::{clock_continuity::is_continuous, prober::Prober, tail},
+    probe::{clock_continuity::find_jump, prober::Prober, tail},
     process::child::ProcessExit,
     source::{fetch::SourceError, reader::SourceReader},
 };
@@ -70,10 +71,11 @@ pub(crate) async fn inspect(
         video.hdr_metadata = json.map(|json| parse_hdr_metadata(&json)).unwrap_or_default();
     }
     if CLOCK_BASED_CONTAINERS.contains(&source.container.as_str())
-        && !is_continuous(reader).await.map_err(|error| source_unreadable(&error))?
+        && let Some(jump) = find_jump(reader).await.map_err(|error| source_unreadable(&error))?
     {
         // ffprobe computes the duration of such a container as the difference of two timestamps.
         source.clear_duration();
+        source.has_clock_gap = jump == Jump::Ahead;
     }
     tail::measure(reader, &head, &mut source).await.map_err(|error| source_unreadable(&error))?;
     refine(prober, &mut source, probe_timeout).await;

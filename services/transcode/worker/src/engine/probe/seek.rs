@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reelmill_media::{
     Failure, FailureKind, command,
-    plan::{Plan, WorkUnit},
+    plan::{Chunk, Plan, WorkUnit},
     seek::{self, Keyframe, last_keyframe, lists_keyframes, seek_to, seek_with_margin},
 };
 use tokio::time::timeout;
@@ -23,6 +23,10 @@ const INDEXED_SEARCH_WINDOW: f64 = 1.0;
 const SEARCH_MARGIN: f64 = 1.0;
 /// Seconds before and after the stated end in which the last frame is searched.
 const END_SEARCH_MARGIN: f64 = 2.0;
+/// How far from its place on the grid a frame may be displayed, in frames.
+const SAME_FRAME: f64 = 0.4;
+/// More packets than in a window that are listed: they are stored in decoding order.
+const REORDERED_PACKETS: usize = 20;
 /// CPU limit of one packet list, seconds.
 const LIST_CPU_SECONDS: u64 = 60;
 /// Time limit of one packet list, long enough for a slow object store.
@@ -51,6 +55,24 @@ impl SeekStrategy {
     }
 }
 
+/// Where a chunk is sought.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Position {
+    /// Seconds after the start of the file. `None` to decode from the start.
+    pub seek: Option<f64>,
+    /// Where it was looked for, if no frame is displayed in the second after the time.
+    pub window: Option<Window>,
+}
+
+/// A part of the source in which packets were listed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    /// Its start, in the file's timestamps.
+    from: f64,
+    /// Number of packets in it.
+    packets: usize,
+}
+
 /// Finds the positions in the source of a plan that a work unit needs.
 pub(crate) struct SeekFinder<'a> {
     pub prober: Prober<'a>,
@@ -59,15 +81,46 @@ pub(crate) struct SeekFinder<'a> {
 }
 
 impl SeekFinder<'_> {
-    /// Seek position for a time of the plan, in seconds after the start of the file. `None` to decode from the
-    /// start.
-    pub(crate) async fn position(&self, time: f64, strategy: SeekStrategy) -> Result<Option<f64>, Failure> {
+    /// Seek position for a time of the plan.
+    pub(crate) async fn position(&self, time: f64, strategy: SeekStrategy) -> Result<Position, Failure> {
         if time <= 0.0 || strategy == SeekStrategy::FromStart {
-            return Ok(None);
+            return Ok(Position::default());
         }
-        let keyframe = self.keyframe(time + self.plan.time_origin).await?;
+        let (keyframe, window) = self.keyframe(time + self.plan.time_origin).await?;
         let rule = if strategy == SeekStrategy::Exact { seek_to } else { seek_with_margin };
-        Ok(keyframe.and_then(|keyframe| rule(&self.plan.source, &keyframe)))
+        Ok(Position { seek: keyframe.and_then(|keyframe| rule(&self.plan.source, &keyframe)), window })
+    }
+
+    /// Times of the frame that is shown throughout a chunk, and of the one after it, in seconds after the start of the
+    /// presentation, if it is a chunk in which none is displayed anew.
+    pub(crate) async fn pause(&self, chunk: &Chunk, window: Window) -> Result<Option<(f64, f64)>, Failure> {
+        let plan = self.plan;
+        let (Some(video_plan), Some(video), Some(frames)) = (&plan.video, &plan.source.video, chunk.frames)
+        else {
+            return Ok(None);
+        };
+        // A frame is shown from the place on the grid that is nearest to its time.
+        let time = |frame: u64| {
+            plan.time_origin + video_plan.rate.seconds_of(frame) + video_plan.rate.seconds_of(1) * SAME_FRAME
+        };
+        let until = time(chunk.first_frame + frames - 1);
+        let session = self.prober.session;
+        let count = window.packets + REORDERED_PACKETS;
+        let list = self.list(&command::packets_from(session.uri(), video.index, window.from, count)).await?;
+        let found = seek::pause(&list, time(chunk.first_frame), until);
+        Ok(found.map(|(before, after)| (before - plan.time_origin, after - plan.time_origin)))
+    }
+
+    /// Whether an audio track has packets between two times, seconds after the start of the presentation.
+    pub(crate) async fn has_sound(&self, from: f64, to: f64) -> Result<bool, Failure> {
+        let origin = self.plan.time_origin;
+        for audio in &self.plan.source.audio {
+            let list = self.packets(audio.index, from + origin, to + origin).await?;
+            if seek::has_packet_from(&list, from + origin) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// End of the last frame, in the file's timestamps, if the work unit encodes it. `None` where ffmpeg
@@ -88,27 +141,35 @@ impl SeekFinder<'_> {
         Ok(seek::last_frame_end(&list, stated, video_plan.rate.seconds_of(1)))
     }
 
-    async fn keyframe(&self, time: f64) -> Result<Option<Keyframe>, Failure> {
+    /// The keyframe for a time of the file, and where it was looked for.
+    async fn keyframe(&self, time: f64) -> Result<(Option<Keyframe>, Option<Window>), Failure> {
         let plan = self.plan;
-        let Some(video) = &plan.source.video else { return Ok(None) };
+        let Some(video) = &plan.source.video else { return Ok((None, None)) };
         let indexed = lists_keyframes(&plan.source).then_some(INDEXED_SEARCH_WINDOW);
         for window in indexed.into_iter().chain(SEARCH_WINDOWS) {
             let from = (time - window).max(plan.source.start_time);
             let list = self.packets(video.index, from, time + SEARCH_MARGIN).await?;
             let keyframe = last_keyframe(&list, time);
             if keyframe.is_some() || from <= plan.source.start_time {
-                return Ok(keyframe);
+                let is_quiet =
+                    seek::pause(&format!("{list}{}\n", time + SEARCH_MARGIN), time, time + SEARCH_MARGIN)
+                        .is_some();
+                let window = is_quiet.then(|| Window { from, packets: list.lines().count() });
+                return Ok((keyframe, window));
             }
         }
         // A file without keyframes, or one that cannot be sought.
-        Ok(None)
+        Ok((None, None))
     }
 
     /// ffprobe's packet list of a stream between two times.
     async fn packets(&self, stream: u32, from: f64, to: f64) -> Result<String, Failure> {
+        self.list(&command::packets(self.prober.session.uri(), stream, from, to)).await
+    }
+
+    async fn list(&self, args: &[String]) -> Result<String, Failure> {
         let session = self.prober.session;
-        let args = command::packets(session.uri(), stream, from, to);
-        let running = self.prober.run(&args, LIST_CPU_SECONDS, self.max_list_bytes);
+        let running = self.prober.run(args, LIST_CPU_SECONDS, self.max_list_bytes);
         let (exit, list) = timeout(LIST_TIMEOUT, running).await.map_err(|_| {
             Failure::new(
                 FailureKind::EncoderStalled,
