@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use reelmill_media::command::{self, ProbeDepth};
+use reelmill_media::command::{self, InputFile, ProbeDepth};
 use tokio::process::Command;
 
 use crate::{
@@ -80,7 +80,7 @@ async fn probe(figures: &mut Figures, system: &System) -> anyhow::Result<()> {
         let plain =
             words("-v error -show_streams -show_format -show_packets -read_intervals %+#4 -of json -i");
         let plain = [plain, vec![input.clone()]].concat();
-        let ours: Vec<String> = command::probe(&input, ProbeDepth::Usual)
+        let ours: Vec<String> = command::probe(InputFile { uri: &input, container: "" }, ProbeDepth::Usual)
             .into_iter()
             .map(|arg| if arg == "http,tcp" { "file".to_owned() } else { arg })
             .collect();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
 use reelmill_media::{
-    command::{self, Input, ProbeDepth, Stream},
+    command::{self, Input, InputFile, ProbeDepth, Stream},
     plan::{self, Options, Plan, Preset},
     probe::{self, Source},
 };
@@ -19,7 +19,8 @@ const ENCODER_THREADS: u32 = 2;
 
 /// Probes a clip.
 pub(super) async fn probe(clip: &Path) -> anyhow::Result<Source> {
-    let args = from_file(command::probe(&clip.display().to_string(), ProbeDepth::Usual));
+    let uri = clip.display().to_string();
+    let args = from_file(command::probe(InputFile { uri: &uri, container: "" }, ProbeDepth::Usual));
     let output = Command::new("ffprobe").args(args).output().await?;
     ensure!(output.status.success(), "ffprobe: {}", String::from_utf8_lossy(&output.stderr));
     probe::parse(&output.stdout, None).map_err(|failure| anyhow::anyhow!("{}: {failure:?}", clip.display()))

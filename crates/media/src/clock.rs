@@ -49,6 +49,11 @@ impl PcrRange {
         Jump::of(self.longest_step)
     }
 
+    /// Seconds from the start of this range to the end of a later one.
+    pub fn seconds_to_end(&self, later: &Self) -> f64 {
+        elapsed(self.first, later.last)
+    }
+
     /// Seconds from the end of this range to the start of a later one. Modulo 2^33 ticks: a backward jump reads as
     /// about 26.5 h.
     pub fn seconds_until(&self, later: &Self) -> f64 {

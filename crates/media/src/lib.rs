@@ -4,6 +4,7 @@
 //! One video passes through the modules in this order: [`sniff`] → [`probe`] → [`plan`] (with [`ladder`]) → [`command`]
 //! (with [`seek`] and [`clock`]) → [`fragments`] → [`playlists`].
 
+pub mod avc;
 mod boxes;
 pub mod captions;
 pub mod clock;
@@ -20,6 +21,7 @@ pub mod probe;
 pub mod rate;
 pub mod seek;
 pub mod sniff;
+pub mod structure;
 pub mod subtitles;
 pub mod tail;
 

@@ -98,10 +98,19 @@ impl Rate {
         (23.0..=60.5).contains(&self.fps()) && STANDARD_RATES.into_iter().any(|rate| rate.near(self, 0.0005))
     }
 
-    /// Whether a stream of this rate may have that mean: up to half of its frames are missing, or fields are counted.
-    fn may_have_mean(self, mean: Self) -> bool {
+    /// Whether a stream of this rate may have that mean because up to half of its frames are missing.
+    fn may_skip_to(self, mean: Self) -> bool {
         (self.fps() * 0.5..=self.fps()).contains(&mean.fps())
-            || mean.near(Self { den: self.den, num: self.num.saturating_mul(2) }, 0.03)
+    }
+
+    /// Whether a stream of this rate has that mean because its fields are counted.
+    fn counts_fields(self, mean: Self) -> bool {
+        mean.near(Self { den: self.den, num: self.num.saturating_mul(2) }, 0.03)
+    }
+
+    /// Whether it is a usual rate of cameras and screens.
+    pub(crate) fn is_standard(self) -> bool {
+        STANDARD_RATES.into_iter().any(|rate| rate.near(self, 0.005))
     }
 
     /// The standard rate within 0.05 %, or else itself. 24 and 24000/1001 are 0.1 % apart.
@@ -137,6 +146,7 @@ impl fmt::Display for Rate {
 /// may be a timescale, such as 90000/1, or that of a screen that was still most of the time: the result is then the next
 /// standard rate that drops no frame on average, nor in the `busiest` second, if that is known.
 pub fn output_rate(nominal: Option<Rate>, mean: Option<Rate>, busiest: Option<Rate>) -> Rate {
+    let stated_mean = mean;
     let mean = match (mean, busiest) {
         (Some(mean), Some(busiest)) if busiest.fps() > mean.fps() => Some(busiest),
         _ => mean,
@@ -144,12 +154,18 @@ pub fn output_rate(nominal: Option<Rate>, mean: Option<Rate>, busiest: Option<Ra
     let chosen = match (nominal, mean) {
         (Some(nominal), Some(mean)) if nominal.agrees_with(mean) => nominal.snapped(),
         // A camera that skipped frames, or a container that counts fields: no recorded frame is dropped.
-        (Some(nominal), Some(mean)) if nominal.is_camera_rate() && nominal.may_have_mean(mean) => {
+        (Some(nominal), Some(mean))
+            if nominal.is_camera_rate()
+                && (nominal.may_skip_to(mean)
+                    || stated_mean.is_some_and(|stated| nominal.counts_fields(stated))) =>
+        {
             nominal.snapped()
         }
         (Some(nominal), None) if nominal.fps() <= MAX_RATE.fps() => nominal.snapped(),
         (_, Some(mean)) => {
-            STANDARD_RATES.into_iter().find(|rate| rate.fps() >= mean.fps() * 0.97).unwrap_or(MAX_RATE)
+            let exact = STANDARD_RATES.into_iter().find(|rate| rate.near(mean, 0.0005));
+            let next = || STANDARD_RATES.into_iter().find(|rate| rate.fps() >= mean.fps() * 0.97);
+            exact.or_else(next).unwrap_or(MAX_RATE)
         }
         _ => Rate { num: 30, den: 1 },
     };
@@ -198,6 +214,10 @@ mod tests {
         assert_eq!(rate("90000/1", "9/1", "29/1"), "30000/1001");
         assert_eq!(rate("90000/1", "20/1", "18/1"), "20/1", "the samples have missed the busiest second");
         assert_eq!(rate("30/1", "28/1", "30/1"), "30/1");
+        assert_eq!(rate("30/1", "40/1", "60/1"), "60/1", "a camera that doubled its rate, not fields");
+        assert_eq!(rate("25/1", "32/1", "50/1"), "50/1");
+        assert_eq!(rate("75/2", "75/2", "50/1"), "50/1", "a mean that is stated as the rate");
+        assert_eq!(rate("75/2", "75/2", "38/1"), "75/2", "a constant unusual rate");
     }
 
     #[test]

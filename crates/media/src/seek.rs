@@ -66,6 +66,13 @@ pub fn has_packet_from(packets: &str, time: f64) -> bool {
     packet_times(packets).any(|packet| packet >= time)
 }
 
+/// The longest time between consecutive packets of a list in the same format, seconds.
+pub fn longest_gap(packets: &str) -> f64 {
+    let mut times: Vec<f64> = packet_times(packets).collect();
+    times.sort_by(f64::total_cmp);
+    times.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max)
+}
+
 /// Times of the last frame that is displayed by `from` and the first one at or after `until`, seconds, from a list of packets in
 /// the same format. None if one is displayed between them, or if there is none before or after, or none of known time.
 pub fn pause(packets: &str, from: f64, until: f64) -> Option<(f64, f64)> {
@@ -126,7 +133,7 @@ fn demuxer(source: &Source) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::{Keyframe, last_frame_end, last_keyframe, lists_keyframes, pause, seek_to};
+    use super::{Keyframe, last_frame_end, last_keyframe, lists_keyframes, longest_gap, pause, seek_to};
     use crate::probe::parse;
 
     #[test]
@@ -177,6 +184,12 @@ mod tests {
             "a frame of unknown time"
         );
         assert_eq!(pause("", 1.5, 9.0), None);
+    }
+
+    #[test]
+    fn longest_gap_is_between_neighbours_in_time() {
+        assert_eq!(longest_gap("1.0,1.0,K__\n9.0,2.0,___\n3.0,3.0,___\n"), 6.0);
+        assert_eq!((longest_gap(""), longest_gap("1.0,1.0,K__\n")), (0.0, 0.0));
     }
 
     #[test]

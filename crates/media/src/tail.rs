@@ -26,18 +26,39 @@ impl PartTimes {
     }
 }
 
-/// Parses `ffprobe -show_entries packet=stream_index,pts_time,duration_time -of csv=p=0`: the end of the last packet of each
-/// stream, in the file's timestamps.
+/// How much later than it is decoded a packet may be displayed, seconds. A later time is wrong.
+const MAX_DELAY_SECONDS: f64 = 10.0;
+
+/// A packet among many that is further than this from the ones before and after it has a wrong time, seconds.
+const MAX_DISTANCE_SECONDS: f64 = 60.0;
+const MANY_PACKETS: usize = 20;
+
+/// Parses `ffprobe -show_entries packet=stream_index,pts_time,dts_time,duration_time -of csv=p=0`: the end of the last packet of
+/// each stream, in the file's timestamps.
 pub fn packet_ends(packets: &str) -> BTreeMap<u32, f64> {
-    let mut ends = BTreeMap::new();
+    let mut times: BTreeMap<u32, Vec<(f64, f64)>> = BTreeMap::new();
     for line in packets.lines() {
         let mut fields = line.split(',');
         let stream = fields.next().and_then(|field| field.parse().ok());
         let (Some(stream), Some(time)) = (stream, fields.next().and_then(number)) else { continue };
+        let decoded = fields.next().and_then(number);
+        let time = decoded.filter(|decoded| time - decoded > MAX_DELAY_SECONDS).unwrap_or(time);
         let end = time + fields.next().and_then(number).unwrap_or(0.0);
-        ends.entry(stream).and_modify(|last: &mut f64| *last = last.max(end)).or_insert(end);
+        times.entry(stream).or_default().push((time, end));
     }
-    ends
+    let last = |(stream, packets): (u32, Vec<(f64, f64)>)| {
+        let is_near = |at: usize, other: usize| {
+            packets.get(other).is_some_and(|other| (other.0 - packets[at].0).abs() <= MAX_DISTANCE_SECONDS)
+        };
+        let is_wrong = |at: usize| {
+            // Its neighbours have another one beyond it.
+            let around = [at.wrapping_sub(2), at.wrapping_sub(1), at + 1, at + 2];
+            packets.len() >= MANY_PACKETS && !around.into_iter().any(|other| is_near(at, other))
+        };
+        let ends = packets.iter().enumerate().filter(|&(at, _)| !is_wrong(at)).map(|(_, &(_, end))| end);
+        Some((stream, ends.reduce(f64::max)?))
+    };
+    times.into_iter().filter_map(last).collect()
 }
 
 #[cfg(test)]
@@ -46,8 +67,16 @@ mod tests {
 
     #[test]
     fn packet_ends_returns_the_last_end_of_each_stream() {
-        let ends = packet_ends("0,1.5,0.5\n1,1.0,N/A\n0,1.25,0.25\n,,\n1,N/A,1\n2\n1,3.5,\n");
+        let ends =
+            packet_ends("0,1.5,1.5,0.5\n1,1.0,N/A,N/A\n0,3601.25,1.25,0.25\n,,\n1,N/A,1,1\n2\n1,3.5,,\n");
         assert_eq!(ends.into_iter().collect::<Vec<_>>(), [(0, 2.0), (1, 3.5)]);
         assert!(packet_ends("").is_empty());
+        let many = |count: u32| (0..count).map(|n| format!("0,{n},{n},1\n")).collect::<String>();
+        assert_eq!(
+            packet_ends(&format!("{}0,3600,3600,1\n0,30,30,1\n", many(30)))[&0],
+            31.0,
+            "one wrong time"
+        );
+        assert_eq!(packet_ends(&format!("{}0,3600,3600,1\n", many(5)))[&0], 3601.0, "a slide");
     }
 }

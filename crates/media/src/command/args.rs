@@ -5,6 +5,10 @@ const FORMATS: &str = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,mpegvid
                        mp3,aac,flac,wav,w64,aiff,amr,ac3,eac3,caf,rm,nut,h264,hevc,m4v,ivf,gxf,wtv";
 /// Bytes of a file that are read at most to know all tracks, if the default does not suffice.
 const DEEP_PROBE_BYTES: u32 = 256 << 20;
+/// The longest part of a transport stream without packets that is skipped, bytes.
+const MAX_HOLE_BYTES: u32 = 64 << 20;
+/// ffmpeg's name of MPEG-TS.
+pub const TRANSPORT_STREAM: &str = "mpegts";
 /// The most streams that a file may have.
 pub const MAX_STREAMS: u32 = 128;
 
@@ -13,9 +17,34 @@ pub(super) fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 
-/// Limits of the demuxer for an upload, which is read over HTTP.
-pub(super) fn demuxer_limits() -> Vec<String> {
-    words(&format!("-protocol_whitelist http,tcp -format_whitelist {FORMATS} -max_streams {MAX_STREAMS}"))
+/// An upload, which is read over HTTP.
+#[derive(Clone, Copy, Debug)]
+pub struct InputFile<'a> {
+    /// Its address.
+    pub uri: &'a str,
+    /// ffmpeg's name of its container, if it is known.
+    pub container: &'a str,
+}
+
+impl InputFile<'_> {
+    /// Options of the demuxer.
+    pub(super) fn demuxer(self) -> Vec<String> {
+        let mut args = words(&format!(
+            "-protocol_whitelist http,tcp -format_whitelist {FORMATS} -max_streams {MAX_STREAMS}"
+        ));
+        if self.container == TRANSPORT_STREAM {
+            // A track that goes on under another PID stays one track, and what follows missing data is read.
+            args.extend(words(&format!("-merge_pmt_versions 1 -resync_size {MAX_HOLE_BYTES}")));
+        }
+        args
+    }
+
+    /// Options of the demuxer, and the input itself.
+    pub(super) fn args(self) -> Vec<String> {
+        let mut args = self.demuxer();
+        args.extend(["-i".into(), self.uri.into()]);
+        args
+    }
 }
 
 /// How far the demuxer reads to know all tracks, `seconds` at most.

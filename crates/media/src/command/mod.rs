@@ -12,10 +12,12 @@ mod probing;
 mod remux;
 mod self_test;
 
-pub use args::MAX_STREAMS;
+pub use args::{InputFile, MAX_STREAMS, TRANSPORT_STREAM};
 pub use encode::{EncodeCommand, FIRST_FD, Stream, encode};
 pub use input::Input;
-pub use probing::{ProbeDepth, hdr_metadata, last_packets, packet_samples, packets, packets_from, probe};
+pub use probing::{
+    ProbeDepth, hdr_metadata, last_packets, packet_samples, packets, packets_from, picture_samples, probe,
+};
 pub use remux::remux;
 pub use self_test::self_test;
 

@@ -1,4 +1,4 @@
-use super::{FIRST_FD, Input, ProbeDepth, Stream, encode, packets, probe, remux};
+use super::{FIRST_FD, Input, InputFile, ProbeDepth, Stream, encode, packets, probe, remux};
 use crate::{
     geometry::{Orientation, Size},
     plan::{Codec, Options, Plan, WorkUnit, plan},
@@ -42,6 +42,7 @@ fn source(seconds: f64) -> Source {
         has_another_recording: false,
         unknown_ends: Vec::new(),
         is_cut_off: false,
+        claimed_duration: None,
         video: Some(Video {
             index: 1,
             codec: "h264".into(),
@@ -92,6 +93,8 @@ fn graphs_of(args: &[String]) -> Vec<String> {
     args.windows(2).filter(|pair| pair[0] == "-filter_complex").map(|pair| pair[1].clone()).collect()
 }
 
+const FILE: InputFile<'_> = InputFile { uri: INPUT.address, container: "" };
+
 fn graph(plan: &Plan, unit: usize) -> String {
     graphs(plan, unit).swap_remove(0)
 }
@@ -101,8 +104,7 @@ fn all_commands_whitelist_protocols_and_formats_of_every_input() {
     let plan = planned(&source(10.0), Codec::H264);
     let encoded = encode(&plan, &plan.work_units[0], &INPUT).args;
     let joined = remux(Some("v.mp4"), Some("a.mp4"), "o.mp4");
-    for args in [probe(INPUT.address, ProbeDepth::Deep), packets(INPUT.address, 0, 0.0, 1.0), encoded, joined]
-    {
+    for args in [probe(FILE, ProbeDepth::Deep), packets(FILE, 0, 0.0, 1.0), encoded, joined] {
         for part in args.split_inclusive(|arg| arg == "-i").filter(|part| part.ends_with(&["-i".into()])) {
             assert!(part.iter().any(|arg| arg == "-protocol_whitelist"), "{args:?}");
             assert!(part.iter().any(|arg| arg == "-format_whitelist"), "{args:?}");

@@ -33,6 +33,7 @@ fn source(width: u32, height: u32, rate: (u32, u32), duration: Option<f64>) -> S
         has_another_recording: false,
         unknown_ends: Vec::new(),
         is_cut_off: false,
+        claimed_duration: None,
         video: Some(Video {
             index: 0,
             codec: "h264".into(),

@@ -20,14 +20,14 @@ const MAYBE_INTERLACED_CODECS: [&str; 3] = ["dvvideo", "mpeg2video", "vc1"];
 const MAX_GUESSED_CHANNELS: u32 = 8;
 /// Containers whose duration is the time of their end, even if their clock does not begin at zero.
 const END_AS_DURATION: [&str; 2] = ["matroska", "flv"];
-/// A container that states one duration for all tracks.
-const DURATION_OF_FILE: &str = "asf";
+/// Containers that state one duration for all tracks.
+const DURATION_OF_FILE: [&str; 2] = ["asf", "ogg"];
 /// A clock that begins later than this does not begin at zero, seconds.
 const LATE_CLOCK_SECONDS: f64 = 1.0;
 /// Containers of broadcasts, in which progressive and interlaced parts follow one another.
 const BROADCAST_CONTAINERS: [&str; 2] = ["mpegts", "mpeg"];
-/// Codecs of broadcasts that can be interlaced. The decoder flags each frame.
-const BROADCAST_CODECS: [&str; 3] = ["h264", "mpeg2video", "vc1"];
+/// Codecs in which progressive and interlaced frames follow one another. The decoder flags each frame.
+const FIELD_CODECS: [&str; 2] = ["mpeg2video", "vc1"];
 /// How many more bytes than a file has its index must list if the end of the file is missing.
 const CUT_OFF_MIN_RATIO: f64 = 1.05;
 /// Subtitle codecs that contain text, and so can be converted to WebVTT.
@@ -154,6 +154,13 @@ impl Description {
         size.map_or(f64::MAX, |bytes| (bytes * 8.0 / MIN_BITS_PER_SECOND).max(UNCHECKED_DURATION_SECONDS))
     }
 
+    /// Whether the file states a longer duration than files of its size have.
+    pub(super) fn has_doubtful_duration(&self) -> bool {
+        let ends = self.streams.iter().filter_map(|stream| self.stated_end(stream.index));
+        let longest = ends.chain(self.file_duration()).fold(0.0, f64::max);
+        longest > self.max_duration()
+    }
+
     /// The earliest start time of the chosen streams.
     pub(super) fn first_stream_start(&self, chosen: impl Iterator<Item = u32>) -> f64 {
         let start = |index: u32| {
@@ -189,9 +196,9 @@ impl Description {
     }
 
     /// Whether a duration of a stream is its own. In a broadcast it is that of the last packets of the file, whatever stream
-    /// they are of; ASF states one for the file.
+    /// they are of; ASF and Ogg state one for the file.
     fn states_track_durations(&self) -> bool {
-        !self.is_broadcast() && self.format.format_name != DURATION_OF_FILE
+        !self.is_broadcast() && !DURATION_OF_FILE.contains(&self.format.format_name.as_str())
     }
 
     fn stated_end(&self, index: u32) -> Option<f64> {
@@ -237,9 +244,9 @@ impl Description {
         BROADCAST_CONTAINERS.contains(&self.format.format_name.as_str())
     }
 
-    /// Whether a progressive stream may turn interlaced.
+    /// Whether a progressive stream may turn interlaced. For H.264 in other containers, its parameters say.
     pub(super) fn may_turn_interlaced(&self, codec: &str) -> bool {
-        self.is_broadcast() && BROADCAST_CODECS.contains(&codec)
+        FIELD_CODECS.contains(&codec) || self.is_broadcast() && codec == "h264"
     }
 }
 
@@ -303,6 +310,12 @@ pub(super) struct Disposition {
     pub(super) attached_pic: u8,
     #[serde(default)]
     pub(super) forced: u8,
+    #[serde(default)]
+    comment: u8,
+    #[serde(default)]
+    visual_impaired: u8,
+    #[serde(default)]
+    descriptions: u8,
 }
 
 #[derive(Deserialize)]
@@ -323,6 +336,12 @@ impl Stream {
     /// Whether it is video, and not a cover image.
     pub(super) fn is_video(&self) -> bool {
         self.codec_type == "video" && self.disposition.attached_pic == 0
+    }
+
+    /// Whether it is a commentary, or describes the picture, beside the main sound.
+    pub(super) fn is_supplementary(&self) -> bool {
+        let Disposition { comment, visual_impaired, descriptions, .. } = self.disposition;
+        comment != 0 || visual_impaired != 0 || descriptions != 0
     }
 
     pub(super) fn has_audio_parameters(&self) -> bool {

@@ -1,5 +1,7 @@
 //! Chooses the streams to encode from ffprobe's description.
 
+use std::collections::BTreeMap;
+
 use super::{
     contents::Contents,
     description::{Description, Stream},
@@ -20,6 +22,11 @@ const PROBE_MARGIN_SECONDS: f64 = 5.0;
 /// How far a stated duration may exceed [`MAX_SECONDS`], for the last frames of a file cut to that length.
 const DURATION_SLACK_SECONDS: f64 = 60.0;
 
+/// How far a duration may exceed the measured one, seconds.
+const MEASURED_DURATION_SLACK_SECONDS: f64 = 1.0;
+/// A stream has few pictures if it has fewer than one in this many of another one's.
+const FEW_PICTURES: usize = 4;
+
 /// Parses `ffprobe -show_streams -show_format -show_packets -of json`; the first packets are enough. Of the programmes of
 /// a broadcast, `program` is chosen by its number; otherwise the one of the chosen picture is.
 ///
@@ -27,6 +34,23 @@ const DURATION_SLACK_SECONDS: f64 = 60.0;
 /// `FileNotVideo`, `FileTruncated`, `NoVideoStream`, `CodecUnsupported`, `VideoTooLarge`, `LimitExceeded`,
 /// `DecodeFailed`, `ProgramNotFound`.
 pub fn parse(json: &[u8], program: Option<u32>) -> Result<Source, Failure> {
+    parse_measured(json, program, &Measured::default())
+}
+
+/// What was measured of a file whose description does not suffice.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Measured {
+    /// Where its last packet ends, seconds after its start, if the stated duration is doubtful.
+    pub end: Option<f64>,
+    /// Number of packets of each stream with pictures, in samples of the file.
+    pub pictures: BTreeMap<u32, usize>,
+}
+
+/// Like [`parse`], with what was measured.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_measured(json: &[u8], program: Option<u32>, measured: &Measured) -> Result<Source, Failure> {
     let mut description: Description = serde_json::from_slice(json)
         .map_err(|_| Failure::new(FailureKind::FileNotVideo, "The file could not be read as a video."))?;
     let mut contents = Contents::of(&description);
@@ -35,13 +59,14 @@ pub fn parse(json: &[u8], program: Option<u32>) -> Result<Source, Failure> {
     }
     let streams = &description.streams;
     let has_audio = streams.iter().any(is_usable_audio);
-    let mut video = choose_video(streams, has_audio)?.map(read_video).transpose()?;
+    let mut video = choose_video(streams, has_audio, &measured.pictures)?.map(read_video).transpose()?;
     let picture = video.as_ref().map(|video| video.index);
     // Of a file without video, the programme of its first sound.
     let main = picture.or_else(|| choose_audio(streams.iter()).first().map(|audio| audio.index));
     let of_program = || streams.iter().filter(|stream| description.belongs_to(stream.index, main));
     let mut audio = choose_audio(of_program());
-    let max_duration = description.max_duration();
+    let measured_duration = measured.end.map(|end| end + MEASURED_DURATION_SLACK_SECONDS);
+    let max_duration = measured_duration.unwrap_or_else(|| description.max_duration());
     if let Some(video) = &mut video {
         let before = streams.iter().take_while(|stream| stream.index != video.index);
         video.number = before.filter(|stream| stream.is_video()).count();
@@ -90,6 +115,7 @@ pub fn parse(json: &[u8], program: Option<u32>) -> Result<Source, Failure> {
         has_another_recording: false,
         unknown_ends,
         is_cut_off: description.is_cut_off(),
+        claimed_duration: None,
         max_duration,
         output_version: crate::OUTPUT_VERSION,
         skipped: audio_and_subtitles - audio.len() - subtitles.len(),
@@ -122,11 +148,36 @@ pub fn needs_deeper_probe(json: &[u8]) -> bool {
     serde_json::from_slice(json).is_ok_and(|description: Description| description.lacks_parameters())
 }
 
+/// Whether several streams have pictures, which must be counted to choose one.
+pub fn has_several_pictures(json: &[u8]) -> bool {
+    let description = serde_json::from_slice(json).ok();
+    let is_usable = |stream: &&Stream| stream.is_video() && stream.has_decoder();
+    description.is_some_and(|file: Description| file.streams.iter().filter(is_usable).count() > 1)
+}
+
+/// Whether the file states a longer duration than files of its size have, so that its end must be measured.
+pub fn has_doubtful_duration(json: &[u8]) -> bool {
+    serde_json::from_slice(json).is_ok_and(|description: Description| description.has_doubtful_duration())
+}
+
+/// Counts the packets of each stream in `ffprobe -show_entries packet=stream_index -of csv=p=0`.
+pub fn packet_counts(packets: &str) -> BTreeMap<u32, usize> {
+    let mut counts = BTreeMap::new();
+    for stream in packets.lines().filter_map(|line| line.split(',').next()?.parse().ok()) {
+        *counts.entry(stream).or_default() += 1;
+    }
+    counts
+}
+
 /// The video stream to encode; none for a file with audio only.
 ///
-/// A single picture is not a video, nor is a stream with less than a quarter of another one's pixels: files have such
-/// thumbnails and previews. Of the others it is the default one, or else the first one.
-fn choose_video(streams: &[Stream], has_audio: bool) -> Result<Option<&Stream>, Failure> {
+/// A single picture is not a video, nor is a stream with less than a quarter of another one's pictures or pixels: files have
+/// such thumbnails and previews. Of the others it is the default one, or else the first one.
+fn choose_video<'a>(
+    streams: &'a [Stream],
+    has_audio: bool,
+    pictures: &BTreeMap<u32, usize>,
+) -> Result<Option<&'a Stream>, Failure> {
     let candidates: Vec<_> = streams.iter().filter(|stream| stream.is_video()).collect();
     let Some(first) = candidates.first() else {
         return match streams {
@@ -152,8 +203,13 @@ fn choose_video(streams: &[Stream], has_audio: bool) -> Result<Option<&Stream>, 
         ));
     };
     let most_pixels = usable.iter().map(|stream| stream.pixels()).max().unwrap_or(0);
+    let count = |stream: &Stream| pictures.get(&stream.index).copied().unwrap_or(0);
+    let most = usable.iter().map(|stream| count(stream)).max().unwrap_or(0);
+    let has_few = |stream: &Stream| count(stream) < most / FEW_PICTURES;
     let rank = |stream: &Stream| {
-        (stream.is_picture(), stream.pixels() < most_pixels / 4, stream.disposition.default == 0)
+        let is_small = stream.pixels() < most_pixels / 4;
+        let is_still = stream.is_picture() || has_few(stream);
+        (is_still, is_small, stream.disposition.default == 0)
     };
     // The first of several with the same rank.
     Ok(Some(usable.iter().min_by_key(|stream| rank(stream)).unwrap_or(fallback)))
@@ -225,7 +281,7 @@ fn is_usable_audio(stream: &Stream) -> bool {
 fn choose_audio<'a>(streams: impl Iterator<Item = &'a Stream>) -> Vec<Audio> {
     let mut chosen: Vec<_> = streams.filter(|stream| is_usable_audio(stream)).collect();
     // A stable sort: the first of several default tracks, or of none, stays first.
-    chosen.sort_by_key(|stream| stream.disposition.default == 0);
+    chosen.sort_by_key(|stream| (stream.is_supplementary(), stream.disposition.default == 0));
     let audio = |stream: &Stream| Audio {
         index: stream.index,
         codec: stream.codec_name.clone().unwrap_or_default(),

@@ -43,6 +43,9 @@ pub struct Source {
     /// Whether the end of the file is missing, by the size of the file.
     #[serde(default)]
     pub is_cut_off: bool,
+    /// Duration that the header of a file states of which a part is missing, where ffprobe describes what is there, seconds.
+    #[serde(default)]
+    pub claimed_duration: Option<f64>,
     /// Whether the start of a chunk can be sought: not in a file without an index that states no duration.
     #[serde(default = "yes")]
     pub is_seekable: bool,
@@ -188,6 +191,11 @@ impl Video {
     /// Whether it is a sequence of still pictures, judging by its mean rate.
     fn has_rare_frames(&self) -> bool {
         self.mean_rate.is_some_and(|mean| mean.fps() < RARE_FRAMES_FPS)
+    }
+
+    /// Whether its frames have no constant rate, judging by its mean rate.
+    pub fn has_variable_rate(&self) -> bool {
+        self.nominal_rate.zip(self.mean_rate).is_none_or(|(nominal, mean)| !nominal.agrees_with(mean))
     }
 
     /// Size of the displayed part of the stored frame.
@@ -346,11 +354,37 @@ impl Source {
             self.duration = Some(duration);
         }
         if let Some(video) = &mut self.video {
-            video.end = video.end.or_else(|| ends.get(&video.index).copied());
+            // A picture without a packet near the end of the file ends earlier: where, is found later.
+            let is_unknown = self.unknown_ends.contains(&video.index);
+            let end = ends.get(&video.index).copied().or(is_unknown.then_some(0.0));
+            video.end = video.end.or(end);
         }
         for audio in self.audio.iter_mut().filter(|audio| self.unknown_ends.contains(&audio.index)) {
             audio.ends_early =
                 ends.get(&audio.index).is_none_or(|end| duration - end > END_TOLERANCE_SECONDS);
+        }
+    }
+
+    /// Takes over the measured duration instead of a stated one that is wrong.
+    pub fn correct_duration(&mut self, seconds: f64) {
+        self.duration = Some(seconds);
+        if let Some(video) = &mut self.video {
+            video.duration = video.duration.map(|stated| stated.min(seconds));
+            video.stated_end = None;
+        }
+    }
+
+    /// Takes over the duration that the header of a file states of which ffprobe has seen that the end is missing.
+    pub fn claim_duration(&mut self, stated: f64) {
+        if self.duration.is_some_and(|end| stated - end > MAX_MISSING_FRAMES_SECONDS) {
+            self.stated_duration = Some(stated);
+        }
+    }
+
+    /// Takes the end of the file for missing from `end` on, if the container states a clearly later one.
+    pub fn cut_off_at(&mut self, end: f64) {
+        if self.duration.is_some_and(|stated| stated - end > MAX_MISSING_FRAMES_SECONDS) {
+            self.cut_off(end);
         }
     }
 
@@ -403,7 +437,11 @@ impl Source {
     pub fn has_unknown_rate(&self) -> bool {
         let rates = self.video.as_ref().and_then(|video| video.nominal_rate.zip(video.mean_rate));
         rates.is_some_and(|(nominal, mean)| {
-            !nominal.agrees_with(mean) && output_rate(Some(nominal), Some(mean), None) != nominal
+            // A mean of several rates is stated as the rate, too.
+            let is_unusual = nominal.agrees_with(mean) && !nominal.is_standard();
+            let is_variable =
+                !nominal.agrees_with(mean) && output_rate(Some(nominal), Some(mean), None) != nominal;
+            is_unusual || is_variable
         })
     }
 }

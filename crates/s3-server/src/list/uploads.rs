@@ -54,7 +54,6 @@ pub(crate) async fn uploads(
         storage_class: Some(StorageClass::from_static(StorageClass::STANDARD)),
         owner: Some(owner()),
         initiator: Some(initiator()),
-        ..Default::default()
     });
     Ok(ListMultipartUploadsOutput {
         uploads: Some(uploads.collect()),

@@ -12,6 +12,10 @@ use crate::{
     seek::MAX_LAST_FRAME_SECONDS,
 };
 
+/// Containers of broadcasts, in which a transmission error may change a time.
+const CLOCK_BASED_CONTAINERS: [&str; 2] = ["mpegts", "mpeg"];
+/// How much later than the end of the presentation a frame's time may be, seconds: that is estimated.
+const WILD_TIME_SECONDS: f64 = 60.0;
 /// By how much longer than expected the last frame may be held, seconds.
 const HELD_PICTURE_SLACK_SECONDS: f64 = 0.5;
 
@@ -50,6 +54,9 @@ fn grid(
     if stream.interlaced || stream.may_turn_interlaced {
         filters.push("bwdif=mode=send_frame:deint=interlaced".into());
     }
+    if let Some(latest) = latest_time(plan) {
+        filters.push(format!("select=lte(t\\,{latest:.3})"));
+    }
     if end.is_some() {
         filters.push(format!("tpad=stop_mode=clone:stop_duration={MAX_LAST_FRAME_SECONDS}"));
     }
@@ -72,6 +79,13 @@ fn grid(
     filters.push(format!("metadata=add:key=grid:value=1,metadata=print:file='{progress}':direct=1"));
     filters.extend(stream.orientation.filters().iter().map(|&filter| filter.to_owned()));
     format!("[0:{}]{}[grid]", stream.index, filters.join(","))
+}
+
+/// The latest time of a frame that is no error, seconds. A later one is left out, because all after it would be too late.
+fn latest_time(plan: &Plan) -> Option<f64> {
+    let source = &plan.source;
+    let end = plan.duration()? + source.start_time - plan.time_origin;
+    CLOCK_BASED_CONTAINERS.contains(&source.container.as_str()).then_some(end + WILD_TIME_SECONDS)
 }
 
 /// How many times the last frame is appended to a chunk that holds it, on the grid. No more than that: if the end of the file

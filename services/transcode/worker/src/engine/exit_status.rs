@@ -26,19 +26,31 @@ const DAMAGE_MESSAGES: [&str; 5] = [
     "concealing",
     "Error submitting packet",
 ];
-/// Number of such messages from which a file counts as damaged. A few are normal: many intact files begin with
+/// Messages of ffmpeg about bytes of a file that it skipped, beside those.
+const SKIPPED_MESSAGES: [&str; 6] = [
+    "invalid as first byte of an EBML number",
+    "Packet mismatch",
+    "max resync size reached",
+    "CRC mismatch",
+    "header damaged",
+    "Invalid data found",
+];
+/// Number of [`DAMAGE_MESSAGES`] from which a file counts as damaged. A few are normal: many intact files begin with
 /// frames that refer to frames which were cut off.
 const MIN_DAMAGE_MESSAGES: usize = 8;
-/// Messages of ffmpeg about a file that ends early.
-const TRUNCATION_MESSAGES: [&str; 5] =
-    ["partial file", "File ended prematurely", "Truncating packet", "Packet corrupt", "truncated"];
+/// Messages of ffmpeg about a file that ends within a packet.
+const CUT_OFF_MESSAGES: [&str; 3] = ["partial file", "File ended prematurely", "Truncating packet"];
+/// Messages of ffmpeg about packets that are incomplete, wherever they are.
+const TRUNCATION_MESSAGES: [&str; 2] = ["Packet corrupt", "truncated"];
 
 /// How ffmpeg exited, if its output can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ExitStatus {
     /// Without a remarkable number of errors.
     Clean,
-    /// Many frames were damaged, or the file was truncated.
+    /// The file ends within a packet.
+    CutOff,
+    /// Many frames were damaged, or packets are incomplete.
     Damaged,
 }
 
@@ -116,9 +128,14 @@ pub(crate) fn classify_encode(
     if is_empty && !may_be_empty {
         return Err(nothing_decoded(tail));
     }
-    let is_incomplete = reports_truncation(tail) && !is_cut_off;
-    let is_clean = code == Some(0) && !reports_damage(tail) && !is_incomplete;
-    Ok(if is_clean { ExitStatus::Clean } else { ExitStatus::Damaged })
+    let is_incomplete = contains(tail, &TRUNCATION_MESSAGES) && !is_cut_off;
+    Ok(if code != Some(0) || reports_damage(tail) || is_incomplete {
+        ExitStatus::Damaged
+    } else if contains(tail, &CUT_OFF_MESSAGES) && !is_cut_off {
+        ExitStatus::CutOff
+    } else {
+        ExitStatus::Clean
+    })
 }
 
 /// Whether ffmpeg has read the file to its end, and any error is one of the file.
@@ -129,6 +146,12 @@ pub(crate) fn is_explained_by_the_file(exit: &ProcessExit) -> bool {
 /// Whether the encoder failed because the channels or the sample rate of an audio track change within it.
 pub(crate) fn reports_audio_format_change(exit: &ProcessExit) -> bool {
     exit.stderr_tail.contains("Changing audio frame properties on the fly is not supported")
+}
+
+/// Whether bytes of the file were skipped, or a frame is damaged: data may be missing.
+pub(crate) fn reports_skipped_bytes(exit: &ProcessExit) -> bool {
+    let tail = exit.stderr_tail.as_str();
+    contains(tail, &SKIPPED_MESSAGES) || contains(tail, &DAMAGE_MESSAGES)
 }
 
 /// The failure of a process that was killed by a limit, or by a signal that this worker did not send.
@@ -155,12 +178,13 @@ fn reports_damage(tail: &str) -> bool {
     tail.lines().filter(is_about_damage).count() >= MIN_DAMAGE_MESSAGES
 }
 
-fn reports_truncation(tail: &str) -> bool {
-    TRUNCATION_MESSAGES.iter().any(|message| tail.contains(message))
+fn contains(tail: &str, messages: &[&str]) -> bool {
+    messages.iter().any(|message| tail.contains(message))
 }
 
 fn nothing_decoded(tail: &str) -> Failure {
-    if tail.contains("moov atom not found") || reports_truncation(tail) {
+    let is_incomplete = contains(tail, &TRUNCATION_MESSAGES) || contains(tail, &CUT_OFF_MESSAGES);
+    if tail.contains("moov atom not found") || is_incomplete {
         return file_truncated();
     }
     if tail.contains("Decoder (codec") || tail.contains("Decoding requested, but no decoder found") {
@@ -229,7 +253,9 @@ mod tests {
         assert_eq!(failed, Ok(ExitStatus::Damaged), "the segments so far can be played");
         let truncated = exit(0, "x: File ended prematurely");
         let unknown = classify_encode(&truncated, Circumstances::default());
-        assert_eq!(unknown, Ok(ExitStatus::Damaged), "something is missing");
+        assert_eq!(unknown, Ok(ExitStatus::CutOff));
+        let inside = classify_encode(&exit(0, "x: Packet corrupt"), Circumstances::default());
+        assert_eq!(inside, Ok(ExitStatus::Damaged), "something is missing");
         let known = Circumstances { is_cut_off: true, ..Circumstances::default() };
         assert_eq!(classify_encode(&truncated, known), Ok(ExitStatus::Clean), "the rest is intact");
     }

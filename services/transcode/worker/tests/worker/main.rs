@@ -14,6 +14,7 @@ mod hostile;
 mod images;
 mod jail;
 mod lengths;
+mod odd_files;
 mod real_files;
 mod renditions;
 mod role;

@@ -17,6 +17,10 @@ pub(crate) struct Encoded {
     pub gap: Option<(f64, f64)>,
     /// Whether many frames of the source were damaged.
     pub is_damaged: bool,
+    /// Whether the file ends within a packet.
+    pub is_cut_off: bool,
+    /// Whether ffmpeg skipped bytes of the file.
+    pub may_lack_data: bool,
     /// Whether its result may be due to this machine: ffmpeg exited with an error, or tracks were left out because of one.
     pub may_be_incomplete: bool,
     /// Whether a rung starts later than it should, because the demuxer landed after the keyframe.

@@ -88,7 +88,10 @@ pub(crate) async fn run_ffmpeg(
         return Ok(encoded);
     }
     encoded.may_be_incomplete = !exit_status::is_explained_by_the_file(&exit);
-    encoded.is_damaged = classify(&exit, &encoded, request)? == ExitStatus::Damaged;
+    let status = classify(&exit, &encoded, request)?;
+    encoded.is_damaged = status == ExitStatus::Damaged;
+    encoded.is_cut_off = status == ExitStatus::CutOff;
+    encoded.may_lack_data = exit_status::reports_skipped_bytes(&exit);
     Ok(encoded)
 }
 

@@ -36,6 +36,10 @@ pub(crate) async fn encode(
         warnings.push(warnings::subtitles_incomplete());
     }
     warnings.extend(encoded.gap.map(|(from, to)| warnings::time_gap(from, to)));
+    if encoded.is_cut_off && plan.duration().is_none() {
+        // Otherwise the stated duration tells how much is missing.
+        warnings.push(warnings::cut_off());
+    }
     if encoded.is_damaged {
         warnings.push(warnings::partly_damaged());
     }

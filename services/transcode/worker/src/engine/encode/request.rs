@@ -37,6 +37,15 @@ impl EncodeRequest<'_> {
         }
     }
 
+    /// End of the chunk, or of the part of audio, seconds, if it is not that of the file.
+    pub(crate) fn end_time(&self) -> Option<f64> {
+        let rate = self.plan.video.as_ref().map(|video_plan| video_plan.rate);
+        match (rate, self.chunk()) {
+            (Some(rate), Some(chunk)) => Some(rate.seconds_of(chunk.first_frame + chunk.frames?)),
+            _ => None,
+        }
+    }
+
     /// Whether a part of audio has fewer segments than it should.
     pub(crate) fn lacks_audio(&self, encoded: &Encoded) -> bool {
         let expected = |audio: usize| self.plan.audio_segments(audio, self.work_unit.audio_part);

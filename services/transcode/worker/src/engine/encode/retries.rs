@@ -74,7 +74,12 @@ pub(crate) async fn encode_with_retries(
         match run.strategy.safer().filter(|_| encoded.starts_late) {
             // Nothing of a late rung has been uploaded.
             Some(safer) => run.strategy = safer,
-            None => return Ok(encoded),
+            None => {
+                if encoded.may_lack_data && !encoded.is_damaged {
+                    encoded.is_damaged = finder.lacks_data(request.start_time(), request.end_time()).await?;
+                }
+                return Ok(encoded);
+            }
         }
     }
 }
@@ -97,7 +102,9 @@ async fn still_chunk(
     let Some(plan) = request.plan.with_still_chunk(index) else { return Ok(None) };
     let Some((from, to)) = finder.pause(chunk, window).await? else { return Ok(None) };
     let start_before = request.plan.video.as_ref().map_or(0.0, |video| video.chunk_start(index - 1));
-    let is_reported = to - from > MAX_GAP_SECONDS
+    // Without sound, a picture that is shown for long looks the same.
+    let is_reported = !request.plan.source.audio.is_empty()
+        && to - from > MAX_GAP_SECONDS
         && from >= start_before
         && !finder.has_sound(from + GAP_MARGIN_SECONDS, to - GAP_MARGIN_SECONDS).await?;
     Ok(Some(StillChunk { plan, gap: is_reported.then_some((from, to)) }))

@@ -17,6 +17,11 @@ pub(crate) fn subtitles_incomplete() -> Failure {
     )
 }
 
+/// The file, which states no duration, ends within a packet.
+pub(crate) fn cut_off() -> Failure {
+    Failure::new(FailureKind::FileTruncated, "The end of the file is missing: what is there plays.")
+}
+
 /// Nothing is recorded between two times, seconds.
 pub(crate) fn time_gap(from: f64, to: f64) -> Failure {
     let clock = |seconds: f64| {

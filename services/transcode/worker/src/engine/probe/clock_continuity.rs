@@ -14,11 +14,19 @@ const CONCURRENT_READS: usize = 4;
 /// Distance of two samples, bytes, at which the search for a jump ends.
 const MIN_SEARCH_DISTANCE: u64 = 512 * 1024;
 
+/// The clock of a file.
+pub(crate) struct Clock {
+    /// Whether it jumps.
+    pub jump: Option<Jump>,
+    /// About how far it advances, if it can be read.
+    pub seconds: Option<f64>,
+}
+
 /// An offset in the file and the clock there.
 type Sample = (u64, PcrRange);
 
 /// Samples the clock across the file, and searches the interval where it advances unusually far.
-pub(crate) async fn find_jump(reader: &SourceReader) -> Result<Option<Jump>, SourceError> {
+pub(crate) async fn inspect(reader: &SourceReader) -> Result<Clock, SourceError> {
     let step = reader.size() / SAMPLE_COUNT;
     let offsets = (0..SAMPLE_COUNT).map(|sample| step * sample);
     let reads = stream::iter(offsets)
@@ -29,14 +37,18 @@ pub(crate) async fn find_jump(reader: &SourceReader) -> Result<Option<Jump>, Sou
         let pcr_pid = samples.first().map(|(_, range)| range.pcr_pid);
         samples.extend(PcrRange::read(&bytes, pcr_pid).map(|range| (offset, range)));
     }
+    let seconds = samples.first().zip(samples.last()).map(|(first, last)| first.1.seconds_to_end(&last.1));
+    // What follows the last sample advances as fast.
+    let seconds = seconds.map(|seconds| seconds * SAMPLE_COUNT as f64 / (SAMPLE_COUNT - 1) as f64);
     if let Some(jump) = samples.iter().find_map(|(_, range)| range.jump()) {
-        return Ok(Some(jump));
+        return Ok(Clock { jump: Some(jump), seconds });
     }
     let gaps: Vec<f64> = samples.windows(2).map(|pair| pair[0].1.seconds_until(&pair[1].1)).collect();
-    match outlier_gap(&gaps) {
-        Some(gap) => jump_between(reader, samples[gap], samples[gap + 1]).await,
-        None => Ok(None),
-    }
+    let jump = match outlier_gap(&gaps) {
+        Some(gap) => jump_between(reader, samples[gap], samples[gap + 1]).await?,
+        None => None,
+    };
+    Ok(Clock { jump, seconds })
 }
 
 /// Bytes from `offset` to `end` at most. Samples must not overlap: the later one would begin before the earlier

@@ -5,12 +5,15 @@ use std::{pin::pin, time::Duration};
 use reelmill_media::{
     Failure, FailureKind,
     captions::{self, Captions},
-    clock::Jump,
-    command::{self, ProbeDepth},
-    probe::{Source, VideoRange, needs_deeper_probe, parse, parse_hdr_metadata},
+    clock::{Jump, MAX_GAP_SECONDS},
+    command::{self, ProbeDepth, TRANSPORT_STREAM},
+    probe::{
+        MAX_SECONDS, Measured, Source, VideoRange, has_doubtful_duration, has_several_pictures,
+        needs_deeper_probe, packet_counts, parse, parse_hdr_metadata, parse_measured,
+    },
     rate::{busiest_rate, output_rate},
     seek::picture_end,
-    sniff::{SNIFF_BYTES, sniff},
+    sniff::{Kind, SNIFF_BYTES, sniff},
     tail::packet_ends,
 };
 use tokio::time::timeout;
@@ -18,7 +21,7 @@ use tokio::time::timeout;
 use crate::engine::{
     exit_status,
     failure::source_unreadable,
-    probe::{clock_continuity::find_jump, prober::Prober, tail},
+    probe::{clock_continuity, prober::Prober, structure, tail},
     process::child::ProcessExit,
     source::{fetch::SourceError, reader::SourceReader},
 };
@@ -31,6 +34,8 @@ const PROBE_WALL_FACTOR: u32 = 4;
 const END_SEARCH_SECONDS: f64 = 10.0;
 /// Assumed length of the last packet of a file of which a part is missing.
 const ASSUMED_PACKET_SECONDS: f64 = 0.04;
+/// A file of this size is read whole where others are sampled, bytes.
+const SMALL_FILE_BYTES: u64 = 64 << 20;
 /// Precision with which the end of a file is found of which a part is missing, seconds.
 const CUT_OFF_SEARCH_SECONDS: f64 = 4.0;
 /// Containers that state no ends of tracks, and in which a time near the end is found without reading what is before it.
@@ -47,7 +52,7 @@ pub(crate) async fn inspect(
     let reader = prober.session.reader();
     let head = reader.read(0).await.map_err(|error| source_unreadable(&error))?;
     let kind = sniff(&head[..head.len().min(SNIFF_BYTES)])?;
-    let (exit, mut json) = probe(prober, ProbeDepth::Usual, probe_timeout).await?;
+    let (exit, mut json) = probe(prober, kind, ProbeDepth::Usual, probe_timeout).await?;
     if let Some(error) = reader.first_error() {
         return Err(source_unreadable(&error));
     }
@@ -55,7 +60,7 @@ pub(crate) async fn inspect(
         return Err(exit_status::classify_probe(&exit, kind));
     }
     if needs_deeper_probe(&json) {
-        let (exit, deeper) = probe(prober, ProbeDepth::Deep, probe_timeout).await?;
+        let (exit, deeper) = probe(prober, kind, ProbeDepth::Deep, probe_timeout).await?;
         if let Some(error) = reader.first_error() {
             return Err(source_unreadable(&error));
         }
@@ -64,23 +69,51 @@ pub(crate) async fn inspect(
         }
     }
     let mut source = parse(&json, program)?;
+    let measured = measure(prober, &json, &source, probe_timeout).await;
+    if measured != Measured::default() {
+        source = parse_measured(&json, program, &measured)?;
+    }
     source.read_matroska_geometry(&head);
+    let container = source.container.clone();
     if let Some(video) = source.video.as_mut().filter(|video| video.range == VideoRange::Pq) {
-        let args = command::hdr_metadata(prober.session.uri(), video.index);
+        let args = command::hdr_metadata(prober.session.file_of(&container), video.index);
         let json = probe_optional(prober, &args, probe_timeout).await;
         video.hdr_metadata = json.map(|json| parse_hdr_metadata(&json)).unwrap_or_default();
     }
-    if CLOCK_BASED_CONTAINERS.contains(&source.container.as_str())
-        && let Some(jump) = find_jump(reader).await.map_err(|error| source_unreadable(&error))?
-    {
+    if CLOCK_BASED_CONTAINERS.contains(&source.container.as_str()) {
+        let clock = clock_continuity::inspect(reader).await.map_err(|error| source_unreadable(&error))?;
         // ffprobe computes the duration of such a container as the difference of two timestamps.
-        source.clear_duration();
-        source.has_clock_gap = jump == Jump::Ahead;
+        if let Some(jump) = clock.jump {
+            source.clear_duration();
+            source.has_clock_gap = jump == Jump::Ahead;
+        }
+        if let Some(advance) = clock.seconds.filter(|_| clock.jump.is_none())
+            && source.duration.is_some_and(|duration| duration > advance * 1.5 + MAX_GAP_SECONDS)
+            && let Some(end) = last_packet_end(prober, &source, advance, probe_timeout).await
+        {
+            // One of them is wrong.
+            source.correct_duration(end);
+        }
     }
+    structure::inspect(reader, &head, &mut source).await.map_err(|error| source_unreadable(&error))?;
     tail::measure(reader, &head, &mut source).await.map_err(|error| source_unreadable(&error))?;
     refine(prober, &mut source, probe_timeout).await;
     source.has_captions = has_captions(reader, &head).await.map_err(|error| source_unreadable(&error))?;
     Ok(source)
+}
+
+/// Where the last packet ends that follows `from`, seconds after the start of the file.
+async fn last_packet_end(
+    prober: &Prober<'_>,
+    source: &Source,
+    from: f64,
+    probe_timeout: Duration,
+) -> Option<f64> {
+    let from = source.start_time + (from - END_SEARCH_SECONDS).max(0.0);
+    let args = command::last_packets(prober.session.file(source), from);
+    let list = probe_optional(prober, &args, probe_timeout).await?;
+    let end = packet_ends(&String::from_utf8_lossy(&list)).into_values().reduce(f64::max)?;
+    Some(end - source.start_time).filter(|&end| end > 0.0)
 }
 
 /// Looks for captions inside the picture at the start of a file; if there is an empty place for them, in its middle, too.
@@ -92,10 +125,36 @@ async fn has_captions(reader: &SourceReader, head: &[u8]) -> Result<bool, Source
     })
 }
 
+/// Measures what is not told by the description of an unusual file: one that is very small for its length, and one with several
+/// pictures.
+async fn measure(prober: &Prober<'_>, json: &[u8], source: &Source, probe_timeout: Duration) -> Measured {
+    let file = prober.session.file(source);
+    let list = async |args: Vec<String>| {
+        let list = probe_optional(prober, &args, probe_timeout).await?;
+        Some(String::from_utf8_lossy(&list).into_owned())
+    };
+    let mut measured = Measured::default();
+    if has_doubtful_duration(json)
+        && let Some(packets) = list(command::last_packets(file, source.start_time)).await
+    {
+        let last = packet_ends(&packets).into_values().reduce(f64::max);
+        // A clock that goes back is found later.
+        measured.end = last.map(|end| end - source.start_time).filter(|&end| end <= MAX_SECONDS);
+    }
+    if has_several_pictures(json)
+        && let Some(duration) = source.duration.or(measured.end)
+        && let Some(packets) = list(command::picture_samples(file, source.start_time, duration)).await
+    {
+        measured.pictures = packet_counts(&packets);
+    }
+    measured
+}
+
 /// Looks for what the description of an ordinary file says reliably: where the file ends, the rate of a picture without a
 /// constant one, and the end of a picture that is shorter than other tracks.
 async fn refine(prober: &Prober<'_>, source: &mut Source, probe_timeout: Duration) {
-    let uri = prober.session.uri();
+    let container = source.container.clone();
+    let file = prober.session.file_of(&container);
     let list = async |args: Vec<String>| {
         let json = probe_optional(prober, &args, probe_timeout).await?;
         Some(String::from_utf8_lossy(&json).into_owned())
@@ -110,7 +169,8 @@ async fn refine(prober: &Prober<'_>, source: &mut Source, probe_timeout: Duratio
         while missing - present > CUT_OFF_SEARCH_SECONDS {
             let time = f64::midpoint(present, missing);
             let from = start + time;
-            let Some(packets) = list(command::packets(uri, index, from, from + CUT_OFF_SEARCH_SECONDS)).await
+            let Some(packets) =
+                list(command::packets(file, index, from, from + CUT_OFF_SEARCH_SECONDS)).await
             else {
                 return;
             };
@@ -121,10 +181,19 @@ async fn refine(prober: &Prober<'_>, source: &mut Source, probe_timeout: Duratio
         }
         source.cut_off(last.unwrap_or(missing));
     }
+    if let Some(stated) = source.claimed_duration {
+        if source.duration.is_none()
+            && prober.session.reader().size() <= SMALL_FILE_BYTES
+            && let Some(end) = last_packet_end(prober, source, 0.0, probe_timeout).await
+        {
+            source.set_last_end(end);
+        }
+        source.claim_duration(stated);
+    }
     if SOUGHT_BY_TIME.contains(&source.container.as_str())
         && !source.unknown_ends.is_empty()
         && let Some(duration) = source.duration
-        && let Some(packets) = list(command::last_packets(uri, start + duration - END_SEARCH_SECONDS)).await
+        && let Some(packets) = list(command::last_packets(file, start + duration - END_SEARCH_SECONDS)).await
     {
         let ends = packet_ends(&packets).into_iter().map(|(index, end)| (index, end - start));
         source.set_ends(&ends.collect());
@@ -132,7 +201,13 @@ async fn refine(prober: &Prober<'_>, source: &mut Source, probe_timeout: Duratio
     if source.has_unknown_rate()
         && let Some((video, duration)) = source.video.as_mut().zip(source.duration)
     {
-        let samples = list(command::packet_samples(uri, video.index, start, duration)).await;
+        // A small file is read whole: a lively part may be shorter than the time between two samples.
+        let packets = if prober.session.reader().size() <= SMALL_FILE_BYTES {
+            command::packets(file, video.index, start, start + duration)
+        } else {
+            command::packet_samples(file, video.index, start, duration)
+        };
+        let samples = list(packets).await;
         video.busiest_rate = samples.as_deref().and_then(busiest_rate);
     }
     if let (Some(end), Some(video), Some(duration)) =
@@ -140,7 +215,7 @@ async fn refine(prober: &Prober<'_>, source: &mut Source, probe_timeout: Duratio
     {
         let rate = output_rate(video.nominal_rate, video.mean_rate, video.busiest_rate);
         let until = start + duration + END_SEARCH_SECONDS;
-        let packets = list(command::packets(uri, video.index, end - END_SEARCH_SECONDS, until)).await;
+        let packets = list(command::packets(file, video.index, end - END_SEARCH_SECONDS, until)).await;
         if let Some(end) = packets.and_then(|packets| picture_end(&packets, rate.seconds_of(1))) {
             source.hold_picture(end);
         }
@@ -151,10 +226,12 @@ async fn refine(prober: &Prober<'_>, source: &mut Source, probe_timeout: Duratio
 /// it, which is only exceeded on a slow host, or if the object store does not respond.
 async fn probe(
     prober: &Prober<'_>,
+    kind: Kind,
     depth: ProbeDepth,
     probe_timeout: Duration,
 ) -> Result<(ProcessExit, Vec<u8>), Failure> {
-    let args = command::probe(prober.session.uri(), depth);
+    let container = if kind == Kind::MpegTs { TRANSPORT_STREAM } else { "" };
+    let args = command::probe(prober.session.file_of(container), depth);
     // Pinned, so that a timeout does not drop it before the requests in flight are checked.
     let mut running = pin!(prober.run(&args, probe_timeout.as_secs(), MAX_JSON_BYTES));
     if let Ok(probed) = timeout(probe_timeout * PROBE_WALL_FACTOR, running.as_mut()).await {

@@ -4,4 +4,5 @@ pub(crate) mod clock_continuity;
 pub(crate) mod inspect;
 pub(crate) mod prober;
 pub(crate) mod seek;
+pub(crate) mod structure;
 pub(crate) mod tail;

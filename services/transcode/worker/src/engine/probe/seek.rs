@@ -6,6 +6,7 @@ use std::time::Duration;
 use reelmill_media::{
     Failure, FailureKind, command,
     plan::{Chunk, Plan, WorkUnit},
+    probe::MAX_SECONDS,
     seek::{self, Keyframe, last_keyframe, lists_keyframes, seek_to, seek_with_margin},
 };
 use tokio::time::timeout;
@@ -27,6 +28,9 @@ const END_SEARCH_MARGIN: f64 = 2.0;
 const SAME_FRAME: f64 = 0.4;
 /// More packets than in a window that are listed: they are stored in decoding order.
 const REORDERED_PACKETS: usize = 20;
+/// Time without packets that says that data are missing, and how far around a part it is looked for, seconds.
+const MISSING_DATA_SECONDS: f64 = 1.0;
+const MISSING_DATA_MARGIN_SECONDS: f64 = 2.0;
 /// CPU limit of one packet list, seconds.
 const LIST_CPU_SECONDS: u64 = 60;
 /// Time limit of one packet list, long enough for a slow object store.
@@ -106,9 +110,24 @@ impl SeekFinder<'_> {
         let until = time(chunk.first_frame + frames - 1);
         let session = self.prober.session;
         let count = window.packets + REORDERED_PACKETS;
-        let list = self.list(&command::packets_from(session.uri(), video.index, window.from, count)).await?;
+        let list = self
+            .list(&command::packets_from(session.file(&plan.source), video.index, window.from, count))
+            .await?;
         let found = seek::pause(&list, time(chunk.first_frame), until);
         Ok(found.map(|(before, after)| (before - plan.time_origin, after - plan.time_origin)))
+    }
+
+    /// Whether packets are missing between two times, seconds after the start of the presentation, or up to the end: of the
+    /// sound, or of a picture that has frames at a constant rate.
+    pub(crate) async fn lacks_data(&self, from: f64, to: Option<f64>) -> Result<bool, Failure> {
+        let source = &self.plan.source;
+        let picture = source.video.as_ref().filter(|video| !video.has_variable_rate());
+        let sound = source.audio.first().map(|audio| audio.index);
+        let Some(index) = sound.or(picture.map(|video| video.index)) else { return Ok(false) };
+        let origin = self.plan.time_origin;
+        let to = to.or(source.duration).unwrap_or(MAX_SECONDS) + MISSING_DATA_MARGIN_SECONDS;
+        let list = self.packets(index, from - MISSING_DATA_MARGIN_SECONDS + origin, to + origin).await?;
+        Ok(seek::longest_gap(&list) > MISSING_DATA_SECONDS)
     }
 
     /// Whether an audio track has packets between two times, seconds after the start of the presentation.
@@ -164,7 +183,7 @@ impl SeekFinder<'_> {
 
     /// ffprobe's packet list of a stream between two times.
     async fn packets(&self, stream: u32, from: f64, to: f64) -> Result<String, Failure> {
-        self.list(&command::packets(self.prober.session.uri(), stream, from, to)).await
+        self.list(&command::packets(self.prober.session.file(&self.plan.source), stream, from, to)).await
     }
 
     async fn list(&self, args: &[String]) -> Result<String, Failure> {

@@ -26,6 +26,9 @@ const SAMPLES_PER_PACKET: f64 = 1024.0;
 /// Assumed for a picture without a rate.
 const FRAME_SECONDS: f64 = 0.04;
 
+/// What a Matroska file starts with.
+const MATROSKA_START: &[u8] = &[0x1a, 0x45, 0xdf, 0xa3];
+
 /// How to read the times of packets in a part of a file.
 enum Format {
     Flv,
@@ -38,20 +41,21 @@ pub(crate) async fn measure(
     head: &[u8],
     source: &mut Source,
 ) -> Result<(), SourceError> {
+    let mut size = reader.size();
     let (format, is_complete) = match source.container.split(',').next() {
         Some("flv") => (Format::Flv, false),
         Some("matroska") => {
             let Some(timeline) = timeline(head) else { return Ok(()) };
             let is_cut_off = timeline.stated_size.is_some_and(|stated| stated > reader.size());
             let is_complete = source.duration.is_some() && !is_cut_off;
-            if is_complete && source.unknown_ends.is_empty() {
-                return Ok(());
+            if let Some(end) = timeline.stated_size.filter(|&end| end < reader.size()) {
+                source.has_another_recording = reader.read(end).await?.starts_with(MATROSKA_START);
+                size = if source.has_another_recording { end } else { size };
             }
             (Format::Matroska(timeline), is_complete)
         }
         _ => return Ok(()),
     };
-    let mut size = reader.size();
     if matches!(format, Format::Flv)
         && let Some(other) = other_recording(reader).await?
     {
@@ -91,6 +95,10 @@ pub(crate) async fn measure(
     }
     if source.has_another_recording {
         source.duration = Some(end.min(source.max_duration).min(MAX_SECONDS));
+    } else if is_complete && source.unknown_ends.is_empty() {
+        // Its tags may be wrong, too.
+        source.cut_off_at(end);
+        return Ok(());
     } else if !is_complete {
         source.set_last_end(end);
         // What the container states of the tracks is not there.

@@ -2,6 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use reelmill_media::{command::InputFile, probe::Source};
 use reqwest::Client;
 
 use crate::engine::{
@@ -37,6 +38,16 @@ impl Session {
     /// URL of the proxy, for ffmpeg.
     pub(crate) fn uri(&self) -> &str {
         self.proxy.uri()
+    }
+
+    /// The file for ffprobe, as a source describes it.
+    pub(crate) fn file<'a>(&'a self, source: &'a Source) -> InputFile<'a> {
+        self.file_of(&source.container)
+    }
+
+    /// The file for ffprobe, in a container that ffmpeg names so; an empty name if it is unknown.
+    pub(crate) fn file_of<'a>(&'a self, container: &'a str) -> InputFile<'a> {
+        InputFile { uri: self.uri(), container }
     }
 
     /// Loopback port of the proxy, for the jail.
