@@ -12,7 +12,7 @@ use tokio::process::Child;
 
 use crate::{reelmill, sources};
 
-const MESH_KEY: &str = "a-mesh-key-for-benches";
+const MESH_KEY: &str = "a-mesh-key-for-benches-of-32-characters";
 const ENCODER_BUILD: &str = "bench";
 
 /// A transcode role as a process of its own.

@@ -110,8 +110,8 @@ fn variables(folder: &Path, redis: &Redis, object_store: &SeaweedFs) -> Vec<(Str
         set(&format!("{}__LISTEN", role.to_uppercase()), socket);
     }
     set("DATA__DIR", folder.join("data").display().to_string());
-    set("SECRETS__MESH_KEY", "a-mesh-key-for-benches".to_owned());
-    set("SECRETS__PLAYBACK_KEY", "a-playback-key-for-benches".to_owned());
+    set("SECRETS__MESH_KEY", "a-mesh-key-for-benches-of-32-characters".to_owned());
+    set("SECRETS__PLAYBACK_KEY", "a-playback-key-for-benches-of-32-characters".to_owned());
     set("GATEWAY__LISTEN", "127.0.0.1:0".to_owned());
     set("SHARED_STATE__URL", redis.url());
     set("OBJECTS__ENDPOINT", object_store.endpoint());

@@ -2,6 +2,7 @@
 
 use std::{
     net::{SocketAddr, TcpListener},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -202,11 +203,12 @@ fn secrets(folder: &Path) -> Result<Vec<(String, String)>> {
     );
     let path = folder.join("signing-key.pem");
     std::fs::write(&path, pem)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
     let variables = [
         ("SECRETS__SIGNING_KEY_FILE", path.display().to_string()),
-        ("SECRETS__MESH_KEY", "a-mesh-key-for-the-chaos-suite".to_owned()),
+        ("SECRETS__MESH_KEY", "a-mesh-key-for-the-suite-that-injects-faults".to_owned()),
         ("SECRETS__MESH_KEY_FILE", String::new()),
-        ("SECRETS__PLAYBACK_KEY", "a-playback-key-for-the-chaos-suite".to_owned()),
+        ("SECRETS__PLAYBACK_KEY", "a-playback-key-for-the-suite-that-injects-faults".to_owned()),
         ("SECRETS__PLAYBACK_KEY_FILE", String::new()),
         ("GATEWAY__PUBLIC_URL", String::new()),
     ];

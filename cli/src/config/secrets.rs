@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::Write as _,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -11,6 +11,11 @@ use anyhow::{Context as _, bail};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::sections::{Config, SecretSources};
+
+/// The shortest secret that cannot be guessed: a random one has 256 bits in 43 characters.
+const MIN_CHARACTERS: usize = 32;
+/// What others than the owner and the group may do with a file.
+const FOR_OTHERS: u32 = 0o007;
 
 /// Source of the secrets.
 pub struct Secrets {
@@ -65,18 +70,35 @@ impl Secrets {
 
     fn get(&self, name: &str, value: &str, file: &str, generate: fn() -> String) -> anyhow::Result<String> {
         if !value.is_empty() {
-            return Ok(value.to_owned());
+            return long_enough(value.to_owned()).with_context(|| format!("secrets.{name}"));
         }
         if !file.is_empty() {
-            let text = fs::read_to_string(file).with_context(|| format!("secrets.{name}_file: {file}"))?;
-            return Ok(text.trim().to_owned());
+            return read(Path::new(file)).with_context(|| format!("secrets.{name}_file: {file}"));
         }
         let Some(folder) = &self.generated else {
             bail!("secrets.{name} is required: secrets are generated in embedded mode only");
         };
         load_or_generate(folder, name, generate)
-            .with_context(|| format!("{}: cannot store secrets here", folder.display()))
+            .with_context(|| format!("{}: cannot store secrets here", folder.display()))?;
+        let path = folder.join(name);
+        read(&path).with_context(|| path.display().to_string())
     }
+}
+
+/// Reads a secret that only its owner, or its owner's group, can read.
+fn read(path: &Path) -> anyhow::Result<String> {
+    let mode = fs::metadata(path)?.permissions().mode();
+    if mode & FOR_OTHERS != 0 {
+        bail!("other users can read or change this secret (mode {:o}): chmod o-rwx", mode & 0o777);
+    }
+    long_enough(fs::read_to_string(path)?.trim().to_owned())
+}
+
+fn long_enough(secret: String) -> anyhow::Result<String> {
+    if secret.chars().count() < MIN_CHARACTERS {
+        bail!("a secret has at least {MIN_CHARACTERS} characters: `openssl rand -base64 32` makes one");
+    }
+    Ok(secret)
 }
 
 /// Reads a stored secret, or generates and stores it. Processes that start concurrently get the same one.
@@ -105,9 +127,21 @@ fn random() -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
+
+    #[test]
+    fn secret_that_is_short_or_readable_by_others_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        fs::write(&path, format!("{}\n", random())).unwrap();
+        for (mode, is_accepted) in [(0o600, true), (0o440, true), (0o644, false), (0o602, false)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(read(&path).is_ok(), is_accepted, "{mode:o}");
+        }
+        fs::write(&path, "0123456789012345678901234567890\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(read(&path).is_err() && read(Path::new("/dev/null")).is_err());
+    }
 
     #[test]
     fn load_or_generate_stores_a_private_file_once() {

@@ -10,3 +10,4 @@ mod programs;
 mod restore;
 mod startup;
 mod support;
+mod webvtt;

@@ -80,6 +80,15 @@ async fn start_with_an_invalid_configuration_is_an_error() {
     ];
     let line = start_error(folder.path(), &["auth"], &remote).await;
     assert!(line.contains("secrets.mesh_key is required"), "{line}");
+    for (variable, value) in [
+        ("REELMILL_SECRETS__PLAYBACK_KEY_FILE", "/dev/null"),
+        ("REELMILL_SECRETS__MESH_KEY_FILE", "/dev/null"),
+        ("REELMILL_SECRETS__SIGNING_KEY_FILE", "/dev/null"),
+        ("REELMILL_SECRETS__PLAYBACK_KEY", "short"),
+    ] {
+        let line = start_error(folder.path(), &["up", "--listen", "127.0.0.1:0"], &[(variable, value)]).await;
+        assert!(line.contains("secrets."), "{variable}: {line}");
+    }
 }
 
 #[tokio::test]

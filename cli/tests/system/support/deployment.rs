@@ -1,6 +1,7 @@
 //! A running system in a temporary folder: one process, or five on real servers.
 
 use std::{
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -227,10 +228,11 @@ impl Backends {
         }
         let signing_key = folder.join("signing-key.pem");
         std::fs::write(&signing_key, reelmill_auth::generate_signing_key()).unwrap();
+        std::fs::set_permissions(&signing_key, std::fs::Permissions::from_mode(0o600)).unwrap();
         set("SECRETS__SIGNING_KEY_FILE", signing_key.display().to_string());
-        set("SECRETS__MESH_KEY", "a-mesh-key-for-tests".to_owned());
+        set("SECRETS__MESH_KEY", "a-mesh-key-for-tests-of-32-characters".to_owned());
         set("SECRETS__MESH_KEY_FILE", String::new());
-        set("SECRETS__PLAYBACK_KEY", "a-playback-key-for-tests".to_owned());
+        set("SECRETS__PLAYBACK_KEY", "a-playback-key-for-tests-of-32-characters".to_owned());
         set("SECRETS__PLAYBACK_KEY_FILE", String::new());
         set("GATEWAY__LISTEN", "127.0.0.1:0".to_owned());
         set("GATEWAY__PUBLIC_URL", String::new());

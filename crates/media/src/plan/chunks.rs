@@ -9,6 +9,9 @@ const SHORT_MAX_SEGMENTS: u64 = 8;
 const FIRST_CHUNKS_SEGMENTS: [u64; 3] = [1, 2, 4];
 /// Size of the longest chunks, segments: about 30 seconds.
 const MAX_CHUNK_SEGMENTS: u64 = 8;
+/// The same of slides, which have at most so many frames a segment, two a second: as many as fit into a sheet of thumbnails.
+const MAX_SLOW_CHUNK_SEGMENTS: u64 = 24;
+const SLOW_SEGMENT_FRAMES: u32 = 8;
 /// Size of the shortest of the last chunks, segments: each costs an encoder start and a seek.
 const MIN_CHUNK_SEGMENTS: u64 = 5;
 /// A chunk takes at most one part in this many of the rest, so that the last ones get shorter.
@@ -37,6 +40,8 @@ pub(super) fn chunks(segment_frames: u32, frames: Option<f64>, is_large: bool) -
     if is_short && !is_large {
         return vec![whole];
     }
+    let is_slow = segment_frames <= SLOW_SEGMENT_FRAMES;
+    let longest = if is_slow { MAX_SLOW_CHUNK_SEGMENTS } else { MAX_CHUNK_SEGMENTS };
     let mut chunks = Vec::new();
     let mut next = 0;
     loop {
@@ -44,7 +49,7 @@ pub(super) fn chunks(segment_frames: u32, frames: Option<f64>, is_large: bool) -
         let (size, merged) = if is_short {
             (short_chunk(segments, chunks.len()), 0)
         } else {
-            let even = rest.div_ceil(REST_DIVISOR).clamp(MIN_CHUNK_SEGMENTS, MAX_CHUNK_SEGMENTS);
+            let even = rest.div_ceil(REST_DIVISOR).clamp(MIN_CHUNK_SEGMENTS, longest);
             (FIRST_CHUNKS_SEGMENTS.get(chunks.len()).copied().unwrap_or(even), MAX_MERGED_REST_SEGMENTS)
         };
         let is_last = rest <= size + merged;

@@ -36,6 +36,8 @@ const END_SEARCH_SECONDS: f64 = 10.0;
 const ASSUMED_PACKET_SECONDS: f64 = 0.04;
 /// A file of this size is read whole where others are sampled, bytes.
 const SMALL_FILE_BYTES: u64 = 64 << 20;
+/// Lowest bit rate of slides, bits per second.
+const MIN_BITS_PER_SECOND: f64 = 100.0;
 /// Precision with which the end of a file is found of which a part is missing, seconds.
 const CUT_OFF_SEARCH_SECONDS: f64 = 4.0;
 /// Containers that state no ends of tracks, and in which a time near the end is found without reading what is before it.
@@ -138,8 +140,9 @@ async fn measure(prober: &Prober<'_>, json: &[u8], source: &Source, probe_timeou
         && let Some(packets) = list(command::last_packets(file, source.start_time)).await
     {
         let last = packet_ends(&packets).into_values().reduce(f64::max);
-        // A clock that goes back is found later.
-        measured.end = last.map(|end| end - source.start_time).filter(|&end| end <= MAX_SECONDS);
+        // A clock that goes back is found later. A longer file is made to cost much.
+        let longest = (prober.session.reader().size() as f64 * 8.0 / MIN_BITS_PER_SECOND).min(MAX_SECONDS);
+        measured.end = last.map(|end| end - source.start_time).filter(|&end| end <= longest);
     }
     if has_several_pictures(json)
         && let Some(duration) = source.duration.or(measured.end)

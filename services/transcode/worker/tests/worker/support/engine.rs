@@ -36,12 +36,17 @@ pub fn sleeping_encoder(clip: &Clip) -> OsString {
     stub_encoder(clip, "exec sleep 600")
 }
 
+/// The ffmpeg under test: `REELMILL_TEST_FFMPEG`, or the one in `PATH`, which generates the clips in any case.
+fn tested_ffmpeg() -> String {
+    std::env::var("REELMILL_TEST_FFMPEG").unwrap_or_else(|_| "ffmpeg".to_owned())
+}
+
 /// An engine with the worker's default limits.
 pub fn engine() -> Engine {
     // Fails if another test of this process has installed a provider, which is fine.
     let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
     Engine {
-        tools: Tools { ffmpeg: "ffmpeg".into(), ffprobe: "ffprobe".into(), jail: jail() },
+        tools: Tools { ffmpeg: tested_ffmpeg(), ffprobe: "ffprobe".into(), jail: jail() },
         limits: EngineLimits::default(),
         http: reqwest::Client::new(),
         admission: Admission::default(),
