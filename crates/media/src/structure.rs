@@ -68,6 +68,17 @@ pub fn is_chained(first: &[u8], last: &[u8]) -> bool {
     !begun.is_empty() && pages(last).filter_map(serial).any(|serial| !begun.contains(&serial))
 }
 
+/// Number of the first page of a stream in a part of an Ogg file: they count up. `serial` is the stream's, or that of the first
+/// page.
+pub fn page_number(part: &[u8], serial: Option<[u8; 4]>) -> Option<([u8; 4], u32)> {
+    let numbered = |page: &[u8]| {
+        let own: [u8; 4] = page.get(OGG_SERIAL_OFFSET..OGG_SERIAL_OFFSET + 4)?.try_into().ok()?;
+        let number = page.get(OGG_SERIAL_OFFSET + 4..OGG_SERIAL_OFFSET + 8)?.try_into().ok()?;
+        serial.is_none_or(|serial| serial == own).then_some((own, u32::from_le_bytes(number)))
+    };
+    pages(part).find_map(numbered)
+}
+
 fn pages(part: &[u8]) -> impl Iterator<Item = &[u8]> {
     let starts = part.windows(OGG_PAGE.len()).enumerate().filter(|(_, window)| *window == OGG_PAGE);
     starts.map(|(at, _)| &part[at..])
@@ -89,7 +100,7 @@ pub fn mp4_box(part: &[u8]) -> Option<([u8; 4], u64)> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{ASF_PROPERTIES, claimed_duration, is_chained, mp4_box};
+    use super::{ASF_PROPERTIES, claimed_duration, is_chained, mp4_box, page_number};
 
     #[test]
     fn claimed_duration_is_that_of_a_file_that_states_a_larger_size() {
@@ -128,6 +139,9 @@ mod tests {
         assert!(!is_chained(&first, &[page(0, 1), page(4, 2)].concat()));
         assert!(is_chained(&first, &[page(4, 1), page(2, 3), page(0, 3)].concat()));
         assert!(is_chained(&[first.clone(), page(2, 3)].concat(), &page(0, 3)), "a short first one");
+        let numbered = [&page(0, 1)[..18], &7_u32.to_le_bytes(), &page(0, 2)].concat();
+        assert_eq!(page_number(&numbered, None), Some(([1, 0, 0, 0], 7)));
+        assert_eq!(page_number(&numbered, Some([3, 0, 0, 0])), None);
         assert!(!is_chained(b"", &first) && !is_chained(&first, b""));
     }
 
@@ -146,6 +160,7 @@ mod tests {
         fn any_bytes_do_not_panic(bytes in any::<Vec<u8>>(), size in any::<u64>()) {
             let ogg = [b"OggS\0", &bytes[..]].concat();
             let asf = [ASF_PROPERTIES, &bytes[..]].concat();
+            let _pages = page_number(&ogg, None);
             let _ignored = (claimed_duration(&asf, size), is_chained(&ogg, &ogg), mp4_box(&bytes));
         }
     }

@@ -4,7 +4,7 @@
 use reelmill_media::{
     avc,
     probe::Source,
-    structure::{claimed_duration, is_chained, mp4_box},
+    structure::{claimed_duration, is_chained, mp4_box, page_number},
 };
 
 use crate::engine::source::{fetch::SourceError, reader::SourceReader};
@@ -15,6 +15,8 @@ const MAX_BOXES: usize = 32;
 const INDEX_BYTES: usize = 1 << 20;
 /// From the end of an Ogg file, bytes: a page has at most 64 KiB.
 const OGG_TAIL_BYTES: u64 = 128 << 10;
+/// Parts of an Ogg file in which page numbers are read.
+const OGG_SAMPLES: u64 = 8;
 
 /// Takes over what the structure of a file says.
 pub(crate) async fn inspect(
@@ -35,7 +37,8 @@ pub(crate) async fn inspect(
         Some("ogg") => {
             let last = reader.read(reader.size().saturating_sub(1)).await?;
             let before = reader.read(reader.size().saturating_sub(OGG_TAIL_BYTES)).await?;
-            if is_chained(head, &before) || is_chained(head, &last) {
+            let is_chained = is_chained(head, &before) || is_chained(head, &last);
+            if is_chained || counts_pages_anew(reader, head).await? {
                 // Each recording has a clock of its own.
                 source.clear_duration();
             }
@@ -47,6 +50,22 @@ pub(crate) async fn inspect(
         video.may_turn_interlaced |= has_fields == Some(true) && !video.interlaced;
     }
     Ok(())
+}
+
+/// Whether the pages of an Ogg file's first stream are numbered anew somewhere: a copy of it, or another recording of the same
+/// number, follows.
+async fn counts_pages_anew(reader: &SourceReader, head: &[u8]) -> Result<bool, SourceError> {
+    let Some((serial, mut before)) = page_number(head, None) else { return Ok(false) };
+    for sample in 1..OGG_SAMPLES {
+        let part = reader.read(reader.size() / OGG_SAMPLES * sample).await?;
+        if let Some((_, number)) = page_number(&part, Some(serial)) {
+            if number < before {
+                return Ok(true);
+            }
+            before = number;
+        }
+    }
+    Ok(false)
 }
 
 #[derive(Default)]
