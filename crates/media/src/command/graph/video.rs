@@ -111,19 +111,22 @@ fn same_frame(stream: &Video) -> String {
         // Bars are whole pixels of the colour planes.
         let (width, height) = (width.next_multiple_of(2), height.next_multiple_of(2));
         let factor = format!("min({width}/({wide})\\,{height}/ih)");
+        // Formats with a colour for four pixels in a row or more cannot be padded to any even size.
+        let is_coarse = ["410", "411"].iter().any(|name| stream.pixel_format.contains(name));
+        let format = if is_coarse && (width % 4 != 0 || height % 4 != 0) { "format=yuv420p," } else { "" };
         if is_odd {
             // The first shape is one pixel smaller than the frame, and scaled to all of it.
             let whole = |size: &str, all: u32| {
                 format!("'if(gt({size}*{factor}\\,{all}-2)\\,{all}\\,round({size}*{factor}))'")
             };
             return format!(
-                "scale=w={}:h={}:eval=frame:flags=lanczos,pad=w={width}:h={height}:x='(ow-iw)/2':y='(oh-ih)/2':eval=frame",
+                "{format}scale=w={}:h={}:eval=frame:flags=lanczos,pad=w={width}:h={height}:x='(ow-iw)/2':y='(oh-ih)/2':eval=frame",
                 whole(&wide, width),
                 whole("ih", height)
             );
         }
         return format!(
-            "scale=w='round({wide}*{factor})':h='round(ih*{factor})':eval=frame,\
+            "{format}scale=w='round({wide}*{factor})':h='round(ih*{factor})':eval=frame,\
              pad=w={width}:h={height}:x='(ow-iw)/2':y='(oh-ih)/2':eval=frame"
         );
     };
