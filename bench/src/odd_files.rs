@@ -80,10 +80,11 @@ async fn probe(figures: &mut Figures, system: &System) -> anyhow::Result<()> {
         let plain =
             words("-v error -show_streams -show_format -show_packets -read_intervals %+#4 -of json -i");
         let plain = [plain, vec![input.clone()]].concat();
-        let ours: Vec<String> = command::probe(InputFile { uri: &input, container: "" }, ProbeDepth::Usual)
-            .into_iter()
-            .map(|arg| if arg == "http,tcp" { "file".to_owned() } else { arg })
-            .collect();
+        let ours: Vec<String> =
+            command::probe(InputFile { uri: &input, container: "", merges_tracks: false }, ProbeDepth::Usual)
+                .into_iter()
+                .map(|arg| if arg == "http,tcp" { "file".to_owned() } else { arg })
+                .collect();
         let (mut of_ours, mut of_plain) = (0.0, 0.0);
         for _ in 0..PROBES {
             of_plain += ffprobe(&plain).await?;

@@ -20,7 +20,10 @@ const ENCODER_THREADS: u32 = 2;
 /// Probes a clip.
 pub(super) async fn probe(clip: &Path) -> anyhow::Result<Source> {
     let uri = clip.display().to_string();
-    let args = from_file(command::probe(InputFile { uri: &uri, container: "" }, ProbeDepth::Usual));
+    let args = from_file(command::probe(
+        InputFile { uri: &uri, container: "", merges_tracks: false },
+        ProbeDepth::Usual,
+    ));
     let output = Command::new("ffprobe").args(args).output().await?;
     ensure!(output.status.success(), "ffprobe: {}", String::from_utf8_lossy(&output.stderr));
     probe::parse(&output.stdout, None).map_err(|failure| anyhow::anyhow!("{}: {failure:?}", clip.display()))

@@ -8,6 +8,8 @@ const ONE_SET: u8 = 0xe1;
 const SET_TYPES: [u8; 3] = [0x67, 0x47, 0x27];
 /// Profiles whose parameters have a chroma format.
 const HIGH_PROFILES: [u32; 13] = [100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135];
+/// What is needed of a set is in its first bytes.
+const MAX_SET_BYTES: usize = 1024;
 /// Scaling lists: six of 16 values, the rest of 64.
 const SMALL_LISTS: u32 = 6;
 
@@ -22,7 +24,7 @@ pub fn may_have_fields(part: &[u8]) -> Option<bool> {
             let [profile, set_profile] = [part[at + 1], *part.get(at + 9)?];
             let length = usize::from(u16::from_be_bytes([part[at + 6], part[at + 7]]));
             let set = part.get(at + 9..at + 8 + length).filter(|_| profile == set_profile)?;
-            fields_of(set)
+            fields_of(&set[..set.len().min(MAX_SET_BYTES)])
         })
         .next()
 }

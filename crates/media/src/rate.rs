@@ -147,6 +147,9 @@ impl fmt::Display for Rate {
 /// standard rate that drops no frame on average, nor in the `busiest` second, if that is known.
 pub fn output_rate(nominal: Option<Rate>, mean: Option<Rate>, busiest: Option<Rate>) -> Rate {
     let stated_mean = mean;
+    // Whole frames are counted: 12.5 a second are 13 in the busiest one.
+    let is_livelier = |busiest: &Rate| mean.is_none_or(|mean| busiest.fps() - mean.fps() >= 1.0);
+    let busiest = busiest.filter(is_livelier);
     let mean = match (mean, busiest) {
         (Some(mean), Some(busiest)) if busiest.fps() > mean.fps() => Some(busiest),
         _ => mean,
@@ -218,6 +221,8 @@ mod tests {
         assert_eq!(rate("25/1", "32/1", "50/1"), "50/1");
         assert_eq!(rate("75/2", "75/2", "50/1"), "50/1", "a mean that is stated as the rate");
         assert_eq!(rate("75/2", "75/2", "38/1"), "75/2", "a constant unusual rate");
+        assert_eq!(rate("25/2", "25/2", "13/1"), "25/2", "half of PAL");
+        assert_eq!(rate("15/2", "15/2", "8/1"), "15/2");
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+/// From this size on a RIFF file states none.
+const UNKNOWN_RIFF_SIZE: u32 = 0x7fff_0000;
 /// Start of an ASF object with properties of the file, and where in it the file's size is.
 const ASF_PROPERTIES: &[u8] =
     &[0xa1, 0xdc, 0xab, 0x8c, 0x47, 0xa9, 0xcf, 0x11, 0x8e, 0xe4, 0x00, 0xc0, 0x0c, 0x20, 0x53, 0x65];
@@ -42,9 +44,9 @@ pub fn claimed_duration(head: &[u8], size: u64) -> Option<f64> {
 
 fn stated_size(head: &[u8]) -> Option<u64> {
     if head.starts_with(b"RIFF") {
-        // Recorders that could not go back leave 0 or all ones.
+        // Recorders that could not go back leave 0, all ones, or the largest size that they know.
         let size = u32::from_le_bytes(head.get(4..8)?.try_into().ok()?);
-        return (size > 0 && size < u32::MAX - 8).then(|| u64::from(size) + 8);
+        return (size > 0 && size < UNKNOWN_RIFF_SIZE).then(|| u64::from(size) + 8);
     }
     let properties = head.windows(ASF_PROPERTIES.len()).position(|window| window == ASF_PROPERTIES)?;
     let size = head.get(properties + ASF_SIZE_OFFSET..)?.get(..8)?;

@@ -29,7 +29,7 @@ impl PartTimes {
 /// How much later than it is decoded a packet may be displayed, seconds. A later time is wrong.
 const MAX_DELAY_SECONDS: f64 = 10.0;
 
-/// A packet among many that is further than this from the ones before and after it has a wrong time, seconds.
+/// A packet among many that is so much later than one that follows it has a wrong time, seconds.
 const MAX_DISTANCE_SECONDS: f64 = 60.0;
 const MANY_PACKETS: usize = 20;
 
@@ -47,13 +47,10 @@ pub fn packet_ends(packets: &str) -> BTreeMap<u32, f64> {
         times.entry(stream).or_default().push((time, end));
     }
     let last = |(stream, packets): (u32, Vec<(f64, f64)>)| {
-        let is_near = |at: usize, other: usize| {
-            packets.get(other).is_some_and(|other| (other.0 - packets[at].0).abs() <= MAX_DISTANCE_SECONDS)
-        };
         let is_wrong = |at: usize| {
-            // Its neighbours have another one beyond it.
-            let around = [at.wrapping_sub(2), at.wrapping_sub(1), at + 1, at + 2];
-            packets.len() >= MANY_PACKETS && !around.into_iter().any(|other| is_near(at, other))
+            let (time, _) = packets[at];
+            let mut later = packets[at + 1..].iter();
+            packets.len() >= MANY_PACKETS && later.any(|&(other, _)| time - other > MAX_DISTANCE_SECONDS)
         };
         let ends = packets.iter().enumerate().filter(|&(at, _)| !is_wrong(at)).map(|(_, &(_, end))| end);
         Some((stream, ends.reduce(f64::max)?))

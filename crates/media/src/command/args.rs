@@ -1,5 +1,7 @@
 //! Arguments that several commands have in common.
 
+use crate::probe::Source;
+
 /// The demuxers an upload may be read with. None of them opens another URL.
 const FORMATS: &str = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,mpegvideo,avi,flv,live_flv,asf,ogg,mxf,dv,\
                        mp3,aac,flac,wav,w64,aiff,amr,ac3,eac3,caf,rm,nut,h264,hevc,m4v,ivf,gxf,wtv";
@@ -24,17 +26,27 @@ pub struct InputFile<'a> {
     pub uri: &'a str,
     /// ffmpeg's name of its container, if it is known.
     pub container: &'a str,
+    /// Whether tracks of MPEG-TS that follow one another under other PIDs are one track.
+    pub merges_tracks: bool,
 }
 
-impl InputFile<'_> {
+impl<'a> InputFile<'a> {
+    /// A file at an address, as a source describes it.
+    pub fn of(uri: &'a str, source: &'a Source) -> Self {
+        Self { uri, container: &source.container, merges_tracks: source.merges_tracks }
+    }
+
     /// Options of the demuxer.
     pub(super) fn demuxer(self) -> Vec<String> {
         let mut args = words(&format!(
             "-protocol_whitelist http,tcp -format_whitelist {FORMATS} -max_streams {MAX_STREAMS}"
         ));
         if self.container == TRANSPORT_STREAM {
-            // A track that goes on under another PID stays one track, and what follows missing data is read.
-            args.extend(words(&format!("-merge_pmt_versions 1 -resync_size {MAX_HOLE_BYTES}")));
+            // What follows missing data is read.
+            args.extend(words(&format!("-resync_size {MAX_HOLE_BYTES}")));
+        }
+        if self.merges_tracks {
+            args.extend(words("-merge_pmt_versions 1"));
         }
         args
     }

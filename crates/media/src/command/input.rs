@@ -17,7 +17,7 @@ pub struct Input<'a> {
 }
 
 pub(super) fn input_args(plan: &Plan, input: &Input<'_>) -> Vec<String> {
-    let mut args = InputFile { uri: input.address, container: &plan.source.container }.demuxer();
+    let mut args = InputFile::of(input.address, &plan.source).demuxer();
     args.extend(plan.source.probed_seconds.map(probe_limits).unwrap_or_default());
     // The graph rotates (`-noautorotate`). A frame size that changes in mid-stream must not rebuild the graph, which
     // would restart its frame grid: the graph's first scale filter handles the change.

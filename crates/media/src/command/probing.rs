@@ -8,6 +8,7 @@ const DEEP_PROBE_SECONDS: f64 = 600.0;
 
 /// Samples of a file in which packets are counted, and their length, seconds.
 const SAMPLES: u32 = 48;
+const PICTURE_SAMPLES: u32 = 16;
 const SAMPLE_SECONDS: f64 = 3.0;
 
 /// How far a file is read to know its tracks.
@@ -45,21 +46,21 @@ pub fn hdr_metadata(input: InputFile<'_>, index: u32) -> Vec<String> {
 /// Arguments of an ffprobe that lists the packets of stream `index` in samples of the file, for
 /// [`crate::rate::busiest_rate`]. `start` in the file's timestamps; `duration` in seconds.
 pub fn packet_samples(input: InputFile<'_>, index: u32, start: f64, duration: f64) -> Vec<String> {
-    packet_list(input, index, &samples(start, duration))
+    packet_list(input, index, &samples(start, duration, SAMPLES))
 }
 
 /// Arguments of an ffprobe that lists the packets of all pictures in samples of the file, for
 /// [`crate::probe::packet_counts`].
 pub fn picture_samples(input: InputFile<'_>, start: f64, duration: f64) -> Vec<String> {
-    let mut args = words("-v error -show_entries packet=stream_index -of csv=p=0 -select_streams v");
-    args.extend(["-read_intervals".into(), samples(start, duration)]);
+    let mut args = words("-v error -show_entries packet=stream_index,pts_time -of csv=p=0 -select_streams v");
+    args.extend(["-read_intervals".into(), samples(start, duration, PICTURE_SAMPLES)]);
     args.extend(input.args());
     args
 }
 
-fn samples(start: f64, duration: f64) -> String {
-    let step = duration / f64::from(SAMPLES);
-    let intervals = (0..SAMPLES).map(|sample| {
+fn samples(start: f64, duration: f64, count: u32) -> String {
+    let step = duration / f64::from(count);
+    let intervals = (0..count).map(|sample| {
         let from = start + f64::from(sample) * step;
         format!("{from:.6}%{:.6}", from + step.min(SAMPLE_SECONDS))
     });

@@ -37,6 +37,7 @@ fn source(seconds: f64) -> Source {
         probed_seconds: None,
         has_captions: false,
         has_clock_gap: false,
+        merges_tracks: false,
         stated_duration: None,
         is_seekable: true,
         has_another_recording: false,
@@ -93,7 +94,7 @@ fn graphs_of(args: &[String]) -> Vec<String> {
     args.windows(2).filter(|pair| pair[0] == "-filter_complex").map(|pair| pair[1].clone()).collect()
 }
 
-const FILE: InputFile<'_> = InputFile { uri: INPUT.address, container: "" };
+const FILE: InputFile<'_> = InputFile { uri: INPUT.address, container: "", merges_tracks: false };
 
 fn graph(plan: &Plan, unit: usize) -> String {
     graphs(plan, unit).swap_remove(0)
@@ -438,5 +439,5 @@ fn encode_arguments_change_only_with_the_output_version() {
     let hash = commands.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    assert_eq!((crate::OUTPUT_VERSION, format!("{hash:016x}").as_str()), (7, "a14d4f1e475a429f"));
+    assert_eq!((crate::OUTPUT_VERSION, format!("{hash:016x}").as_str()), (8, "a14d4f1e475a429f"));
 }

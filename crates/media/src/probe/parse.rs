@@ -121,6 +121,7 @@ pub fn parse_measured(json: &[u8], program: Option<u32>, measured: &Measured) ->
         skipped: audio_and_subtitles - audio.len() - subtitles.len(),
         has_captions: false,
         has_clock_gap: false,
+        merges_tracks: false,
         // A caller who chose a programme knows that there are others.
         other_programs: main.filter(|_| program.is_none()).map_or(0, |main| description.other_programs(main)),
         probed_seconds: (last_start > USUAL_PROBE_SECONDS).then_some(last_start + PROBE_MARGIN_SECONDS),
@@ -160,7 +161,23 @@ pub fn has_doubtful_duration(json: &[u8]) -> bool {
     serde_json::from_slice(json).is_ok_and(|description: Description| description.has_doubtful_duration())
 }
 
-/// Counts the packets of each stream in `ffprobe -show_entries packet=stream_index -of csv=p=0`.
+/// Whether streams follow one another in `ffprobe -show_entries packet=stream_index,pts_time -of csv=p=0`: each begins when the
+/// one before ends.
+pub fn follow_one_another(packets: &str) -> bool {
+    let mut spans: BTreeMap<u32, (f64, f64)> = BTreeMap::new();
+    for line in packets.lines() {
+        let mut fields = line.split(',');
+        let stream = fields.next().and_then(|field| field.parse().ok());
+        let (Some(stream), Some(time)) = (stream, fields.next().and_then(number)) else { continue };
+        let (first, last) = spans.entry(stream).or_insert((time, time));
+        (*first, *last) = (first.min(time), last.max(time));
+    }
+    let mut spans: Vec<_> = spans.into_values().collect();
+    spans.sort_by(|a, b| a.0.total_cmp(&b.0));
+    spans.len() > 1 && spans.windows(2).all(|pair| pair[0].1 <= pair[1].0)
+}
+
+/// Counts the packets of each stream in such a list.
 pub fn packet_counts(packets: &str) -> BTreeMap<u32, usize> {
     let mut counts = BTreeMap::new();
     for stream in packets.lines().filter_map(|line| line.split(',').next()?.parse().ok()) {

@@ -80,6 +80,9 @@ pub struct Source {
     /// Whether its clock jumps ahead: the time between is left out.
     #[serde(default)]
     pub has_clock_gap: bool,
+    /// Whether its tracks go on under other PIDs.
+    #[serde(default)]
+    pub merges_tracks: bool,
     /// Its tracks and programmes: what is encoded, and what is left out.
     #[serde(default)]
     pub contents: Contents,

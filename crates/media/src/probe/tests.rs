@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::{Contents, Mix, needs_deeper_probe, parse};
+use super::{Contents, Mix, follow_one_another, needs_deeper_probe, parse};
 use crate::{FailureKind, geometry::Orientation};
 
 const PHONE: &str = r#"{"streams":[
@@ -356,6 +356,13 @@ fn set_ends_corrects_a_duration_that_differs_by_less_than_a_second() {
     assert_eq!(measured(40.0, 42.03), (Some(42.03), true, false));
     assert_eq!(measured(42.5, 40.0), (Some(42.5), false, true), "the stated time is that of another track");
     assert_eq!(measured(30.0, 30.0), (Some(42.085), true, true), "more than a second");
+}
+
+#[test]
+fn follow_one_another_requires_that_each_begins_after_the_one_before() {
+    assert!(follow_one_another("0,1.0\n0,9.5\n2,10.0\n2,19.0\n"));
+    assert!(!follow_one_another("0,1.0\n0,12.5\n2,10.0\n2,19.0\n") && !follow_one_another("0,1.0\n0,2.0\n"));
+    assert!(!follow_one_another("") && !follow_one_another("x,1\n0,N/A\n"));
 }
 
 #[test]

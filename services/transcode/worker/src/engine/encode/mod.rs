@@ -36,8 +36,8 @@ pub(crate) async fn encode(
         warnings.push(warnings::subtitles_incomplete());
     }
     warnings.extend(encoded.gap.map(|(from, to)| warnings::time_gap(from, to)));
-    if encoded.is_cut_off && plan.duration().is_none() {
-        // Otherwise the stated duration tells how much is missing.
+    if encoded.is_cut_off && (plan.duration().is_none() || !plan.source.is_seekable) {
+        // A stated duration tells how much is missing; this file states none.
         warnings.push(warnings::cut_off());
     }
     if encoded.is_damaged {

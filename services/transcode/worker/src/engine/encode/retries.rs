@@ -53,7 +53,7 @@ pub(crate) async fn encode_with_retries(
             if still.is_none()
                 && let Some(window) = position.window.filter(|_| request.is_middle_chunk())
             {
-                still = still_chunk(request, &finder, &chunk, window).await?;
+                still = still_chunk(request, &finder, &chunk, window).await;
             }
             position.seek
         } else {
@@ -76,7 +76,8 @@ pub(crate) async fn encode_with_retries(
             Some(safer) => run.strategy = safer,
             None => {
                 if encoded.may_lack_data && !encoded.is_damaged {
-                    encoded.is_damaged = finder.lacks_data(request.start_time(), request.end_time()).await?;
+                    encoded.is_damaged =
+                        finder.lacks_data(request.start_time(), request.end_time()).await.unwrap_or(false);
                 }
                 return Ok(encoded);
             }
@@ -97,17 +98,18 @@ async fn still_chunk(
     finder: &SeekFinder<'_>,
     chunk: &Chunk,
     window: Window,
-) -> Result<Option<StillChunk>, Failure> {
+) -> Option<StillChunk> {
     let index = request.work_unit.chunk.unwrap_or_default();
-    let Some(plan) = request.plan.with_still_chunk(index) else { return Ok(None) };
-    let Some((from, to)) = finder.pause(chunk, window).await? else { return Ok(None) };
+    let plan = request.plan.with_still_chunk(index)?;
+    // A packet list that fails costs no more than the encode of the whole chunk.
+    let (from, to) = finder.pause(chunk, window).await.ok().flatten()?;
     let start_before = request.plan.video.as_ref().map_or(0.0, |video| video.chunk_start(index - 1));
     // Without sound, a picture that is shown for long looks the same.
     let is_reported = !request.plan.source.audio.is_empty()
         && to - from > MAX_GAP_SECONDS
         && from >= start_before
-        && !finder.has_sound(from + GAP_MARGIN_SECONDS, to - GAP_MARGIN_SECONDS).await?;
-    Ok(Some(StillChunk { plan, gap: is_reported.then_some((from, to)) }))
+        && !finder.has_sound(from + GAP_MARGIN_SECONDS, to - GAP_MARGIN_SECONDS).await.unwrap_or(true);
+    Some(StillChunk { plan, gap: is_reported.then_some((from, to)) })
 }
 
 /// Where a later part of audio is sought.

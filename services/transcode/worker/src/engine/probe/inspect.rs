@@ -6,10 +6,10 @@ use reelmill_media::{
     Failure, FailureKind,
     captions::{self, Captions},
     clock::{Jump, MAX_GAP_SECONDS},
-    command::{self, ProbeDepth, TRANSPORT_STREAM},
+    command::{self, InputFile, ProbeDepth, TRANSPORT_STREAM},
     probe::{
-        MAX_SECONDS, Measured, Source, VideoRange, has_doubtful_duration, has_several_pictures,
-        needs_deeper_probe, packet_counts, parse, parse_hdr_metadata, parse_measured,
+        MAX_SECONDS, Measured, Source, VideoRange, follow_one_another, has_doubtful_duration,
+        has_several_pictures, needs_deeper_probe, packet_counts, parse, parse_hdr_metadata, parse_measured,
     },
     rate::{busiest_rate, output_rate},
     seek::picture_end,
@@ -71,14 +71,23 @@ pub(crate) async fn inspect(
         }
     }
     let mut source = parse(&json, program)?;
-    let measured = measure(prober, &json, &source, probe_timeout).await;
-    if measured != Measured::default() {
+    let (measured, merges_tracks) = measure(prober, &json, &source, probe_timeout).await;
+    if merges_tracks {
+        source.merges_tracks = true;
+        let file = prober.session.file(&source);
+        let (exit, merged) = run_probe(prober, file, ProbeDepth::Usual, probe_timeout).await?;
+        json = if exit.status.success() { merged } else { json };
+        source = Source { merges_tracks: exit.status.success(), ..parse(&json, program)? };
+    } else if measured != Measured::default() {
         source = parse_measured(&json, program, &measured)?;
     }
     source.read_matroska_geometry(&head);
     let container = source.container.clone();
     if let Some(video) = source.video.as_mut().filter(|video| video.range == VideoRange::Pq) {
-        let args = command::hdr_metadata(prober.session.file_of(&container), video.index);
+        let args = command::hdr_metadata(
+            InputFile { merges_tracks, ..prober.session.file_of(&container) },
+            video.index,
+        );
         let json = probe_optional(prober, &args, probe_timeout).await;
         video.hdr_metadata = json.map(|json| parse_hdr_metadata(&json)).unwrap_or_default();
     }
@@ -128,14 +137,19 @@ async fn has_captions(reader: &SourceReader, head: &[u8]) -> Result<bool, Source
 }
 
 /// Measures what is not told by the description of an unusual file: one that is very small for its length, and one with several
-/// pictures.
-async fn measure(prober: &Prober<'_>, json: &[u8], source: &Source, probe_timeout: Duration) -> Measured {
+/// pictures. Also whether its tracks go on under other PIDs.
+async fn measure(
+    prober: &Prober<'_>,
+    json: &[u8],
+    source: &Source,
+    probe_timeout: Duration,
+) -> (Measured, bool) {
     let file = prober.session.file(source);
     let list = async |args: Vec<String>| {
         let list = probe_optional(prober, &args, probe_timeout).await?;
         Some(String::from_utf8_lossy(&list).into_owned())
     };
-    let mut measured = Measured::default();
+    let (mut measured, mut merges_tracks) = (Measured::default(), false);
     if has_doubtful_duration(json)
         && let Some(packets) = list(command::last_packets(file, source.start_time)).await
     {
@@ -149,15 +163,16 @@ async fn measure(prober: &Prober<'_>, json: &[u8], source: &Source, probe_timeou
         && let Some(packets) = list(command::picture_samples(file, source.start_time, duration)).await
     {
         measured.pictures = packet_counts(&packets);
+        merges_tracks = source.container == TRANSPORT_STREAM && follow_one_another(&packets);
     }
-    measured
+    (measured, merges_tracks)
 }
 
 /// Looks for what the description of an ordinary file says reliably: where the file ends, the rate of a picture without a
 /// constant one, and the end of a picture that is shorter than other tracks.
 async fn refine(prober: &Prober<'_>, source: &mut Source, probe_timeout: Duration) {
     let container = source.container.clone();
-    let file = prober.session.file_of(&container);
+    let file = InputFile { merges_tracks: source.merges_tracks, ..prober.session.file_of(&container) };
     let list = async |args: Vec<String>| {
         let json = probe_optional(prober, &args, probe_timeout).await?;
         Some(String::from_utf8_lossy(&json).into_owned())
@@ -219,6 +234,8 @@ async fn refine(prober: &Prober<'_>, source: &mut Source, probe_timeout: Duratio
         let rate = output_rate(video.nominal_rate, video.mean_rate, video.busiest_rate);
         let until = start + duration + END_SEARCH_SECONDS;
         let packets = list(command::packets(file, video.index, end - END_SEARCH_SECONDS, until)).await;
+        // A list that is cut off says nothing about the end.
+        let packets = packets.filter(|packets| (packets.len() as u64) < MAX_JSON_BYTES);
         if let Some(end) = packets.and_then(|packets| picture_end(&packets, rate.seconds_of(1))) {
             source.hold_picture(end);
         }
@@ -234,7 +251,16 @@ async fn probe(
     probe_timeout: Duration,
 ) -> Result<(ProcessExit, Vec<u8>), Failure> {
     let container = if kind == Kind::MpegTs { TRANSPORT_STREAM } else { "" };
-    let args = command::probe(prober.session.file_of(container), depth);
+    run_probe(prober, prober.session.file_of(container), depth, probe_timeout).await
+}
+
+async fn run_probe(
+    prober: &Prober<'_>,
+    file: InputFile<'_>,
+    depth: ProbeDepth,
+    probe_timeout: Duration,
+) -> Result<(ProcessExit, Vec<u8>), Failure> {
+    let args = command::probe(file, depth);
     // Pinned, so that a timeout does not drop it before the requests in flight are checked.
     let mut running = pin!(prober.run(&args, probe_timeout.as_secs(), MAX_JSON_BYTES));
     if let Ok(probed) = timeout(probe_timeout * PROBE_WALL_FACTOR, running.as_mut()).await {

@@ -109,7 +109,8 @@ impl SeekFinder<'_> {
         };
         let until = time(chunk.first_frame + frames - 1);
         let session = self.prober.session;
-        let count = window.packets + REORDERED_PACKETS;
+        let reordered = if plan.source.has_b_frames { REORDERED_PACKETS } else { 1 };
+        let count = window.packets + reordered;
         let list = self
             .list(&command::packets_from(session.file(&plan.source), video.index, window.from, count))
             .await?;

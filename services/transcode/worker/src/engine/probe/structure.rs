@@ -7,12 +7,15 @@ use reelmill_media::{
     structure::{claimed_duration, is_chained, mp4_box, page_number},
 };
 
-use crate::engine::source::{fetch::SourceError, reader::SourceReader};
+use crate::engine::{
+    probe::tail::read,
+    source::{fetch::SourceError, reader::SourceReader},
+};
 
 /// Most boxes of an MP4 file that are read; a fragmented one has thousands, but what is looked for is at its start.
 const MAX_BOXES: usize = 32;
 /// Bytes from the start of an MP4 file's index in which its H.264 is described.
-const INDEX_BYTES: usize = 1 << 20;
+const INDEX_BYTES: u64 = 1 << 20;
 /// From the end of an Ogg file, bytes: a page has at most 64 KiB.
 const OGG_TAIL_BYTES: u64 = 128 << 10;
 /// Parts of an Ogg file in which page numbers are read.
@@ -30,15 +33,13 @@ pub(crate) async fn inspect(
             let boxes = Boxes::read(reader).await?;
             source.has_another_recording = boxes.has_another_recording;
             if let Some(index) = boxes.index.filter(|_| has_fields.is_none()) {
-                let part = reader.read(index).await?;
-                has_fields = avc::may_have_fields(&part[..part.len().min(INDEX_BYTES)]);
+                let end = reader.size().min(index + INDEX_BYTES);
+                has_fields = avc::may_have_fields(&read(reader, index, end).await?);
             }
         }
         Some("ogg") => {
-            let last = reader.read(reader.size().saturating_sub(1)).await?;
-            let before = reader.read(reader.size().saturating_sub(OGG_TAIL_BYTES)).await?;
-            let is_chained = is_chained(head, &before) || is_chained(head, &last);
-            if is_chained || counts_pages_anew(reader, head).await? {
+            let last = read(reader, reader.size().saturating_sub(OGG_TAIL_BYTES), reader.size()).await?;
+            if is_chained(head, &last) || counts_pages_anew(reader, head).await? {
                 // Each recording has a clock of its own.
                 source.clear_duration();
             }

@@ -19,6 +19,8 @@ const MAX_TAIL_BYTES: u64 = 16 << 20;
 const SAMPLE_BYTES: u64 = 1 << 20;
 /// Parts in which the clock of an FLV file is read: it goes back where another recording begins.
 const SAMPLE_COUNT: u64 = 8;
+/// How much a stated duration may differ from where the last packet ends, seconds.
+const MAX_DIFFERENCE_SECONDS: f64 = 1.0;
 /// How far a clock may go back within a recording, seconds.
 const MAX_REORDERING_SECONDS: f64 = 5.0;
 /// Samples of a packet of sound, of most codecs.
@@ -89,6 +91,10 @@ pub(crate) async fn measure(
         ends.extend(end.map(|time| (index, time + packet - source.start_time)));
     }
     let Some(end) = ends.values().copied().reduce(f64::max) else { return Ok(()) };
+    let is_as_stated = source.duration.is_some_and(|stated| stated - end <= MAX_DIFFERENCE_SECONDS);
+    if is_complete && source.unknown_ends.is_empty() && is_as_stated && !source.has_another_recording {
+        return Ok(());
+    }
     if is_earlier_than_the_middle(reader, &format, size, source.start_time + end).await? {
         // The clock goes back: the end says nothing about the length.
         return Ok(());
@@ -147,7 +153,8 @@ impl Format {
     }
 }
 
-async fn read(reader: &SourceReader, from: u64, to: u64) -> Result<Vec<u8>, SourceError> {
+/// Bytes of a file between two offsets; fewer at its end.
+pub(super) async fn read(reader: &SourceReader, from: u64, to: u64) -> Result<Vec<u8>, SourceError> {
     let mut part = Vec::new();
     let mut at = from;
     while at < to {

@@ -42,12 +42,12 @@ impl Session {
 
     /// The file for ffprobe, as a source describes it.
     pub(crate) fn file<'a>(&'a self, source: &'a Source) -> InputFile<'a> {
-        self.file_of(&source.container)
+        InputFile::of(self.uri(), source)
     }
 
     /// The file for ffprobe, in a container that ffmpeg names so; an empty name if it is unknown.
     pub(crate) fn file_of<'a>(&'a self, container: &'a str) -> InputFile<'a> {
-        InputFile { uri: self.uri(), container }
+        InputFile { uri: self.uri(), container, merges_tracks: false }
     }
 
     /// Loopback port of the proxy, for the jail.
