@@ -21,6 +21,8 @@ pub const END_TOLERANCE_SECONDS: f64 = 0.06;
 const RARE_FRAMES_FPS: f64 = 5.0;
 /// A picture whose last frame is earlier than the container states by more than this is truncated, seconds.
 const MAX_MISSING_FRAMES_SECONDS: f64 = 1.0;
+/// ffmpeg's name of FLV.
+const FLV: &str = "flv";
 /// The longest duration that is encoded, seconds.
 pub const MAX_SECONDS: f64 = 12.0 * 3600.0;
 
@@ -348,10 +350,11 @@ impl Source {
         let tracks = picture.chain(self.audio.iter().map(|audio| audio.index));
         let ends_of_tracks: Vec<_> = tracks.map(|index| ends.get(&index).copied().unwrap_or(0.0)).collect();
         let last = ends_of_tracks.iter().copied().fold(0.0, f64::max);
-        // The container's duration may be that of the track that ends first, or may count from zero instead of from the
+        // The container's duration may be that of the track that ends first; in FLV it may count from zero instead of from the
         // first packet.
         let is_uneven = ends_of_tracks.iter().any(|end| last - end > MAX_MISSING_FRAMES_SECONDS);
-        let is_later = last < duration && self.video.as_ref().is_none_or(|video| !video.has_rare_frames());
+        let is_still = self.video.as_ref().is_some_and(Video::has_rare_frames);
+        let is_later = last < duration && self.container == FLV && !is_still;
         if (is_uneven || is_later) && (last - duration).abs() < MAX_MISSING_FRAMES_SECONDS {
             duration = last;
             self.duration = Some(duration);

@@ -104,29 +104,16 @@ fn held_frames(plan: &Plan, video: &VideoPlan, chunk: &Chunk) -> Option<u64> {
 fn same_frame(stream: &Video) -> String {
     let Size { width, height } = stream.stored;
     let Some(Crop { left, top, size }) = stream.crop else {
+        if !width.is_multiple_of(2) || !height.is_multiple_of(2) {
+            // Bars are whole pixels of the colour planes.
+            return format!("scale={width}:{height}");
+        }
         let (num, den) = stream.coded_aspect;
         // Width in pixels of the first frame's shape.
         let wide = format!("iw*sar/({num}/{den})");
-        let is_odd = !width.is_multiple_of(2) || !height.is_multiple_of(2);
-        // Bars are whole pixels of the colour planes.
-        let (width, height) = (width.next_multiple_of(2), height.next_multiple_of(2));
         let factor = format!("min({width}/({wide})\\,{height}/ih)");
-        // Formats with a colour for four pixels in a row or more cannot be padded to any even size.
-        let is_coarse = ["410", "411"].iter().any(|name| stream.pixel_format.contains(name));
-        let format = if is_coarse && (width % 4 != 0 || height % 4 != 0) { "format=yuv420p," } else { "" };
-        if is_odd {
-            // The first shape is one pixel smaller than the frame, and scaled to all of it.
-            let whole = |size: &str, all: u32| {
-                format!("'if(gt({size}*{factor}\\,{all}-2)\\,{all}\\,round({size}*{factor}))'")
-            };
-            return format!(
-                "{format}scale=w={}:h={}:eval=frame:flags=lanczos,pad=w={width}:h={height}:x='(ow-iw)/2':y='(oh-ih)/2':eval=frame",
-                whole(&wide, width),
-                whole("ih", height)
-            );
-        }
         return format!(
-            "{format}scale=w='round({wide}*{factor})':h='round(ih*{factor})':eval=frame,\
+            "scale=w='round({wide}*{factor})':h='round(ih*{factor})':eval=frame,\
              pad=w={width}:h={height}:x='(ow-iw)/2':y='(oh-ih)/2':eval=frame"
         );
     };
