@@ -150,7 +150,9 @@ async fn measure(
         Some(String::from_utf8_lossy(&list).into_owned())
     };
     let (mut measured, mut merges_tracks) = (Measured::default(), false);
+    // Where there is a clock, it tells.
     if has_doubtful_duration(json)
+        && !CLOCK_BASED_CONTAINERS.contains(&source.container.as_str())
         && let Some(packets) = list(command::last_packets(file, source.start_time)).await
     {
         let last = packet_ends(&packets).into_values().reduce(f64::max);
