@@ -20,8 +20,8 @@ const OGG_FLAGS_OFFSET: usize = 5;
 const OGG_SERIAL_OFFSET: usize = 14;
 /// Flag of the first page of a stream.
 const OGG_FIRST_PAGE: u8 = 2;
-/// How much larger than a file its stated size must be if its end is missing.
-const CUT_OFF_MIN_RATIO: f64 = 1.05;
+/// How much larger than a file the size must be that its header states or its index lists, if its end is missing.
+pub(crate) const CUT_OFF_MIN_RATIO: f64 = 1.05;
 
 /// The duration that the first bytes of an AVI, WAV or ASF file state, seconds, if they also state a clearly larger size than
 /// it has: its end is missing.

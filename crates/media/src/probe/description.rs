@@ -6,9 +6,9 @@ use serde::Deserialize;
 
 use super::{
     numbers::{matrix, number, seconds},
-    source::{Mix, Subtitles, Video},
+    source::{Mix, Subtitles, Video, is_broadcast},
 };
-use crate::geometry::Orientation;
+use crate::{geometry::Orientation, structure::CUT_OFF_MIN_RATIO};
 
 /// Durations up to this are accepted for a file of any size, seconds.
 const UNCHECKED_DURATION_SECONDS: f64 = 60.0;
@@ -24,12 +24,8 @@ const END_AS_DURATION: [&str; 2] = ["matroska", "flv"];
 const DURATION_OF_FILE: [&str; 2] = ["asf", "ogg"];
 /// A clock that begins later than this does not begin at zero, seconds.
 const LATE_CLOCK_SECONDS: f64 = 1.0;
-/// Containers of broadcasts, in which progressive and interlaced parts follow one another.
-const BROADCAST_CONTAINERS: [&str; 2] = ["mpegts", "mpeg"];
 /// Codecs in which progressive and interlaced frames follow one another. The decoder flags each frame.
 const FIELD_CODECS: [&str; 2] = ["mpeg2video", "vc1"];
-/// How many more bytes than a file has its index must list if the end of the file is missing.
-const CUT_OFF_MIN_RATIO: f64 = 1.05;
 /// Subtitle codecs that contain text, and so can be converted to WebVTT.
 const TEXT_SUBTITLE_CODECS: [&str; 7] = ["mov_text", "subrip", "srt", "ass", "ssa", "webvtt", "text"];
 
@@ -241,7 +237,7 @@ impl Description {
 
     /// Whether the durations of its streams are those of the file, guessed from its last packets.
     pub(super) fn is_broadcast(&self) -> bool {
-        BROADCAST_CONTAINERS.contains(&self.format.format_name.as_str())
+        is_broadcast(&self.format.format_name)
     }
 
     /// Whether a progressive stream may turn interlaced. For H.264 in other containers, its parameters say.

@@ -21,6 +21,8 @@ pub const END_TOLERANCE_SECONDS: f64 = 0.06;
 const RARE_FRAMES_FPS: f64 = 5.0;
 /// A picture whose last frame is earlier than the container states by more than this is truncated, seconds.
 const MAX_MISSING_FRAMES_SECONDS: f64 = 1.0;
+/// Containers of broadcasts, as ffmpeg names them.
+const BROADCAST_CONTAINERS: [&str; 2] = ["mpegts", "mpeg"];
 /// ffmpeg's name of FLV.
 const FLV: &str = "flv";
 /// The longest duration that is encoded, seconds.
@@ -306,7 +308,17 @@ pub struct Subtitles {
     pub forced: bool,
 }
 
+/// Whether a container is one of broadcasts: it has a clock instead of an index.
+pub(super) fn is_broadcast(container: &str) -> bool {
+    BROADCAST_CONTAINERS.contains(&container)
+}
+
 impl Source {
+    /// Whether the file is a broadcast (MPEG-TS, MPEG-PS): it has a clock instead of an index.
+    pub fn is_broadcast(&self) -> bool {
+        is_broadcast(&self.container)
+    }
+
     /// Takes over the cropping of a Matroska file, by its first bytes: ffmpeg before 7.1 does not read it.
     pub fn read_matroska_geometry(&mut self, head: &[u8]) {
         let Some(video) = self.video.as_mut().filter(|_| self.container.starts_with("matroska")) else {

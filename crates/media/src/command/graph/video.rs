@@ -12,8 +12,6 @@ use crate::{
     seek::MAX_LAST_FRAME_SECONDS,
 };
 
-/// Containers of broadcasts, in which a transmission error may change a time.
-const CLOCK_BASED_CONTAINERS: [&str; 2] = ["mpegts", "mpeg"];
 /// How much later than the end of the presentation a frame's time may be, seconds: that is estimated.
 const WILD_TIME_SECONDS: f64 = 60.0;
 /// By how much longer than expected the last frame may be held, seconds.
@@ -81,11 +79,12 @@ fn grid(
     format!("[0:{}]{}[grid]", stream.index, filters.join(","))
 }
 
-/// The latest time of a frame that is no error, seconds. A later one is left out, because all after it would be too late.
+/// The latest time of a frame of a broadcast that is no transmission error, seconds. A later one is left out, because all after
+/// it would be too late.
 fn latest_time(plan: &Plan) -> Option<f64> {
     let source = &plan.source;
     let end = plan.duration()? + source.start_time - plan.time_origin;
-    CLOCK_BASED_CONTAINERS.contains(&source.container.as_str()).then_some(end + WILD_TIME_SECONDS)
+    source.is_broadcast().then_some(end + WILD_TIME_SECONDS)
 }
 
 /// How many times the last frame is appended to a chunk that holds it, on the grid. No more than that: if the end of the file

@@ -1,8 +1,8 @@
 //! Length and clock: all tracks of a video end together, gaps stay gaps, and a clock may begin anywhere.
 
 use crate::support::{
-    Clip, Job, decode, frame_number_in, frame_numbers, gray_frames, mono_samples, numbered_clip, options,
-    transcoded,
+    Clip, Job, combing, decode, frame_number_in, frame_numbers, gray_frames, mono_samples, numbered_clip,
+    options, transcoded,
 };
 use reelmill_media::{FailureKind, playlists::Track};
 use rstest::rstest;
@@ -309,15 +309,7 @@ async fn transcode_stretch_that_is_interlaced_is_deinterlaced() {
     let frames = decode(&job.joined(job.rungs()[0]), "-f rawvideo -pix_fmt gray -");
     let rung = &job.plan.video.as_ref().expect("video").rungs[0];
     let (width, height) = (rung.size.width as usize, rung.size.height as usize);
-    // How much lines differ from the next one, over how much they differ from the one after: high for combs.
-    let combing = |frame: &[u8]| {
-        let difference = |distance: usize| -> f64 {
-            let rows = (0..height - 2).flat_map(|row| (0..width).map(move |column| row * width + column));
-            rows.map(|at| f64::from(frame[at].abs_diff(frame[at + distance * width]))).sum()
-        };
-        difference(1) / difference(2)
-    };
-    let of_frame = |number: usize| combing(&frames[number * width * height..][..width * height]);
+    let of_frame = |number: usize| combing(&frames[number * width * height..][..width * height], width);
     let (before, after) = (of_frame(50), of_frame(150));
     assert!(after < before * 1.15, "{before} {after}");
 }

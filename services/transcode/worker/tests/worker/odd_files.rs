@@ -1,6 +1,6 @@
 //! Odd but real files: the right track is chosen, what changes in mid-stream is followed, and warnings are true.
 
-use crate::support::{Clip, Job, decode, frame_numbers, gray_frames, mono_samples, numbered_clip, options};
+use crate::support::{Clip, Job, combing, decode, frame_numbers, mono_samples, numbered_clip, options};
 use reelmill_media::FailureKind;
 use rstest::rstest;
 use std::path::Path;
@@ -147,15 +147,8 @@ async fn interlaced_part_is_deinterlaced_in_any_container(#[case] name: &str) {
     let rung = &job.plan.video.as_ref().expect("video").rungs[0];
     let (width, height) = (rung.size.width as usize, rung.size.height as usize);
     let frames = decode(&job.joined(&rung.id), "-f rawvideo -pix_fmt gray -");
-    let combing = |frame: &[u8]| {
-        let difference = |distance: usize| -> f64 {
-            let rows = (0..height - 2).flat_map(|row| (0..width).map(move |column| row * width + column));
-            rows.map(|at| f64::from(frame[at].abs_diff(frame[at + distance * width]))).sum()
-        };
-        difference(1) / difference(2)
-    };
     let count = frames.len() / (width * height);
-    let of_frame = |number: usize| combing(&frames[number * width * height..][..width * height]);
+    let of_frame = |number: usize| combing(&frames[number * width * height..][..width * height], width);
     let (before, after) = (of_frame(count / 2), of_frame(count - 30));
     assert!(after < before * 1.15, "{before} {after}");
 }
@@ -222,7 +215,7 @@ async fn cut_off_file_is_reported(#[case] name: &str, #[case] codecs: &str) {
     assert_eq!(warnings, [], "complete");
     clip.patch(|bytes| bytes.truncate(bytes.len() * 55 / 100));
     let (job, warnings) = done(&clip.file).await;
-    // Bytes are checked for the warning by the last part of the pipeline; here by what the source states.
+    // FILE_TRUNCATED is reported when the job is finished, by comparison with the stated length.
     let stated = job.plan.expected_seconds();
     assert!(stated.is_some_and(|stated| (stated - 40.0).abs() < 1.0), "{stated:?} {warnings:?}");
     let first = job.rungs().first().copied().unwrap_or("audio-0").to_owned();
@@ -256,8 +249,7 @@ async fn wrong_time_of_one_picture_freezes_nothing() {
     let shown = frame_numbers(&job.joined(job.rungs()[0]));
     assert!(shown.len().abs_diff(500) <= 3, "{} frames", shown.len());
     assert!(shown[400] >= 398 && shown[300] >= 298, "{} {}", shown[300], shown[400]);
-    let pictures = gray_frames(&job.joined(job.rungs()[0]), 16, 9);
-    assert_eq!(pictures.len(), shown.len() * 16 * 9);
+    assert!(shown.is_sorted(), "pictures are in order");
 }
 
 /// Bytes that a disk lost in the middle of a file; and bytes that are not part of it after its end, which nobody misses.

@@ -42,8 +42,6 @@ const MIN_BITS_PER_SECOND: f64 = 100.0;
 const CUT_OFF_SEARCH_SECONDS: f64 = 4.0;
 /// Containers that state no ends of tracks, and in which a time near the end is found without reading what is before it.
 const SOUGHT_BY_TIME: [&str; 4] = ["mpegts", "mpeg", "asf", "ogg"];
-/// Containers with a clock instead of an index, as ffprobe names them.
-const CLOCK_BASED_CONTAINERS: [&str; 2] = ["mpegts", "mpeg"];
 
 /// Inspects the source, with `probe_timeout` for each run of ffprobe; of a broadcast, the requested programme.
 pub(crate) async fn inspect(
@@ -91,7 +89,7 @@ pub(crate) async fn inspect(
         let json = probe_optional(prober, &args, probe_timeout).await;
         video.hdr_metadata = json.map(|json| parse_hdr_metadata(&json)).unwrap_or_default();
     }
-    if CLOCK_BASED_CONTAINERS.contains(&source.container.as_str()) {
+    if source.is_broadcast() {
         let clock = clock_continuity::inspect(reader).await.map_err(|error| source_unreadable(&error))?;
         // ffprobe computes the duration of such a container as the difference of two timestamps.
         if let Some(jump) = clock.jump {
@@ -152,7 +150,7 @@ async fn measure(
     let (mut measured, mut merges_tracks) = (Measured::default(), false);
     // Where there is a clock, it tells.
     if has_doubtful_duration(json)
-        && !CLOCK_BASED_CONTAINERS.contains(&source.container.as_str())
+        && !source.is_broadcast()
         && let Some(packets) = list(command::last_packets(file, source.start_time)).await
     {
         let last = packet_ends(&packets).into_values().reduce(f64::max);

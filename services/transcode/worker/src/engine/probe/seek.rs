@@ -95,8 +95,8 @@ impl SeekFinder<'_> {
         Ok(Position { seek: keyframe.and_then(|keyframe| rule(&self.plan.source, &keyframe)), window })
     }
 
-    /// Times of the frame that is shown throughout a chunk, and of the one after it, in seconds after the start of the
-    /// presentation, if it is a chunk in which none is displayed anew.
+    /// If one frame is shown throughout a chunk: its time, and that of the next frame, in seconds after the start of the
+    /// presentation.
     pub(crate) async fn pause(&self, chunk: &Chunk, window: Window) -> Result<Option<(f64, f64)>, Failure> {
         let plan = self.plan;
         let (Some(video_plan), Some(video), Some(frames)) = (&plan.video, &plan.source.video, chunk.frames)

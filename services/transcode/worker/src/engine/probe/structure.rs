@@ -39,7 +39,7 @@ pub(crate) async fn inspect(
         }
         Some("ogg") => {
             let last = read(reader, reader.size().saturating_sub(OGG_TAIL_BYTES), reader.size()).await?;
-            if is_chained(head, &last) || counts_pages_anew(reader, head).await? {
+            if is_chained(head, &last) || page_numbers_decrease(reader, head).await? {
                 // Each recording has a clock of its own.
                 source.clear_duration();
             }
@@ -53,9 +53,9 @@ pub(crate) async fn inspect(
     Ok(())
 }
 
-/// Whether the pages of an Ogg file's first stream are numbered anew somewhere: a copy of it, or another recording of the same
-/// number, follows.
-async fn counts_pages_anew(reader: &SourceReader, head: &[u8]) -> Result<bool, SourceError> {
+/// Whether the page numbers of an Ogg file's first stream decrease from one sample to the next: another recording with the same
+/// stream number follows.
+async fn page_numbers_decrease(reader: &SourceReader, head: &[u8]) -> Result<bool, SourceError> {
     let Some((serial, mut before)) = page_number(head, None) else { return Ok(false) };
     for sample in 1..OGG_SAMPLES {
         let part = reader.read(reader.size() / OGG_SAMPLES * sample).await?;

@@ -78,3 +78,13 @@ pub fn decode(file: &Path, args: &str) -> Vec<u8> {
     assert!(output.status.success() && !errors.contains("decoding"), "{}: {errors}", file.display());
     output.stdout
 }
+
+/// How much the lines of a gray frame differ from the next one, over how much they differ from the one after: high for combs,
+/// which two fields of different times leave.
+pub fn combing(frame: &[u8], width: usize) -> f64 {
+    let difference = |distance: usize| -> f64 {
+        let pairs = frame.iter().zip(&frame[distance * width..]).take(frame.len() - 2 * width);
+        pairs.map(|(pixel, below)| f64::from(pixel.abs_diff(*below))).sum()
+    };
+    difference(1) / difference(2)
+}

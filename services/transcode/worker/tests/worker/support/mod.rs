@@ -18,7 +18,7 @@ pub use clip::Clip;
 pub use engine::{engine, jail, jail_helper, sleeping_encoder, stub_encoder};
 pub use fake_services::{Event, FIRST_MESSAGE, FakeServices, QueuedTask};
 pub use ffmpeg::{
-    assert_duration, count_frames, decode, duration_seconds, ffprobe, first_gray_frame, gray_frames,
+    assert_duration, combing, count_frames, decode, duration_seconds, ffprobe, first_gray_frame, gray_frames,
     mono_samples,
 };
 pub use file_server::FileServer;
