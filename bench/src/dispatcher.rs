@@ -50,9 +50,8 @@ impl Dispatcher {
         let variables = variables.into_iter().chain(more);
         let variables: Vec<_> = variables.map(|(key, value)| (key.to_owned(), value)).collect();
         let process = reelmill::spawn(folder, &["transcode"], &variables, &folder.join("transcode.log"))?;
-        let channel = connect(folder)?;
-        let jobs = TranscodeServiceClient::new(channel.clone());
-        let tasks = WorkerServiceClient::new(channel);
+        let jobs = TranscodeServiceClient::new(connect(folder, "upload")?);
+        let tasks = WorkerServiceClient::new(connect(folder, "worker")?);
         Ok(Self { process, jobs, tasks })
     }
 
@@ -122,9 +121,9 @@ fn address(folder: &Path) -> String {
     format!("unix://{}", folder.join("transcode.sock").display())
 }
 
-/// One more connection to the role that was started in this folder.
-pub fn connect(folder: &Path) -> anyhow::Result<Channel> {
-    Ok(Channel::lazy(&address(folder), &MeshKey::new(MESH_KEY)?, "bench")?)
+/// A connection of `role` to the role that was started in this folder.
+pub fn connect(folder: &Path, role: &str) -> anyhow::Result<Channel> {
+    Ok(Channel::lazy(&address(folder), &MeshKey::new(MESH_KEY)?, role)?)
 }
 
 /// Repeats a call until the role listens.

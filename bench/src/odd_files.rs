@@ -17,6 +17,8 @@ use crate::{
 
 /// Pairs of probes for each file.
 const PROBES: usize = 15;
+/// Length of the clips of constant and variable frame rate, seconds.
+const VARIABLE_SECONDS: u32 = 12;
 /// Length of the picture before it is held, and of the sound, seconds.
 const PICTURE_SECONDS: u32 = 20;
 const SOUND_SECONDS: u32 = 920;
@@ -26,14 +28,15 @@ const MOVING_SECONDS: u32 = 60;
 const MAX_HOSTILE_SECONDS: f64 = 5.0;
 /// The whole ladder costs about this much more than its highest rung.
 const LADDER: f64 = 2.0;
-/// Moving shapes with grain.
-const VIDEO: &str = "testsrc2=size=1280x720:rate=30,noise=alls=6:allf=t";
+/// Moving shapes, and grain.
+const VIDEO: &str = "testsrc2=size=1280x720:rate=30";
+const GRAIN: &str = "noise=alls=6:allf=t";
 const X264: &str = "-c:v libx264 -preset veryfast -g 60 -pix_fmt yuv420p";
 
 pub async fn measure(figures: &mut Figures, options: &Options) -> anyhow::Result<()> {
     let system = System::start().await?;
     probe(figures, &system).await?;
-    variable_rate(figures, &system, options.runs(3)).await?;
+    variable_rate(figures, &system, options.runs(7)).await?;
     held_picture(figures, &system).await?;
     hostile(figures, &system).await
 }
@@ -110,7 +113,7 @@ async fn ffprobe(args: &[String]) -> anyhow::Result<f64> {
 
 /// A video as a phone records it, with jitter and a few frames missing, over the same frames at a constant rate.
 async fn variable_rate(figures: &mut Figures, system: &System, runs: usize) -> anyhow::Result<()> {
-    let source = format!("-f lavfi -i {VIDEO} -f lavfi -i sine -t 30");
+    let source = format!("-f lavfi -i {VIDEO},{GRAIN} -f lavfi -i sine -t {VARIABLE_SECONDS}");
     let constant = generated(system, "constant.mp4", &format!("{source} {X264} -b:v 8M -c:a aac")).await?;
     let jitter = "select=gt(random(3)\\,0.01),settb=1/90000,setpts=PTS+trunc(random(5)*300)";
     let phone = generated(
@@ -121,24 +124,26 @@ async fn variable_rate(figures: &mut Figures, system: &System, runs: usize) -> a
         ),
     )
     .await?;
-    let (mut cpu, mut bytes) = (Vec::new(), Vec::new());
+    let (mut constant_cpu, mut phone_cpu, mut bytes) = (f64::INFINITY, f64::INFINITY, 0.0);
     for _ in 0..runs {
         let (of_constant, constant_bytes) = job(system, &constant).await?;
         let (of_phone, phone_bytes) = job(system, &phone).await?;
         ensure!(constant_bytes > 0.0, "the size of the renditions is unknown");
-        cpu.push(of_phone / of_constant);
-        bytes.push(phone_bytes / constant_bytes);
+        // Other processes only add to it: the least is the most exact.
+        constant_cpu = constant_cpu.min(of_constant);
+        phone_cpu = phone_cpu.min(of_phone);
+        bytes = phone_bytes / constant_bytes;
     }
     let name = "variable frame rate of a phone, over a constant one";
-    figures.record(&format!("{name}: CPU"), median(cpu), "x", Some(Goal::AtMost(1.02)))?;
-    figures.record(&format!("{name}: bytes"), median(bytes), "x", Some(Goal::AtMost(1.02)))
+    figures.record(&format!("{name}: CPU"), phone_cpu / constant_cpu, "x", Some(Goal::AtMost(1.02)))?;
+    figures.record(&format!("{name}: bytes"), bytes, "x", Some(Goal::AtMost(1.02)))
 }
 
 /// What 900 s of a held picture cost, over 900 s of a moving one; sound is encoded in both.
 async fn held_picture(figures: &mut Figures, system: &System) -> anyhow::Result<()> {
     let video = async |name: &str, picture: u32, sound: u32| {
         let sound = if sound > 0 { format!("-f lavfi -i sine=d={sound}") } else { String::new() };
-        let args = format!("-f lavfi -i {VIDEO}:d={picture} {sound} {X264} -b:v 6M -c:a aac");
+        let args = format!("-f lavfi -i {VIDEO}:duration={picture},{GRAIN} {sound} {X264} -b:v 6M -c:a aac");
         let path = generated(system, name, &args).await?;
         anyhow::Ok(job(system, &path).await?.0)
     };

@@ -5,6 +5,7 @@
 //! figure shows its CPU time.
 
 use std::{
+    collections::HashMap,
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -15,6 +16,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use reelmill_mesh::UserSession;
 use reelmill_proto::transcode::{
     CreateJobRequest, Lease, PlanJobRequest, Progress, ReportProgressRequest, SourceInfo, TaskClass,
     WatchJobRequest, WatchJobResponse, start_task_response::Work,
@@ -100,6 +102,7 @@ pub async fn measure(figures: &mut Figures) -> anyhow::Result<()> {
 /// Creates and plans jobs, each of another owner, because an owner has few jobs that are started at a time. Their first
 /// tasks are leased; the others wait.
 async fn plan_jobs(dispatcher: &Dispatcher) -> anyhow::Result<Vec<Job>> {
+    let mut owners = HashMap::new();
     for number in 0..JOBS {
         let request = CreateJobRequest {
             video: format!("videos/{number}"),
@@ -110,7 +113,8 @@ async fn plan_jobs(dispatcher: &Dispatcher) -> anyhow::Result<Vec<Job>> {
             output_prefix: format!("outputs/{number}/"),
             options: None,
         };
-        retry(async || dispatcher.jobs.clone().create_job(request.clone()).await).await?;
+        let created = retry(async || dispatcher.jobs.clone().create_job(request.clone()).await).await?;
+        owners.insert(created.job.context("no job")?.name, number.to_string());
     }
     let mut jobs = Vec::new();
     for _ in 0..JOBS {
@@ -119,7 +123,8 @@ async fn plan_jobs(dispatcher: &Dispatcher) -> anyhow::Result<Vec<Job>> {
         ensure!(matches!(started.work, Some(Work::Prepare(_))), "not a PREPARE task");
         let lease = started.lease.context("a task without a lease")?;
         let name = lease.task.split_once("/tasks/").context("not the name of a task")?.0.to_owned();
-        jobs.push(Job { name, lease, sent: Mutex::default() });
+        let owner = owners.remove(&name).context("an unknown job")?;
+        jobs.push(Job { name, owner, lease, sent: Mutex::default() });
     }
     let (source, source_info) = (sources::with_sound(SOURCE_SECONDS)?, Some(source_info()));
     for job in &jobs {
@@ -153,6 +158,7 @@ fn source_info() -> SourceInfo {
 /// A job whose first task is leased.
 struct Job {
     name: String,
+    owner: String,
     lease: Lease,
     /// When each report was sent.
     sent: Mutex<Vec<Instant>>,
@@ -245,11 +251,14 @@ impl Traffic {
 
     /// Opens all watches; each job has as many on every connection.
     async fn open_watchers(self: &Arc<Self>, folder: &Path) -> anyhow::Result<()> {
-        let connections = (0..CONNECTIONS).map(|_| Ok(TranscodeServiceClient::new(connect(folder)?)));
-        let clients = connections.collect::<anyhow::Result<Vec<_>>>()?;
+        let connections = (0..CONNECTIONS).map(|_| connect(folder, "gateway"));
+        let connections = connections.collect::<anyhow::Result<Vec<_>>>()?;
         let opening = (0..WATCHERS).map(|number| {
-            let mut client = clients[number / (WATCHERS / CONNECTIONS)].clone();
             let (traffic, index) = (Arc::clone(self), number % self.jobs.len());
+            let owner = self.jobs[index].owner.clone();
+            let user = UserSession { user: owner, session: "bench".to_owned() };
+            let connection = connections[number / (WATCHERS / CONNECTIONS)].on_behalf_of(user);
+            let mut client = TranscodeServiceClient::new(connection);
             async move {
                 let request = WatchJobRequest { name: traffic.jobs[index].name.clone(), revision: 0 };
                 let mut updates = client.watch_job(request).await?.into_inner();

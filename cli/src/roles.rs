@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, sync::Arc, time::
 
 use anyhow::Context as _;
 use reelmill_auth::{Auth, AuthConfig};
-use reelmill_gateway::{Gateway, GatewayConfig};
+use reelmill_gateway::{Gateway, GatewayConfig, Limits};
 use reelmill_mesh::{
     Channel,
     server::{self, Listener},
@@ -154,6 +154,15 @@ pub async fn worker(
     Ok(())
 }
 
+/// Serves the embedded object store to the roles of this process.
+pub fn internal_store(listener: TcpListener, server: &ObjectServer, group: &mut ShutdownGroup) {
+    let router = axum::Router::new().fallback_service(server.service());
+    let stop = group.token();
+    group.spawn("object store", async move {
+        Ok(axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await?)
+    });
+}
+
 /// Starts the gateway. `object_server`: the embedded object store, if it is used.
 pub async fn gateway(
     context: &RoleContext,
@@ -167,6 +176,7 @@ pub async fn gateway(
     let upstreams =
         [("auth", &addresses.auth), ("upload", &addresses.upload), ("transcode", &addresses.transcode)];
     let config = GatewayConfig {
+        descriptors: reelmill_proto::DESCRIPTORS.into(),
         public_url: non_empty(&settings.public_url),
         object_store_url: non_empty(&context.config.objects.public_endpoint)
             .or_else(|| non_empty(&context.config.objects.endpoint)),
@@ -181,7 +191,18 @@ pub async fn gateway(
             units_per_second: settings.anonymous_units_per_second,
             burst: settings.anonymous_burst,
         },
-        trusted_proxies: settings.trusted_proxies,
+        limits: Limits {
+            calls_per_user: settings.calls_per_user,
+            calls_per_address: settings.calls_per_address,
+            body_bytes: settings.request_body_bytes,
+            connections: settings.connections,
+            connections_per_address: settings.connections_per_address,
+        },
+        trusted_proxies: settings.trusted_proxies.clone(),
+        proxy_header: settings
+            .proxy_header
+            .parse()
+            .map_err(|cause: String| anyhow::anyhow!("gateway.proxy_header: {cause}"))?,
     };
     let object_routes = object_server.map(|server| axum::Router::new().fallback_service(server.service()));
     let gateway = Gateway::open(

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use reelmill_mesh::server::Listener;
 use reelmill_platform::objects::{Objects, ObjectsConfig};
 use reelmill_s3_server::{ObjectServer, ObjectServerConfig};
+use tokio::net::TcpListener;
 
 use crate::{
     addresses::{Addresses, bind_public, local_url, store_addresses},
@@ -33,7 +34,8 @@ async fn start(config: Config) -> anyhow::Result<(Vec<ShutdownGroup>, RoleContex
     let secrets = Secrets::of(&config, data.path());
     let context = RoleContext::open(config, secrets, data, "memory:up").await?;
 
-    let (objects, object_server) = objects(&context, &public_url).await?;
+    let internal_store = TcpListener::bind(ANY_LOOPBACK_PORT).await?;
+    let (objects, object_server) = objects(&context, &local_url(internal_store.local_addr()?)).await?;
     let auth = Listener::bind(ANY_LOOPBACK_PORT).await?;
     let upload = Listener::bind(ANY_LOOPBACK_PORT).await?;
     let transcode = Listener::bind(ANY_LOOPBACK_PORT).await?;
@@ -46,22 +48,29 @@ async fn start(config: Config) -> anyhow::Result<(Vec<ShutdownGroup>, RoleContex
         transcode = addresses.transcode,
         "internal addresses"
     );
-    // Stopped in this order: the worker releases its tasks through all the others, and the gateway serves the object
-    // store that the services use.
+    // Stopped in this order: the worker releases its tasks through all the others, and the services use the object store.
     let mut worker = ShutdownGroup::default();
     let mut gateway = ShutdownGroup::default();
     let mut services = ShutdownGroup::default();
+    let mut store = ShutdownGroup::default();
+    if let Some(server) = &object_server {
+        roles::internal_store(internal_store, server, &mut store);
+    }
     roles::auth(&context, auth, &mut services).await?;
     roles::transcode(&context, transcode, objects.clone(), &mut services).await?;
     roles::upload(&context, upload, objects.clone(), &addresses, &mut services).await?;
     roles::gateway(&context, public, objects, object_server, &addresses, &mut gateway).await?;
     roles::worker(&context, &addresses, &mut worker).await?;
     print_addresses(&public_url, &data_dir.display().to_string())?;
-    Ok((vec![worker, gateway, services], context))
+    Ok((vec![worker, gateway, services, store], context))
 }
 
-/// The configured object store, or the embedded one, which is reached through the public port.
-async fn objects(context: &RoleContext, public_url: &str) -> anyhow::Result<(Objects, Option<ObjectServer>)> {
+/// The configured object store, or the embedded one, which clients reach through the public port and roles at
+/// `internal_url`, so that the limits of clients are not those of roles.
+async fn objects(
+    context: &RoleContext,
+    internal_url: &str,
+) -> anyhow::Result<(Objects, Option<ObjectServer>)> {
     let settings = &context.config.objects;
     if !settings.endpoint.is_empty() {
         let objects = context.configured_objects().await?;
@@ -78,7 +87,7 @@ async fn objects(context: &RoleContext, public_url: &str) -> anyhow::Result<(Obj
     })
     .await?;
     let objects = Objects::connect(&ObjectsConfig {
-        endpoint: Some(public_url.to_owned()),
+        endpoint: Some(internal_url.to_owned()),
         public_endpoint: None,
         region: settings.region.clone(),
         bucket: settings.bucket.clone(),

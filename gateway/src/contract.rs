@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use prost_reflect::DescriptorPool;
-use reelmill_proto::{DESCRIPTORS, MethodPolicy, Policies, options::Access};
+use reelmill_proto::{MethodPolicy, Policies, options::Access};
 
 use crate::error::GatewayError;
 
@@ -28,10 +28,11 @@ pub(crate) struct PublicMethod {
 }
 
 impl Contract {
-    pub(crate) fn load() -> Result<Self, GatewayError> {
+    /// The methods in an encoded `FileDescriptorSet`.
+    pub(crate) fn read(descriptors: &[u8]) -> Result<Self, GatewayError> {
         let unusable = |error: &dyn std::fmt::Display| GatewayError::Contract(error.to_string());
-        let policies = Policies::of_contract().map_err(|error| unusable(&error))?;
-        let pool = DescriptorPool::decode(DESCRIPTORS).map_err(|error| unusable(&error))?;
+        let policies = Policies::read(descriptors).map_err(|error| unusable(&error))?;
+        let pool = DescriptorPool::decode(descriptors).map_err(|error| unusable(&error))?;
         let mut methods = Vec::new();
         for service in pool.services() {
             for method in service.methods() {
@@ -40,7 +41,7 @@ impl Contract {
                 if let (Some(policy), Some(role)) = (public, role_of(service.package_name())) {
                     methods.push(PublicMethod {
                         path,
-                        policy: *policy,
+                        policy: policy.clone(),
                         client_streaming: method.is_client_streaming(),
                         server_streaming: method.is_server_streaming(),
                         role: role.to_owned(),
@@ -72,8 +73,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn load_reads_streaming_and_role_and_omits_internal_methods() {
-        let contract = Contract::load().unwrap();
+    fn read_finds_streaming_and_role_and_omits_internal_methods() {
+        let contract = Contract::read(reelmill_proto::DESCRIPTORS).unwrap();
         let find = |path: &str| contract.methods.iter().find(|method| method.path == path);
         assert!(find("/reelmill.transcode.v1.WorkerService/StartTask").is_none());
         assert!(find("/reelmill.auth.v1.SessionService/CheckSession").is_none());

@@ -42,6 +42,10 @@ pub(crate) enum CallError {
     Malformed,
     #[error("a request message may have {limit} bytes at most")]
     TooLarge { limit: usize },
+    #[error("the request body was sent too slowly")]
+    RequestTooSlow,
+    #[error("too many calls, or bytes of requests, are in progress; try again")]
+    Overloaded,
     #[error("the call took longer than its deadline")]
     DeadlineExceeded,
     #[error("a service is unavailable; try again")]
@@ -65,6 +69,8 @@ impl From<&CallError> for RpcError {
             CallError::RateLimited { .. } => (Code::ResourceExhausted, Reason::RateLimited),
             CallError::Malformed => (Code::InvalidArgument, Reason::RequestMalformed),
             CallError::TooLarge { .. } => (Code::ResourceExhausted, Reason::MessageTooLarge),
+            CallError::RequestTooSlow => (Code::DeadlineExceeded, Reason::RequestTooSlow),
+            CallError::Overloaded => (Code::ResourceExhausted, Reason::Overloaded),
             CallError::DeadlineExceeded => (Code::DeadlineExceeded, Reason::DeadlineExceeded),
             CallError::ServiceUnavailable => (Code::Unavailable, Reason::ServiceUnavailable),
             CallError::ShuttingDown => (Code::Unavailable, Reason::ShuttingDown),
@@ -76,7 +82,7 @@ impl From<&CallError> for RpcError {
                 rpc_error.retry_after(*retry_after).quota(*subject, message)
             }
             CallError::TooLarge { limit } => rpc_error.with("limit_bytes", limit),
-            CallError::ServiceUnavailable | CallError::ShuttingDown => {
+            CallError::Overloaded | CallError::ServiceUnavailable | CallError::ShuttingDown => {
                 rpc_error.retry_after(Duration::from_secs(1))
             }
             _ => rpc_error,

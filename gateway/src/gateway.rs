@@ -14,9 +14,10 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
-    call::{self, Forward, RateLimitLayer},
-    client::{ClientAddresses, ClientOrigins},
-    config::GatewayConfig,
+    admission::{Admission, Load},
+    call::{self, AdmitLayer, Forward},
+    client::{ClientAddresses, ClientOrigins, Proxies},
+    config::{GatewayConfig, Limits},
     contract::Contract,
     embedded::EmbeddedServices,
     error::GatewayError,
@@ -24,7 +25,8 @@ use crate::{
     pages::{self, Pages},
     playback::{self, Playback},
     probes::{self, Readiness},
-    request_id, server,
+    request_id,
+    server::{self, Connections},
     sessions::Sessions,
     throttled_log::ThrottledLog,
     tokens::TokenVerifier,
@@ -34,6 +36,8 @@ use crate::{
 /// The public endpoint of an installation.
 pub struct Gateway {
     router: Router,
+    admission: Arc<Admission>,
+    connections: Arc<Connections>,
     /// Cancelled at shutdown: open streams end then.
     draining: CancellationToken,
     /// Ends streams when their sessions end.
@@ -54,7 +58,11 @@ impl Gateway {
         object_routes: Option<Router>,
         clock: Clock,
     ) -> Result<Self, GatewayError> {
-        let contract = Contract::load()?;
+        let admission = Admission::new(config.limits);
+        let proxies = Proxies::new(&config)?;
+        let Limits { connections, connections_per_address, .. } = config.limits.checked()?;
+        let connections = Connections::new(connections_per_address, connections, proxies.clone());
+        let contract = Contract::read(&config.descriptors)?;
         let upstreams = Arc::new(Upstreams::open(contract.roles(), &config.upstreams, &key)?);
         let draining = CancellationToken::new();
         let sessions = Arc::new(Sessions::new(
@@ -67,17 +75,19 @@ impl Gateway {
             call::cors(&config.allowed_origins)?,
             MethodTable::new(&contract, &upstreams)?,
             TokenVerifier::new(upstreams.auth_client(), clock.clone()),
-            RateLimitLayer {
+            AdmitLayer {
+                admission: Arc::clone(&admission),
                 limiter: state.rate_limiter,
+                local_limiter: SharedState::in_memory().rate_limiter,
                 user_limit: config.rate,
                 address_limit: config.anonymous_rate,
-                addresses: ClientAddresses::new(&config),
+                addresses: ClientAddresses::new(proxies.clone()),
+                sessions: Arc::clone(&sessions),
                 unavailable_log: ThrottledLog::new(clock.clone()),
             },
-            sessions.clone(),
             Forward {
-                embedded: EmbeddedServices::new(&contract)?,
-                origins: ClientOrigins::new(&config)?,
+                embedded: EmbeddedServices::new(&config.descriptors, &contract)?,
+                origins: ClientOrigins::new(&config, proxies)?,
                 draining: draining.clone(),
             },
         );
@@ -102,7 +112,12 @@ impl Gateway {
             .merge(object_store_routes(&bucket, object_routes))
             .layer(middleware::from_fn(request_id::assign));
         let session_watcher = AbortOnDropHandle::new(tokio::spawn(sessions.watch()));
-        Ok(Self { router, draining, _session_watcher: session_watcher })
+        Ok(Self { router, admission, connections, draining, _session_watcher: session_watcher })
+    }
+
+    /// What its callers have in progress now.
+    pub fn load(&self) -> Load {
+        Load { connections: self.connections.count(), ..self.admission.load() }
     }
 
     /// Serves until `shutdown`, then ends open streams with UNAVAILABLE, waits up to 10 s for other calls, and returns.
@@ -111,7 +126,8 @@ impl Gateway {
         listener: TcpListener,
         shutdown: CancellationToken,
     ) -> Result<(), GatewayError> {
-        server::serve(listener, self.router.clone(), shutdown, self.draining.clone()).await;
+        let router = self.router.clone();
+        server::serve(listener, router, &self.connections, shutdown, self.draining.clone()).await;
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //! and is forwarded as bytes. Which methods exist, who may call them, what they cost and which may be retried is read
 //! from the API's descriptor set, so that a new service needs no change here.
 
+mod admission;
 mod call;
 mod client;
 mod config;
@@ -24,6 +25,8 @@ mod throttled_log;
 mod tokens;
 mod upstreams;
 
-pub use config::GatewayConfig;
+pub use admission::Load;
+pub use client::ProxyHeader;
+pub use config::{GatewayConfig, Limits};
 pub use error::GatewayError;
 pub use gateway::Gateway;

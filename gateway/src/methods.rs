@@ -40,7 +40,7 @@ impl MethodTable {
     pub(crate) fn new(contract: &Contract, upstreams: &Upstreams) -> Result<Self, GatewayError> {
         let by_path = contract.methods.iter().map(|method| {
             let entry = Method {
-                policy: method.policy,
+                policy: method.policy.clone(),
                 client_streaming: method.client_streaming,
                 server_streaming: method.server_streaming,
                 destination: Destination::Role(upstreams.get(&method.role)?),
@@ -48,7 +48,13 @@ impl MethodTable {
             Ok((method.path.clone(), Arc::new(entry)))
         });
         let embedded = Method {
-            policy: MethodPolicy { access: Access::Public.into(), cost: 1, ..MethodPolicy::default() },
+            policy: MethodPolicy {
+                access: Access::Public.into(),
+                cost: 1,
+                max_request_bytes: 4096,
+                max_deadline_seconds: 60,
+                ..MethodPolicy::default()
+            },
             client_streaming: true,
             server_streaming: true,
             destination: Destination::Embedded,

@@ -10,9 +10,15 @@ use http::{HeaderValue, Method, StatusCode, header};
 
 use crate::{config::GatewayConfig, error::GatewayError, etag::matches_etag, http_error::not_found};
 
+/// The page uses none of these.
+const PERMISSIONS_POLICY: &str = "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), \
+     magnetometer=(), microphone=(), midi=(), payment=(), serial=(), usb=()";
+
 /// Headers of the page that depend on the configuration.
 pub(crate) struct Pages {
     content_security_policy: HeaderValue,
+    /// Only where the public URL is https: browsers then use nothing else for a year.
+    strict_transport_security: Option<HeaderValue>,
 }
 
 impl Pages {
@@ -28,7 +34,9 @@ impl Pages {
         );
         let content_security_policy = HeaderValue::from_str(&policy)
             .map_err(|error| GatewayError::Setting { setting: "public_url", cause: error.to_string() })?;
-        Ok(Self { content_security_policy })
+        let is_https = config.public_url.as_deref().is_some_and(|url| url.starts_with("https://"));
+        let strict_transport_security = is_https.then(|| HeaderValue::from_static("max-age=31536000"));
+        Ok(Self { content_security_policy, strict_transport_security })
     }
 }
 
@@ -54,6 +62,11 @@ pub(crate) async fn page(State(pages): State<Arc<Pages>>, request: Request) -> R
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert("cross-origin-opener-policy", HeaderValue::from_static("same-origin"));
+    headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
+    headers.insert("permissions-policy", HeaderValue::from_static(PERMISSIONS_POLICY));
+    if let Some(value) = &pages.strict_transport_security {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, value.clone());
+    }
     response
 }
 

@@ -22,7 +22,7 @@ impl ThrottledLog {
     }
 
     /// Logs the warning unless one was logged in the last 10 s.
-    pub(crate) fn warn(&self, message: &str, cause: &dyn Display) {
+    pub(crate) fn warn(&self, message: &str, cause: &(dyn Display + Sync)) {
         let now_millis = self.clock.now_millis();
         let last = self.last_millis.load(Ordering::Relaxed);
         let due = last == i64::MIN || now_millis.saturating_sub(last) >= INTERVAL_MILLIS;

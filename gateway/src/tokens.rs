@@ -20,12 +20,15 @@ const ISSUER: &str = "reelmill";
 const REFETCH_INTERVAL_MIN: Duration = Duration::from_secs(5);
 /// Negative-cache time for key fetches.
 const FAILED_FETCH_TTL: Duration = Duration::from_millis(500);
+/// Tokens of a generation of [`VerifiedTokens`]. 2 generations of 500 bytes each are 8 MB.
+const MAX_VERIFIED_TOKENS: usize = 8192;
 /// Size limit of a token. Tokens have about 300 bytes.
 const MAX_TOKEN_BYTES: usize = 4096;
 
 /// Verifies access tokens.
 pub(crate) struct TokenVerifier {
     keys: KeyRing,
+    verified: VerifiedTokens,
     clock: Clock,
 }
 
@@ -39,7 +42,8 @@ struct Claims {
 
 impl TokenVerifier {
     pub(crate) fn new(auth: AuthServiceClient<Channel>, clock: Clock) -> Self {
-        Self { keys: KeyRing { auth, keys: RwLock::default(), last_fetch: Mutex::default() }, clock }
+        let keys = KeyRing { auth, keys: RwLock::default(), last_fetch: Mutex::default() };
+        Self { keys, verified: VerifiedTokens::default(), clock }
     }
 
     /// The user and session of a token. Whether the session has ended is not checked.
@@ -47,18 +51,82 @@ impl TokenVerifier {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(CallError::TokenInvalid);
         }
+        let now_millis = self.clock.now_millis();
+        if let Some(verified) = self.verified.get(token)
+            && self.keys.cached(&verified.kid).is_some()
+        {
+            return verified.at(now_millis);
+        }
         let header = decode_header(token).map_err(|_| CallError::TokenInvalid)?;
         let kid = header.kid.filter(|_| header.alg == Algorithm::EdDSA).ok_or(CallError::TokenInvalid)?;
         let key = self.keys.get(&kid).await?;
         let claims =
             decode::<Claims>(token, &key, &validation()).map_err(|_| CallError::TokenInvalid)?.claims;
-        if claims.exp.saturating_mul(1000) <= self.clock.now_millis() {
-            return Err(CallError::TokenExpired);
-        }
         if !is_id(&claims.sub) || !is_id(&claims.sid) {
             return Err(CallError::TokenInvalid);
         }
-        Ok(UserSession { user: claims.sub, session: claims.sid })
+        let user = UserSession { user: claims.sub, session: claims.sid };
+        let verified = Verified { user, kid, expire_millis: claims.exp.saturating_mul(1000) };
+        let result = verified.at(now_millis);
+        if result.is_ok() {
+            self.verified.insert(token, verified);
+        }
+        result
+    }
+}
+
+/// A token whose signature was verified.
+#[derive(Clone)]
+struct Verified {
+    user: UserSession,
+    /// The key, which must still be one.
+    kid: String,
+    expire_millis: i64,
+}
+
+impl Verified {
+    fn at(&self, now_millis: i64) -> Result<UserSession, CallError> {
+        if self.expire_millis <= now_millis { Err(CallError::TokenExpired) } else { Ok(self.user.clone()) }
+    }
+}
+
+/// Tokens that were verified a short while ago: the signature is most of what a call costs. Only the signature is
+/// remembered. Whether the token has expired, or its session has ended, is checked for each call.
+#[derive(Default)]
+struct VerifiedTokens {
+    generations: std::sync::Mutex<Generations>,
+}
+
+/// Those of the present and of the previous generation; each has at most [`MAX_VERIFIED_TOKENS`].
+#[derive(Default)]
+struct Generations {
+    present: HashMap<String, Verified>,
+    previous: HashMap<String, Verified>,
+}
+
+impl VerifiedTokens {
+    fn get(&self, token: &str) -> Option<Verified> {
+        let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(verified) = generations.present.get(token) {
+            return Some(verified.clone());
+        }
+        let (token, verified) = generations.previous.remove_entry(token)?;
+        generations.insert(token, verified.clone());
+        Some(verified)
+    }
+
+    fn insert(&self, token: &str, verified: Verified) {
+        let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        generations.insert(token.to_owned(), verified);
+    }
+}
+
+impl Generations {
+    fn insert(&mut self, token: String, verified: Verified) {
+        if self.present.len() >= MAX_VERIFIED_TOKENS {
+            self.previous = std::mem::take(&mut self.present);
+        }
+        self.present.insert(token, verified);
     }
 }
 

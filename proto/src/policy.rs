@@ -1,6 +1,6 @@
 //! Access policies, which methods declare as options in the `.proto` files.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use prost::Message as _;
 use prost_reflect::DescriptorPool;
@@ -10,6 +10,9 @@ use crate::{
     descriptors::DESCRIPTORS,
     generated::policy::v1::{Access, Retry},
 };
+
+/// Size limit of a message between processes, bytes: tonic's own default.
+const MAX_REQUEST_BYTES: usize = 4 << 20;
 
 /// The policies of all methods of a descriptor set, by path.
 #[derive(Debug, Clone)]
@@ -23,9 +26,17 @@ pub enum PolicyError {
     /// The bytes are not a descriptor set with policies.
     #[error("the descriptor set is unreadable: {0}")]
     Unreadable(String),
-    /// A method does not declare its access.
-    #[error("{0} declares no access")]
-    Undeclared(String),
+    /// A method leaves out a part of its policy.
+    #[error("{method} declares no {part}")]
+    Undeclared {
+        /// Full name of the method.
+        method: String,
+        /// Name of the missing field.
+        part: &'static str,
+    },
+    /// A method accepts larger messages than any process.
+    #[error("{0} declares a max_request_bytes above {MAX_REQUEST_BYTES}")]
+    TooLarge(String),
 }
 
 impl Policies {
@@ -51,8 +62,12 @@ impl Policies {
                     .map(prost::Message::encode_to_vec)
                     .ok_or_else(|| unreadable(&"reelmill.policy.v1.method is not a message"))?;
                 let policy = MethodPolicy::decode(bytes.as_slice()).map_err(|error| unreadable(&error))?;
-                if policy.access() == Access::Unspecified {
-                    return Err(PolicyError::Undeclared(method.full_name().to_owned()));
+                let method_name = || method.full_name().to_owned();
+                if let Some(part) = policy.undeclared() {
+                    return Err(PolicyError::Undeclared { method: method_name(), part });
+                }
+                if policy.request_limit() > MAX_REQUEST_BYTES {
+                    return Err(PolicyError::TooLarge(method_name()));
                 }
                 by_path.insert(format!("/{}/{}", service.full_name(), method.name()), policy);
             }
@@ -72,14 +87,42 @@ impl Policies {
 }
 
 impl MethodPolicy {
-    /// Rate-limit units of one call, at least 1.
+    /// Rate-limit units of one call.
     pub fn units(&self) -> u32 {
-        self.cost.max(1)
+        self.cost
     }
 
     /// Whether the gateway may send a failed call again.
     pub fn may_retry(&self) -> bool {
         self.retry() == Retry::Safe
+    }
+
+    /// Size limit of a request message, bytes.
+    pub fn request_limit(&self) -> usize {
+        self.max_request_bytes as usize
+    }
+
+    /// Longest time until the response starts.
+    pub fn longest_deadline(&self) -> Duration {
+        Duration::from_secs(self.max_deadline_seconds.into())
+    }
+
+    /// Whether a role may call the method for itself.
+    pub fn admits(&self, role: &str) -> bool {
+        self.callers.iter().any(|caller| caller == role)
+    }
+
+    /// The first part that is missing.
+    fn undeclared(&self) -> Option<&'static str> {
+        let parts = [
+            ("access", self.access() != Access::Unspecified),
+            ("cost", self.cost > 0),
+            ("retry", self.retry() != Retry::Unspecified),
+            ("max_request_bytes", self.max_request_bytes > 0),
+            ("max_deadline_seconds", self.max_deadline_seconds > 0),
+            ("callers", self.access() != Access::Internal || !self.callers.is_empty()),
+        ];
+        parts.into_iter().find(|(_, is_declared)| !is_declared).map(|(part, _)| part)
     }
 }
 
@@ -95,10 +138,36 @@ mod tests {
             if path.contains("WorkerService") || path.contains("SessionService") {
                 assert_eq!(policy.access(), Access::Internal, "{path}");
             }
+            // The worker is nearest to hostile files.
+            assert_eq!(policy.admits("worker"), path.contains("WorkerService"), "{path}");
         }
         let create = policies.get("/reelmill.auth.v1.AuthService/CreateUser").unwrap();
         assert_eq!(create.access(), Access::Public);
         assert!(!create.may_retry());
         assert!(policies.get("/reelmill.auth.v1.AuthService/Nothing").is_none());
+    }
+
+    #[test]
+    fn undeclared_names_each_part_that_is_missing() {
+        let complete = MethodPolicy {
+            access: Access::Internal.into(),
+            cost: 1,
+            retry: Retry::Never.into(),
+            max_request_bytes: 1,
+            max_deadline_seconds: 1,
+            callers: vec!["worker".to_owned()],
+        };
+        assert_eq!(complete.undeclared(), None);
+        let without = |remove: fn(&mut MethodPolicy)| {
+            let mut policy = complete.clone();
+            remove(&mut policy);
+            policy.undeclared()
+        };
+        assert_eq!(without(|policy| policy.access = 0), Some("access"));
+        assert_eq!(without(|policy| policy.cost = 0), Some("cost"));
+        assert_eq!(without(|policy| policy.retry = 0), Some("retry"));
+        assert_eq!(without(|policy| policy.max_request_bytes = 0), Some("max_request_bytes"));
+        assert_eq!(without(|policy| policy.max_deadline_seconds = 0), Some("max_deadline_seconds"));
+        assert_eq!(without(|policy| policy.callers.clear()), Some("callers"));
     }
 }

@@ -69,11 +69,17 @@ pub struct Gateway {
     pub listen: String,
     pub public_url: String,
     pub allowed_origins: Vec<String>,
-    pub trusted_proxies: bool,
+    pub trusted_proxies: Vec<String>,
+    pub proxy_header: String,
     pub user_units_per_second: f64,
     pub user_burst: u32,
     pub anonymous_units_per_second: f64,
     pub anonymous_burst: u32,
+    pub calls_per_user: usize,
+    pub calls_per_address: usize,
+    pub request_body_bytes: usize,
+    pub connections: usize,
+    pub connections_per_address: usize,
 }
 
 /// `[auth]`

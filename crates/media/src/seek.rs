@@ -73,6 +73,18 @@ pub fn longest_gap(packets: &str) -> f64 {
     times.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max)
 }
 
+/// Times between which a list of packets in the same format has none, if they are more than `longer_than` apart, seconds. None
+/// if a time is unknown, as in [`pause`].
+pub fn pauses(packets: &str, longer_than: f64) -> Vec<(f64, f64)> {
+    if packets.lines().any(|line| line.split(',').next().and_then(number).is_none()) {
+        return Vec::new();
+    }
+    let mut times: Vec<f64> = packet_times(packets).collect();
+    times.sort_by(f64::total_cmp);
+    let pairs = times.windows(2).map(|pair| (pair[0], pair[1]));
+    pairs.filter(|(from, to)| to - from > longer_than).collect()
+}
+
 /// Times of the last frame that is displayed by `from` and the first one at or after `until`, seconds, from a list of packets in
 /// the same format. None if one is displayed between them, or if there is none before or after, or none of known time.
 pub fn pause(packets: &str, from: f64, until: f64) -> Option<(f64, f64)> {
@@ -135,6 +147,15 @@ fn demuxer(source: &Source) -> &str {
 mod tests {
     use super::{Keyframe, last_frame_end, last_keyframe, lists_keyframes, longest_gap, pause, seek_to};
     use crate::probe::parse;
+
+    #[test]
+    fn pauses_are_longer_than_asked_and_in_order() {
+        let list = "1.0,0,K\n90.0,1,_\n2.0,2,_\n91.0,3,_\n200.0,4,K\n";
+        assert_eq!(super::pauses(list, 64.0), [(2.0, 90.0), (91.0, 200.0)]);
+        assert_eq!(super::pauses(list, 100.0), [(91.0, 200.0)]);
+        assert_eq!(super::pauses("", 64.0), []);
+        assert_eq!(super::pauses("1.0,0,K\nN/A,2,_\n200.0,4,K\n", 64.0), []);
+    }
 
     #[test]
     fn last_keyframe_returns_the_one_at_or_before_the_time() {

@@ -15,7 +15,7 @@ use tower::{Service, ServiceExt as _};
 
 use crate::{
     deadline, headers,
-    identity::{Caller, MeshKey, Origin},
+    identity::{Caller, MeshKey, Origin, UserSession},
     status::{self, RpcError},
     transport::transport,
 };
@@ -66,6 +66,14 @@ impl Channel {
             },
             caller: caller.map_err(|error| bad(error.to_string()))?,
         })
+    }
+
+    /// The same connection for calls on behalf of a user, as the gateway forwards them.
+    #[must_use]
+    pub fn on_behalf_of(&self, user: UserSession) -> Self {
+        // An id has no characters that a header can't have.
+        let caller = caller_header(&Caller::User(user)).unwrap_or_else(|_| self.caller.clone());
+        Self { connection: self.connection.clone(), caller }
     }
 
     /// A forwarder to the same role over the same connection.

@@ -12,7 +12,7 @@ use std::{
 
 use futures::FutureExt as _;
 use http::{HeaderValue, Request, Response};
-use reelmill_proto::{Policies, Reason, options::Access};
+use reelmill_proto::{MethodPolicy, Policies, Reason, options::Access};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, body::Body};
@@ -50,14 +50,14 @@ impl ServerLayer {
             return Ok(());
         }
         let (caller, origin) = identity::authenticate(&self.key, request.headers())?;
-        let access = self.policies.get(path).map(reelmill_proto::MethodPolicy::access);
-        match (access, &caller) {
-            (None, _) => return Err(status::method_unknown()),
-            (Some(Access::Public), _) | (Some(_), Caller::Service(_)) => {}
-            (Some(Access::SignedIn), Caller::User(_)) => {}
-            // Called for its error: this caller is not a user.
-            (Some(Access::SignedIn), _) => caller.user().map(|_| ())?,
-            (Some(Access::Internal | Access::Unspecified), _) => return Err(status::method_unknown()),
+        let policy = self.policies.get(path).ok_or_else(status::method_unknown)?;
+        match (policy.access(), &caller) {
+            (_, Caller::Service(role)) if policy.admits(role) => {}
+            (_, Caller::Service(role)) => return Err(caller_not_allowed(role, path)),
+            (Access::Public, _) => {}
+            // Called for its error if this caller is not a user.
+            (Access::SignedIn, _) => caller.user().map(|_| ())?,
+            (Access::Internal | Access::Unspecified, _) => return Err(status::method_unknown()),
         }
         request.extensions_mut().insert(caller);
         if let Some(origin) = origin {
@@ -98,7 +98,9 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let request_id = request_id(&request);
         let span = tracing::info_span!("call", path = %request.uri().path(), request_id);
+        let longest = self.layer.policies.get(request.uri().path()).map(MethodPolicy::longest_deadline);
         let timeout = deadline::read(request.headers()).unwrap_or(deadline::DEFAULT_TIMEOUT);
+        let timeout = timeout.min(longest.unwrap_or(deadline::DEFAULT_TIMEOUT));
         let layer = self.layer.clone();
         // The clone that was polled ready is the one to call.
         let unpolled = self.inner.clone();
@@ -149,6 +151,15 @@ fn with_reason(response: Response<Body>) -> Response<Body> {
 
 fn error_response(error: &RpcError) -> Response<Body> {
     error.to_status().into_http()
+}
+
+fn caller_not_allowed(role: &str, path: &str) -> RpcError {
+    tracing::warn!(role, path, "a role called a method that it may not call");
+    RpcError::new(
+        Code::PermissionDenied,
+        Reason::CallerNotAllowed,
+        format!("the role {role} may not call {path}"),
+    )
 }
 
 fn overloaded() -> RpcError {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use http::{Method, header};
+use http::{HeaderMap, HeaderName, Method, header};
 use percent_encoding::percent_decode_str;
 use s3s::{
     S3Result,
@@ -23,9 +23,11 @@ impl S3Access for SigV4Only {
         if context.credentials().is_none() {
             return Err(s3_error!(AccessDenied, "A signature is required."));
         }
-        let authorization = context.headers().get(header::AUTHORIZATION);
-        let in_header = authorization.is_some_and(|v| v.as_bytes().starts_with(b"AWS4-HMAC-SHA256"));
-        check_query(context.method(), context.uri().query().unwrap_or_default(), in_header)
+        let authorization = context.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
+        let authorization = authorization.filter(|value| value.starts_with("AWS4-HMAC-SHA256"));
+        let query = context.uri().query().unwrap_or_default();
+        check_query(context.method(), query, authorization.is_some())?;
+        check_headers(context.headers(), query, authorization)
     }
 }
 
@@ -44,6 +46,25 @@ fn check_query(method: &Method, query: &str, in_header: bool) -> S3Result<()> {
     // s3s would store the part as an object.
     if method == Method::PUT && query.has("uploadId") != query.has("partNumber") {
         return Err(s3_error!(InvalidRequest, "A part has both uploadId and partNumber."));
+    }
+    Ok(())
+}
+
+/// Refuses `x-amz-*` headers that the signature doesn't cover: they could change what the signed request does.
+fn check_headers(headers: &HeaderMap, query: &str, authorization: Option<&str>) -> S3Result<()> {
+    let query = Parameters::of(query);
+    let in_header = authorization.and_then(|value| {
+        let fields = value.trim_start_matches("AWS4-HMAC-SHA256").split(',');
+        fields.filter_map(|field| field.trim().strip_prefix("SignedHeaders=")).next()
+    });
+    let signed = in_header.or_else(|| query.value("X-Amz-SignedHeaders")).unwrap_or_default();
+    let is_signed = |name: &str| signed.split(';').any(|signed| signed.eq_ignore_ascii_case(name));
+    let mut names = headers.keys().map(HeaderName::as_str);
+    if names.any(|name| name.starts_with("x-amz-") && !is_signed(name)) {
+        return Err(s3_error!(
+            AccessDenied,
+            "There were headers present in the request which were not signed."
+        ));
     }
     Ok(())
 }
@@ -69,9 +90,9 @@ impl<'a> Parameters<'a> {
 
 #[cfg(test)]
 mod tests {
-    use http::Method;
+    use http::{HeaderMap, HeaderName, Method};
 
-    use super::check_query;
+    use super::{check_headers, check_query};
 
     fn code(method: &Method, query: &str, in_header: bool) -> Option<String> {
         check_query(method, query, in_header).err().map(|error| error.code().as_str().to_owned())
@@ -96,5 +117,23 @@ mod tests {
         }
         assert_eq!(code(&Method::PUT, "uploadId=u&partNumber=1", true), None);
         assert_eq!(code(&Method::GET, "partNumber=1", true), None);
+    }
+
+    #[test]
+    fn check_headers_refuses_those_that_are_not_signed() {
+        let headers = |names: &[&'static str]| -> HeaderMap {
+            names.iter().map(|name| (HeaderName::from_static(name), "1".parse().unwrap())).collect()
+        };
+        let presigned = "X-Amz-SignedHeaders=host%3Bx-amz-meta-a&X-Amz-Signature=1";
+        let in_header = "AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host;x-amz-date, Signature=1";
+        let is_accepted = |names: &[&'static str], query: &str, authorization| {
+            check_headers(&headers(names), query, authorization).is_ok()
+        };
+        assert!(is_accepted(&["host", "accept", "x-amz-meta-a"], presigned, None));
+        assert!(!is_accepted(&["x-amz-copy-source"], presigned, None));
+        assert!(is_accepted(&["x-amz-date", "range"], "", Some(in_header)));
+        assert!(!is_accepted(&["x-amz-date", "x-amz-meta-a"], "", Some(in_header)));
+        // The query of a request that is signed by its header does not count.
+        assert!(!is_accepted(&["x-amz-meta-a"], presigned, Some(in_header)));
     }
 }

@@ -16,6 +16,12 @@ use uuid::Uuid;
 /// Size of the buffer that collects small network chunks before they are written.
 const WRITE_BUFFER_BYTES: usize = 256 << 10;
 
+/// Space that content leaves to the databases on the same disk, bytes; of a small disk, a part of it.
+const RESERVED_BYTES: u64 = 256 << 20;
+const RESERVED_PART: u64 = 50;
+/// Bytes written between two checks of the free space.
+const CHECK_BYTES: usize = 4 << 20;
+
 /// The id of one blob: 32 hex digits. The last two are its shard, which keeps folders small.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct BlobId(String);
@@ -62,17 +68,18 @@ impl BlobDir {
         Ok(blobs)
     }
 
-    /// Creates an empty content file in `tmp/`.
-    pub(crate) fn create(&self) -> io::Result<StagedBlob> {
+    /// Creates an empty content file in `tmp/`, for content of this length if it is known.
+    pub(crate) fn create(&self, length: Option<u64>) -> io::Result<StagedBlob> {
+        check_space(&self.tmp, length.unwrap_or(0))?;
         let id = BlobId::generate();
         let path = self.tmp.join(id.as_str());
         let file = BufWriter::with_capacity(WRITE_BUFFER_BYTES, File::create_new(&path)?);
-        Ok(StagedBlob { id, file, temp: TempFile { path, armed: true } })
+        Ok(StagedBlob { id, file, temp: TempFile { path, armed: true }, unchecked: 0 })
     }
 
     /// Makes a completely written file durable: syncs it and renames it into `blobs/`.
     pub(crate) fn persist(self: &Arc<Self>, staged: StagedBlob) -> io::Result<NewBlob> {
-        let StagedBlob { id, file, mut temp } = staged;
+        let StagedBlob { id, file, mut temp, .. } = staged;
         file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_data()?;
         let path = self.path(&id);
         fs::rename(&temp.path, &path)?;
@@ -146,11 +153,34 @@ pub(crate) struct StagedBlob {
     id: BlobId,
     file: BufWriter<File>,
     temp: TempFile,
+    /// Bytes written since the free space was checked.
+    unchecked: usize,
+}
+
+/// An error if the file system would have too little space left after `more` bytes.
+fn check_space(path: &Path, more: u64) -> io::Result<()> {
+    let disk = rustix::fs::statvfs(path)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+    if bytes(disk.f_bavail) < more.saturating_add(reserve(bytes(disk.f_blocks))) {
+        return Err(io::Error::new(io::ErrorKind::StorageFull, "the disk is full but for the reserve"));
+    }
+    Ok(())
+}
+
+/// Space that is left to the databases on a disk of this size.
+fn reserve(disk_bytes: u64) -> u64 {
+    RESERVED_BYTES.min(disk_bytes / RESERVED_PART)
 }
 
 impl Write for StagedBlob {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.file.write(data)
+        if self.unchecked >= CHECK_BYTES {
+            check_space(&self.temp.path, 0)?;
+            self.unchecked = 0;
+        }
+        let written = self.file.write(data)?;
+        self.unchecked += written;
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -212,7 +242,7 @@ mod tests {
     fn blob_and_copy() -> (tempfile::TempDir, Arc<BlobDir>, BlobId, BlobId) {
         let dir = tempfile::tempdir().unwrap();
         let blobs = Arc::new(BlobDir::open(dir.path()).unwrap());
-        let mut staged = blobs.create().unwrap();
+        let mut staged = blobs.create(None).unwrap();
         staged.write_all(b"content").unwrap();
         let source = blobs.persist(staged).unwrap().into_id();
         let copy = blobs.duplicate(&source).unwrap();
@@ -242,5 +272,20 @@ mod tests {
         drop(copy);
         assert!(!path.exists());
         assert_eq!(fs::read(blobs.path(&source)).unwrap(), b"content");
+    }
+
+    #[test]
+    fn create_for_more_than_the_disk_holds_is_refused_as_full() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = BlobDir::open(dir.path()).unwrap();
+        let error = blobs.create(Some(1 << 60)).err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(fs::read_dir(dir.path().join("tmp")).unwrap().count(), 0);
+        assert!(blobs.create(Some(1 << 20)).is_ok());
+    }
+
+    #[test]
+    fn reserve_is_a_small_part_of_a_small_disk() {
+        assert_eq!((reserve(64 << 20), reserve(1 << 40)), ((64 << 20) / 50, RESERVED_BYTES));
     }
 }

@@ -151,7 +151,8 @@ pub(crate) async fn ingest(
 ) -> Result<Ingested> {
     let dir = Arc::clone(blobs);
     let failed = |e| ObjectStoreError::Rejected(body_error(e));
-    let written = write_content(move || dir.create(), body, declared.algorithms(), failed).await?;
+    let length = declared.length;
+    let written = write_content(move || dir.create(length), body, declared.algorithms(), failed).await?;
     let (md5, checksums) = written.hasher.finish();
     declared.verify(written.size, md5, &checksums)?;
     let blob = persist(blobs, written.to).await?;
@@ -166,7 +167,7 @@ pub(crate) async fn ingest_copy(
 ) -> Result<Ingested> {
     let dir = Arc::clone(blobs);
     let algorithms = algorithm.into_iter().collect();
-    let written = write_content(move || dir.create(), Some(content), algorithms, read_error).await?;
+    let written = write_content(move || dir.create(None), Some(content), algorithms, read_error).await?;
     let (md5, checksums) = written.hasher.finish();
     let blob = persist(blobs, written.to).await?;
     Ok(Ingested { blob, size: written.size, etag: hex::encode(md5), checksums })

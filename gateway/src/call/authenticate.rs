@@ -8,8 +8,7 @@ use reelmill_mesh::UserSession;
 use reelmill_proto::options::Access;
 
 use super::{
-    deadline::Deadline,
-    method::KnownCall,
+    deadline::{Deadline, TimedCall},
     typed_layer::{CallLayer, Handler},
 };
 use crate::{error::CallError, methods::Method, tokens::TokenVerifier};
@@ -40,12 +39,12 @@ pub(super) struct AuthenticateLayer {
     pub(super) tokens: TokenVerifier,
 }
 
-impl CallLayer<KnownCall> for AuthenticateLayer {
+impl CallLayer<TimedCall> for AuthenticateLayer {
     type Next = IdentifiedCall;
 
     async fn process(
         &self,
-        KnownCall { peer, deadline, method, mut request }: KnownCall,
+        TimedCall { peer, deadline, method, mut request }: TimedCall,
         next: &impl Handler<IdentifiedCall>,
     ) -> Result<Response, CallError> {
         let credential = if method.policy.access() == Access::Public {

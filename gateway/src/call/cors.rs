@@ -20,10 +20,11 @@ const REQUEST_HEADERS: [HeaderName; 8] = [
 ];
 
 /// Response headers that scripts may read.
-const EXPOSED_HEADERS: [HeaderName; 4] = [
+const EXPOSED_HEADERS: [HeaderName; 5] = [
     HeaderName::from_static("grpc-status"),
     HeaderName::from_static("grpc-message"),
     HeaderName::from_static("grpc-status-details-bin"),
+    HeaderName::from_static("x-ratelimit-remaining"),
     HeaderName::from_static("x-request-id"),
 ];
 
@@ -31,11 +32,15 @@ const EXPOSED_HEADERS: [HeaderName; 4] = [
 pub(crate) fn layer(allowed_origins: &[String]) -> Result<CorsLayer, GatewayError> {
     let invalid = |origin: &str| GatewayError::Setting {
         setting: "allowed_origins",
-        cause: format!("{origin}: not an origin (https://HOST, or *)"),
+        cause: format!("{origin}: not an origin: https://HOST without patterns, or * alone"),
     };
     let any = allowed_origins.iter().any(|origin| origin == "*");
     let mut listed = Vec::new();
     for origin in allowed_origins.iter().filter(|origin| *origin != "*") {
+        // Only the whole origin is compared: a pattern would never match.
+        if origin.contains('*') {
+            return Err(invalid(origin));
+        }
         let url = url::Url::parse(origin).map_err(|_| invalid(origin))?;
         // The form that browsers send: no trailing slash, no default port.
         let exact = url.origin().ascii_serialization();
@@ -52,4 +57,20 @@ pub(crate) fn layer(allowed_origins: &[String]) -> Result<CorsLayer, GatewayErro
         .allow_headers(REQUEST_HEADERS)
         .expose_headers(EXPOSED_HEADERS)
         .max_age(Duration::from_secs(7200)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layer_with_what_is_no_origin_is_an_error() {
+        let is_valid = |origin: &str| layer(&[origin.to_owned()]).is_ok();
+        for good in ["*", "https://app.example.org", "http://localhost:3000/"] {
+            assert!(is_valid(good), "{good}");
+        }
+        for bad in ["https://*.example.org", "app.example.org", "", "https://"] {
+            assert!(!is_valid(bad), "{bad}");
+        }
+    }
 }

@@ -1,43 +1,66 @@
 //! Deadlines of calls.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{extract::Request, response::Response};
 use reelmill_mesh::deadline::{DEFAULT_TIMEOUT, take_grpc_timeout};
 use tokio::time::Instant;
 
 use super::{
-    grpc_service::IncomingCall,
+    method::KnownCall,
     typed_layer::{CallLayer, Handler},
 };
-use crate::error::CallError;
+use crate::{
+    error::CallError,
+    methods::{Destination, Method},
+};
 
-/// Longest timeout that a client may set. Keeps sums from overflowing.
-const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+/// Longest timeout that a client may set for a response stream. Keeps sums from overflowing.
+const MAX_STREAM_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+/// Longest stream of the gateway's own methods, which anyone may call.
+const MAX_EMBEDDED_STREAM: Duration = Duration::from_secs(600);
 
 /// A call with a deadline.
 pub(super) struct TimedCall {
     pub(super) peer: SocketAddr,
     pub(super) deadline: Deadline,
+    pub(super) method: Arc<Method>,
     pub(super) request: Request,
 }
 
-/// Time by which the response must have started.
+/// When the response must have started, and when it must have ended.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadline {
-    at: Instant,
-    set_by_client: bool,
+    start: Instant,
+    end: Option<Instant>,
 }
 
 impl Deadline {
-    /// Time until the deadline.
-    pub(super) fn remaining(self) -> Duration {
-        self.at.saturating_duration_since(Instant::now())
+    /// The deadline of a call of `method` that starts now, with the timeout that the client set.
+    fn of(method: &Method, timeout: Option<Duration>) -> Self {
+        let now = Instant::now();
+        let longest = method.policy.longest_deadline();
+        let start = now + timeout.unwrap_or(DEFAULT_TIMEOUT).min(longest);
+        let end = match (method.server_streaming, &method.destination) {
+            // The role ends it in time.
+            (false, _) => timeout.map(|_| start),
+            (true, Destination::Embedded) => {
+                Some(now + timeout.unwrap_or(MAX_EMBEDDED_STREAM).min(MAX_EMBEDDED_STREAM))
+            }
+            // Without a timeout, streams may last for ever.
+            (true, Destination::Role(_)) => timeout.map(|timeout| now + timeout.min(MAX_STREAM_TIMEOUT)),
+        };
+        Self { start, end }
     }
 
-    /// Time by which the response must have ended. `None` if the client set no timeout: streams may last for ever.
+    /// Time until the response must have started.
+    pub(super) fn remaining(self) -> Duration {
+        self.start.saturating_duration_since(Instant::now())
+    }
+
+    /// When the response must have ended.
     pub(super) fn response_end(self) -> Option<Instant> {
-        self.set_by_client.then_some(self.at)
+        self.end
     }
 }
 
@@ -45,18 +68,16 @@ impl Deadline {
 /// [`super::limited_body::LimitedBody`] enforces the deadline.
 pub(super) struct DeadlineLayer;
 
-impl CallLayer<IncomingCall> for DeadlineLayer {
+impl CallLayer<KnownCall> for DeadlineLayer {
     type Next = TimedCall;
 
     async fn process(
         &self,
-        IncomingCall { peer, mut request }: IncomingCall,
+        KnownCall { peer, method, mut request }: KnownCall,
         next: &impl Handler<TimedCall>,
     ) -> Result<Response, CallError> {
-        let timeout = take_grpc_timeout(request.headers_mut()).map(|timeout| timeout.min(MAX_TIMEOUT));
-        let at = Instant::now() + timeout.unwrap_or(DEFAULT_TIMEOUT);
-        let deadline = Deadline { at, set_by_client: timeout.is_some() };
-        let handled = next.handle(TimedCall { peer, deadline, request });
-        tokio::time::timeout_at(at, handled).await.unwrap_or(Err(CallError::DeadlineExceeded))
+        let deadline = Deadline::of(&method, take_grpc_timeout(request.headers_mut()));
+        let handled = next.handle(TimedCall { peer, deadline, method, request });
+        tokio::time::timeout_at(deadline.start, handled).await.unwrap_or(Err(CallError::DeadlineExceeded))
     }
 }

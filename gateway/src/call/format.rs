@@ -4,7 +4,7 @@ use axum::{extract::Request, middleware::Next, response::Response};
 use http::{Method, StatusCode, Version, header};
 use reelmill_proto::Reason;
 
-use crate::http_error::http_error;
+use crate::http_error::connect_error;
 
 const GRPC: [&str; 2] = ["application/grpc", "application/grpc+proto"];
 const GRPC_WEB: [&str; 4] = [
@@ -17,7 +17,7 @@ const GRPC_WEB: [&str; 4] = [
 /// Middleware: passes POST requests with one of the content types above.
 pub(super) async fn check_format(request: Request, next: Next) -> Response {
     if request.method() != Method::POST {
-        return http_error(
+        return connect_error(
             StatusCode::METHOD_NOT_ALLOWED,
             Reason::HttpMethodInvalid,
             "calls are POST requests",
@@ -28,7 +28,7 @@ pub(super) async fn check_format(request: Request, next: Next) -> Response {
     if GRPC_WEB.contains(&content_type) || is_native(content_type, request.version()) {
         return next.run(request).await;
     }
-    http_error(
+    connect_error(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Reason::ContentTypeInvalid,
         "send gRPC over HTTP/2 (application/grpc) or gRPC-web (application/grpc-web+proto)",

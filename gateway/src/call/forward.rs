@@ -8,15 +8,16 @@ use reelmill_mesh::{Caller, Forwarder, Origin};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    admit::AuthorizedCall,
     deadline::Deadline,
     framing::FramedBody,
     limited_body::{LimitedBody, ResponseLimits},
     payload::Payload,
-    session::AuthorizedCall,
     strip_headers,
     typed_layer::Handler,
 };
 use crate::{
+    admission::CallPermit,
     client::ClientOrigins,
     embedded::EmbeddedServices,
     error::CallError,
@@ -53,20 +54,26 @@ pub(crate) struct Forward {
 
 impl Handler<AuthorizedCall> for Forward {
     async fn handle(&self, call: AuthorizedCall) -> Result<Response, CallError> {
-        let AuthorizedCall { deadline, method, caller, session, request } = call;
+        let AuthorizedCall { deadline, method, caller, session, permit, request } = call;
         let limits = ResponseLimits {
             deadline: deadline.response_end(),
             session,
             draining: method.server_streaming.then(|| self.draining.clone()),
         };
         let response = match &method.destination {
-            Destination::Embedded => self.embedded.call(request).await,
+            Destination::Embedded => {
+                let limit = method.policy.request_limit();
+                let framed =
+                    request.map(|body| Body::new(FramedBody::new(body, method.client_streaming, limit)));
+                self.embedded.call(framed).await
+            }
             Destination::Role(upstream) => {
                 let origin = self.origins.origin_of(&request);
-                forward(upstream, &method, deadline, caller, origin, request).await?
+                forward(upstream, &method, deadline, caller, origin, &permit, request).await?
             }
         };
-        Ok(response.map(|body| Body::new(LimitedBody::new(body, limits))))
+        let is_kept_alive = method.server_streaming && matches!(method.destination, Destination::Role(_));
+        Ok(response.map(|body| Body::new(LimitedBody::new(body, limits, is_kept_alive, permit))))
     }
 }
 
@@ -76,13 +83,15 @@ async fn forward(
     deadline: Deadline,
     caller: Caller,
     origin: Option<Origin>,
+    permit: &CallPermit,
     request: Request,
 ) -> Result<Response, CallError> {
     let with_cookies = upstream.role() == COOKIE_ROLE;
     let (parts, body) = request.into_parts();
-    let body = FramedBody::new(body, method.client_streaming);
+    let body = FramedBody::new(body, method.client_streaming, method.policy.request_limit());
     let fault = body.fault();
-    let payload = if method.client_streaming { Payload::stream(body) } else { Payload::buffer(body).await? };
+    let payload =
+        if method.client_streaming { Payload::stream(body) } else { Payload::read(body, permit).await? };
     let head = RequestHead::new(parts, caller, origin, with_cookies)?;
     let attempts = if method.policy.may_retry() { 2 } else { 1 };
     let response = send(&upstream.forwarder(), &head, payload, deadline, attempts, &fault).await?;
@@ -93,7 +102,7 @@ async fn forward(
 async fn send(
     forwarder: &Forwarder,
     head: &RequestHead,
-    mut payload: Payload,
+    mut payload: Payload<'_>,
     deadline: Deadline,
     attempts: u32,
     fault: &OnceLock<CallError>,

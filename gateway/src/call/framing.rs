@@ -12,15 +12,12 @@ use http_body::Frame;
 
 use crate::error::CallError;
 
-/// Size limit of a request message, the same as in the roles.
-const MAX_MESSAGE_BYTES: usize = 4 << 20;
-
 /// Size of a message's prefix: compression flag and length.
 const PREFIX_BYTES: usize = 5;
 
 /// Incremental parser of message boundaries.
 #[derive(Debug)]
-struct Framing {
+pub(super) struct Framing {
     prefix: [u8; PREFIX_BYTES],
     prefix_filled: usize,
     /// Remaining bytes of the current message.
@@ -28,14 +25,17 @@ struct Framing {
     messages: u64,
     /// Whether any number of messages is valid. Otherwise exactly one is.
     streaming: bool,
+    /// Size limit of a message, bytes.
+    limit: usize,
 }
 
 impl Framing {
-    fn new(streaming: bool) -> Self {
-        Self { prefix: [0; PREFIX_BYTES], prefix_filled: 0, payload_left: 0, messages: 0, streaming }
+    pub(super) fn new(streaming: bool, limit: usize) -> Self {
+        Self { prefix: [0; PREFIX_BYTES], prefix_filled: 0, payload_left: 0, messages: 0, streaming, limit }
     }
 
-    fn feed(&mut self, mut bytes: &[u8]) -> Result<(), CallError> {
+    /// Reads more bytes.
+    pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Result<(), CallError> {
         while let Some((&first, rest)) = bytes.split_first() {
             if self.payload_left > 0 {
                 let skipped = self.payload_left.min(bytes.len());
@@ -61,17 +61,25 @@ impl Framing {
         if flag > 1 || (self.messages > 1 && !self.streaming) {
             return Err(CallError::Malformed);
         }
-        if length > MAX_MESSAGE_BYTES {
-            return Err(CallError::TooLarge { limit: MAX_MESSAGE_BYTES });
+        if length > self.limit {
+            return Err(CallError::TooLarge { limit: self.limit });
         }
         self.payload_left = length;
         Ok(())
     }
 
+    /// Whether the last message is complete.
+    pub(super) fn is_between_messages(&self) -> bool {
+        self.prefix_filled == 0 && self.payload_left == 0
+    }
+
     /// Checks that the bytes may end here.
     fn finish(&self) -> Result<(), CallError> {
-        let at_boundary = self.prefix_filled == 0 && self.payload_left == 0;
-        if at_boundary && (self.streaming || self.messages == 1) { Ok(()) } else { Err(CallError::Malformed) }
+        if self.is_between_messages() && (self.streaming || self.messages == 1) {
+            Ok(())
+        } else {
+            Err(CallError::Malformed)
+        }
     }
 }
 
@@ -84,8 +92,14 @@ pub(super) struct FramedBody {
 }
 
 impl FramedBody {
-    pub(super) fn new(inner: Body, streaming: bool) -> Self {
-        Self { inner, framing: Framing::new(streaming), fault: Arc::default() }
+    /// A body of one message of at most `limit` bytes, or of any number if `streaming`.
+    pub(super) fn new(inner: Body, streaming: bool, limit: usize) -> Self {
+        Self { inner, framing: Framing::new(streaming, limit), fault: Arc::default() }
+    }
+
+    /// Bytes of the current message that are still to come, once its prefix was read.
+    pub(super) fn message_bytes_left(&self) -> Option<usize> {
+        (self.framing.messages > 0).then_some(self.framing.payload_left)
     }
 
     /// The reason, set once the body has failed.
@@ -132,8 +146,10 @@ impl http_body::Body for FramedBody {
 mod tests {
     use super::*;
 
+    const LIMIT: usize = 4096;
+
     fn parse(streaming: bool, pieces: &[&[u8]]) -> Result<(), CallError> {
-        let mut framing = Framing::new(streaming);
+        let mut framing = Framing::new(streaming, LIMIT);
         pieces.iter().try_for_each(|piece| framing.feed(piece))?;
         framing.finish()
     }
@@ -166,9 +182,11 @@ mod tests {
     #[test]
     fn feed_of_a_too_large_length_fails_before_the_payload() {
         let huge = [0, 0xff, 0xff, 0xff, 0xff];
-        assert!(matches!(Framing::new(false).feed(&huge), Err(CallError::TooLarge { .. })));
-        let mut largest = vec![0];
-        largest.extend_from_slice(&(MAX_MESSAGE_BYTES as u32).to_be_bytes());
-        assert!(Framing::new(false).feed(&largest).is_ok());
+        assert!(matches!(Framing::new(false, LIMIT).feed(&huge), Err(CallError::TooLarge { .. })));
+        for (length, is_accepted) in [(LIMIT, true), (LIMIT + 1, false)] {
+            let mut prefix = vec![0];
+            prefix.extend_from_slice(&(length as u32).to_be_bytes());
+            assert_eq!(Framing::new(false, LIMIT).feed(&prefix).is_ok(), is_accepted, "{length}");
+        }
     }
 }

@@ -2,17 +2,19 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use axum::body::Body;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use http_body::{Frame, SizeHint};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::{error::CallError, sessions::OpenCall};
+use super::framing::Framing;
+use crate::{admission::CallPermit, error::CallError, sessions::OpenCall};
 
 /// What may end a response before the role ends it.
 pub(super) struct ResponseLimits {
@@ -58,6 +60,47 @@ impl ResponseLimits {
     }
 }
 
+/// Time after which a stream sends an empty message if it has sent nothing else. Proxies commonly close a response that is
+/// silent for 60 s.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(25);
+/// An empty message: every type can be decoded from it.
+const EMPTY_MESSAGE: [u8; 5] = [0; 5];
+
+/// Keeps a silent stream alive.
+struct Keepalive {
+    due: Pin<Box<Sleep>>,
+    /// Where messages end: an empty one fits only between them.
+    framing: Framing,
+}
+
+impl Keepalive {
+    fn new() -> Self {
+        Self { due: Box::pin(sleep(KEEPALIVE_INTERVAL)), framing: Framing::new(true, usize::MAX) }
+    }
+
+    /// Notes what the role has sent.
+    fn sent(&mut self, data: &Bytes) {
+        // What a role sends is well-formed, or ends the stream at the client.
+        let _ = self.framing.feed(data);
+        self.restart();
+    }
+
+    fn restart(&mut self) {
+        self.due.as_mut().reset(Instant::now() + KEEPALIVE_INTERVAL);
+    }
+
+    /// The message to send now, if one is due.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Bytes> {
+        loop {
+            ready!(self.due.as_mut().poll(cx));
+            self.restart();
+            if self.framing.is_between_messages() {
+                return Poll::Ready(Bytes::from_static(&EMPTY_MESSAGE));
+            }
+        }
+    }
+}
+
 /// Passes a role's response on. When a limit is reached, it ends with trailers that carry the reason, which a reset
 /// connection would not.
 pub(super) struct LimitedBody {
@@ -65,13 +108,19 @@ pub(super) struct LimitedBody {
     /// `None` for a body without limits.
     limit_reached: Option<Pin<Box<dyn Future<Output = CallError> + Send>>>,
     ended: bool,
+    /// Of a stream of messages.
+    keepalive: Option<Keepalive>,
+    /// The call is in progress until the body is dropped.
+    _permit: CallPermit,
 }
 
 impl LimitedBody {
-    pub(super) fn new(inner: Body, limits: ResponseLimits) -> Self {
+    /// `is_kept_alive` for a stream of messages of a role.
+    pub(super) fn new(inner: Body, limits: ResponseLimits, is_kept_alive: bool, permit: CallPermit) -> Self {
         let ended = http_body::Body::is_end_stream(&inner);
         let limit_reached = (!limits.is_empty()).then(|| limits.reached().boxed());
-        Self { inner, limit_reached, ended }
+        let keepalive = (is_kept_alive && !ended).then(Keepalive::new);
+        Self { inner, limit_reached, ended, keepalive, _permit: permit }
     }
 
     fn end(&mut self, error: &CallError) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
@@ -104,9 +153,17 @@ impl http_body::Body for LimitedBody {
             }
             Poll::Ready(frame) => {
                 self.ended = frame.as_ref().is_none_or(|frame| frame.as_ref().is_ok_and(Frame::is_trailers));
+                if let (Some(keepalive), Some(Ok(frame))) = (&mut self.keepalive, &frame)
+                    && let Some(data) = frame.data_ref()
+                {
+                    keepalive.sent(data);
+                }
                 Poll::Ready(frame)
             }
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => match &mut self.keepalive {
+                Some(keepalive) => keepalive.poll(cx).map(|message| Some(Ok(Frame::data(message)))),
+                None => Poll::Pending,
+            },
         }
     }
 

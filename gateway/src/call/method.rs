@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use axum::{extract::Request, response::Response};
 
 use super::{
-    deadline::{Deadline, TimedCall},
+    grpc_service::IncomingCall,
     typed_layer::{CallLayer, Handler},
 };
 use crate::{
@@ -16,7 +16,6 @@ use crate::{
 /// A call of a known method.
 pub(super) struct KnownCall {
     pub(super) peer: SocketAddr,
-    pub(super) deadline: Deadline,
     pub(super) method: Arc<Method>,
     pub(super) request: Request,
 }
@@ -26,15 +25,15 @@ pub(super) struct MethodLayer {
     pub(super) methods: MethodTable,
 }
 
-impl CallLayer<TimedCall> for MethodLayer {
+impl CallLayer<IncomingCall> for MethodLayer {
     type Next = KnownCall;
 
     async fn process(
         &self,
-        TimedCall { peer, deadline, request }: TimedCall,
+        IncomingCall { peer, request }: IncomingCall,
         next: &impl Handler<KnownCall>,
     ) -> Result<Response, CallError> {
         let method = self.methods.get(request.uri().path()).ok_or(CallError::MethodUnknown)?;
-        next.handle(KnownCall { peer, deadline, method, request }).await
+        next.handle(KnownCall { peer, method, request }).await
     }
 }

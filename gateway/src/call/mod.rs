@@ -2,9 +2,10 @@
 //!
 //! A request passes the column in [`service`] downwards, its response upwards. The outer layers work on HTTP requests.
 //! The inner ones are typed: each takes what the layer above it produces, so that a missing or misplaced layer does not
-//! compile. The stages are [`grpc_service::IncomingCall`], [`deadline::TimedCall`], [`method::KnownCall`],
-//! [`authenticate::IdentifiedCall`], [`rate_limit::LimitedCall`] and [`session::AuthorizedCall`].
+//! compile. The stages are [`grpc_service::IncomingCall`], [`method::KnownCall`], [`deadline::TimedCall`],
+//! [`authenticate::IdentifiedCall`] and [`admit::AuthorizedCall`].
 
+mod admit;
 mod authenticate;
 mod cors;
 mod deadline;
@@ -15,37 +16,33 @@ mod grpc_service;
 mod limited_body;
 mod method;
 mod payload;
-mod rate_limit;
-mod session;
 mod strip_headers;
 mod typed_layer;
 
-use std::{convert::Infallible, sync::Arc};
+use std::convert::Infallible;
 
 use axum::{extract::Request, middleware::from_fn, response::Response};
 use tonic_web::GrpcWebLayer;
 use tower::{Service, ServiceBuilder, layer::layer_fn};
 use tower_http::cors::CorsLayer;
 
-use crate::{methods::MethodTable, sessions::Sessions, tokens::TokenVerifier};
+use crate::{methods::MethodTable, tokens::TokenVerifier};
 use authenticate::AuthenticateLayer;
 use deadline::DeadlineLayer;
 use grpc_service::GrpcService;
 use method::MethodLayer;
-use session::SessionLayer;
 use typed_layer::typed;
 
+pub(crate) use admit::AdmitLayer;
 pub(crate) use cors::layer as cors;
 pub(crate) use forward::Forward;
-pub(crate) use rate_limit::RateLimitLayer;
 
 /// The service of `/{service}/{method}`.
 pub(crate) fn service(
     cors: CorsLayer,
     methods: MethodTable,
     tokens: TokenVerifier,
-    rate_limit: RateLimitLayer,
-    sessions: Arc<Sessions>,
+    admit: AdmitLayer,
     forward: Forward,
 ) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static
 {
@@ -61,15 +58,13 @@ pub(crate) fn service(
         .layer(GrpcWebLayer::new())
         // Below this layer calls are typed. Their errors become responses here.
         .layer(layer_fn(GrpcService::new))
-        // Above everything that waits, so that the deadline covers the whole call.
-        .layer(typed(DeadlineLayer))
         // The policy of the method decides what the layers below require. Internal methods are unknown here.
         .layer(typed(MethodLayer { methods }))
-        // Before the rate limit, which is per user for valid tokens. Verification is local and cheap.
+        // Above everything that waits, so that the deadline covers the whole call.
+        .layer(typed(DeadlineLayer))
+        // Before the limits, which are per user for valid tokens. Verification is local and cheap.
         .layer(typed(AuthenticateLayer { tokens }))
-        // Before the session check, which may call the auth service. Invalid tokens count against the address.
-        .layer(typed(rate_limit))
-        // Last, so that only callers within their limit are looked up. Rejects invalid tokens and ended sessions.
-        .layer(typed(SessionLayer { sessions }))
+        // Limits, and the session. Invalid tokens count against the address, and are rejected only then.
+        .layer(typed(admit))
         .service(forward)
 }

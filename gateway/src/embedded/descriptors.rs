@@ -4,14 +4,13 @@ use std::collections::HashSet;
 
 use prost::Message as _;
 use prost_types::{FileDescriptorProto, FileDescriptorSet};
-use reelmill_proto::DESCRIPTORS;
 
 use crate::{contract::Contract, error::GatewayError};
 
 /// The encoded descriptor set without the methods, services and files that only roles use.
-pub(super) fn public(contract: &Contract) -> Result<Vec<u8>, GatewayError> {
+pub(super) fn public(descriptors: &[u8], contract: &Contract) -> Result<Vec<u8>, GatewayError> {
     let mut set =
-        FileDescriptorSet::decode(DESCRIPTORS).map_err(|error| GatewayError::Contract(error.to_string()))?;
+        FileDescriptorSet::decode(descriptors).map_err(|error| GatewayError::Contract(error.to_string()))?;
     let public_paths = contract.methods.iter().map(|method| method.path.as_str()).collect();
     let mut internal = Vec::new();
     for file in &mut set.file {
@@ -49,7 +48,8 @@ mod tests {
 
     #[test]
     fn public_omits_internal_methods_and_services() {
-        let encoded = public(&Contract::load().unwrap()).unwrap();
+        let descriptors = reelmill_proto::DESCRIPTORS;
+        let encoded = public(descriptors, &Contract::read(descriptors).unwrap()).unwrap();
         let pool = DescriptorPool::decode(encoded.as_slice()).unwrap();
         let services: Vec<String> = pool.services().map(|service| service.full_name().to_owned()).collect();
         assert!(services.iter().any(|name| name == "reelmill.upload.v1.VideoService"), "{services:?}");

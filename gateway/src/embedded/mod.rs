@@ -17,18 +17,20 @@ pub(crate) struct EmbeddedServices {
 }
 
 impl EmbeddedServices {
-    pub(crate) fn new(contract: &Contract) -> Result<Self, GatewayError> {
+    pub(crate) fn new(descriptors: &[u8], contract: &Contract) -> Result<Self, GatewayError> {
         // The gateway's own state. Whether the roles behind it are serving is reported by /readyz.
         let (reporter, health) = tonic_health::server::health_reporter();
         for service in contract.services() {
             // Completes at once: nothing else holds the reporter's lock yet.
             let _ = reporter.set_service_status(service, tonic_health::ServingStatus::Serving).now_or_never();
         }
-        let public = descriptors::public(contract)?;
+        let public = descriptors::public(descriptors, contract)?;
         let reflection = || {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(&public)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                // The details of errors.
+                .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
         };
         let unusable = |error: tonic_reflection::server::Error| GatewayError::Contract(error.to_string());
         let routes = Routes::new(health)

@@ -24,6 +24,7 @@ use tower_http::cors::{Any, CorsLayer};
 use crate::{
     etag::{is_strong_etag, matches_etag},
     http_error::{http_error, not_found},
+    server::Activity,
 };
 use output_file::OutputFile;
 
@@ -54,7 +55,14 @@ pub(crate) fn route(playback: Playback) -> MethodRouter {
 async fn play(State(playback): State<Arc<Playback>>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     match playback.respond(&parts).await {
-        Ok(response) | Err(response) => response,
+        Ok(mut response) => {
+            // Its URL is signed.
+            if let Some(activity) = parts.extensions.get::<Arc<Activity>>() {
+                response.extensions_mut().insert(Arc::new(activity.trust()));
+            }
+            response
+        }
+        Err(response) => response,
     }
 }
 

@@ -45,18 +45,29 @@ impl Sessions {
         Self { cache, pub_sub, auth, open_calls: Arc::default(), cache_log: ThrottledLog::new(clock) }
     }
 
-    /// Registers a call of a session and checks that the session has not ended. Registered first, so that a session
-    /// that ends in between ends the call.
-    pub(crate) async fn register_call(&self, user: &UserSession) -> Result<OpenCall, CallError> {
+    /// Registers a call of a session, which ends with it.
+    pub(crate) fn register_call(&self, user: &UserSession) -> Result<OpenCall, CallError> {
         let busy = CallError::RateLimited { subject: "session", retry_after: BUSY_RETRY_AFTER };
-        let call = self.open_calls.register(&user.session).ok_or(busy)?;
-        match self.state(&user.session).await? {
-            SessionState::Alive { user: owner } if owner == user.user => Ok(call),
+        self.open_calls.register(&user.session).ok_or(busy)
+    }
+
+    /// Checks that a session has not ended. `cached`: its state in the cache; without one the auth service is asked.
+    pub(crate) async fn confirm(
+        &self,
+        user: &UserSession,
+        cached: Option<SessionState>,
+    ) -> Result<(), CallError> {
+        let state = match cached {
+            Some(state) => state,
+            None => self.authoritative_state(&user.session).await?,
+        };
+        match state {
+            SessionState::Alive { user: owner } if owner == user.user => Ok(()),
             _ => Err(CallError::SessionEnded),
         }
     }
 
-    /// State of a session: from the cache, or from the auth service, which is authoritative.
+    /// State of a session: from the cache, or from the auth service.
     async fn state(&self, session: &str) -> Result<SessionState, CallError> {
         match tokio::time::timeout(SESSION_CACHE_TIMEOUT, self.cache.get(session)).await {
             Ok(Ok(Some(state))) => return Ok(state),
@@ -64,6 +75,10 @@ impl Sessions {
             Ok(Err(error)) => self.cache_log.warn(CACHE_UNAVAILABLE, &error),
             Err(elapsed) => self.cache_log.warn(CACHE_UNAVAILABLE, &elapsed),
         }
+        self.authoritative_state(session).await
+    }
+
+    async fn authoritative_state(&self, session: &str) -> Result<SessionState, CallError> {
         let request = CheckSessionRequest { name: format!("sessions/{session}") };
         let response = self.auth.clone().check_session(request).await.map_err(|status| {
             tracing::warn!(cause = status.message(), "session check by the auth service failed");

@@ -3,6 +3,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use futures::StreamExt as _;
+use prost::Message as _;
 use reelmill_mesh::reason_of;
 use reelmill_proto::{
     auth::{CheckSessionRequest, CreateSessionRequest, session_service_client::SessionServiceClient},
@@ -23,7 +24,9 @@ use tonic_reflection::pb::v1::{
 };
 use tonic_types::StatusExt as _;
 
-use crate::support::{BINARY, GET_VIDEO, TestGateway, WebResponse, authorized, error_with_details, framed};
+use crate::support::{
+    BINARY, ECHO, ECHO_LIMIT, GET_VIDEO, TestGateway, WebResponse, authorized, error_with_details, framed,
+};
 
 fn video(name: &str) -> GetVideoRequest {
     GetVideoRequest { name: name.to_owned() }
@@ -97,19 +100,25 @@ async fn create_session_with_an_invalid_token_ignores_it() {
 }
 
 #[tokio::test]
-async fn get_video_of_three_mebibytes_passes_both_ways() {
+async fn message_of_the_methods_limit_passes_both_ways() {
     let gateway = TestGateway::start().await;
     let token = gateway.sign_in("ada", "s1").await;
-    let large = "x".repeat(3 << 20);
-    let response = gateway.videos().get_video(authorized(video(&large), &token)).await.unwrap().into_inner();
-    assert_eq!(response.video.unwrap().display_name.len(), large.len());
+    // With the field's tag and length.
+    let large = video(&"x".repeat(ECHO_LIMIT - 5));
+    assert_eq!(large.encoded_len(), ECHO_LIMIT);
+    let mut client = tonic::client::Grpc::new(gateway.channel());
+    client.ready().await.unwrap();
+    let path = format!("/{ECHO}").parse().unwrap();
+    let codec = tonic_prost::ProstCodec::<GetVideoRequest, GetVideoRequest>::default();
+    let response = client.unary(authorized(large.clone(), &token), path, codec).await.unwrap();
+    assert_eq!(response.into_inner(), large);
 }
 
 #[tokio::test]
-async fn get_video_of_five_mebibytes_ends_with_message_too_large() {
+async fn get_video_above_its_limit_ends_with_message_too_large() {
     let gateway = TestGateway::start().await;
     let token = gateway.sign_in("ada", "s1").await;
-    let too_large = "x".repeat(5 << 20);
+    let too_large = "x".repeat(4096);
     let error = gateway.videos().get_video(authorized(video(&too_large), &token)).await.unwrap_err();
     assert_eq!(error.code(), Code::ResourceExhausted);
     assert_eq!(reason_of(&error).as_deref(), Some("MESSAGE_TOO_LARGE"));

@@ -18,6 +18,19 @@ async fn page_has_a_strict_content_security_policy() {
 }
 
 #[tokio::test]
+async fn page_over_https_may_not_be_used_without_it() {
+    for (public_url, expected) in
+        [("https://video.example.org", Some("max-age=31536000")), ("http://127.0.0.1:8080", None)]
+    {
+        let gateway = TestGateway::with(|config| config.public_url = Some(public_url.to_owned())).await;
+        let page = gateway.http.get(&gateway.url).send().await.unwrap();
+        let header = |name: &str| page.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!(header("strict-transport-security").as_deref(), expected);
+        assert!(header("permissions-policy").unwrap().contains("camera=()"));
+    }
+}
+
+#[tokio::test]
 async fn page_with_a_current_etag_is_not_modified() {
     let gateway = TestGateway::start().await;
     let page = gateway.http.get(&gateway.url).send().await.unwrap();

@@ -100,7 +100,7 @@ async fn create_session_without_a_proxy_ignores_the_forwarded_address() {
 async fn create_session_behind_a_proxy_is_limited_by_the_last_forwarded_address() {
     let gateway = TestGateway::with(|config| {
         config.anonymous_rate = burst(CREATE_SESSION_COST);
-        config.trusted_proxies = true;
+        config.trusted_proxies = vec!["127.0.0.0/8".to_owned()];
     })
     .await;
     assert_eq!(create_session_from(&gateway, "192.0.2.1").await, None);

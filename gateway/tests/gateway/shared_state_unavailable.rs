@@ -7,10 +7,11 @@ use std::{
 
 use bytes::Bytes;
 use futures::StreamExt as _;
+use reelmill_gateway::GatewayConfig;
 use reelmill_mesh::reason_of;
 use reelmill_platform::shared_state::{
-    PubSub, RateDecision, RateLimit, RateLimiter, SESSION_ENDED, SessionCache, SessionState, SharedState,
-    SharedStateError, Subscription,
+    Bucket, PubSub, RateLimit, RateLimiter, SESSION_ENDED, SessionCache, SessionState, SharedState,
+    SharedStateError, Subscription, Taken,
 };
 use reelmill_proto::upload::{ListVideosRequest, WatchVideosRequest};
 
@@ -41,7 +42,7 @@ impl SessionCache for Unavailable {
 
 #[tonic::async_trait]
 impl RateLimiter for Unavailable {
-    async fn take(&self, _: &str, _: u32, _: RateLimit) -> Result<RateDecision, SharedStateError> {
+    async fn take(&self, _: &[Bucket<'_>], _: u32, _: Option<&str>) -> Result<Taken, SharedStateError> {
         unavailable()
     }
 }
@@ -57,7 +58,7 @@ impl PubSub for Unavailable {
 }
 
 #[tokio::test]
-async fn list_videos_without_shared_state_is_not_limited_and_asks_auth_about_sessions() {
+async fn list_videos_without_shared_state_asks_auth_about_sessions() {
     let gateway = TestGateway::with_state(SharedState::of(Arc::new(Unavailable)), |_| {}).await;
     gateway.roles.sessions.lock().unwrap().insert("s1".to_owned(), "ada".to_owned());
     let error_reason = async |session: &str| {
@@ -68,6 +69,22 @@ async fn list_videos_without_shared_state_is_not_limited_and_asks_auth_about_ses
     assert_eq!(error_reason("s1").await, None);
     assert_eq!(error_reason("s2").await.as_deref(), Some("SESSION_ENDED"));
     assert_eq!(gateway.roles.session_checks.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn list_videos_without_shared_state_is_limited_by_the_gateway_itself() {
+    let limit = |config: &mut GatewayConfig| {
+        config.rate = RateLimit { units_per_second: 0.01, burst: 3 };
+    };
+    let gateway = TestGateway::with_state(SharedState::of(Arc::new(Unavailable)), limit).await;
+    gateway.roles.sessions.lock().unwrap().insert("s1".to_owned(), "ada".to_owned());
+    let token = gateway.signer.token("ada", "s1", 900);
+    let mut reasons = Vec::new();
+    for _ in 0..4 {
+        let result = gateway.videos().list_videos(authorized(ListVideosRequest::default(), &token)).await;
+        reasons.push(result.err().and_then(|status| reason_of(&status)));
+    }
+    assert_eq!(reasons, [None, None, None, Some("RATE_LIMITED".to_owned())]);
 }
 
 #[tokio::test]

@@ -85,3 +85,14 @@ async fn watch_videos_at_shutdown_ends_with_shutting_down_and_the_gateway_stops(
     stopped.expect("the gateway stops").unwrap();
     assert!(tokio::net::TcpStream::connect(gateway.address).await.is_err());
 }
+
+#[tokio::test]
+async fn silent_stream_sends_empty_messages() {
+    let gateway = TestGateway::start().await;
+    let token = gateway.sign_in("ada", "s1").await;
+    let mut stream = watch_videos(&gateway, &token).await;
+    let begin = Instant::now();
+    let message = tokio::time::timeout(Duration::from_secs(40), stream.message()).await;
+    assert_eq!(message.expect("the stream is silent").unwrap(), Some(WatchVideosResponse::default()));
+    assert!(begin.elapsed() > Duration::from_secs(20), "{:?}", begin.elapsed());
+}

@@ -127,7 +127,7 @@ impl AuthService for AuthRpc {
         request: Request<RefreshSessionRequest>,
     ) -> Result<Response<RefreshSessionResponse>, Status> {
         let origin = Origin::of(&request);
-        let from_cookie = refresh_cookie::read(request.metadata());
+        let from_cookie = refresh_cookie::read(request.metadata(), origin.as_deref());
         let RefreshSessionRequest { refresh_token: in_body, request_id } = request.into_inner();
         check_request_id(&request_id)?;
         let in_cookie = in_body.is_empty();

@@ -104,7 +104,7 @@ impl AdminRpc {
     }
 
     async fn jobs(&self, request: &ListAllJobsRequest) -> Result<ListAllJobsResponse, TranscodeError> {
-        let page = Page::parse(request.page_size, &request.page_token)?;
+        let page = Page::parse("all-jobs", request.page_size, &request.page_token)?;
         let states = messages::requested_states(request.states())?;
         let states = if states.is_empty() { vec![JobState::Queued, JobState::Running] } else { states };
         let mut jobs = self.db.jobs_in_states(&states, page.after.as_ref(), page.query_limit()).await?;

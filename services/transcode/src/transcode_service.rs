@@ -43,7 +43,7 @@ pub(crate) struct TranscodeRpc {
 
 impl TranscodeRpc {
     async fn list(&self, owner: &str, request: &ListJobsRequest) -> Result<ListJobsResponse, TranscodeError> {
-        let page = Page::parse(request.page_size, &request.page_token)?;
+        let page = Page::parse("jobs", request.page_size, &request.page_token)?;
         let (details, next_page_token) = self.jobs.list(owner, &job_filter(request)?, &page).await?;
         let mut jobs: Vec<Job> = details.iter().map(|details| self.progress.job(details)).collect();
         self.jobs.add_queue_positions(&details, &mut jobs).await?;

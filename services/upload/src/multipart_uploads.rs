@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use reelmill_platform::{
     clock::{Clock, duration_millis},
-    objects::{Objects, ObjectsError, Part},
+    objects::{Objects, ObjectsError, Part, PartToPresign},
 };
 use reelmill_proto::{
     timestamp,
@@ -136,20 +136,22 @@ impl MultipartUploads {
         let mut parts: Vec<&PartToSign> = parts.iter().collect();
         parts.sort_by_key(|part| part.part_number);
         parts.dedup_by_key(|part| part.part_number);
-        for part in &parts {
+        let mut sized = Vec::with_capacity(parts.len());
+        for part in parts {
             let number = part.part_number;
-            plan.size_of(number).ok_or(UploadError::PartNumberInvalid { number, count: plan.count })?;
+            let size = plan.size_of(number);
+            sized.push((part, size.ok_or(UploadError::PartNumberInvalid { number, count: plan.count })?));
             check_crc32c(&part.crc32c)?;
         }
         let key = source_key(&upload.video_id, &upload.id);
         let multipart = self.ensure_created(upload).await?;
         let expire_time = timestamp(self.clock.now_millis() + duration_millis(self.part_url_ttl));
-        let mut signed = Vec::with_capacity(parts.len());
-        for part in parts {
-            let crc32c = (!part.crc32c.is_empty()).then_some(part.crc32c.as_str());
-            let ttl = self.part_url_ttl;
-            let put =
-                self.objects.presign_part(&key, &multipart, part.part_number, ttl, origin, crc32c).await?;
+        let mut signed = Vec::with_capacity(sized.len());
+        for (part, size_bytes) in sized {
+            let number = part.part_number;
+            let crc32c_base64 = (!part.crc32c.is_empty()).then_some(part.crc32c.as_str());
+            let to_presign = PartToPresign { upload_id: &multipart, number, size_bytes, crc32c_base64 };
+            let put = self.objects.presign_part(&key, &to_presign, self.part_url_ttl, origin).await?;
             signed.push(SignedPart {
                 part_number: part.part_number,
                 uri: put.uri,

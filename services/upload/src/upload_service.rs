@@ -81,7 +81,8 @@ impl UploadService for UploadRpc {
     ) -> Result<Response<ListUploadSessionsResponse>, Status> {
         let owner = user_of(&request)?;
         let request = request.into_inner();
-        let page = Page::parse(request.page_size, &request.page_token).map_err(UploadError::from)?;
+        let page =
+            Page::parse("uploads", request.page_size, &request.page_token).map_err(UploadError::from)?;
         let (uploads, next_page_token) = self.sessions.list_open(&owner, &page).await?;
         let upload_sessions = uploads.iter().map(|upload| upload_session(upload, Vec::new())).collect();
         Ok(Response::new(ListUploadSessionsResponse { upload_sessions, next_page_token }))

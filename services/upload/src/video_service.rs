@@ -56,7 +56,8 @@ impl VideoService for VideoRpc {
     ) -> Result<Response<ListVideosResponse>, Status> {
         let (owner, origin) = (user_of(&request)?, Origin::of(&request));
         let request = request.into_inner();
-        let page = Page::parse(request.page_size, &request.page_token).map_err(UploadError::from)?;
+        let page =
+            Page::parse("videos", request.page_size, &request.page_token).map_err(UploadError::from)?;
         let (details, next_page_token) = self.catalogue.list(&owner, &page).await?;
         let videos = details.iter().map(|detail| self.messages.video(detail, origin.as_deref())).collect();
         Ok(Response::new(ListVideosResponse { videos, next_page_token }))

@@ -37,6 +37,7 @@ fn source(seconds: f64) -> Source {
         probed_seconds: None,
         has_captions: false,
         has_clock_gap: false,
+        pauses: Vec::new(),
         merges_tracks: false,
         stated_duration: None,
         is_seekable: true,

@@ -2,7 +2,7 @@
 
 use super::{
     SEGMENT_SECONDS,
-    chunks::chunks,
+    chunks::{chunks, merge_still},
     encoding::{Encoding, Options},
     model::{EXPRESS_SOUND_MAX_SECONDS, HeldPicture, Plan, Poster, Rung, VideoPlan, is_large},
     renditions::{audio, subtitles},
@@ -130,6 +130,10 @@ fn video_plan(source: &Source, video: &Video, options: &Options) -> VideoPlan {
     let frames = hold.map(|hold| hold.moving as f64).or(moving);
     let cut_frames = frames.filter(|_| source.is_seekable);
     let mut chunks = chunks(segment_frames, cut_frames, is_large(&rungs, rate));
+    let since_origin = source.start_time - time_origin(source, Some(rate));
+    let on_grid = |seconds: f64| (seconds + since_origin) * rate.fps();
+    let pauses = source.pauses.iter().map(|(from, to)| (on_grid(*from), on_grid(*to)));
+    merge_still(&mut chunks, segment_frames, &pauses.collect::<Vec<_>>());
     if let (true, Some(frames), Some(last)) =
         (source.has_another_recording && hold.is_none(), frames, chunks.last_mut())
     {

@@ -30,6 +30,7 @@ fn source(width: u32, height: u32, rate: (u32, u32), duration: Option<f64>) -> S
         probed_seconds: None,
         has_captions: false,
         has_clock_gap: false,
+        pauses: Vec::new(),
         merges_tracks: false,
         stated_duration: None,
         is_seekable: true,

@@ -121,6 +121,7 @@ pub fn parse_measured(json: &[u8], program: Option<u32>, measured: &Measured) ->
         skipped: audio_and_subtitles - audio.len() - subtitles.len(),
         has_captions: false,
         has_clock_gap: false,
+        pauses: Vec::new(),
         merges_tracks: false,
         // A caller who chose a programme knows that there are others.
         other_programs: main.filter(|_| program.is_none()).map_or(0, |main| description.other_programs(main)),

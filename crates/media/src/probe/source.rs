@@ -84,6 +84,9 @@ pub struct Source {
     /// Whether its clock jumps ahead: the time between is left out.
     #[serde(default)]
     pub has_clock_gap: bool,
+    /// Times between which no picture begins, seconds after its start, in order: those that are long and known.
+    #[serde(default)]
+    pub pauses: Vec<(f64, f64)>,
     /// Whether its tracks go on under other PIDs.
     #[serde(default)]
     pub merges_tracks: bool,

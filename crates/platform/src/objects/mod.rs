@@ -22,7 +22,7 @@ use bytes::Bytes;
 pub use error::ObjectsError;
 pub use multipart::{MultipartUpload, Part};
 pub use object::{Object, ObjectBody};
-pub use presign::SignedPut;
+pub use presign::{PartToPresign, SignedPut};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// From the start of the request to the head of the response: enough to send a few megabytes over a slow connection.

@@ -17,6 +17,19 @@ use super::{Objects, ObjectsError};
 /// Size limit of the cache of signers by origin, because origins come from callers.
 const MAX_CACHED_ORIGINS: usize = 32;
 
+/// A part of a multipart upload.
+#[derive(Clone, Copy, Debug)]
+pub struct PartToPresign<'a> {
+    /// The multipart upload.
+    pub upload_id: &'a str,
+    /// Number, from 1.
+    pub number: i32,
+    /// Size, bytes.
+    pub size_bytes: i64,
+    /// CRC-32C, base64 of the four big-endian bytes: binds the URL to that content, if the object store checks it.
+    pub crc32c_base64: Option<&'a str>,
+}
+
 /// A presigned PUT.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedPut {
@@ -68,25 +81,24 @@ impl Objects {
         Ok(signed_put(&request))
     }
 
-    /// A presigned PUT URL of one part of a multipart upload. `crc32c_base64` (of the four big-endian bytes) binds it to
-    /// that content, if the object store checks it.
+    /// A presigned PUT URL of one part of a multipart upload, for a body of exactly its size: `Content-Length` is a signed
+    /// header.
     pub async fn presign_part(
         &self,
         key: &str,
-        upload_id: &str,
-        part_number: i32,
+        part: &PartToPresign<'_>,
         ttl: Duration,
         origin: Option<&str>,
-        crc32c_base64: Option<&str>,
     ) -> Result<SignedPut, ObjectsError> {
         let request = self
             .signer(origin)?
             .upload_part()
             .bucket(self.bucket())
             .key(key)
-            .upload_id(upload_id)
-            .part_number(part_number)
-            .set_checksum_crc32_c(crc32c_base64.map(str::to_owned))
+            .upload_id(part.upload_id)
+            .part_number(part.number)
+            .content_length(part.size_bytes)
+            .set_checksum_crc32_c(part.crc32c_base64.map(str::to_owned))
             .presigned(expiry(ttl)?)
             .await
             .map_err(|error| ObjectsError::from_sdk("UploadPart", error))?;

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use tokio::sync::broadcast;
 
 use super::{
-    Notification, PubSub, RateDecision, RateLimit, RateLimiter, SESSION_ENDED, SessionCache, SessionState,
-    SharedStateError, Subscription, pub_sub::SUBSCRIBER_BUFFER, rate_limiter::Cost,
+    Bucket, Notification, PubSub, RateDecision, RateLimiter, SESSION_ENDED, SessionCache, SessionState,
+    SharedStateError, Subscription, Taken, pub_sub::SUBSCRIBER_BUFFER, rate_limiter::costs,
 };
 
 /// Interval at which expired entries are removed.
@@ -45,8 +45,15 @@ struct State {
     swept: Instant,
 }
 
+impl State {
+    fn session(&self, session: &str, now: Instant) -> Option<SessionState> {
+        let known = self.sessions.get(session).filter(|(_, expires)| *expires > now);
+        known.map(|(value, _)| value.clone())
+    }
+}
+
 impl MemoryState {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let epoch = Instant::now();
         let state =
             State { sessions: HashMap::new(), buckets: HashMap::new(), topics: HashMap::new(), swept: epoch };
@@ -99,24 +106,39 @@ impl SessionCache for MemoryState {
 
     async fn get(&self, session: &str) -> Result<Option<SessionState>, SharedStateError> {
         let now = Instant::now();
-        let state = self.lock(now);
-        let known = state.sessions.get(session).filter(|(_, expires)| *expires > now);
-        Ok(known.map(|(value, _)| value.clone()))
+        Ok(self.lock(now).session(session, now))
     }
 }
 
 #[async_trait]
 impl RateLimiter for MemoryState {
-    async fn take(&self, key: &str, units: u32, limit: RateLimit) -> Result<RateDecision, SharedStateError> {
-        let cost = Cost::of(units, limit)?;
-        let now = Instant::now();
-        let mut state = self.lock(now);
-        let arrival = state.buckets.get(key).copied().unwrap_or(0);
-        let (next, decision) = cost.take(arrival, self.micros(now));
-        if decision == RateDecision::Allowed {
-            state.buckets.insert(key.to_owned(), next);
+    async fn take(
+        &self,
+        buckets: &[Bucket<'_>],
+        units: u32,
+        session: Option<&str>,
+    ) -> Result<Taken, SharedStateError> {
+        let costs = costs(buckets, units)?;
+        let instant = Instant::now();
+        let now = self.micros(instant);
+        let mut state = self.lock(instant);
+        let arrival = |bucket: &Bucket<'_>| state.buckets.get(bucket.key).copied().unwrap_or(0);
+        let taken: Vec<(i64, i64)> =
+            buckets.iter().zip(&costs).map(|(bucket, cost)| cost.take(arrival(bucket), now)).collect();
+        let session = session.and_then(|session| state.session(session, instant));
+        let wait = taken.iter().map(|(_, wait)| *wait).max().unwrap_or(0);
+        if wait > 0 {
+            return Ok(Taken { decision: RateDecision::limited(wait), session });
         }
-        Ok(decision)
+        for (bucket, (next, _)) in buckets.iter().zip(&taken) {
+            match state.buckets.get_mut(bucket.key) {
+                Some(arrival) => *arrival = *next,
+                None => drop(state.buckets.insert(bucket.key.to_owned(), *next)),
+            }
+        }
+        let first = costs.first().zip(taken.first());
+        let units_left = first.map_or(0, |(cost, (next, _))| cost.units_left(*next, now));
+        Ok(Taken { decision: RateDecision::Allowed { units_left }, session })
     }
 }
 

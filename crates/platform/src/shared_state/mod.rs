@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 pub use error::SharedStateError;
 pub use pub_sub::{Notification, PubSub, Subscription};
-pub use rate_limiter::{RateDecision, RateLimit, RateLimiter};
+pub use rate_limiter::{Bucket, RateDecision, RateLimit, RateLimiter, Taken};
 pub use session_cache::{SESSION_ENDED, SessionCache, SessionState};
 
 /// The three capabilities of one backend. Each user takes only those that it needs.
@@ -29,6 +29,11 @@ pub struct SharedState {
 }
 
 impl SharedState {
+    /// State of this process alone.
+    pub fn in_memory() -> Self {
+        Self::of(Arc::new(memory::MemoryState::new()))
+    }
+
     /// All capabilities of one backend.
     pub fn of<B: SessionCache + RateLimiter + PubSub + 'static>(backend: Arc<B>) -> Self {
         Self { session_cache: backend.clone(), rate_limiter: backend.clone(), pub_sub: backend }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use reelmill_platform::shared_state::{
-    self, Notification, RateDecision, RateLimit, SESSION_ENDED, SessionState, SharedState, SharedStateError,
-    Subscription,
+    self, Bucket, Notification, RateDecision, RateLimit, SESSION_ENDED, SessionState, SharedState,
+    SharedStateError, Subscription,
 };
 use reelmill_testkit::{Redis, shared};
 use rstest::rstest;
@@ -65,6 +65,12 @@ fn text(text: &str) -> Notification {
 
 async fn cached(shared: &SharedState, session: &str) -> Option<SessionState> {
     shared.session_cache.get(session).await.expect("a response")
+}
+
+/// Takes units from one bucket.
+async fn take(shared: &SharedState, key: &str, units: u32, limit: RateLimit) -> RateDecision {
+    let taken = shared.rate_limiter.take(&[Bucket { key, limit }], units, None).await;
+    taken.expect("a decision").decision
 }
 
 #[rstest]
@@ -140,14 +146,15 @@ async fn rate_limiter_allows_the_burst_to_concurrent_callers(#[case] backend: Ba
     let takers = (0..50).map(|number| {
         let state = if number % 2 == 0 { one.clone() } else { other.clone() };
         let key = key.clone();
-        tokio::spawn(async move { state.rate_limiter.take(&key, 1, limit).await.expect("a decision") })
+        tokio::spawn(async move { take(&state, &key, 1, limit).await })
     });
     let decisions = futures::future::join_all(takers).await;
-    let allowed = decisions.iter().filter(|decision| matches!(decision, Ok(RateDecision::Allowed))).count();
+    let allowed =
+        decisions.iter().filter(|decision| matches!(decision, Ok(RateDecision::Allowed { .. }))).count();
     assert_eq!(allowed, 20);
     assert_eq!(
-        one.rate_limiter.take(&unique(), 20, limit).await.expect("a decision"),
-        RateDecision::Allowed,
+        take(&one, &unique(), 20, limit).await,
+        RateDecision::Allowed { units_left: 0 },
         "another bucket"
     );
 }
@@ -161,10 +168,8 @@ async fn rate_limiter_retry_after_is_exact(#[case] backend: Backend) {
     let key = unique();
     let limit = RateLimit { units_per_second: 5.0, burst: 2 };
     // More than the burst costs the burst.
-    assert_eq!(one.rate_limiter.take(&key, 7, limit).await.expect("a decision"), RateDecision::Allowed);
-    let RateDecision::Limited { retry_after } =
-        one.rate_limiter.take(&key, 2, limit).await.expect("a decision")
-    else {
+    assert_eq!(take(&one, &key, 7, limit).await, RateDecision::Allowed { units_left: 0 });
+    let RateDecision::Limited { retry_after } = take(&one, &key, 2, limit).await else {
         panic!("an empty bucket has no units");
     };
     assert!(
@@ -172,7 +177,49 @@ async fn rate_limiter_retry_after_is_exact(#[case] backend: Backend) {
         "{retry_after:?}"
     );
     tokio::time::sleep(retry_after).await;
-    assert_eq!(one.rate_limiter.take(&key, 2, limit).await.expect("a decision"), RateDecision::Allowed);
+    assert_eq!(take(&one, &key, 2, limit).await, RateDecision::Allowed { units_left: 0 });
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::redis(Backend::Redis)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rate_limiter_takes_from_all_buckets_or_from_none(#[case] backend: Backend) {
+    let [one, _] = backend.open().await;
+    let limit = |burst| RateLimit { units_per_second: 0.01, burst };
+    let (narrow, wide) = (unique(), unique());
+    let take = async |key: &str, units| {
+        let both = [Bucket { key, limit: limit(3) }, Bucket { key: &wide, limit: limit(4) }];
+        one.rate_limiter.take(&both, units, None).await.expect("a decision").decision
+    };
+    assert_eq!(take(&narrow, 2).await, RateDecision::Allowed { units_left: 1 });
+    // The first bucket has too few, then the second.
+    let RateDecision::Limited { retry_after } = take(&narrow, 2).await else { panic!("1 unit is left") };
+    assert!(
+        retry_after > Duration::from_secs(90) && retry_after <= Duration::from_secs(100),
+        "{retry_after:?}"
+    );
+    let another = unique();
+    assert!(matches!(take(&another, 3).await, RateDecision::Limited { .. }));
+    assert_eq!(take(&another, 2).await, RateDecision::Allowed { units_left: 1 }, "nothing was taken");
+}
+
+#[rstest]
+#[case::memory(Backend::Memory)]
+#[case::redis(Backend::Redis)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rate_limiter_reads_a_session_whether_limited_or_not(#[case] backend: Backend) {
+    let [one, other] = backend.open().await;
+    let (session, key) = (unique(), unique());
+    let bucket = [Bucket { key: &key, limit: RateLimit { units_per_second: 0.01, burst: 2 } }];
+    let take = async || one.rate_limiter.take(&bucket, 1, Some(&session)).await.expect("a decision").session;
+    assert_eq!(take().await, None);
+    other.session_cache.put(&session, "users/1", LONG).await.expect("put");
+    assert_eq!(take().await, alive("users/1"));
+    other.session_cache.end(&session, LONG).await.expect("ended");
+    let limited = one.rate_limiter.take(&bucket, 1, Some(&session)).await.expect("a decision");
+    assert!(matches!(limited.decision, RateDecision::Limited { .. }), "{limited:?}");
+    assert_eq!(limited.session, Some(SessionState::Ended));
 }
 
 #[rstest]
@@ -182,7 +229,8 @@ async fn rate_limiter_retry_after_is_exact(#[case] backend: Backend) {
 async fn rate_limiter_with_an_invalid_limit_is_an_error(#[case] backend: Backend) {
     let [one, _] = backend.open().await;
     let limit = RateLimit { units_per_second: 0.0, burst: 1 };
-    assert!(matches!(one.rate_limiter.take(&unique(), 1, limit).await, Err(SharedStateError::Limit)));
+    let taken = one.rate_limiter.take(&[Bucket { key: &unique(), limit }], 1, None).await;
+    assert!(matches!(taken, Err(SharedStateError::Limit)));
 }
 
 #[rstest]
@@ -290,10 +338,10 @@ async fn redis_script_flush_reloads_the_script() {
     let server = Redis::start().await.expect("Redis starts");
     let state = connect(&server.url()).await;
     let limit = RateLimit { units_per_second: 0.01, burst: 2 };
-    assert_eq!(state.rate_limiter.take("key", 1, limit).await.expect("a decision"), RateDecision::Allowed);
+    assert_eq!(take(&state, "key", 1, limit).await, RateDecision::Allowed { units_left: 1 });
     assert!(server.command("SCRIPT FLUSH").await.expect("flushed").starts_with("+OK"));
-    assert_eq!(state.rate_limiter.take("key", 1, limit).await.expect("a decision"), RateDecision::Allowed);
-    assert!(matches!(state.rate_limiter.take("key", 1, limit).await, Ok(RateDecision::Limited { .. })));
+    assert_eq!(take(&state, "key", 1, limit).await, RateDecision::Allowed { units_left: 0 });
+    assert!(matches!(take(&state, "key", 1, limit).await, RateDecision::Limited { .. }));
 }
 
 /// URL of a proxy to the server at `url` that delays requests, but not responses.

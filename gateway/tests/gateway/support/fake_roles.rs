@@ -119,9 +119,6 @@ impl VideoService for FakeRoles {
                 let _open_call = self.open_call();
                 std::future::pending().await
             }
-            name if name.len() > 100_000 => {
-                Ok(Response::new(GetVideoResponse { video: Some(video(name.to_owned())) }))
-            }
             _ => {
                 let mut response = Response::new(GetVideoResponse { video: Some(video(description)) });
                 response.metadata_mut().insert("set-cookie", "stolen=1".parse().unwrap());

@@ -1,10 +1,12 @@
 //! Helpers: a gateway, the roles behind it, and clients.
 
+mod echo_role;
 mod fake_roles;
 mod test_gateway;
 mod token_signer;
 mod web_client;
 
+pub use echo_role::{ECHO, ECHO_LIMIT};
 pub use fake_roles::error_with_details;
 pub use test_gateway::{BUCKET, TestGateway, authorized, unused_address};
 pub use token_signer::TokenSigner;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use axum::Router;
-use reelmill_gateway::{Gateway, GatewayConfig};
+use reelmill_gateway::{Gateway, GatewayConfig, Limits, ProxyHeader};
 use reelmill_mesh::{
     MeshKey,
     server::{Listener, serve},
@@ -31,6 +31,7 @@ use tonic::{
 };
 
 use super::{
+    echo_role,
     fake_roles::{FakeRoles, RoleState},
     token_signer::TokenSigner,
 };
@@ -49,6 +50,7 @@ pub struct TestGateway {
     pub roles: Arc<RoleState>,
     pub signer: TokenSigner,
     pub objects: Objects,
+    pub gateway: Arc<Gateway>,
     pub shutdown: CancellationToken,
     pub serving: JoinHandle<()>,
     roles_shutdown: CancellationToken,
@@ -95,8 +97,10 @@ impl TestGateway {
             ("auth".to_owned(), serve_role(auth, &key, &roles_shutdown).await),
             ("upload".to_owned(), serve_role(upload, &key, &roles_shutdown).await),
             ("transcode".to_owned(), unused_address().await),
+            ("echo".to_owned(), echo_role::serve(roles_shutdown.clone()).await),
         ]);
         let mut config = GatewayConfig {
+            descriptors: echo_role::descriptors(),
             public_url: None,
             playback_secret: PLAYBACK_SECRET.to_owned(),
             upstreams,
@@ -104,7 +108,9 @@ impl TestGateway {
             rate: RateLimit { units_per_second: 10_000.0, burst: 10_000 },
             anonymous_rate: RateLimit { units_per_second: 10_000.0, burst: 10_000 },
             object_store_url: None,
-            trusted_proxies: false,
+            limits: Limits::default(),
+            trusted_proxies: Vec::new(),
+            proxy_header: ProxyHeader::default(),
         };
         change(&mut config);
 
@@ -115,9 +121,10 @@ impl TestGateway {
         let (object_store_folder, routes) = object_store.unzip();
         let gateway =
             Gateway::open(config, key, state.clone(), objects.clone(), routes, Clock::system()).unwrap();
+        let gateway = Arc::new(gateway);
         let shutdown = CancellationToken::new();
         let serving = {
-            let shutdown = shutdown.clone();
+            let (gateway, shutdown) = (Arc::clone(&gateway), shutdown.clone());
             tokio::spawn(async move { gateway.serve(listener, shutdown).await.unwrap() })
         };
         let http = reqwest::Client::new();
@@ -129,6 +136,7 @@ impl TestGateway {
             roles: roles.0,
             signer,
             objects,
+            gateway,
             shutdown,
             serving,
             roles_shutdown,
@@ -143,13 +151,26 @@ impl TestGateway {
     /// The video service through the gateway, by native gRPC.
     pub fn videos(&self) -> VideoServiceClient<Channel> {
         VideoServiceClient::new(self.channel())
-            .max_decoding_message_size(16 << 20)
-            .max_encoding_message_size(16 << 20)
     }
 
     /// The auth service through the gateway, by native gRPC.
     pub fn auth(&self) -> AuthServiceClient<Channel> {
         AuthServiceClient::new(self.channel())
+    }
+
+    /// Waits until request bodies have at least `bytes` of memory, or none for 0; at most ten seconds.
+    pub async fn wait_for_body_bytes(&self, bytes: usize) {
+        let is_reached = || {
+            let reserved = self.gateway.load().body_bytes;
+            if bytes == 0 { reserved == 0 } else { reserved >= bytes }
+        };
+        for _ in 0..1000 {
+            if is_reached() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{:?} instead of {bytes}", self.gateway.load());
     }
 
     /// Signs a user in and returns the token.

@@ -256,14 +256,17 @@ async fn refresh_session_with_invalid_token_is_rejected(#[case] backend: Backend
 #[tokio::test(flavor = "multi_thread")]
 async fn refresh_session_with_cookie_delivery_rotates_the_cookie(#[case] backend: Backend) {
     let server = AuthServer::start(backend).await;
-    const ATTRIBUTES: &str =
-        "; HttpOnly; SameSite=Strict; Path=/reelmill.auth.v1.AuthService/; Max-Age=2592000";
+    const ATTRIBUTES: &str = "; HttpOnly; SameSite=Strict; Max-Age=2592000; ";
     server.sign_up("ada@example.org").await;
     let request = CreateSessionRequest {
         refresh_token_delivery: RefreshTokenDelivery::Cookie.into(),
         ..sign_in_request("ada@example.org", PASSWORD)
     };
-    for (origin, secure) in [("http://127.0.0.1:8080", ""), ("https://video.example.org", "; Secure")] {
+    let forms = [
+        ("http://127.0.0.1:8080", "reelmill_refresh=", "Path=/reelmill.auth.v1.AuthService/"),
+        ("https://video.example.org", "__Host-reelmill_refresh=", "Path=/; Secure"),
+    ];
+    for (origin, name, path) in forms {
         let browser = |cookie: &str| {
             server.client(&Caller::Anonymous, &[(headers::ORIGIN, origin), ("cookie", cookie)])
         };
@@ -271,8 +274,8 @@ async fn refresh_session_with_cookie_delivery_rotates_the_cookie(#[case] backend
             let cookies = set_cookies(metadata);
             assert_eq!(cookies.len(), 1);
             let cookie =
-                cookies[0].strip_suffix(&format!("{ATTRIBUTES}{secure}")).expect(&cookies[0]).to_owned();
-            assert!(cookie.starts_with("reelmill_refresh=") && cookie.len() > 60, "{cookie}");
+                cookies[0].strip_suffix(&format!("{ATTRIBUTES}{path}")).expect(&cookies[0]).to_owned();
+            assert!(cookie.starts_with(name) && cookie.len() > 60, "{cookie}");
             cookie
         };
         let response = browser("theme=dark").create_session(request.clone()).await.unwrap();
@@ -288,7 +291,7 @@ async fn refresh_session_with_cookie_delivery_rotates_the_cookie(#[case] backend
         let none = browser("theme=dark").refresh_session(RefreshSessionRequest::default()).await;
         assert_error(none, Code::Unauthenticated, "REFRESH_TOKEN_INVALID");
         // A token in the request is answered in the response, whatever the cookies.
-        let in_body = second.strip_prefix("reelmill_refresh=").unwrap().to_owned();
+        let in_body = second.strip_prefix(name).unwrap().to_owned();
         let request = RefreshSessionRequest { refresh_token: in_body, ..Default::default() };
         let response = browser(&first).refresh_session(request).await.unwrap();
         assert!(set_cookies(response.metadata()).is_empty());

@@ -15,7 +15,9 @@ use tonic_types::StatusExt as _;
 use crate::support::{AuthServer, Backend, USER_AGENT, alive, assert_error, caller, session_id, set_cookies};
 
 const CLEARED: &str =
-    "reelmill_refresh=; HttpOnly; SameSite=Strict; Path=/reelmill.auth.v1.AuthService/; Max-Age=0";
+    "reelmill_refresh=; HttpOnly; SameSite=Strict; Max-Age=0; Path=/reelmill.auth.v1.AuthService/";
+const CLEARED_OVER_HTTPS: &str =
+    "__Host-reelmill_refresh=; HttpOnly; SameSite=Strict; Max-Age=0; Path=/; Secure";
 
 async fn delete(
     server: &AuthServer,
@@ -73,7 +75,7 @@ async fn delete_session_ends_one_session_and_clears_own_cookie(#[case] backend: 
     let mut browser = server.client(&caller(&here), &[(headers::ORIGIN, "https://video.example.org")]);
     let current = DeleteSessionRequest { name: "sessions/current".to_owned() };
     let response = browser.delete_session(current).await.unwrap();
-    assert_eq!(set_cookies(response.metadata()), [format!("{CLEARED}; Secure")]);
+    assert_eq!(set_cookies(response.metadata()), [CLEARED_OVER_HTTPS]);
     assert_eq!(state(&server, &here).await, Some(SessionState::Ended));
     let response = delete(&server, &here, &name(&here)).await.expect("ending a session again succeeds");
     assert_eq!(set_cookies(response.metadata()), [CLEARED]);

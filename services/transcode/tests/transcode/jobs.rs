@@ -328,8 +328,7 @@ async fn list_jobs_filters_by_state_video_and_time_in_either_order(#[case] backe
         names.push(system.create_job("ann", video).await.name);
         system.advance_clock(10);
     }
-    let cancel = CancelJobRequest { name: names[1].clone() };
-    system.upload_client().cancel_job(cancel).await.unwrap();
+    system.cancel_job(&names[1].clone()).await;
     let list = async |request: ListJobsRequest| -> Vec<String> {
         let response = system.user_client("ann").list_jobs(request).await.unwrap().into_inner();
         response.jobs.into_iter().map(|job| job.name).collect()

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use reelmill_media::probe::Source;
 use reelmill_proto::transcode::{
-    CancelJobRequest, CreateJobRequest, GetQueueRequest, RecordOutputsRequest, SetJobPriorityRequest,
-    StartTaskRequest, TaskClass, TranscodeOptions, job::Priority, rendition, start_task_response::Work,
+    CreateJobRequest, GetQueueRequest, RecordOutputsRequest, SetJobPriorityRequest, StartTaskRequest,
+    TaskClass, TranscodeOptions, job::Priority, rendition, start_task_response::Work,
     transcode_options::Profile,
 };
 use rstest::rstest;
@@ -205,8 +205,7 @@ async fn start_task_starts_a_bounded_number_of_jobs_of_an_owner(#[case] backend:
     system.create_job("bob", "w1").await;
     assert!(system.try_start_task().await.is_some(), "another owner's job starts");
     assert_eq!(system.try_start_task().await, None);
-    let cancel = CancelJobRequest { name: started[0].clone() };
-    system.upload_client().cancel_job(cancel).await.unwrap();
+    system.cancel_job(&started[0].clone()).await;
     assert!(system.try_start_task().await.is_some(), "an ended job makes room for one");
     assert_eq!(system.try_start_task().await, None);
 }
@@ -225,8 +224,7 @@ async fn start_task_keeps_the_running_tasks_of_an_owner_within_the_limit(#[case]
     system.encode_and_complete(&first, 15).await;
     assert!(system.try_start_task().await.is_some());
     assert_eq!(system.try_start_task().await, None);
-    let cancel = CancelJobRequest { name: job_name(&second.lease.unwrap()) };
-    system.upload_client().cancel_job(cancel).await.unwrap();
+    system.cancel_job(&job_name(&second.lease.unwrap())).await;
     assert_eq!(system.try_start_task().await, None);
 }
 

@@ -174,7 +174,7 @@ async fn published_progress_never_decreases_after_restart(#[case] backend: Backe
     assert_eq!(most_segments, Some(2));
 
     drop((reporter, changes));
-    let mut first_process = system.upload_client();
+    let mut first_process = system.user_client("ann");
     system.restart().await;
     let seen = system.get_job(&name).await;
     assert_not_decreased(&seen, &before);

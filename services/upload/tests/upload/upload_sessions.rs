@@ -36,8 +36,8 @@ async fn resumed_upload_stores_the_file_and_creates_its_job(#[case] backend: Bac
 
     let third = deployment.put(&signed[2], chunks[2]).await.unwrap();
     let first = deployment.put(&signed[0], chunks[0]).await.unwrap();
-    // An incomplete part is not reported as received.
-    deployment.put(&signed[1], &chunks[1][..MIB]).await.unwrap();
+    // An incomplete part is refused.
+    assert!(deployment.put(&signed[1], &chunks[1][..MIB]).await.is_err());
 
     let resumed = deployment.session("ada", &session.name).await;
     assert_eq!(resumed.parts.iter().map(|part| part.part_number).collect::<Vec<_>>(), [1, 3]);

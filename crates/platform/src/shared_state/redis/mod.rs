@@ -18,8 +18,8 @@ use fred::{
 };
 
 use super::{
-    PubSub, RateDecision, RateLimit, RateLimiter, SESSION_ENDED, SessionCache, SessionState,
-    SharedStateError, Subscription, pub_sub::SUBSCRIBER_BUFFER, rate_limiter::Cost,
+    Bucket, PubSub, RateDecision, RateLimiter, SESSION_ENDED, SessionCache, SessionState, SharedStateError,
+    Subscription, Taken, pub_sub::SUBSCRIBER_BUFFER, rate_limiter::costs,
 };
 
 /// Short, because a session check precedes every call.
@@ -35,19 +35,28 @@ const RECONNECT_BACKOFF_MILLIS: (u32, u32) = (50, 2_000);
 const ENDED: &str = "ended";
 const ALIVE: &str = "alive:";
 
-/// GCRA as in `rate_limiter.rs`, on the server's clock. KEYS[1]: the bucket; ARGV: cost and burst in microseconds.
-/// Returns the microseconds to wait, 0 if the units were taken.
+/// GCRA as in `rate_limiter.rs`, on the server's clock. ARGV: cost and burst of each bucket, microseconds. KEYS: the buckets,
+/// and after them a session if one is asked for. Returns the microseconds to wait, 0 if the units were taken; the arrival time
+/// of the first bucket after now; and the session's value, empty if there is none.
 const TAKE: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local arrival = tonumber(redis.call('GET', KEYS[1]) or 0)
-local next = math.max(arrival, now) + ARGV[1]
-local wait = next - ARGV[2] - now
-if wait > 0 then
-  return wait
+local buckets = #ARGV / 2
+local longest = 0
+local next = {}
+for i = 1, buckets do
+  local arrival = tonumber(redis.call('GET', KEYS[i]) or 0)
+  next[i] = math.max(arrival, now) + ARGV[2 * i - 1]
+  longest = math.max(longest, next[i] - ARGV[2 * i] - now)
 end
-redis.call('SET', KEYS[1], string.format('%.0f', next), 'PX', math.ceil((next - now) / 1000) + 1)
-return 0
+local session = #KEYS > buckets and redis.call('GET', KEYS[#KEYS]) or ''
+if longest > 0 then
+  return {longest, 0, session}
+end
+for i = 1, buckets do
+  redis.call('SET', KEYS[i], string.format('%.0f', next[i]), 'PX', math.ceil((next[i] - now) / 1000) + 1)
+end
+return {0, next[1] - now, session}
 ";
 
 pub(super) struct RedisState {
@@ -59,6 +68,10 @@ pub(super) struct RedisState {
 impl RedisState {
     pub(super) async fn open(url: &str) -> Result<Self, SharedStateError> {
         let config = Config::from_url(url).map_err(|error| SharedStateError::Config(error.to_string()))?;
+        if config.server.is_clustered() {
+            let cause = "a Redis cluster isn't supported: one script reads keys of several slots";
+            return Err(SharedStateError::Config(cause.to_owned()));
+        }
         let builder = builder(config);
         let client = builder.build()?;
         let (channels, ()) = tokio::join!(Channels::open(&builder), connect(&client));
@@ -106,25 +119,31 @@ impl SessionCache for RedisState {
 
     async fn get(&self, session: &str) -> Result<Option<SessionState>, SharedStateError> {
         let value: Option<String> = self.client.get(session_key(session)).await?;
-        // An unknown value does not authorise anything.
-        Ok(value.map(|value| match value.strip_prefix(ALIVE) {
-            Some(user) => SessionState::Alive { user: user.to_owned() },
-            None => SessionState::Ended,
-        }))
+        Ok(value.map(|value| session_state(&value)))
     }
 }
 
 #[async_trait]
 impl RateLimiter for RedisState {
-    async fn take(&self, key: &str, units: u32, limit: RateLimit) -> Result<RateDecision, SharedStateError> {
-        let cost = Cost::of(units, limit)?;
-        let arguments = vec![cost.micros, cost.burst_micros];
-        let bucket = format!("reelmill:rate:{key}");
-        let wait: i64 = self.take.evalsha_with_reload(&self.client, vec![bucket], arguments).await?;
-        Ok(match u64::try_from(wait) {
-            Ok(micros) if micros > 0 => RateDecision::Limited { retry_after: Duration::from_micros(micros) },
-            _ => RateDecision::Allowed,
-        })
+    async fn take(
+        &self,
+        buckets: &[Bucket<'_>],
+        units: u32,
+        session: Option<&str>,
+    ) -> Result<Taken, SharedStateError> {
+        let costs = costs(buckets, units)?;
+        let arguments: Vec<i64> = costs.iter().flat_map(|cost| [cost.micros, cost.burst_micros]).collect();
+        let buckets = buckets.iter().map(|bucket| format!("reelmill:rate:{}", bucket.key));
+        let keys: Vec<String> = buckets.chain(session.map(session_key)).collect();
+        let (wait, ahead, session): (i64, i64, String) =
+            self.take.evalsha_with_reload(&self.client, keys, arguments).await?;
+        let session = (!session.is_empty()).then(|| session_state(&session));
+        let decision = if wait > 0 {
+            RateDecision::limited(wait)
+        } else {
+            RateDecision::Allowed { units_left: costs.first().map_or(0, |cost| cost.units_left(ahead, 0)) }
+        };
+        Ok(Taken { decision, session })
     }
 }
 
@@ -137,6 +156,14 @@ impl PubSub for RedisState {
 
     async fn subscribe(&self, topic: &str) -> Result<Subscription, SharedStateError> {
         self.channels.subscribe(topic).await
+    }
+}
+
+/// State of a session by its cached value. An unknown value does not authorise anything.
+fn session_state(value: &str) -> SessionState {
+    match value.strip_prefix(ALIVE) {
+        Some(user) => SessionState::Alive { user: user.to_owned() },
+        None => SessionState::Ended,
     }
 }
 

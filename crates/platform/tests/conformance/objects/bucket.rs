@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use reelmill_platform::objects::{Objects, ObjectsConfig, ObjectsError};
+use reelmill_platform::objects::{Objects, ObjectsConfig, ObjectsError, PartToPresign};
 use reqwest::{
     Response, StatusCode,
     header::{ACCESS_CONTROL_ALLOW_ORIGIN, ORIGIN},
@@ -25,7 +25,8 @@ async fn ensure_bucket_allows_all_origins(#[case] backend: Backend) {
     let fixture = backend.open().await;
     let key = fixture.key("source");
     let upload = fixture.objects.create_multipart(&key, None).await.expect("opened");
-    let put = fixture.objects.presign_part(&key, &upload, 1, TTL, None, None).await.expect("signed");
+    let part = PartToPresign { upload_id: &upload, number: 1, size_bytes: 1, crc32c_base64: None };
+    let put = fixture.objects.presign_part(&key, &part, TTL, None).await.expect("signed");
     let origin = "https://app.example.com";
     let preflight = fixture
         .http

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use reelmill_platform::objects::ObjectsError;
+use reelmill_platform::objects::{ObjectsError, PartToPresign};
 use reqwest::{StatusCode, header::ETAG};
 use rstest::rstest;
 
@@ -10,7 +10,9 @@ use super::{Backend, Fixture, MORE_THAN_A_PAGE, PART, TTL, body, bytes, send};
 
 /// Uploads a part to its presigned URL and returns its ETag.
 async fn send_part(fixture: &Fixture, key: &str, upload: &str, number: i32, bytes: Bytes) -> String {
-    let put = fixture.objects.presign_part(key, upload, number, TTL, None, None).await.expect("signed");
+    let part =
+        PartToPresign { upload_id: upload, number, size_bytes: bytes.len() as i64, crc32c_base64: None };
+    let put = fixture.objects.presign_part(key, &part, TTL, None).await.expect("signed");
     let response = send(&fixture.http, &put, bytes).await;
     assert_eq!(response.status(), StatusCode::OK);
     response.headers()[ETAG].to_str().expect("text").to_owned()
@@ -81,7 +83,9 @@ async fn presign_part_with_checksum_rejects_other_bytes(#[case] backend: Backend
     let key = fixture.key("source");
     let upload = objects.create_multipart(&key, None).await.expect("opened");
     // CRC-32C of "123456789" is 0xE3069283 (RFC 3720, appendix B.4).
-    let put = objects.presign_part(&key, &upload, 1, TTL, None, Some("4waSgw==")).await.expect("signed");
+    let part =
+        PartToPresign { upload_id: &upload, number: 1, size_bytes: 9, crc32c_base64: Some("4waSgw==") };
+    let put = objects.presign_part(&key, &part, TTL, None).await.expect("signed");
     let wrong = send(&fixture.http, &put, Bytes::from_static(b"123456780")).await;
     assert_eq!(wrong.status(), StatusCode::BAD_REQUEST);
     assert_eq!(objects.list_parts(&key, &upload).await.expect("listed"), []);
@@ -91,6 +95,25 @@ async fn presign_part_with_checksum_rejects_other_bytes(#[case] backend: Backend
     let parts: Vec<_> = parts.into_iter().map(|part| (part.number, part.etag)).collect();
     objects.complete_multipart(&key, &upload, &parts).await.expect("completed");
     assert_eq!(body(objects, &key, None).await, "123456789");
+}
+
+#[rstest]
+#[case::embedded(Backend::Embedded)]
+#[case::seaweedfs(Backend::SeaweedFs)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn presign_part_rejects_another_length(#[case] backend: Backend) {
+    let fixture = backend.open().await;
+    let objects = &fixture.objects;
+    let key = fixture.key("source");
+    let upload = objects.create_multipart(&key, None).await.expect("opened");
+    let part = PartToPresign { upload_id: &upload, number: 1, size_bytes: 1_000, crc32c_base64: None };
+    let put = objects.presign_part(&key, &part, TTL, None).await.expect("signed");
+    for length in [0, 999, 1_001] {
+        let response = send(&fixture.http, &put, bytes(length, 1)).await;
+        assert_eq!(response.status(), StatusCode::FORBIDDEN, "{length}");
+    }
+    assert_eq!(objects.list_parts(&key, &upload).await.expect("listed"), []);
+    assert_eq!(send(&fixture.http, &put, bytes(1_000, 1)).await.status(), StatusCode::OK);
 }
 
 #[rstest]

@@ -11,7 +11,7 @@ use reelmill_platform::{
     shared_state::{self, PubSub},
 };
 use reelmill_proto::transcode::{
-    CreateJobRequest, FailTaskRequest, Failure, FailureCause, GetJobRequest, Job, Lease,
+    CancelJobRequest, CreateJobRequest, FailTaskRequest, Failure, FailureCause, GetJobRequest, Job, Lease,
     RegisterWorkerRequest, StartTaskRequest, StartTaskResponse, TaskClass, WatchJobsRequest,
     WatchJobsResponse, admin_service_client::AdminServiceClient,
     transcode_service_client::TranscodeServiceClient, worker_service_client::WorkerServiceClient,
@@ -162,7 +162,27 @@ impl TestSystem {
     /// A job.
     pub async fn get_job(&self, name: &str) -> Job {
         let request = GetJobRequest { name: name.to_owned() };
-        self.upload_client().get_job(request).await.unwrap().into_inner().job.unwrap()
+        let owner = self.owner(name).await;
+        self.user_client(&owner).get_job(request).await.unwrap().into_inner().job.unwrap()
+    }
+
+    /// Cancels a job for its owner.
+    pub async fn cancel_job(&self, name: &str) {
+        let owner = self.owner(name).await;
+        let request = CancelJobRequest { name: name.to_owned() };
+        self.user_client(&owner).cancel_job(request).await.unwrap();
+    }
+
+    /// Id of the user who owns a job.
+    async fn owner(&self, name: &str) -> String {
+        let id = name.rsplit('/').next().unwrap();
+        let connection = Database::connect(&self.database_url).await.unwrap();
+        let sql = format!("SELECT owner FROM jobs WHERE id = '{id}'");
+        let statement = Statement::from_string(connection.get_database_backend(), sql);
+        let row = connection.query_one_raw(statement).await.unwrap().expect("the job exists");
+        let owner: String = row.try_get_by_index(0).unwrap();
+        connection.close().await.unwrap();
+        owner.trim_start_matches("users/").to_owned()
     }
 
     /// Expiry of a task's lease in the database, Unix milliseconds.
@@ -177,23 +197,23 @@ impl TestSystem {
         expire_time
     }
 
-    fn channel(&self) -> Channel {
-        Channel::lazy(&self.address, &MeshKey::new(MESH_KEY).unwrap(), "upload").unwrap()
+    fn channel(&self, role: &str) -> Channel {
+        Channel::lazy(&self.address, &MeshKey::new(MESH_KEY).unwrap(), role).unwrap()
     }
 
     /// Client of the upload role.
     pub fn upload_client(&self) -> TranscodeServiceClient<Channel> {
-        TranscodeServiceClient::new(self.channel())
+        TranscodeServiceClient::new(self.channel("upload"))
     }
 
     /// Client of a worker.
     pub fn worker_client(&self) -> WorkerServiceClient<Channel> {
-        WorkerServiceClient::new(self.channel())
+        WorkerServiceClient::new(self.channel("worker"))
     }
 
     /// Client of the operator.
     pub fn admin_client(&self) -> AdminServiceClient<Channel> {
-        AdminServiceClient::new(self.channel())
+        AdminServiceClient::new(self.channel("admin"))
     }
 
     /// Client of the gateway on behalf of a user.

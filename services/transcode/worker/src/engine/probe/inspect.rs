@@ -12,7 +12,7 @@ use reelmill_media::{
         has_several_pictures, needs_deeper_probe, packet_counts, parse, parse_hdr_metadata, parse_measured,
     },
     rate::{busiest_rate, output_rate},
-    seek::picture_end,
+    seek::{pauses, picture_end},
     sniff::{Kind, SNIFF_BYTES, sniff},
     tail::packet_ends,
 };
@@ -36,6 +36,8 @@ const END_SEARCH_SECONDS: f64 = 10.0;
 const ASSUMED_PACKET_SECONDS: f64 = 0.04;
 /// A file of this size is read whole where others are sampled, bytes.
 const SMALL_FILE_BYTES: u64 = 64 << 20;
+/// Time without a picture that is worth a chunk of its own.
+const MIN_PAUSE_SECONDS: f64 = 64.0;
 /// Lowest bit rate of slides, bits per second.
 const MIN_BITS_PER_SECOND: f64 = 100.0;
 /// Precision with which the end of a file is found of which a part is missing, seconds.
@@ -225,8 +227,14 @@ async fn refine(prober: &Prober<'_>, source: &mut Source, probe_timeout: Duratio
         } else {
             command::packet_samples(file, video.index, start, duration)
         };
+        let is_whole = prober.session.reader().size() <= SMALL_FILE_BYTES;
         let samples = list(packets).await;
         video.busiest_rate = samples.as_deref().and_then(busiest_rate);
+        // A list that is cut off ends early.
+        if let Some(all) = samples.filter(|list| is_whole && (list.len() as u64) < MAX_JSON_BYTES) {
+            let pauses = pauses(&all, MIN_PAUSE_SECONDS);
+            source.pauses = pauses.into_iter().map(|(from, to)| (from - start, to - start)).collect();
+        }
     }
     if let (Some(end), Some(video), Some(duration)) =
         (source.early_picture_end(), source.video.as_ref(), source.duration)
