@@ -15,9 +15,9 @@ use tokio::{
 
 /// How long the client gets to read the last response.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// Bytes that are read and dropped in that time. A client that sends more is held up by the connection's window, not
-/// reset: it has time to read the response.
-const MAX_DROPPED_BYTES: usize = 1 << 20;
+/// Bytes that are read and dropped in that time, because some clients read only after they have sent everything: the usual size
+/// of a part of an upload. A client that sends more is held up by the connection's window, and has time to read the response.
+const MAX_DROPPED_BYTES: usize = 64 << 20;
 
 /// A connection whose end is sent before its last bytes are received: closing a socket with unread bytes resets the
 /// connection, and the client loses the response.
@@ -65,7 +65,7 @@ impl AsyncWrite for LingeringStream {
         if closing.timeout.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Ok(()));
         }
-        let mut bytes = [0; 8 << 10];
+        let mut bytes = [0; 16 << 10];
         while closing.dropped < MAX_DROPPED_BYTES {
             let mut buffer = ReadBuf::new(&mut bytes);
             let read = ready!(Pin::new(&mut *inner).poll_read(cx, &mut buffer));

@@ -52,6 +52,20 @@ async fn refusal_of_a_request_with_a_large_body_is_received() {
 }
 
 #[tokio::test]
+async fn refusal_is_received_by_a_client_that_first_sends_everything() {
+    let gateway = TestGateway::start_with_object_store().await;
+    let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+    let body_bytes = 64 << 20;
+    let head = format!("PUT /{BUCKET}/sources/a HTTP/1.1\r\nhost: a\r\ncontent-length: {body_bytes}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&vec![b'x'; body_bytes]).await.unwrap();
+    let mut response = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut response)).await;
+    let text = String::from_utf8_lossy(&response);
+    assert!(matches!(read, Ok(Ok(_))) && text.starts_with("HTTP/1.1 403"), "{read:?} after {text}");
+}
+
+#[tokio::test]
 async fn connection_is_used_again_after_a_refusal_of_a_small_body() {
     let gateway = TestGateway::start().await;
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
