@@ -33,4 +33,4 @@ pub use failure::{Failure, FailureCause, FailureKind};
 /// start after zero, 3 repeating the last frame until the stated end, 4 determining that end in the worker that needs it,
 /// 5 encoding audio in parts, 7 holding a picture by one segment that is repeated, 8 the same for chunks in which no frame is
 /// displayed, and reading on after missing data in MPEG-TS.
-pub const OUTPUT_VERSION: u32 = 8;
+pub const OUTPUT_VERSION: u32 = 9;

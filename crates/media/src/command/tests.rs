@@ -144,7 +144,7 @@ fn encode_single_work_unit_has_one_cascade_and_a_separate_audio_graph() {
          pad=w=1280:h=720:x='(ow-iw)/2':y='(oh-ih)/2':eval=frame,bwdif=mode=send_frame:deint=interlaced,fps=fps=25/1:start_time=0,\
          trim=start_pts=0:end=43200,\
          metadata=add:key=grid:value=1,metadata=print:file='pipe\\:9':direct=1,\
-         transpose=clock[grid];\
+         transpose=clock,sidedata=mode=delete:type=DISPLAYMATRIX[grid];\
          [grid]scale=720:1280:flags=lanczos,setsar=1,format=yuv420p,split=2[grid_0][grid_1];\
          [grid_0]null[v0];[grid_1]null[s0];\
          [s0]scale=480:854:flags=lanczos,setsar=1,format=yuv420p,split=2[s0_0][s0_1];\
@@ -440,5 +440,5 @@ fn encode_arguments_change_only_with_the_output_version() {
     let hash = commands.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    assert_eq!((crate::OUTPUT_VERSION, format!("{hash:016x}").as_str()), (8, "a14d4f1e475a429f"));
+    assert_eq!((crate::OUTPUT_VERSION, format!("{hash:016x}").as_str()), (9, "0a719ea46b8ba00f"));
 }

@@ -75,7 +75,12 @@ fn grid(
     // Only frames with metadata are printed.
     let progress = progress.replace(':', "\\:");
     filters.push(format!("metadata=add:key=grid:value=1,metadata=print:file='{progress}':direct=1"));
-    filters.extend(stream.orientation.filters().iter().map(|&filter| filter.to_owned()));
+    let rotation = stream.orientation.filters();
+    filters.extend(rotation.iter().map(|&filter| filter.to_owned()));
+    if !rotation.is_empty() {
+        // ffmpeg from 7.1 on passes the matrix on to the outputs: players would rotate again.
+        filters.push("sidedata=mode=delete:type=DISPLAYMATRIX".to_owned());
+    }
     format!("[0:{}]{}[grid]", stream.index, filters.join(","))
 }
 

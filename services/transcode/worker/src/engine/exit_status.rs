@@ -94,6 +94,8 @@ pub(crate) struct Circumstances {
     pub may_be_empty: bool,
     /// The end of the file is missing, which FILE_TRUNCATED reports.
     pub is_cut_off: bool,
+    /// It encodes a picture, not only sound.
+    pub has_video: bool,
     /// The host has little memory left, which explains a failed allocation; otherwise ffmpeg reached its own limit.
     pub is_host_low: bool,
 }
@@ -103,7 +105,7 @@ pub(crate) fn classify_encode(
     exit: &ProcessExit,
     circumstances: Circumstances,
 ) -> Result<ExitStatus, Failure> {
-    let Circumstances { is_empty, may_be_empty, is_cut_off, is_host_low } = circumstances;
+    let Circumstances { is_empty, may_be_empty, is_cut_off, has_video, is_host_low } = circumstances;
     let tail = exit.stderr_tail.as_str();
     if let Some(failure) = killed(exit) {
         return Err(failure);
@@ -129,13 +131,22 @@ pub(crate) fn classify_encode(
         return Err(nothing_decoded(tail));
     }
     let is_incomplete = contains(tail, &TRUNCATION_MESSAGES) && !is_cut_off;
-    Ok(if code != Some(0) || reports_damage(tail) || is_incomplete {
+    let is_failed = code != Some(0) && !is_failure_of_another_track(code, tail, has_video);
+    Ok(if is_failed || reports_damage(tail) || is_incomplete {
         ExitStatus::Damaged
     } else if contains(tail, &CUT_OFF_MESSAGES) && !is_cut_off {
         ExitStatus::CutOff
     } else {
         ExitStatus::Clean
     })
+}
+
+/// Whether the decoder of a track that is left out, such as a broken sound or cover, is the only one that failed. From version 7
+/// on ffmpeg counts each decoder's errors by itself, and names the decoder.
+fn is_failure_of_another_track(code: Option<i32>, tail: &str, has_video: bool) -> bool {
+    let mut failed = tail.lines().filter(|line| line.contains("Decode error rate")).peekable();
+    let is_other = |line: &str| line.starts_with("[aist#") || (!has_video && line.starts_with("[vist#"));
+    code == Some(EXIT_CODE_OF_DECODING_ERRORS) && failed.peek().is_some() && failed.all(is_other)
 }
 
 /// Whether ffmpeg has read the file to its end, and any error is one of the file.
@@ -251,6 +262,14 @@ mod tests {
         assert_eq!(past_the_end, Ok(ExitStatus::Clean), "a chunk after the end of the file");
         let failed = classify_encode(&exit(69 << 8, ""), Circumstances::default());
         assert_eq!(failed, Ok(ExitStatus::Damaged), "the segments so far can be played");
+        let of_decoder = |kind: &str, has_video| {
+            let tail =
+                format!("[{kind}#0:1/x @ 0x1] [dec:x @ 0x2] Decode error rate 1 exceeds maximum 0.666667");
+            classify_encode(&exit(69 << 8, &tail), Circumstances { has_video, ..Circumstances::default() })
+        };
+        assert_eq!(of_decoder("aist", true), Ok(ExitStatus::Clean), "the sound is left out");
+        assert_eq!(of_decoder("vist", true), Ok(ExitStatus::Damaged));
+        assert_eq!(of_decoder("vist", false), Ok(ExitStatus::Clean), "the cover is left out");
         let truncated = exit(0, "x: File ended prematurely");
         let unknown = classify_encode(&truncated, Circumstances::default());
         assert_eq!(unknown, Ok(ExitStatus::CutOff));

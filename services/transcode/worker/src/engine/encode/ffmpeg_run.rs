@@ -190,6 +190,7 @@ fn classify(
         is_empty: is_empty(encoded, request),
         may_be_empty,
         is_cut_off: request.plan.source.stated_duration.is_some(),
+        has_video: request.plan.source.video.is_some(),
         is_host_low: host_memory::is_low(),
     };
     match exit_status::classify_encode(exit, circumstances) {
