@@ -36,7 +36,7 @@ impl std::str::FromStr for ProxyHeader {
     }
 }
 
-/// The reverse proxies whose headers are believed.
+/// The reverse proxies whose headers are accepted.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Proxies {
     networks: Vec<IpNet>,
@@ -58,7 +58,7 @@ impl Proxies {
         Ok(Self { networks: networks.collect::<Result<_, _>>()?, header: config.proxy_header })
     }
 
-    /// Whether headers from this address are believed.
+    /// Whether headers from this address are accepted.
     pub(crate) fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.networks.iter().any(|network| network.contains(&address))

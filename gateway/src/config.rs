@@ -31,8 +31,8 @@ pub struct GatewayConfig {
     pub object_store_url: Option<String>,
     /// Bounds of what callers may use at once.
     pub limits: Limits,
-    /// Addresses and networks (`10.0.0.0/8`) of reverse proxies. What they say about the client is believed, in the header
-    /// `proxy_header`; from others it is ignored.
+    /// Addresses and networks (`10.0.0.0/8`) of reverse proxies. Their header `proxy_header` gives the address of the
+    /// client; that of others is ignored.
     pub trusted_proxies: Vec<String>,
     /// The header in which these proxies say for whom they forward.
     pub proxy_header: ProxyHeader,

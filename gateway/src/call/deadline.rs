@@ -81,3 +81,30 @@ impl CallLayer<KnownCall> for DeadlineLayer {
         tokio::time::timeout_at(deadline.start, handled).await.unwrap_or(Err(CallError::DeadlineExceeded))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use reelmill_proto::MethodPolicy;
+
+    use super::*;
+
+    #[test]
+    fn deadline_of_a_call_is_at_most_that_of_its_method() {
+        let of = |server_streaming, hours: Option<u64>| {
+            let method = Method {
+                policy: MethodPolicy { max_deadline_seconds: 20, ..MethodPolicy::default() },
+                client_streaming: false,
+                server_streaming,
+                destination: Destination::Embedded,
+            };
+            Deadline::of(&method, hours.map(|hours| Duration::from_secs(hours * 3600)))
+        };
+        let at_most = |at: Instant, seconds| at <= Instant::now() + Duration::from_secs(seconds);
+        for hours in [None, Some(24)] {
+            assert!(at_most(of(false, hours).start, 20) && at_most(of(true, hours).start, 20));
+        }
+        assert!(of(false, Some(24)).end.is_some_and(|end| at_most(end, 20)));
+        // Anyone may call the gateway's own streams.
+        assert!(of(true, Some(24)).end.is_some_and(|end| at_most(end, 600) && !at_most(end, 500)));
+    }
+}

@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::support::{BINARY, BUCKET, CREATE_SESSION, GET_VIDEO, TestGateway, authorized};
 
-/// Sends a request with a body, without reading meanwhile; then reads until the gateway closes the connection.
+/// Sends a request with a body, and reads the response concurrently until the gateway closes the connection.
 async fn exchange(gateway: &TestGateway, head: &str, body_bytes: usize) -> String {
     let mut stream = TcpStream::connect(gateway.address).await.unwrap();
     let request = format!("{head}host: a\r\ncontent-length: {body_bytes}\r\n\r\n");

@@ -100,7 +100,8 @@ async fn flood(gateway: &TestGateway, reads: bool, frames: impl Iterator<Item = 
     tokio::time::timeout(Duration::from_secs(20), both).await.unwrap_or(false)
 }
 
-/// Floods a gateway; checks what it costs, and that another client is served meanwhile.
+/// Sends the frames to a gateway; checks the memory and CPU that they cost, and that calls of another client succeed in the
+/// meantime. Returns whether the gateway closed the connection.
 async fn measure(name: &str, reads: bool, frames: impl Iterator<Item = Vec<u8>>) -> bool {
     let gateway = TestGateway::start().await;
     let token = gateway.sign_in("ada", "s1").await;
@@ -152,7 +153,7 @@ async fn settings_cost_bounded_memory_with_and_without_reading_the_answers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn window_updates_end_with_the_connection() {
+async fn window_updates_cost_bounded_memory() {
     measure("WINDOW_UPDATE", true, (0..FRAMES).map(|_| frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]))).await;
 }
 
